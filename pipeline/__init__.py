@@ -1,0 +1,1 @@
+"""GoogLeNet, reproduced: from raw images to a verdict on every published number."""

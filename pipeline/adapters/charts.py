@@ -1,0 +1,47 @@
+"""Charts as inline SVG (Altair, rendered by vl-convert): no script and no request when the page is opened."""
+
+from typing import Any
+
+import altair as alt
+import vl_convert
+
+# readable on a light and on a dark page
+INK = "#7a8290"
+PALETTE = ["#2f7fd0", "#e08a2c", "#3a9d5d", "#b05bc4", "#c8505a", "#6f8f2f", "#4aa6b5"]
+
+
+def training_curves(rows: list[dict[str, Any]]) -> str:
+    """Validation error over epochs, a line for each member and kind of weights. Rows: epoch, error (%), member, weights."""
+    chart = (
+        alt.Chart(alt.Data(values=rows))
+        .mark_line()
+        .encode(
+            x=alt.X("epoch:Q", title="epoch"),
+            y=alt.Y("error:Q", title="validation error, %", scale=alt.Scale(zero=False)),
+            color=alt.Color("member:N", title="member"),
+            strokeDash=alt.StrokeDash("weights:N", title="weights", sort=["averaged", "raw"]),
+        )
+    )
+    return _svg(chart)
+
+
+def errors_by_crops(rows: list[dict[str, Any]]) -> str:
+    """Error by crops, a point with its interval for each number of models. Rows: crops, models, error, low, high (all %)."""
+    crops = alt.X("crops:O", title="crops per image")
+    base = alt.Chart(alt.Data(values=rows)).encode(x=crops, color=alt.Color("models:N", title="models"), xOffset="models:N")
+    points = base.mark_point(filled=True, size=80).encode(
+        y=alt.Y("error:Q", title="validation error, % (95 % interval)", scale=alt.Scale(zero=False))
+    )
+    return _svg(base.mark_rule(strokeWidth=2).encode(y="low:Q", y2="high:Q") + points)
+
+
+def _svg(chart: alt.Chart | alt.LayerChart) -> str:
+    styled = (
+        chart.properties(width=520, height=260, background="transparent")
+        .configure_view(stroke=None)
+        .configure_axis(labelColor=INK, titleColor=INK, domainColor=INK, tickColor=INK, gridColor=INK, gridOpacity=0.25)
+        .configure_legend(labelColor=INK, titleColor=INK)
+        .configure_range(category=PALETTE)
+    )
+    svg: str = vl_convert.vegalite_to_svg(styled.to_dict())
+    return svg

@@ -1,0 +1,99 @@
+"""Processes that work together (accelerate over torch.distributed): one per GPU, or one single-threaded per CPU core."""
+
+import os
+import socket
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.multiprocessing as multiprocessing
+from accelerate import Accelerator
+
+from pipeline.study import InputError
+
+# ours: several threads a process stall whenever a neighbour is busy, as OpenMP spins; and glibc gives large buffers back
+# to the kernel at once, which costs a third of the speed of large batches. Read by libraries as a process starts.
+PROCESS_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "passive",
+    "GOMP_SPINCOUNT": "0",
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**32),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
+
+
+class RankFailed(Exception):
+    """A rank ended with an error of ours, not of the user's input; the message is its traceback."""
+
+
+def num_cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def num_local() -> int:
+    """How many ranks this machine serves: its GPUs, or else its cores."""
+    return torch.cuda.device_count() or num_cores()
+
+
+def start() -> Accelerator:
+    """Join the ranks that the environment describes (RANK, WORLD_SIZE ...); alone where it describes none.
+
+    Raises:
+        RuntimeError: accelerate sees another world size than the environment, so each rank would train alone.
+    """
+    on_cpu = not torch.cuda.is_available()
+    if on_cpu:
+        torch.set_num_threads(1)
+    accelerator = Accelerator(cpu=on_cpu)
+    expected = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != expected:
+        raise RuntimeError(f"accelerate sees {accelerator.num_processes} processes, WORLD_SIZE is {expected}")
+    return accelerator
+
+
+def launch(function: Callable[..., None], num_ranks: int, *arguments: Any) -> None:
+    """Run `function(*arguments)` in `num_ranks` new processes of this machine and wait for all.
+
+    If this process dies, so do they; if one of them fails, the others are ended.
+
+    Raises:
+        InputError: a rank raised it.
+        RankFailed: a rank failed in another way.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    before = dict(os.environ)
+    os.environ.update({k: v for k, v in PROCESS_ENVIRONMENT.items() if k not in before})
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE=str(num_ranks), LOCAL_WORLD_SIZE=str(num_ranks))
+    errors = multiprocessing.get_context("spawn").SimpleQueue()
+    try:
+        multiprocessing.start_processes(
+            _rank_main, args=(function, arguments, errors), nprocs=num_ranks, start_method="spawn"
+        )
+    except (multiprocessing.ProcessRaisedException, multiprocessing.ProcessExitedException) as failure:
+        if errors.empty():
+            raise RankFailed(str(failure)) from None
+        kind, text = errors.get()
+        raise (InputError(text) if kind == "input" else RankFailed(text)) from None
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _rank_main(rank: int, function: Callable[..., None], arguments: tuple[Any, ...], errors: Any) -> None:
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+    try:
+        function(*arguments)
+    except InputError as error:
+        errors.put(("input", str(error)))
+        raise SystemExit(2) from None
+    except Exception:
+        errors.put(("failure", traceback.format_exc()))
+        raise SystemExit(3) from None
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()

@@ -1,0 +1,115 @@
+"""Where images come from: an image-folder tree, or the data set that is embedded in scikit-learn."""
+
+import hashlib
+import io
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from pipeline.study import InputError, PrepareConfig
+
+SPLITS = ("train", "val")
+
+
+class SourceFile(NamedTuple):
+    """A file as the source has it: bytes unchecked."""
+
+    split: str
+    name: str
+    label: int
+    encoded: bytes
+
+
+class Source(NamedTuple):
+    """Classes, number of files, a digest of the listing (not of the contents), and the files in a fixed order."""
+
+    classes: list[str]
+    num_files: int
+    fingerprint: str
+    files: Iterator[SourceFile]
+
+
+def open_source(config: PrepareConfig) -> Source:
+    """The source that a config names.
+
+    Raises:
+        InputError: the path is missing or is not what the source needs.
+    """
+    if config.source == "digits":
+        return _digits()
+    if config.path is None:
+        raise InputError(f"data set {config.name}: no path given; pass --data FOLDER with train/<class>/ and val/<class>/")
+    return _imagefolder(config.path)
+
+
+def _imagefolder(path: Path) -> Source:
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder; expected one with train/<class>/ and val/<class>/ below it")
+    for split in SPLITS:
+        if not (path / split).is_dir():
+            raise InputError(f"{path}: has no folder {split}/; expected train/<class>/ and val/<class>/")
+    classes, other = (sorted(folder.name for folder in (path / split).iterdir() if folder.is_dir()) for split in SPLITS)
+    if different := sorted(set(classes) ^ set(other)):
+        where = "train" if different[0] in classes else "val"
+        raise InputError(f"{path}: class {different[0]} is in {where}/ only; both splits need the same class folders")
+    if len(classes) < 2:
+        raise InputError(f"{path}: has {len(classes)} class folders below train/; at least 2 are needed")
+    listing: list[tuple[str, int, Path]] = []
+    for split in SPLITS:
+        for label, name in enumerate(classes):
+            files = sorted(file for file in (path / split / name).iterdir() if file.is_file())
+            if not files:
+                raise InputError(f"{path / split / name}: class folder is empty; each class needs at least one image")
+            listing += [(split, label, file) for file in files]
+    stated = [(file.relative_to(path).as_posix(), file.stat().st_size) for _, _, file in listing]
+    files = (SourceFile(split, file.relative_to(path / split).as_posix(), label, file.read_bytes()) for split, label, file in listing)
+    return Source(classes, len(listing), hashlib.sha256(repr(stated).encode()).hexdigest(), files)
+
+
+DIGITS_VAL_SHARE = 5  # ours: every fifth digit is for validation
+
+
+def _digits() -> Source:
+    """The 1,797 scanned handwritten digits in scikit-learn (UCI, Alpaydin and Kaynak), rendered as photographs are taken.
+
+    Each 8x8 scan becomes a JPEG of its own size and aspect ratio, the digit somewhere on a shaded sheet, so that scales,
+    squares and windows have work to do. A function of nothing: the same bytes on every machine with the same Pillow.
+    """
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    label_names = [str(name) for name in digits.target_names]
+    order = sorted(range(len(digits.target)), key=lambda i: (i % DIGITS_VAL_SHARE == 0, digits.target[i], i))
+    files = (
+        SourceFile(
+            split="val" if i % DIGITS_VAL_SHARE == 0 else "train",
+            name=f"{label_names[digits.target[i]]}/{i:04d}.jpg",
+            label=int(digits.target[i]),
+            encoded=_render(digits.images[i], random.Random(i)),
+        )
+        for i in order
+    )
+    return Source(label_names, len(order), hashlib.sha256(digits.images.tobytes()).hexdigest(), files)
+
+
+def _render(scan: np.ndarray, rng: random.Random) -> bytes:
+    """A JPEG of the digit (8 x 8, 0 to 16) in ink on a sheet of 64 to 128 pixels' shorter side, aspect up to 2."""
+    side = rng.randint(64, 128)
+    longer = round(side * rng.uniform(1.0, 2.0))
+    width, height = (longer, side) if rng.random() < 0.5 else (side, longer)
+    digit = round(side * rng.uniform(0.6, 0.95))
+    ink = np.asarray(Image.fromarray((scan * 255 / 16).astype(np.uint8)).resize((digit, digit), Image.Resampling.BICUBIC))
+    left, top = rng.randint(0, width - digit), rng.randint(0, height - digit)
+    cover = np.zeros((height, width, 1))
+    cover[top : top + digit, left : left + digit, 0] = ink / 255
+    slope = np.linspace(0, rng.uniform(-40, 40), width)[None, :, None] + np.linspace(0, rng.uniform(-40, 40), height)[:, None, None]
+    paper = np.array([rng.randint(150, 230) for _ in range(3)]) + slope
+    colour = np.array([rng.randint(0, 90) for _ in range(3)])
+    page = paper * (1 - cover) + colour * cover
+    file = io.BytesIO()
+    Image.fromarray(page.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=90)
+    return file.getvalue()

@@ -1,0 +1,1 @@
+"""What passes between stages: the only room that writes."""

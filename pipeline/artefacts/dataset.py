@@ -1,0 +1,122 @@
+"""datasets/<hash>/: the encoded images and their labels as memory-mapped Arrow shards, and the manifest that names them.
+
+`datasets.load_dataset("arrow", data_files=...)` opens the shards without this code.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.artefacts import storage
+from pipeline.study import PrepareConfig
+
+SHARD_BYTES = 256 * 2**20  # ours: few inodes, and small enough to copy or repair one
+SCHEMA = pa.schema(
+    {
+        "image_id": pa.string(),
+        "image": pa.binary(),
+        "label": pa.int32(),
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "sha256": pa.string(),
+    }
+)
+ROWS_PER_BATCH = 64
+
+
+class Record(NamedTuple):
+    """One image: its encoded bytes, 0-based label, and size in pixels."""
+
+    image_id: str
+    image: bytes
+    label: int
+    width: int
+    height: int
+    sha256: str
+
+
+class Rejected(NamedTuple):
+    """A file of the source that is not in the data set, and why."""
+
+    split: str
+    name: str
+    reason: str
+
+
+class Split:
+    """The images of one split by index 0 .. len - 1, in the order of the source. Reads nothing until asked."""
+
+    def __init__(self, shards: Iterable[Path]):
+        maps = [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in shards]
+        self._table = pa.concat_tables(maps) if maps else SCHEMA.empty_table()
+        self.labels: np.ndarray = self._table["label"].to_numpy().astype(np.int64)
+        self.image_ids: list[str] = self._table["image_id"].to_pylist()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def encoded(self, index: int) -> bytes:
+        """The image file's bytes."""
+        value: bytes = self._table["image"][index].as_py()
+        return value
+
+
+class Dataset:
+    """A prepared data set under `root`; splits are `train` and `val`.
+
+    Raises:
+        InputError: it is not complete.
+    """
+
+    def __init__(self, config: PrepareConfig, root: Path):
+        self.folder = root / config.folder
+        self.manifest: dict[str, Any] = storage.unseal(config, root)
+        self.classes: list[str] = self.manifest["classes"]
+        self.num_classes = len(self.classes)
+
+    def split(self, name: str) -> Split:
+        """All images of a split."""
+        return Split(self.folder / shard for shard in sorted(self.manifest["files"]) if shard.startswith(f"{name}-"))
+
+
+def write_shards(folder: Path, split: str, records: Iterable[Record]) -> Iterator[Path]:
+    """Write records to `folder` as shards `<split>-00000.arrow` ...; yields each path when its shard is whole."""
+    writer = None
+    pending: list[Record] = []
+    size = num_shards = 0
+
+    def flush() -> None:
+        columns = zip(*pending, strict=True) if pending else ([] for _ in SCHEMA)
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+        writer.write_batch(pa.record_batch(arrays, schema=SCHEMA))
+        pending.clear()
+
+    path = folder
+    for record in records:
+        if writer is None:
+            path = folder / f"{split}-{num_shards:05d}.arrow"
+            writer, size, num_shards = pa.ipc.new_file(str(path), SCHEMA), 0, num_shards + 1
+        pending.append(record)
+        size += len(record.image)
+        if len(pending) == ROWS_PER_BATCH:
+            flush()
+        if size >= SHARD_BYTES:
+            flush()
+            writer.close()
+            writer = None
+            yield path
+    if writer is not None:
+        flush()
+        writer.close()
+        yield path
+
+
+def write_rejected(folder: Path, rejected: Iterable[Rejected]) -> Path:
+    """Write rejected.jsonl: one line for each file left out, with its reason."""
+    path = folder / "rejected.jsonl"
+    storage.write_atomic(path, "".join(json.dumps(item._asdict()) + "\n" for item in rejected).encode())
+    return path

@@ -1,0 +1,71 @@
+"""predictions/<hash>/: mean probabilities of every validation image, per crop policy, and where the true label ranks."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+from safetensors.numpy import load_file, save
+
+from pipeline.artefacts import storage
+from pipeline.paper.statistics import rank_of_label
+from pipeline.study import EvaluateConfig
+
+
+class Predictions:
+    """One evaluation's folder under `root`: chunks while it is made, one file per policy when it is complete."""
+
+    def __init__(self, config: EvaluateConfig, root: Path):
+        self.config, self.root = config, root
+        self.folder = root / config.folder
+
+    def probabilities(self, policy: str) -> np.ndarray:
+        """Images x classes, float32, in the order of the data set's validation split."""
+        array: np.ndarray = load_file(self.folder / f"{policy}.safetensors")["probabilities"]
+        return array
+
+    def has_chunk(self, chunk: int) -> bool:
+        """Whether a chunk of images is done."""
+        return self._chunk_path(chunk).exists()
+
+    def publish_chunk(self, chunk: int, ids: Sequence[int], probabilities: Mapping[str, np.ndarray]) -> None:
+        """Store a chunk's probabilities (images x classes) by policy; an earlier attempt's chunk is left as it is."""
+        content = {policy: np.ascontiguousarray(values) for policy, values in probabilities.items()}
+        storage.publish(self._chunk_path(chunk), save({"ids": np.asarray(ids, np.int64), **content}))
+
+    def merge(self, num_chunks: int, image_ids: Sequence[str], labels: np.ndarray, facts: dict[str, Any]) -> None:
+        """Join the chunks into one file per policy, and seal. Demands every image exactly once.
+
+        Raises:
+            RuntimeError: the chunks do not hold exactly the images 0 .. len(image_ids) - 1.
+        """
+        chunks = [load_file(self._chunk_path(chunk)) for chunk in range(num_chunks)]
+        ids = np.concatenate([chunk["ids"] for chunk in chunks])
+        order = np.argsort(ids, kind="stable")
+        if not np.array_equal(ids[order], np.arange(len(image_ids))):
+            raise RuntimeError(f"{self.folder}: the chunks do not hold each of {len(image_ids)} images exactly once")
+        columns: dict[str, Any] = {"image_id": list(image_ids), "label": labels.astype(np.int32)}
+        paths = []
+        for policy in self.config.policies:
+            probabilities = np.concatenate([chunk[policy] for chunk in chunks])[order]
+            columns[f"rank_{policy}"] = rank_of_label(probabilities, labels).astype(np.int32)
+            paths.append(self.folder / f"{policy}.safetensors")
+            storage.write_atomic(paths[-1], save({"probabilities": probabilities}))
+        paths.append(write_table(self.folder / "hits.parquet", columns))
+        storage.seal(self.config, self.root, paths, facts)
+        for chunk in range(num_chunks):
+            self._chunk_path(chunk).unlink()
+        (self.folder / "chunks").rmdir()
+
+    def _chunk_path(self, chunk: int) -> Path:
+        return self.folder / "chunks" / f"{chunk:06d}.safetensors"
+
+
+def write_table(path: Path, columns: Mapping[str, Any]) -> Path:
+    """Write columns as a parquet file, atomically."""
+    sink = pa.BufferOutputStream()
+    parquet.write_table(pa.table(dict(columns)), sink)
+    storage.write_atomic(path, sink.getvalue().to_pybytes())
+    return path

@@ -1,0 +1,107 @@
+"""Writing so that a file is either whole or absent, and sealing an artefact: its last file names all others by digest."""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pipeline.artefacts import provenance
+from pipeline.study import InputError, StageConfig
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `data` so that `path` never holds a part of it, even after a power cut."""
+    temporary = _write_beside(path, data)
+    os.replace(temporary, path)
+    _sync_folder(path.parent)
+
+
+def publish(path: Path, data: bytes) -> bool:
+    """Write `data` to `path` unless it exists; say whether it was written. The first writer wins, on a shared disk too."""
+    temporary = _write_beside(path, data)
+    try:
+        os.link(temporary, path)
+        return True
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, atomically."""
+    write_atomic(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def seal(config: StageConfig, root: Path, files: Iterable[Path], facts: dict[str, Any]) -> None:
+    """Complete an artefact: write its last file, with config, digests of `files` and inputs, provenance and `facts`."""
+    folder = root / config.folder
+    digests = {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(files)}
+    value = {
+        "stage": config.stage,
+        "hash": config.hash,
+        "digest": hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest(),
+        "files": digests,
+        "inputs": {named.folder.as_posix(): unseal(named, root)["digest"] for named in config.inputs},
+        **facts,
+        "config": config.model_dump(mode="json"),
+        "provenance": provenance.collect(),
+    }
+    write_json(folder / config.last_file, value)
+
+
+def unseal(config: StageConfig, root: Path) -> dict[str, Any]:
+    """The last file of a complete artefact.
+
+    Raises:
+        InputError: it does not exist, or it was made from inputs that have since been replaced.
+    """
+    path = root / config.folder / config.last_file
+    if not path.is_file():
+        raise InputError(f"{path}: does not exist; run the {config.stage} stage first")
+    value: dict[str, Any] = json.loads(path.read_text())
+    for named in config.inputs:
+        made_from = value["inputs"][named.folder.as_posix()]
+        present = unseal(named, root)["digest"]
+        if made_from != present:
+            raise InputError(
+                f"{path}: was made from {named.folder} with digest {made_from[:12]}, but that now has {present[:12]}; "
+                f"remove {root / config.folder} to make it anew"
+            )
+    return value
+
+
+def fresh_folder(path: Path) -> Path:
+    """An empty folder at `path`; remains of an interrupted attempt are removed."""
+    if path.exists():
+        shutil.rmtree(path)
+    path.mkdir(parents=True)
+    return path
+
+
+def _write_beside(path: Path, data: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return temporary
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

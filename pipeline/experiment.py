@@ -1,0 +1,78 @@
+"""Experiment files: a Python file whose function `experiment(**options) -> Study` has its options as keyword parameters."""
+
+import importlib.util
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import click
+from pydantic import ValidationError
+
+from pipeline.study import InputError, Study
+
+
+def load_study(path: Path, arguments: Sequence[str]) -> Study:
+    """The study that an experiment file defines for command-line options such as `["--members", "3"]`.
+
+    Raises:
+        InputError: no such file, no function `experiment` in it, an unknown option, or a value out of range.
+    """
+    function = _experiment_function(path)
+    command = click.Command(path.stem, params=options(function), add_help_option=False)
+    try:
+        values = command.make_context(path.stem, list(arguments)).params
+        study = function(**values)
+    except click.UsageError as error:
+        valid = ", ".join(option.opts[0] for option in command.params) or "none"
+        raise InputError(f"{path}: {error.format_message().rstrip('.')}; its options are: {valid}") from None
+    except ValidationError as error:
+        raise InputError(f"{path}: {one_line(error)}") from None
+    if not isinstance(study, Study):
+        raise InputError(f"{path}: experiment() returned {type(study).__name__}; expected a pipeline.study.Study")
+    return study
+
+
+def options(function: Callable[..., Study]) -> list[click.Parameter]:
+    """One command-line option for each keyword parameter, typed by its annotation."""
+    return [
+        click.Option(
+            [f"--{name.replace('_', '-')}", name],
+            type=_click_type(parameter.annotation),
+            default=parameter.default,
+            show_default=True,
+        )
+        for name, parameter in inspect.signature(function).parameters.items()
+    ]
+
+
+def one_line(error: ValidationError) -> str:
+    """All errors of a validation as one line: field, value, what would be valid."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in item['loc']) or 'value'} = {item['input']!r}: {item['msg']}" for item in error.errors()
+    )
+
+
+def _experiment_function(path: Path) -> Callable[..., Study]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such experiment file; expected a Python file such as experiments/demo.py")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path}: is not a Python file; expected one such as experiments/demo.py")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise InputError(f"{path}: line {error.lineno}: {error.msg}") from None
+    function = getattr(module, "experiment", None)
+    if not callable(function):
+        raise InputError(f"{path}: defines no function experiment(**options) -> Study")
+    return function
+
+
+def _click_type(annotation: Any) -> Any:
+    if get_origin(annotation) is Literal:
+        return click.Choice(get_args(annotation))
+    if annotation is Path:
+        return click.Path(path_type=Path)
+    return annotation

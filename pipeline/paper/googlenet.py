@@ -1,0 +1,259 @@
+"""The network of Table 1 (paper, sections 4 and 5): Inception v1 with local response normalisation and two auxiliary heads.
+
+Layer details that the paper leaves out follow Caffe's `bvlc_googlenet` (the only faithful public network) and say so.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+INPUT_SIZE = 224  # paper, section 5: the receptive field of the network
+AUX_WEIGHT = 0.3  # paper, section 5: weight of each auxiliary loss
+DROPOUT, AUX_DROPOUT = 0.4, 0.7  # paper, section 5
+AUX_HEADS = ("4a", "4d")  # paper, section 5: on top of the outputs of 4a and 4d
+
+# paper, section 6 and Table 1: "zero mean"; the figures are ImageNet's usual RGB mean and deviation. Dividing by the
+# deviation is ours: it gives the unit variance that Kaiming's initialisation assumes.
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
+
+
+class Inception(NamedTuple):
+    """Filter counts of one Inception module: a row of Table 1."""
+
+    n1x1: int
+    n3x3_reduce: int
+    n3x3: int
+    n5x5_reduce: int
+    n5x5: int
+    pool_proj: int
+
+    @property
+    def out_channels(self) -> int:
+        """Channels after concatenation: 1x1, 3x3, 5x5, pool projection."""
+        return self.n1x1 + self.n3x3 + self.n5x5 + self.pool_proj
+
+
+# paper, Table 1
+INCEPTIONS = {
+    "3a": Inception(64, 96, 128, 16, 32, 32),
+    "3b": Inception(128, 128, 192, 32, 96, 64),
+    "4a": Inception(192, 96, 208, 16, 48, 64),
+    "4b": Inception(160, 112, 224, 24, 64, 64),
+    "4c": Inception(128, 128, 256, 24, 64, 64),
+    "4d": Inception(112, 144, 288, 32, 64, 64),
+    "4e": Inception(256, 160, 320, 32, 128, 128),
+    "5a": Inception(256, 160, 320, 32, 128, 128),
+    "5b": Inception(384, 192, 384, 48, 128, 128),
+}
+POOL_AFTER = ("3b", "4e")  # paper, Table 1: 3x3/2 max pools between the blocks 3, 4 and 5
+
+
+def scaled(channels: int, width: float) -> int:
+    """Channels at a width multiplier, as a multiple of 8 (`ours`: vector units like it; width 1 is the paper exactly).
+
+    >>> scaled(64, 1.0), scaled(24, 0.5), scaled(16, 0.25)
+    (64, 16, 8)
+    """
+    return channels if width == 1.0 else max(8, 8 * math.floor(channels * width / 8 + 0.5))
+
+
+class ConvReLU(nn.Sequential):
+    """A convolution with bias and "same" padding, then ReLU (paper, section 5: also inside the modules)."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1):
+        conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2)
+        super().__init__(OrderedDict(conv=conv, relu=nn.ReLU(inplace=True)))
+
+
+def max_pool(stride: int) -> nn.MaxPool2d:
+    """3x3 max pool; the stride-2 ones round their size up, as Caffe does: 112 -> 56 -> 28 -> 14 -> 7."""
+    return nn.MaxPool2d(3, 2, ceil_mode=True) if stride == 2 else nn.MaxPool2d(3, 1, padding=1)
+
+
+class LocalResponseNorm(nn.Module):
+    """x / (1 + alpha/size * sum of squares over `size` neighbouring channels) ** 0.75, on N x C x H x W.
+
+    The constants are Caffe's (size 5, alpha 1e-4, beta 0.75, k 1); the paper gives none. The sum over channels is a 1x1
+    convolution with a band matrix and the power is r * sqrt(r) with r = 1/sqrt(...): equal to `torch.nn.LocalResponseNorm`
+    to rounding, several times as fast, and it has a bfloat16 kernel.
+    """
+
+    band: Tensor
+
+    def __init__(self, channels: int, size: int = 5, alpha: float = 1e-4):
+        super().__init__()
+        distance = (torch.arange(channels)[:, None] - torch.arange(channels)[None, :]).abs()
+        band = (distance <= size // 2).float() * (alpha / size)
+        self.register_buffer("band", band[:, :, None, None], persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        r = torch.rsqrt(F.conv2d(x * x, self.band.to(x.dtype)) + 1.0)
+        return x * (r * torch.sqrt(r))
+
+
+class InceptionModule(nn.Module):
+    """Four parallel branches, concatenated along channels (paper, Fig. 2b)."""
+
+    def __init__(self, in_channels: int, n: Inception):
+        super().__init__()
+        self.branch1x1 = ConvReLU(in_channels, n.n1x1, 1)
+        self.branch3x3_reduce = ConvReLU(in_channels, n.n3x3_reduce, 1)
+        self.branch3x3 = ConvReLU(n.n3x3_reduce, n.n3x3, 3)
+        self.branch5x5_reduce = ConvReLU(in_channels, n.n5x5_reduce, 1)
+        self.branch5x5 = ConvReLU(n.n5x5_reduce, n.n5x5, 5)
+        self.pool = max_pool(stride=1)
+        self.pool_proj = ConvReLU(in_channels, n.pool_proj, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat(
+            (
+                self.branch1x1(x),
+                self.branch3x3(self.branch3x3_reduce(x)),
+                self.branch5x5(self.branch5x5_reduce(x)),
+                self.pool_proj(self.pool(x)),
+            ),
+            dim=1,
+        )
+
+
+class AuxiliaryHead(nn.Module):
+    """5x5/3 average pool, 1x1 convolution, two fully connected layers (paper, section 5). Training only.
+
+    `grid` is the side of the incoming map: 14 at 224 pixels. Where it is below 5, the pool's window shrinks to it (`ours`).
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, grid: int, width: float):
+        super().__init__()
+        window = min(5, grid)
+        side = (grid - window) // 3 + 1
+        hidden = scaled(1024, width)
+        self.pool = nn.AvgPool2d(window, 3)
+        self.conv = ConvReLU(in_channels, scaled(128, width), 1)
+        self.fc = nn.Linear(scaled(128, width) * side * side, hidden)
+        self.relu = nn.ReLU(inplace=True)
+        self.dropout = nn.Dropout(AUX_DROPOUT)
+        self.classifier = nn.Linear(hidden, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(self.pool(x)).flatten(1)
+        return self.classifier(self.dropout(self.relu(self.fc(x))))
+
+
+class Logits(NamedTuple):
+    """Outputs of a training step, each N x classes. `aux` holds the auxiliary heads' outputs, shallow first."""
+
+    main: Tensor
+    aux: tuple[Tensor, ...]
+
+
+class GoogLeNet(nn.Module):
+    """GoogLeNet (paper, Table 1): 6,998,552 parameters, 13,378,280 with both auxiliary heads.
+
+    Args:
+        num_classes: 1000 in the paper.
+        input_size: side of the square input in pixels, 224 in the paper; any side from 32 up works.
+        width: scales all channel counts; 1.0 is the paper's network.
+        aux_heads: which modules carry an auxiliary head.
+        dropout: share of the pooled features dropped in training.
+
+    In training mode the forward pass of images (N x 3 x side x side, float) returns `Logits`, in evaluation mode the main
+    logits alone (N x classes), and the heads do not run.
+
+    >>> network = GoogLeNet(aux_heads=())
+    >>> sum(p.numel() for p in network.parameters())
+    6998552
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        input_size: int = INPUT_SIZE,
+        width: float = 1.0,
+        aux_heads: Collection[str] = AUX_HEADS,
+        dropout: float = DROPOUT,
+    ):
+        super().__init__()
+        self.conv1 = ConvReLU(3, scaled(64, width), 7, stride=2)
+        self.pool1 = max_pool(stride=2)
+        self.norm1 = LocalResponseNorm(scaled(64, width))
+        self.conv2_reduce = ConvReLU(scaled(64, width), scaled(64, width), 1)
+        self.conv2 = ConvReLU(scaled(64, width), scaled(192, width), 3)
+        self.norm2 = LocalResponseNorm(scaled(192, width))
+        self.pool2 = max_pool(stride=2)
+
+        channels, grid = scaled(192, width), (input_size + 1) // 2 // 2 // 2
+        self.inceptions = nn.ModuleDict()
+        self.pools = nn.ModuleDict()
+        self.aux_heads = nn.ModuleDict()
+        for name, row in INCEPTIONS.items():
+            filters = Inception(*(scaled(n, width) for n in row))
+            self.inceptions[name] = InceptionModule(channels, filters)
+            channels = filters.out_channels
+            if name in aux_heads:
+                self.aux_heads[name] = AuxiliaryHead(channels, num_classes, grid, width)
+            if name in POOL_AFTER:
+                self.pools[name] = max_pool(stride=2)
+                grid //= 2
+
+        self.average_pool = nn.AdaptiveAvgPool2d(1)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(channels, num_classes)
+
+    def forward(self, images_NCHW: Tensor) -> Tensor | Logits:
+        x = self.norm1(self.pool1(self.conv1(images_NCHW)))
+        x = self.pool2(self.norm2(self.conv2(self.conv2_reduce(x))))
+        aux = []
+        for name, module in self.inceptions.items():
+            x = module(x)
+            if self.training and name in self.aux_heads:
+                aux.append(self.aux_heads[name](x))
+            if name in self.pools:
+                x = self.pools[name](x)
+        logits = self.classifier(self.dropout(self.average_pool(x).flatten(1)))
+        return Logits(logits, tuple(aux)) if self.training else logits
+
+
+def normalise(pixels_NHWC: Tensor) -> Tensor:
+    """Network input from RGB bytes (N x H x W x 3, uint8): N x 3 x H x W, float32, channels last in memory."""
+    mean, std = (torch.tensor(values, device=pixels_NHWC.device) for values in (PIXEL_MEAN, PIXEL_STD))
+    return ((pixels_NHWC.float() - mean) / std).permute(0, 3, 1, 2)
+
+
+def training_loss(logits: Logits, labels: Tensor, aux_weight: float = AUX_WEIGHT, label_smoothing: float = 0.0) -> Tensor:
+    """Cross entropy of the main output plus `aux_weight` times that of each head (paper, section 5)."""
+    main, *aux = (F.cross_entropy(x.float(), labels, label_smoothing=label_smoothing) for x in (logits.main, *logits.aux))
+    return main + aux_weight * sum(aux, torch.zeros_like(main))
+
+
+def initialise_kaiming(network: nn.Module, generator: torch.Generator) -> None:
+    """Normal weights of variance 2 / fan_in, zero biases; classifiers start at a tenth of that (`ours`).
+
+    The paper is silent on initialisation. Without batch norm this keeps the signal's variance through 22 layers of ReLU.
+    """
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            fan_in = layer.weight[0].numel()
+            gain = 0.1 if name.endswith("classifier") else 1.0
+            nn.init.normal_(layer.weight, 0.0, gain * math.sqrt(2.0 / fan_in), generator=generator)
+            nn.init.zeros_(layer.bias)
+
+
+def initialise_caffe(network: nn.Module, generator: torch.Generator) -> None:
+    """Caffe's quick recipe: uniform weights of variance 1 / fan_in; biases 0.2, and 0 in the classifiers."""
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            bound = math.sqrt(3.0 / layer.weight[0].numel())
+            nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+            nn.init.constant_(layer.bias, 0.0 if name.endswith("classifier") else 0.2)
+
+
+INITIALISATIONS: dict[str, Callable[[nn.Module, torch.Generator], None]] = {
+    "kaiming": initialise_kaiming,
+    "caffe": initialise_caffe,
+}

@@ -1,0 +1,75 @@
+"""Errors, intervals and paired tests of classification results (paper, section 7; PAPER.md, section 4)."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+SIGNIFICANCE = 0.05  # ours: the level of every verdict, fixed before any run
+RESAMPLES = 9999  # ours: sign flips of the permutation test
+
+
+class Interval(NamedTuple):
+    """Bounds of a 95 % confidence interval."""
+
+    low: float
+    high: float
+
+
+def rank_of_label(probabilities_NC: np.ndarray, labels_N: np.ndarray) -> np.ndarray:
+    """How many classes score above the true one: 0 is a top-1 hit, below 5 a top-5 hit. Ties count against the label.
+
+    >>> rank_of_label(np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]), np.array([0, 2]))
+    array([0, 2])
+    """
+    true = probabilities_NC[np.arange(len(labels_N)), labels_N][:, None]
+    return (probabilities_NC >= true).sum(axis=1) - 1
+
+
+def wilson(errors: int, total: int) -> Interval:
+    """Wilson's 95 % interval of an error rate.
+
+    >>> [round(100 * bound, 3) for bound in wilson(3335, 50_000)]
+    [6.455, 6.892]
+    """
+    low, high = stats.binomtest(errors, total).proportion_ci(0.95, method="wilson")
+    return Interval(float(low), float(high))
+
+
+def mcnemar(worse_errors: np.ndarray, better_errors: np.ndarray) -> float:
+    """One-sided exact McNemar test on the same images: p-value for "the second makes fewer errors than the first".
+
+    >>> mcnemar(np.array([True] * 5), np.array([False] * 5))
+    0.03125
+    """
+    only_worse = int((worse_errors & ~better_errors).sum())
+    only_better = int((~worse_errors & better_errors).sum())
+    discordant = only_worse + only_better
+    return float(stats.binomtest(only_worse, discordant, alternative="greater").pvalue) if discordant else 1.0
+
+
+def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
+    """One-sided paired permutation test: p-value for "the mean of the per-image differences is above zero".
+
+    McNemar's test for differences that are not only -1, 0 and 1, as against the mean of several members.
+    """
+    if not differences.any():
+        return 1.0
+    result = stats.permutation_test(
+        (differences, np.zeros_like(differences)),
+        lambda x, y, axis: np.mean(x - y, axis=axis),
+        permutation_type="samples",
+        alternative="greater",
+        n_resamples=RESAMPLES,
+        vectorized=True,
+        batch=500,
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.pvalue)
+
+
+def paired_interval(differences: np.ndarray) -> Interval:
+    """95 % interval of the mean of per-image differences (normal approximation of the paired standard error)."""
+    half = 1.959964 * float(differences.std(ddof=1)) / len(differences) ** 0.5 if len(differences) > 1 else 1.0
+    mean = float(differences.mean())
+    return Interval(mean - half, mean + half)

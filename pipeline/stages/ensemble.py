@@ -1,0 +1,44 @@
+"""Stage: predictions of several models -> the errors of their averaged probabilities (paper, section 7)."""
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.adapters.tracking import Tracker
+from pipeline.artefacts.dataset import Dataset
+from pipeline.artefacts.predictions import Predictions
+from pipeline.artefacts.result import Result, write_result
+from pipeline.paper.statistics import rank_of_label
+from pipeline.study import EnsembleConfig, InputError
+
+
+def ensemble(config: EnsembleConfig, root: Path) -> Result:
+    """Average the members' probabilities with equal weights, or take the member of lowest top-1 error.
+
+    Raises:
+        InputError: the members were not evaluated on the same data set, or one is not complete.
+    """
+    if config.is_complete(root):
+        return Result(config, root)
+    if len({member.data.hash for member in config.members}) > 1:
+        raise InputError(f"{config.folder}: its members were evaluated on different data sets")
+    data = Dataset(config.members[0].data, root)
+    split = data.split("val")
+
+    total = np.zeros((len(split), data.num_classes))
+    member_ranks = []
+    for member in config.members:
+        probabilities = Predictions(member, root).probabilities(config.policy)
+        total += probabilities
+        member_ranks.append(rank_of_label(probabilities, split.labels))
+    chosen = list(range(len(config.members)))
+    rank = rank_of_label(total, split.labels)
+    if config.choose == "best_top1":
+        best = min(chosen, key=lambda k: int((member_ranks[k] >= 1).sum()))
+        chosen, rank = [best], member_ranks[best]
+
+    write_result(config, root, split.image_ids, split.labels, rank, member_ranks, chosen, data.num_classes)
+    result = Result(config, root)
+    with Tracker(config, root) as tracker:
+        tracker.summarise({name: result.facts[name] for name in ("top1_error", "top5_error")})
+    return result

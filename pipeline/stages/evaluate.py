@@ -1,0 +1,147 @@
+"""Stage: a trained network -> its mean probabilities on every validation image, for several crop policies in one pass."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline.adapters import images, ranks
+from pipeline.adapters.progress import Progress
+from pipeline.adapters.tracking import Tracker
+from pipeline.artefacts.dataset import Dataset, Split
+from pipeline.artefacts.predictions import Predictions
+from pipeline.artefacts.run import Run
+from pipeline.paper import crops
+from pipeline.paper.googlenet import GoogLeNet, normalise
+from pipeline.paper.statistics import rank_of_label
+from pipeline.study import EvaluateConfig
+
+BATCH = 48  # ours: divides 144, and the batch shape never changes, so neither do the bits
+CHUNK = 32  # ours: images between two saves
+
+
+def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
+    """Evaluate on all ranks of the environment. Chunks of images already done are not done again."""
+    predictions = Predictions(config, root)
+    if config.is_complete(root):
+        return predictions
+    data, run = Dataset(config.data, root), Run(config.run, root)
+    split = data.split("val")
+    shape = config.run.network
+    accelerator = ranks.start()
+    network = GoogLeNet(data.num_classes, shape.input_size, shape.width, aux_heads=())
+    network.load_state_dict(
+        {name: tensor for name, tensor in run.weights(config.weights).items() if not name.startswith("aux_heads.")}
+    )
+    network = network.to(accelerator.device, memory_format=torch.channels_last).eval()
+
+    started = time.monotonic()
+    chunks = [range(k, min(k + CHUNK, len(split))) for k in range(0, len(split), CHUNK)]
+    mine = range(accelerator.process_index, len(chunks), accelerator.num_processes)
+    label = f"evaluate {config.hash[:8]}"
+    num_mine = sum(len(chunks[k]) for k in mine)
+    with Progress(label, num_mine, "images a rank", silent=not accelerator.is_main_process) as progress:
+        for chunk in mine:
+            if not predictions.has_chunk(chunk):
+                probabilities = classify(
+                    network, split, chunks[chunk], shape.input_size, config.policies, config.precision, accelerator.device
+                )
+                predictions.publish_chunk(chunk, chunks[chunk], probabilities)
+            progress.advance(len(chunks[chunk]))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        seconds = time.monotonic() - started
+        facts = {
+            "num_images": len(split),
+            "seconds": round(seconds, 2),
+            "world_size": accelerator.num_processes,
+            "device": str(accelerator.device),
+            "core_or_gpu_hours": round(seconds * accelerator.num_processes / 3600, 4),
+        }
+        predictions.merge(len(chunks), split.image_ids, split.labels, facts)
+        with Tracker(config, root) as tracker:
+            for policy in config.policies:
+                rank = rank_of_label(predictions.probabilities(policy), split.labels)
+                tracker.summarise({f"{policy}/top1_error": float((rank >= 1).mean()), f"{policy}/top5_error": float((rank >= 5).mean())})
+    accelerator.wait_for_everyone()
+    return predictions
+
+
+def classify(
+    network: nn.Module,
+    split: Split,
+    ids: Sequence[int],
+    input_size: int,
+    policies: Sequence[str],
+    precision: str,
+    device: torch.device,
+) -> dict[str, np.ndarray]:
+    """Mean softmax probabilities of the images `ids` by policy: images x classes, float32.
+
+    Each image is decoded once, each distinct crop is classified once, and every policy averages its own crops. The crops
+    run in batches of one fixed shape.
+    """
+    means: dict[str, list[np.ndarray]] = {policy: [] for policy in policies}
+    plans: list[list[list[int]]] = []
+
+    def distinct_crops() -> Iterator[np.ndarray]:
+        for index in ids:
+            image = images.decode(split.encoded(index))
+            wanted = [crops.POLICIES[policy](image.width, image.height, input_size) for policy in policies]
+            distinct = {crop: k for k, crop in enumerate(dict.fromkeys(crop for policy in wanted for crop in policy))}
+            plans.append([[distinct[crop] for crop in policy] for policy in wanted])
+            yield images.cut_crops(image, list(distinct), input_size)
+
+    pending = np.empty((0, 0), np.float32)
+    for probabilities_NC in _in_batches(network, distinct_crops(), input_size, precision, device):
+        pending = np.concatenate((pending, probabilities_NC)) if len(pending) else probabilities_NC
+        while plans and len(pending) > (last := max(max(plan) for plan in plans[0])):
+            for policy, chosen in zip(policies, plans.pop(0), strict=True):
+                means[policy].append(pending[chosen].mean(axis=0))
+            pending = pending[last + 1 :]
+    return {policy: np.stack(values) for policy, values in means.items()}
+
+
+def rank_of_labels(
+    network: nn.Module, split: Split, ids: Sequence[int], input_size: int, precision: str, device: torch.device
+) -> np.ndarray:
+    """How many classes score above the true one at a single crop, for each of the images `ids`."""
+    if not ids:
+        return np.empty(0, np.int64)
+    probabilities = classify(network, split, ids, input_size, ("crops_1",), precision, device)["crops_1"]
+    return rank_of_label(probabilities, split.labels[np.asarray(ids)])
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The context in which a network runs at a precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+@torch.inference_mode()
+def _in_batches(
+    network: nn.Module, crops_KHWC: Iterable[np.ndarray], input_size: int, precision: str, device: torch.device
+) -> Iterator[np.ndarray]:
+    """Probabilities of a stream of crops, batch by batch; the last batch is filled up with black crops and cut again."""
+    batch = np.zeros((BATCH, input_size, input_size, 3), np.uint8)
+    filled = 0
+
+    def probabilities() -> np.ndarray:
+        pixels: Tensor = torch.from_numpy(batch).to(device)
+        with autocast(device, precision):
+            logits = network(normalise(pixels))
+        return logits.float().softmax(dim=1)[:filled].cpu().numpy()
+
+    for pixels in crops_KHWC:
+        while len(pixels):
+            taken = pixels[: BATCH - filled]
+            batch[filled : filled + len(taken)] = taken
+            filled, pixels = filled + len(taken), pixels[len(taken) :]
+            if filled == BATCH:
+                yield probabilities()
+                filled = 0
+    if filled:
+        batch[filled:] = 0
+        yield probabilities()

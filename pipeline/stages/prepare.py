@@ -1,0 +1,79 @@
+"""Stage: a source of images -> shards, a manifest, and the list of what was left out."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+from pipeline.adapters import images, progress, sources
+from pipeline.adapters.tracking import Tracker
+from pipeline.artefacts import storage
+from pipeline.artefacts.dataset import Dataset, Record, Rejected, write_rejected, write_shards
+from pipeline.study import InputError, PrepareConfig
+
+
+def prepare(config: PrepareConfig, root: Path) -> Dataset:
+    """Check every image of the source and store it; each file is either in a shard or in rejected.jsonl.
+
+    Raises:
+        InputError: the source is missing or malformed, a class has no usable image, or `root` holds this data set made
+            from other files.
+    """
+    if config.is_complete(root):
+        refuse_other_files(config, root)
+        return Dataset(config, root)
+    source = sources.open_source(config)
+    folder = storage.fresh_folder(root / config.folder)
+
+    rejected: list[Rejected] = []
+    counts: Counter[tuple[str, int]] = Counter()
+    files = progress.progress_of(source.files, f"prepare {config.name}", source.num_files, "images")
+    written = [
+        shard
+        for split, group in groupby(files, key=lambda file: file.split)
+        for shard in write_shards(folder, split, _usable(group, rejected, counts))
+    ]
+    for split in sources.SPLITS:
+        for label, name in enumerate(source.classes):
+            if not counts[split, label]:
+                why = next(r.reason for r in rejected if r.split == split and r.name.startswith(f"{name}/"))
+                raise InputError(f"class {name} has no usable image in {split}/ (the first was rejected: {why})")
+
+    totals = {split: sum(counts[split, label] for label in range(len(source.classes))) for split in sources.SPLITS}
+    facts = {
+        "classes": source.classes,
+        "num_files": source.num_files,
+        "num_images": totals,
+        "num_rejected": len(rejected),
+        "images_per_class": {s: [counts[s, label] for label in range(len(source.classes))] for s in sources.SPLITS},
+        "source_fingerprint": source.fingerprint,
+    }
+    storage.seal(config, root, [*written, write_rejected(folder, rejected)], facts)
+    with Tracker(config, root) as tracker:
+        tracker.summarise({"num_rejected": len(rejected), **{f"num_{s}_images": n for s, n in totals.items()}})
+    return Dataset(config, root)
+
+
+def refuse_other_files(config: PrepareConfig, root: Path) -> None:
+    """Raise InputError if a path is given whose files are not those that the finished data set was made from."""
+    if config.path is None:
+        return
+    if sources.open_source(config).fingerprint != Dataset(config, root).manifest["source_fingerprint"]:
+        raise InputError(
+            f"{config.path}: holds other files than those {root / config.folder} was made from; choose another --root"
+        )
+
+
+def _usable(
+    files: Iterator[sources.SourceFile], rejected: list[Rejected], counts: Counter[tuple[str, int]]
+) -> Iterator[Record]:
+    for file in files:
+        try:
+            image = images.decode(file.encoded)
+        except images.BadImage as error:
+            rejected.append(Rejected(file.split, file.name, str(error)))
+            continue
+        counts[file.split, file.label] += 1
+        digest = hashlib.sha256(file.encoded).hexdigest()
+        yield Record(file.name, file.encoded, file.label, image.width, image.height, digest)

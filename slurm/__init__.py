@@ -1,0 +1,1 @@
+"""The launcher and the sites: the only room that knows SLURM."""
