@@ -4,6 +4,7 @@ import importlib.util
 import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
 import click
@@ -71,6 +72,8 @@ def _experiment_function(path: Path) -> Callable[..., Study]:
 
 
 def _click_type(annotation: Any) -> Any:
+    if isinstance(annotation, UnionType):  # Path | None: an option without a default
+        annotation = next(part for part in get_args(annotation) if part is not NoneType)
     if get_origin(annotation) is Literal:
         return click.Choice(get_args(annotation))
     if annotation is Path:

@@ -211,7 +211,7 @@ class _Patches(torch.utils.data.Dataset[tuple[np.ndarray, int]]):
         rng = stream("patch", self.config.data_seed, epoch, index)
         patch = training_patch(rng, image.width, image.height, self.config.min_area)
         pixels = images.cut_patch(image, patch, self.config.network.input_size)
-        return np.ascontiguousarray(pixels), int(self.split.labels[index])
+        return pixels.copy(), int(self.split.labels[index])
 
 
 def _batches(
