@@ -5,108 +5,106 @@ import shlex
 import sys
 import time
 import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-import typer
+import click
 
-from pipeline.artefacts import provenance
+from pipeline.artefacts import provenance, storage
 from pipeline.experiment import load_study
 from pipeline.stages import MULTI_RANK, run_stage
-from pipeline.study import InputError, ReportConfig, StageConfig, Study
+from pipeline.study import InputError, StageConfig, Study
 
-DONE, WRONG_INPUT, STAGE_FAILED = 0, 2, 3
-OPTIONS_OF_THE_EXPERIMENT = {"allow_extra_args": True, "ignore_unknown_options": True}
-
-app = typer.Typer(
-    help="Reproduce GoogLeNet: from raw images to a verdict on every published number.",
-    epilog="Example: going-deeper run experiments/demo.py",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
-Experiment = Annotated[Path, typer.Argument(help="Experiment file; its own options, such as --members 3, follow it.")]
-Root = Annotated[Path, typer.Option(help="Folder that holds all artefacts.", envvar="GOING_DEEPER_ROOT")]
-ROOT = Path("outputs")
+WRONG_INPUT, STAGE_FAILED, INTERRUPTED = 2, 3, 130
+PATH = click.Path(path_type=Path)
 
 
 def main() -> None:
     """Run the command line. Wrong input is one line and exit code 2; a failed stage is exit code 3."""
     os.environ.setdefault(provenance.COMMAND, shlex.join(["going-deeper", *sys.argv[1:]]))
     try:
-        app()
+        sys.exit(commands.main(prog_name="going-deeper", standalone_mode=False))
     except InputError as error:
-        print(f"going-deeper: {error}", file=sys.stderr)
-        raise SystemExit(WRONG_INPUT) from None
-    except KeyboardInterrupt:
-        print("going-deeper: interrupted; the same command goes on from here", file=sys.stderr)
-        raise SystemExit(130) from None
+        _exit(WRONG_INPUT, str(error))
+    except click.UsageError as error:
+        help_for = error.ctx.command_path if error.ctx else "going-deeper"
+        _exit(WRONG_INPUT, f"{error.format_message().rstrip('.')}; see {help_for} --help")
+    except (click.Abort, KeyboardInterrupt):
+        _exit(INTERRUPTED, "interrupted; the same command goes on from here")
 
 
-@app.command(
-    context_settings=OPTIONS_OF_THE_EXPERIMENT,
-    epilog="Example: going-deeper run experiments/caltech101.py --data ../shared/data/caltech101",
-)
-def run(
-    context: typer.Context,
-    experiment: Experiment,
-    root: Root = ROOT,
-    site: Annotated[Path | None, typer.Option(help="Site file: run the stages as jobs there; else here.")] = None,
-    processes: Annotated[
-        int | None, typer.Option(min=1, help="Ranks of training and evaluation here.", show_default="one a GPU or core")
-    ] = None,
-) -> None:
+def _exit(code: int, message: str) -> None:
+    print(f"going-deeper: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+@click.group(epilog="Example: going-deeper run experiments/demo.py")
+def commands() -> None:
+    """Reproduce GoogLeNet: from raw images to a verdict on every published number."""
+
+
+def _command(example: str) -> Callable[[Callable[..., None]], click.Command]:
+    """A command on a study: EXPERIMENT, the experiment's own options, and --root."""
+
+    def decorate(function: Callable[..., None]) -> click.Command:
+        for decorator in (
+            click.option("--root", type=PATH, default=Path("outputs"), show_default=True, help="Folder of all artefacts."),
+            click.argument("arguments", metavar="[OPTIONS OF THE EXPERIMENT]", nargs=-1, type=click.UNPROCESSED),
+            click.argument("experiment", type=PATH),
+            commands.command(epilog=f"Example: {example}", context_settings={"ignore_unknown_options": True}),
+        ):
+            function = decorator(function)
+        return function  # type: ignore[return-value]
+
+    return decorate
+
+
+@_command("going-deeper run experiments/caltech101.py --data ../shared/data/caltech101 --members 2")
+@click.option("--site", type=PATH, help="Site file: run the stages as jobs there.  [default: here]")
+@click.option("--processes", type=click.IntRange(min=1), help="Ranks of a stage here.  [default: one a GPU or core]")
+def run(experiment: Path, arguments: Sequence[str], root: Path, site: Path | None, processes: int | None) -> None:
     """Run the missing stages of a study, here or as jobs of a site. An interrupted run goes on where it stopped."""
-    study = load_study(experiment, context.args)
+    study = load_study(experiment, arguments)
     os.environ.setdefault("WANDB_RUN_GROUP", study.name)
     for config in study.stages:
         if config.stage == "prepare" and config.is_complete(root):
             run_stage(config, root)  # compares the source's listing with what was prepared
     missing = [config for config in study.stages if not config.is_complete(root)]
-    if missing and site is not None:
-        from slurm.launch import launch
-        from slurm.site import load_site
-
-        launch(missing, root, load_site(site))
-    elif missing:
-        _run_here(study, missing, root, processes)
-    else:
+    if not missing:
         print(f"nothing to do: all {len(study.stages)} stages of {study.name} are complete")
+    elif site is not None:
+        _run_on(site, missing, root)
+    else:
+        _run_here(missing, root, processes)
     _show(study, root)
 
 
-@app.command(context_settings=OPTIONS_OF_THE_EXPERIMENT, epilog="Example: going-deeper plan experiments/demo.py --members 3")
-def plan(context: typer.Context, experiment: Experiment, root: Root = ROOT) -> None:
+@_command("going-deeper plan experiments/demo.py --members 3")
+def plan(experiment: Path, arguments: Sequence[str], root: Path) -> None:
     """Show the stages of a study: which exist and which would run."""
-    study = load_study(experiment, context.args)
+    study = load_study(experiment, arguments)
     print(f"{study.name}: {study.title}")
     for config in study.stages:
         state = "complete" if config.is_complete(root) else "missing"
         print(f"  {state:9} {config.stage:9} {root / config.folder}")
 
 
-@app.command(
-    context_settings=OPTIONS_OF_THE_EXPERIMENT, epilog="Example: going-deeper report experiments/demo.py --into results"
-)
-def report(
-    context: typer.Context,
-    experiment: Experiment,
-    root: Root = ROOT,
-    into: Annotated[Path | None, typer.Option(help="Also write RESULTS.md into this folder.")] = None,
-) -> None:
+@_command("going-deeper report experiments/demo.py --into results")
+@click.option("--into", type=PATH, help="Also write RESULTS.md into this folder.")
+def report(experiment: Path, arguments: Sequence[str], root: Path, into: Path | None) -> None:
     """Rebuild the report of a study from its verdicts and results."""
-    study = load_study(experiment, context.args)
+    study = load_study(experiment, arguments)
     config = study.stages[-1]
+    storage.unseal(study.check, root)
     (root / config.folder / config.last_file).unlink(missing_ok=True)
     run_stage(config, root)
     if into is not None:
-        into.mkdir(parents=True, exist_ok=True)
-        (into / "RESULTS.md").write_text((root / config.folder / "RESULTS.md").read_text())
+        storage.write_atomic(into / "RESULTS.md", (root / config.folder / "RESULTS.md").read_bytes())
     _show(study, root)
 
 
-def _run_here(study: Study, missing: list[StageConfig], root: Path, processes: int | None) -> None:
+def _run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) -> None:
     started = time.monotonic()
     for number, config in enumerate(missing, start=1):
         print(f"[{number}/{len(missing)}] {config.stage} {root / config.folder}", file=sys.stderr, flush=True)
@@ -121,17 +119,24 @@ def _run_here(study: Study, missing: list[StageConfig], root: Path, processes: i
             raise
         except Exception as error:
             traceback.print_exc()
-            print(f"going-deeper: {config.stage} {root / config.folder} failed: {str(error).strip().splitlines()[-1]}", file=sys.stderr)
-            raise SystemExit(STAGE_FAILED) from None
-    print(f"{study.name}: {len(missing)} stages done in {time.monotonic() - started:.0f} s", file=sys.stderr)
+            _exit(STAGE_FAILED, f"{config.stage} {root / config.folder} failed: {str(error).strip().splitlines()[-1]}")
+    print(f"{len(missing)} stages done in {time.monotonic() - started:.0f} s", file=sys.stderr)
+
+
+def _run_on(site: Path, missing: Sequence[StageConfig], root: Path) -> None:
+    from slurm.launch import JobFailed, launch
+    from slurm.site import load_site
+
+    try:
+        launch(missing, root, load_site(site))
+    except JobFailed as error:
+        _exit(STAGE_FAILED, str(error))
 
 
 def _show(study: Study, root: Path) -> None:
     """Print the study's table and where its report lies."""
-    from pipeline.artefacts.storage import unseal
-
     config = study.stages[-1]
-    assert isinstance(config, ReportConfig)
     if config.is_complete(root):
-        print(unseal(config, root)["summary"])
+        sealed: dict[str, Any] = storage.unseal(config, root)
+        print(sealed["summary"])
         print(f"report: {root / config.folder / 'report.html'}")

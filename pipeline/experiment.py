@@ -50,7 +50,8 @@ def options(function: Callable[..., Study]) -> list[click.Parameter]:
 def one_line(error: ValidationError) -> str:
     """All errors of a validation as one line: field, value, what would be valid."""
     return "; ".join(
-        f"{'.'.join(str(part) for part in item['loc']) or 'value'} = {item['input']!r}: {item['msg']}" for item in error.errors()
+        f"{'.'.join(str(part) for part in item['loc']) or 'value'} = {item['input']!r}: {item['msg']}"
+        for item in error.errors()
     )
 
 
@@ -68,7 +69,8 @@ def _experiment_function(path: Path) -> Callable[..., Study]:
     function = getattr(module, "experiment", None)
     if not callable(function):
         raise InputError(f"{path}: defines no function experiment(**options) -> Study")
-    return function
+    found: Callable[..., Study] = function
+    return found
 
 
 def _click_type(annotation: Any) -> Any:

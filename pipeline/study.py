@@ -106,7 +106,7 @@ class TrainConfig(StageConfig):
     version: Literal[1] = 1
     data: PrepareConfig
     network: NetworkConfig = NetworkConfig()
-    init: Literal["kaiming", "caffe"] = "kaiming"  # ours: the paper is silent; see paper/googlenet.py
+    init: Literal["kaiming", "caffe"] = "kaiming"  # ours: the paper is silent; see paper/initialisation.py
     init_seed: int = 0  # the paper's members share their initial weights ...
     data_seed: int = 0  # ... and differ in sampling and order
     num_epochs: float = Field(gt=0)
@@ -221,6 +221,5 @@ def table3(members: tuple[EvaluateConfig, ...]) -> tuple[EnsembleConfig, ...]:
 
 
 STAGES: dict[str, type[StageConfig]] = {
-    kind.stage: kind
-    for kind in (PrepareConfig, TrainConfig, EvaluateConfig, EnsembleConfig, CheckConfig, ReportConfig)
+    kind.stage: kind for kind in (PrepareConfig, TrainConfig, EvaluateConfig, EnsembleConfig, CheckConfig, ReportConfig)
 }

@@ -13,7 +13,7 @@ PALETTE = ["#2f7fd0", "#e08a2c", "#3a9d5d", "#b05bc4", "#c8505a", "#6f8f2f", "#4
 def training_curves(rows: list[dict[str, Any]]) -> str:
     """Validation error over epochs, a line for each member and kind of weights. Rows: epoch, error (%), member, weights."""
     chart = (
-        alt.Chart(alt.Data(values=rows))
+        alt.Chart(alt.InlineData(values=rows))
         .mark_line()
         .encode(
             x=alt.X("epoch:Q", title="epoch"),
@@ -28,7 +28,9 @@ def training_curves(rows: list[dict[str, Any]]) -> str:
 def errors_by_crops(rows: list[dict[str, Any]]) -> str:
     """Error by crops, a point with its interval for each number of models. Rows: crops, models, error, low, high (all %)."""
     crops = alt.X("crops:O", title="crops per image")
-    base = alt.Chart(alt.Data(values=rows)).encode(x=crops, color=alt.Color("models:N", title="models"), xOffset="models:N")
+    base = alt.Chart(alt.InlineData(values=rows)).encode(
+        x=crops, color=alt.Color("models:N", title="models"), xOffset="models:N"
+    )
     points = base.mark_point(filled=True, size=80).encode(
         y=alt.Y("error:Q", title="validation error, % (95 % interval)", scale=alt.Scale(zero=False))
     )

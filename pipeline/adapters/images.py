@@ -12,7 +12,8 @@ from PIL import Image, UnidentifiedImageError
 from pipeline.paper.augmentation import Patch
 from pipeline.paper.crops import Crop, scaled_size
 
-MAX_PIXELS = 89_478_485  # Pillow's own threshold for a decompression bomb; ILSVRC's largest image has 38 million
+MAX_PIXELS = 89_478_485  # ours: Pillow's own threshold for a warning of a decompression bomb
+Image.MAX_IMAGE_PIXELS = None  # this module checks the size itself, before any pixel is decoded
 KERNELS = {
     "nearest": Image.Resampling.NEAREST,
     "area": Image.Resampling.BOX,
@@ -40,7 +41,7 @@ def decode(encoded: bytes) -> Image.Image:
         return image.convert("RGB")
     except UnidentifiedImageError:
         raise BadImage("not an image") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError) as error:
         raise BadImage(f"cannot be decoded: {error}") from None
 
 

@@ -9,19 +9,10 @@ from typing import Any
 import torch
 import torch.multiprocessing as multiprocessing
 from accelerate import Accelerator
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, start_processes
 
+from pipeline.adapters.environment import PROCESS_ENVIRONMENT
 from pipeline.study import InputError
-
-# ours: several threads a process stall whenever a neighbour is busy, as OpenMP spins; and glibc gives large buffers back
-# to the kernel at once, which costs a third of the speed of large batches. Read by libraries as a process starts.
-PROCESS_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "OMP_WAIT_POLICY": "passive",
-    "GOMP_SPINCOUNT": "0",
-    "MALLOC_MMAP_THRESHOLD_": str(2**30),
-    "MALLOC_TRIM_THRESHOLD_": str(2**32),
-    "MALLOC_TOP_PAD_": str(2**26),
-}
 
 
 class RankFailed(Exception):
@@ -54,7 +45,7 @@ def start() -> Accelerator:
     return accelerator
 
 
-def launch(function: Callable[..., None], num_ranks: int, *arguments: Any) -> None:
+def launch(function: Callable[..., object], num_ranks: int, *arguments: Any) -> None:
     """Run `function(*arguments)` in `num_ranks` new processes of this machine and wait for all.
 
     If this process dies, so do they; if one of them fails, the others are ended.
@@ -67,14 +58,14 @@ def launch(function: Callable[..., None], num_ranks: int, *arguments: Any) -> No
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     before = dict(os.environ)
-    os.environ.update({k: v for k, v in PROCESS_ENVIRONMENT.items() if k not in before})
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE=str(num_ranks), LOCAL_WORLD_SIZE=str(num_ranks))
+    os.environ.update(PROCESS_ENVIRONMENT | before)
+    os.environ.update(
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE=str(num_ranks), LOCAL_WORLD_SIZE=str(num_ranks)
+    )
     errors = multiprocessing.get_context("spawn").SimpleQueue()
     try:
-        multiprocessing.start_processes(
-            _rank_main, args=(function, arguments, errors), nprocs=num_ranks, start_method="spawn"
-        )
-    except (multiprocessing.ProcessRaisedException, multiprocessing.ProcessExitedException) as failure:
+        start_processes(_rank_main, args=(function, arguments, errors), nprocs=num_ranks, start_method="spawn")
+    except (ProcessRaisedException, ProcessExitedException) as failure:
         if errors.empty():
             raise RankFailed(str(failure)) from None
         kind, text = errors.get()
@@ -84,7 +75,7 @@ def launch(function: Callable[..., None], num_ranks: int, *arguments: Any) -> No
         os.environ.update(before)
 
 
-def _rank_main(rank: int, function: Callable[..., None], arguments: tuple[Any, ...], errors: Any) -> None:
+def _rank_main(rank: int, function: Callable[..., object], arguments: tuple[Any, ...], errors: Any) -> None:
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
     try:
         function(*arguments)

@@ -61,12 +61,14 @@ def _imagefolder(path: Path) -> Source:
     listing: list[tuple[str, int, Path]] = []
     for split in SPLITS:
         for label, name in enumerate(classes):
-            files = sorted(file for file in (path / split / name).iterdir() if file.is_file())
-            if not files:
+            found = sorted(file for file in (path / split / name).iterdir() if file.is_file())
+            if not found:
                 raise InputError(f"{path / split / name}: class folder is empty; each class needs at least one image")
-            listing += [(split, label, file) for file in files]
+            listing += [(split, label, file) for file in found]
     stated = [(file.relative_to(path).as_posix(), file.stat().st_size) for _, _, file in listing]
-    files = (SourceFile(split, file.relative_to(path / split).as_posix(), label, file.read_bytes()) for split, label, file in listing)
+    files = (
+        SourceFile(split, file.relative_to(path / split).as_posix(), label, file.read_bytes()) for split, label, file in listing
+    )
     return Source(classes, len(listing), hashlib.sha256(repr(stated).encode()).hexdigest(), files)
 
 
@@ -106,7 +108,9 @@ def _render(scan: np.ndarray, rng: random.Random) -> bytes:
     left, top = rng.randint(0, width - digit), rng.randint(0, height - digit)
     cover = np.zeros((height, width, 1))
     cover[top : top + digit, left : left + digit, 0] = ink / 255
-    slope = np.linspace(0, rng.uniform(-40, 40), width)[None, :, None] + np.linspace(0, rng.uniform(-40, 40), height)[:, None, None]
+    slope = (
+        np.linspace(0, rng.uniform(-40, 40), width)[None, :, None] + np.linspace(0, rng.uniform(-40, 40), height)[:, None, None]
+    )
     paper = np.array([rng.randint(150, 230) for _ in range(3)]) + slope
     colour = np.array([rng.randint(0, 90) for _ in range(3)])
     page = paper * (1 - cover) + colour * cover

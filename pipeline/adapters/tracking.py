@@ -37,7 +37,7 @@ class Tracker:
             group=os.environ.get("WANDB_RUN_GROUP"),
             job_type=config.stage,
             project=os.environ.get("WANDB_PROJECT", "going-deeper"),
-            mode=os.environ.get("WANDB_MODE", "offline"),
+            mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]
             dir=os.environ.get("WANDB_DIR", str(folder)),
             resume="allow" if os.environ.get("WANDB_MODE", "offline") == "online" else None,
             config=config.model_dump(mode="json"),

@@ -85,34 +85,27 @@ class Dataset:
 
 def write_shards(folder: Path, split: str, records: Iterable[Record]) -> Iterator[Path]:
     """Write records to `folder` as shards `<split>-00000.arrow` ...; yields each path when its shard is whole."""
-    writer = None
-    pending: list[Record] = []
-    size = num_shards = 0
-
-    def flush() -> None:
-        columns = zip(*pending, strict=True) if pending else ([] for _ in SCHEMA)
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
-        writer.write_batch(pa.record_batch(arrays, schema=SCHEMA))
-        pending.clear()
-
-    path = folder
-    for record in records:
-        if writer is None:
-            path = folder / f"{split}-{num_shards:05d}.arrow"
-            writer, size, num_shards = pa.ipc.new_file(str(path), SCHEMA), 0, num_shards + 1
-        pending.append(record)
-        size += len(record.image)
-        if len(pending) == ROWS_PER_BATCH:
-            flush()
-        if size >= SHARD_BYTES:
-            flush()
-            writer.close()
-            writer = None
-            yield path
-    if writer is not None:
-        flush()
-        writer.close()
+    for number, shard in enumerate(_by_size(records)):
+        path = folder / f"{split}-{number:05d}.arrow"
+        with pa.ipc.new_file(str(path), SCHEMA) as writer:
+            for start in range(0, len(shard), ROWS_PER_BATCH):
+                columns = zip(*shard[start : start + ROWS_PER_BATCH], strict=True)
+                arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+                writer.write_batch(pa.record_batch(arrays, schema=SCHEMA))
         yield path
+
+
+def _by_size(records: Iterable[Record]) -> Iterator[list[Record]]:
+    shard: list[Record] = []
+    size = 0
+    for record in records:
+        shard.append(record)
+        size += len(record.image)
+        if size >= SHARD_BYTES:
+            yield shard
+            shard, size = [], 0
+    if shard:
+        yield shard
 
 
 def write_rejected(folder: Path, rejected: Iterable[Rejected]) -> Path:

@@ -33,7 +33,8 @@ class Result:
     def member_errors(self, top: int) -> np.ndarray:
         """Per image, the share of the members that miss the true label among their `top` first."""
         members = range(len(self.config.members))
-        return np.mean([self._hits(f"rank_member_{k}") >= top for k in members], axis=0)
+        shares: np.ndarray = np.mean([self._hits(f"rank_member_{k}") >= top for k in members], axis=0)
+        return shares
 
     def _hits(self, column: str) -> np.ndarray:
         ranks: np.ndarray = parquet.read_table(self.folder / "hits.parquet", columns=[column])[column].to_numpy()

@@ -61,7 +61,7 @@ class Run:
             shutil.rmtree(old)
 
     def newest_checkpoint(self) -> Path | None:
-        """The newest checkpoint that is whole; a damaged one is named and passed over. Rows logged after it are dropped."""
+        """The newest checkpoint that is whole; a damaged one is named and passed over."""
         for folder in self._checkpoints():
             try:
                 noted = json.loads((folder / "checkpoint.json").read_text())["sha256"]
@@ -72,9 +72,10 @@ class Run:
             print(f"{folder}: checkpoint is damaged; trying the one before", file=sys.stderr)
         return None
 
-    def load_checkpoint(self, folder: Path | None) -> dict[str, Any] | None:
+    def load_checkpoint(self, folder: Path) -> dict[str, Any]:
         """The state in a checkpoint folder."""
-        return None if folder is None else torch.load(folder / "state.pt", weights_only=True)
+        state: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True)
+        return state
 
     def rewind_metrics(self, step: int) -> None:
         """Drop rows logged after `step`: they will be logged again."""

@@ -16,7 +16,7 @@ from pipeline.study import InputError, StageConfig
 def write_atomic(path: Path, data: bytes) -> None:
     """Write `data` so that `path` never holds a part of it, even after a power cut."""
     temporary = _write_beside(path, data)
-    os.replace(temporary, path)
+    temporary.replace(path)
     _sync_folder(path.parent)
 
 

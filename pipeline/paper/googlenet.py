@@ -5,7 +5,7 @@ Layer details that the paper leaves out follow Caffe's `bvlc_googlenet` (the onl
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import NamedTuple
 
 import torch
@@ -142,7 +142,8 @@ class AuxiliaryHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(self.pool(x)).flatten(1)
-        return self.classifier(self.dropout(self.relu(self.fc(x))))
+        logits: Tensor = self.classifier(self.dropout(self.relu(self.fc(x))))
+        return logits
 
 
 class Logits(NamedTuple):
@@ -229,31 +230,3 @@ def training_loss(logits: Logits, labels: Tensor, aux_weight: float = AUX_WEIGHT
     """Cross entropy of the main output plus `aux_weight` times that of each head (paper, section 5)."""
     main, *aux = (F.cross_entropy(x.float(), labels, label_smoothing=label_smoothing) for x in (logits.main, *logits.aux))
     return main + aux_weight * sum(aux, torch.zeros_like(main))
-
-
-def initialise_kaiming(network: nn.Module, generator: torch.Generator) -> None:
-    """Normal weights of variance 2 / fan_in, zero biases; classifiers start at a tenth of that (`ours`).
-
-    The paper is silent on initialisation. Without batch norm this keeps the signal's variance through 22 layers of ReLU.
-    """
-    for name, layer in network.named_modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            fan_in = layer.weight[0].numel()
-            gain = 0.1 if name.endswith("classifier") else 1.0
-            nn.init.normal_(layer.weight, 0.0, gain * math.sqrt(2.0 / fan_in), generator=generator)
-            nn.init.zeros_(layer.bias)
-
-
-def initialise_caffe(network: nn.Module, generator: torch.Generator) -> None:
-    """Caffe's quick recipe: uniform weights of variance 1 / fan_in; biases 0.2, and 0 in the classifiers."""
-    for name, layer in network.named_modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            bound = math.sqrt(3.0 / layer.weight[0].numel())
-            nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
-            nn.init.constant_(layer.bias, 0.0 if name.endswith("classifier") else 0.2)
-
-
-INITIALISATIONS: dict[str, Callable[[nn.Module, torch.Generator], None]] = {
-    "kaiming": initialise_kaiming,
-    "caffe": initialise_caffe,
-}

@@ -12,7 +12,7 @@ def paper_factor(epoch: float, num_epochs: float) -> float:
     """0.96 every 8 epochs (paper, section 6).
 
     >>> [round(paper_factor(e, 250), 5) for e in (7, 8, 248)]
-    [1.0, 0.96, 0.28206]
+    [1.0, 0.96, 0.2821]
     """
     return DECAY ** math.floor(epoch / DECAY_EPOCHS)
 

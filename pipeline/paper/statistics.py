@@ -23,7 +23,8 @@ def rank_of_label(probabilities_NC: np.ndarray, labels_N: np.ndarray) -> np.ndar
     array([0, 2])
     """
     true = probabilities_NC[np.arange(len(labels_N)), labels_N][:, None]
-    return (probabilities_NC >= true).sum(axis=1) - 1
+    above: np.ndarray = (probabilities_NC >= true).sum(axis=1) - 1
+    return above
 
 
 def wilson(errors: int, total: int) -> Interval:

@@ -1,12 +1,11 @@
 """Stage: results -> a verdict on each claim of the paper."""
 
+from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from pipeline.adapters.tracking import Tracker
 from pipeline.artefacts.result import Result
-from pipeline.artefacts.verdict import Verdict, read_verdicts, write_verdicts
+from pipeline.artefacts.verdict import Decision, Verdict, read_verdicts, write_verdicts
 from pipeline.paper.crops import NUM_CROPS
 from pipeline.paper.published import CLAIMS, DATASET, Cell, Claim
 from pipeline.paper.statistics import SIGNIFICANCE, mcnemar, paired_interval, sign_flip
@@ -44,62 +43,64 @@ def check(config: CheckConfig, root: Path) -> list[Verdict]:
 
 def _judge(claim: Claim, cells: dict[Cell, Result], top: int, elsewhere: str | None) -> Verdict:
     """The verdict on one claim. `elsewhere` names the study's scale where it is not the paper's."""
-    metric = f"top{top}_error"
-    known = {"claim": claim.id, "text": claim.text, "published": claim.published, "tolerance": claim.tolerance}
+    has_number = claim.published is not None
+    verdict = Verdict(
+        claim=claim.id,
+        text=claim.text,
+        decision="not_run",
+        words="",
+        metric="top5_error" if has_number else f"top{top}_error",
+        published=claim.published,
+        tolerance=claim.tolerance,
+    )
     for cell in filter(None, (claim.cell, claim.base)):
         if cell not in cells:
-            words = f"the study has no result for {_spell(cell)}"
-            return Verdict(decision="not_run", words=words, metric=metric, **known)
-    result, base = cells[claim.cell], cells.get(claim.base) if claim.base else None
+            return replace(verdict, words=f"the study has no result for {_spell(cell)}")
+    result, base = cells[claim.cell], cells[claim.base] if claim.base else None
+    if not has_number:
+        return _judge_order(verdict, result, base, top)
+    if elsewhere:
+        return replace(verdict, words=f"the published number is for {DATASET} at 224 px; this study ran on {elsewhere}")
+    return _judge_number(verdict, result, base)
 
-    if claim.published is not None and claim.tolerance is not None:
-        if elsewhere:
-            words = f"the published number is for {DATASET} at 224 px; this study ran on {elsewhere}"
-            return Verdict(decision="not_run", words=words, metric="top5_error", **known)
-        return _judge_number(claim, result, base)
 
+def _judge_order(verdict: Verdict, result: Result, base: Result | None, top: int) -> Verdict:
+    """Fewer errors than the base, or than the mean member: by a one-sided paired test each way."""
     after = result.errors(top)
     before = base.errors(top) if base else result.member_errors(top)
     differences = before.astype(float) - after
-    p_value = mcnemar(before, after) if base else sign_flip(differences)
-    gain = float(differences.mean())
-    if p_value < SIGNIFICANCE:
+    p_better, p_worse = (
+        (mcnemar(before, after), mcnemar(after, before)) if base else (sign_flip(differences), sign_flip(-differences))
+    )
+    decision: Decision = "inconclusive"
+    words = "the difference is within chance on this many images"
+    if p_better < SIGNIFICANCE:
         decision, words = "reproduced", "fewer errors, and chance would rarely do as much"
-    elif (mcnemar(after, before) if base else sign_flip(-differences)) < SIGNIFICANCE:
+    elif p_worse < SIGNIFICANCE:
         decision, words = "not_reproduced", "more errors, and chance would rarely do as much"
-    else:
-        decision, words = "inconclusive", "the difference is within chance on this many images"
-    return Verdict(
-        decision=decision, words=words, metric=metric, measured=gain, interval=paired_interval(differences), p_value=p_value, **known
+    interval = paired_interval(differences)
+    return replace(
+        verdict, decision=decision, words=words, measured=float(differences.mean()), interval=interval, p_value=p_better
     )
 
 
-def _judge_number(claim: Claim, result: Result, base: Result | None) -> Verdict:
+def _judge_number(verdict: Verdict, result: Result, base: Result | None) -> Verdict:
     """A published top-5 error, or a gain in it, against the measured one: inside the tolerance, outside, or undecided."""
-    assert claim.published is not None and claim.tolerance is not None
+    assert verdict.published is not None
+    assert verdict.tolerance is not None
     if base is None:
         measured, (low, high) = result.facts["top5_error"], result.facts["top5_interval"]
     else:
         differences = base.errors(5).astype(float) - result.errors(5)
-        measured, (low, high) = float(np.mean(differences)), paired_interval(differences)
-    nearest = min(max(claim.published, low), high)
-    if abs(measured - claim.published) <= claim.tolerance:
+        measured, (low, high) = float(differences.mean()), paired_interval(differences)
+    nearest = min(max(verdict.published, low), high)
+    decision: Decision = "not_reproduced"
+    words = "outside the tolerance"
+    if abs(measured - verdict.published) <= verdict.tolerance:
         decision, words = "reproduced", "within the tolerance"
-    elif abs(nearest - claim.published) <= claim.tolerance:
+    elif abs(nearest - verdict.published) <= verdict.tolerance:
         decision, words = "inconclusive", "outside the tolerance, but its interval reaches into it"
-    else:
-        decision, words = "not_reproduced", "outside the tolerance"
-    return Verdict(
-        claim=claim.id,
-        text=claim.text,
-        decision=decision,
-        words=words,
-        metric="top5_error",
-        published=claim.published,
-        tolerance=claim.tolerance,
-        measured=measured,
-        interval=(low, high),
-    )
+    return replace(verdict, decision=decision, words=words, measured=measured, interval=(low, high))
 
 
 def _spell(cell: Cell) -> str:

@@ -36,7 +36,7 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
     network.load_state_dict(
         {name: tensor for name, tensor in run.weights(config.weights).items() if not name.startswith("aux_heads.")}
     )
-    network = network.to(accelerator.device, memory_format=torch.channels_last).eval()
+    network = network.to(accelerator.device).to(memory_format=torch.channels_last).eval()
 
     started = time.monotonic()
     chunks = [range(k, min(k + CHUNK, len(split))) for k in range(0, len(split), CHUNK)]
@@ -65,7 +65,9 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
         with Tracker(config, root) as tracker:
             for policy in config.policies:
                 rank = rank_of_label(predictions.probabilities(policy), split.labels)
-                tracker.summarise({f"{policy}/top1_error": float((rank >= 1).mean()), f"{policy}/top5_error": float((rank >= 5).mean())})
+                tracker.summarise(
+                    {f"{policy}/top1_error": float((rank >= 1).mean()), f"{policy}/top5_error": float((rank >= 5).mean())}
+                )
     accelerator.wait_for_everyone()
     return predictions
 
@@ -132,7 +134,8 @@ def _in_batches(
         pixels: Tensor = torch.from_numpy(batch).to(device)
         with autocast(device, precision):
             logits = network(normalise(pixels))
-        return logits.float().softmax(dim=1)[:filled].cpu().numpy()
+        values: np.ndarray = logits.float().softmax(dim=1)[:filled].cpu().numpy()
+        return values
 
     for pixels in crops_KHWC:
         while len(pixels):

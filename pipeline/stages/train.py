@@ -6,27 +6,27 @@ step. So a run resumed at any step goes on with the same bits, and a checkpoint 
 
 import math
 import time
-from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader
 
-from pipeline.adapters import images, ranks
+from pipeline.adapters import ranks
+from pipeline.adapters.loader import training_batches
 from pipeline.adapters.progress import Progress
 from pipeline.adapters.tracking import Tracker
 from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.run import Run
 from pipeline.paper import schedule
-from pipeline.paper.augmentation import stream, training_patch
+from pipeline.paper.augmentation import stream
 from pipeline.paper.averaging import exponential
-from pipeline.paper.googlenet import INITIALISATIONS, GoogLeNet, normalise, training_loss
+from pipeline.paper.googlenet import GoogLeNet, normalise, training_loss
+from pipeline.paper.initialisation import INITIALISATIONS
 from pipeline.stages.evaluate import autocast, rank_of_labels
 from pipeline.study import InputError, TrainConfig
 
@@ -58,186 +58,155 @@ def train(config: TrainConfig, root: Path) -> Run:
     return run
 
 
+class _Learner:
+    """What training changes: the weights, their average, and the optimiser's momentum."""
+
+    def __init__(self, config: TrainConfig, num_classes: int, accelerator: Accelerator):
+        self.config, self.accelerator = config, accelerator
+        shape = config.network
+        network = GoogLeNet(num_classes, shape.input_size, shape.width, shape.aux_heads, shape.dropout)
+        INITIALISATIONS[config.init](network, torch.Generator().manual_seed(config.init_seed))
+        self.network = network.to(accelerator.device).to(memory_format=torch.channels_last)
+        self.average = AveragedModel(self.network, multi_avg_fn=exponential(config.averaging_decay))
+        groups = [
+            {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
+            {"params": [p for p in network.parameters() if p.ndim == 1], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+        self._model, self._stepper = accelerator.prepare(self.network, self.optimizer)
+
+    def state(self) -> dict[str, Any]:
+        """All of it, to save."""
+        return {name: part.state_dict() for name, part in self._parts().items()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Become what was saved."""
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+
+    def step(self, step: int, rate: float, pixels_NHWC: Tensor, labels_N: Tensor) -> Tensor:
+        """One optimiser step on this rank's share of the batch; returns its loss."""
+        device, config = self.accelerator.device, self.config
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        torch.manual_seed(stream("dropout", config.data_seed, step, self.accelerator.process_index).getrandbits(63))
+        with autocast(device, config.precision):
+            outputs = self._model(normalise(pixels_NHWC.to(device, non_blocking=True)))
+        loss = training_loss(outputs, labels_N.to(device, non_blocking=True), config.aux_weight, config.label_smoothing)
+        self.accelerator.backward(loss)
+        if config.clip_norm is not None:
+            self.accelerator.clip_grad_norm_(self.network.parameters(), config.clip_norm)
+        self._stepper.step()
+        self._stepper.zero_grad()
+        self.average.update_parameters(self.network)
+        return loss.detach()
+
+    def _parts(self) -> dict[str, Any]:
+        return {"network": self.network, "average": self.average, "optimizer": self.optimizer}
+
+
 def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerator) -> None:
-    # What is trained
-    shape = config.network
-    network = GoogLeNet(data.num_classes, shape.input_size, shape.width, shape.aux_heads, shape.dropout)
-    INITIALISATIONS[config.init](network, torch.Generator().manual_seed(config.init_seed))
-    network = network.to(accelerator.device, memory_format=torch.channels_last)
-    average = AveragedModel(network, multi_avg_fn=exponential(config.averaging_decay))
-    groups = [
-        {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in network.parameters() if p.ndim == 1], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+    learner = _Learner(config, data.num_classes, accelerator)
+    images, validation = data.split("train"), data.split("val")
+    num_steps = schedule.total_steps(len(images), config.num_epochs, config.global_batch_size)
+    main, world_size = accelerator.is_main_process, accelerator.num_processes
+    label = f"train {config.hash[:8]}"
 
-    # Where it stands
-    images_of, validation = data.split("train"), data.split("val")
-    num_steps = schedule.total_steps(len(images_of), config.num_epochs, config.global_batch_size)
-    found = [str(run.newest_checkpoint() or "") if accelerator.is_main_process else ""]
-    state = run.load_checkpoint(Path(name) if (name := broadcast_object_list(found)[0]) else None)
+    # Resume
+    newest = [run.newest_checkpoint() if main else None]
+    checkpoint = broadcast_object_list(newest)[0]
     first_step, seconds_before = 0, 0.0
-    if state is not None:
-        network.load_state_dict(state["network"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        first_step, seconds_before = state["step"], state["seconds"]
-    if accelerator.is_main_process:
+    if checkpoint is not None:
+        saved = run.load_checkpoint(checkpoint)
+        learner.load(saved)
+        first_step, seconds_before = saved["step"], saved["seconds"]
+    if main:
         run.rewind_metrics(first_step)
-    model, optimizer = accelerator.prepare(network, optimizer)
 
-    # The loop
-    def epoch_of(step: int) -> float:
-        return step * config.global_batch_size / len(images_of)
-
-    def validate_at(step: int) -> bool:
-        every = config.validate_every_epochs
-        return step == num_steps or math.floor(epoch_of(step) / every) > math.floor(epoch_of(step - 1) / every)
-
-    def save() -> None:
-        state = {
-            "step": step,
-            "seconds": seconds(),
-            "network": network.state_dict(),
-            "average": average.state_dict(),
-            "optimizer": optimizer.state_dict(),
-        }
-        run.save_checkpoint(step, state)
-
-    started = saved = time.monotonic()
+    started = saved_at = time.monotonic()
 
     def seconds() -> float:
-        return seconds_before + time.monotonic() - started
+        return round(seconds_before + time.monotonic() - started, 2)
 
-    main = accelerator.is_main_process
+    def epoch_at(step: int) -> float:
+        return step * config.global_batch_size / len(images)
+
+    def validates_at(step: int) -> bool:
+        every = config.validate_every_epochs
+        return step == num_steps or epoch_at(step) // every > epoch_at(step - 1) // every
+
+    def record(step: int, row: dict[str, float]) -> None:
+        if main:
+            placed = {"epoch": round(epoch_at(step), 4), "seconds": seconds(), **row}
+            run.log({"step": step, **placed})
+            tracker.log({"trainer/step": step, **placed})
+
+    batches = training_batches(
+        config,
+        images,
+        range(first_step, num_steps),
+        accelerator.process_index,
+        world_size,
+        num_workers=0 if accelerator.device.type == "cpu" else max(1, ranks.num_cores() // world_size),
+        pin_memory=accelerator.device.type == "cuda",
+    )
     losses: list[Tensor] = []
-    note, last_row = "", (first_step, seconds_before)
-    batches = _batches(config, images_of, first_step, num_steps, accelerator)
-    label = f"train {config.hash[:8]}"
+    loss, window = math.nan, (first_step, seconds_before)
     with (
         Progress(label, num_steps, "steps", done=first_step, silent=not main) as progress,
         Tracker(config, run.root, active=main) as tracker,
     ):
-        if state is not None:
+        if first_step:
             progress.say(f"{label}: resumes at step {first_step} of {num_steps}")
-        step = first_step
         for step, (pixels_NHWC, labels_N) in enumerate(batches, start=first_step + 1):
             rate = schedule.learning_rate(
-                config.learning_rate, config.schedule, epoch_of(step), config.num_epochs, config.warmup_epochs
+                config.learning_rate, config.schedule, epoch_at(step), config.num_epochs, config.warmup_epochs
             )
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            torch.manual_seed(stream("dropout", config.data_seed, step, accelerator.process_index).getrandbits(63))
-            with autocast(accelerator.device, config.precision):
-                outputs = model(normalise(pixels_NHWC.to(accelerator.device)))
-            loss = training_loss(outputs, labels_N.to(accelerator.device), config.aux_weight, config.label_smoothing)
-            accelerator.backward(loss)
-            if config.clip_norm is not None:
-                accelerator.clip_grad_norm_(network.parameters(), config.clip_norm)
-            optimizer.step()
-            optimizer.zero_grad()
-            average.update_parameters(network)
-            losses.append(loss.detach())
+            losses.append(learner.step(step, rate, pixels_NHWC, labels_N))
 
             if step % WINDOW == 0 or step == num_steps:
-                mean_loss = float(accelerator.reduce(torch.stack(losses).mean(), "mean"))
+                loss = float(accelerator.reduce(torch.stack(losses).mean(), "mean"))
                 losses.clear()
-                if not math.isfinite(mean_loss):
-                    raise TrainingDiverged(f"{run.folder}: loss is {mean_loss} near step {step}; lower learning_rate or clip_norm")
-                num_images = (step - last_row[0]) * config.global_batch_size
-                row = {
-                    "step": step,
-                    "epoch": round(epoch_of(step), 4),
-                    "seconds": round(seconds(), 2),
-                    "loss": mean_loss,
-                    "learning_rate": rate,
-                    "images_per_second": round(num_images / (seconds() - last_row[1]), 2),
-                }
-                last_row = (step, seconds())
-                _record(run, tracker, row, main)
-                note = f"loss {mean_loss:.3f}{note[note.find(','):] if ',' in note else ''}"
-            if validate_at(step):
-                errors = {}
-                for kind, candidate in (("raw", network), ("averaged", average.module)):
-                    top1, top5 = _validation_errors(candidate, validation, config, accelerator)
-                    errors |= {f"val_top1_error_{kind}": top1, f"val_top5_error_{kind}": top5}
-                row = {"step": step, "epoch": round(epoch_of(step), 4), "seconds": round(seconds(), 2), **errors}
-                _record(run, tracker, row, main)
-                note = f"{note.split(',')[0]}, val top-5 error {100 * errors['val_top5_error_averaged']:.1f} %"
-                progress.say(f"{label}: epoch {epoch_of(step):.1f} of {config.num_epochs:g}, {seconds():.0f} s, {note}")
-            if main and step < num_steps and time.monotonic() - saved >= config.checkpoint_every_seconds:
-                save()
-                saved = time.monotonic()
-            progress.advance(note=note)
+                if not math.isfinite(loss):
+                    raise TrainingDiverged(f"{run.folder}: loss is {loss} near step {step}; lower learning_rate or clip_norm")
+                speed = (step - window[0]) * config.global_batch_size / max(seconds() - window[1], 0.01)
+                window = (step, seconds())
+                record(step, {"loss": loss, "learning_rate": rate, "images_per_second": round(speed, 2)})
+            if validates_at(step):
+                raw, averaged = (
+                    _validation_errors(network, validation, config, accelerator)
+                    for network in (learner.network, learner.average.module)
+                )
+                record(
+                    step, {f"val_{k}_raw": v for k, v in raw.items()} | {f"val_{k}_averaged": v for k, v in averaged.items()}
+                )
+                progress.say(
+                    f"{label}: epoch {epoch_at(step):.1f} of {config.num_epochs:g}, {seconds():.0f} s, loss {loss:.3f}, "
+                    f"val top-1 error {100 * averaged['top1_error']:.1f} %, top-5 error {100 * averaged['top5_error']:.1f} %"
+                )
+            if main and step < num_steps and time.monotonic() - saved_at >= config.checkpoint_every_seconds:
+                run.save_checkpoint(step, {"step": step, "seconds": seconds(), **learner.state()})
+                saved_at = time.monotonic()
+            progress.advance(note=f"loss {loss:.3f}")
         if main:
             facts = {
                 "steps": num_steps,
-                "seconds": round(seconds(), 2),
-                "world_size": accelerator.num_processes,
+                "seconds": seconds(),
+                "world_size": world_size,
                 "device": str(accelerator.device),
-                "core_or_gpu_hours": round(seconds() * accelerator.num_processes / 3600, 4),
-                "num_parameters": sum(p.numel() for p in network.parameters()),
+                "core_or_gpu_hours": round(seconds() * world_size / 3600, 4),
+                "num_parameters": sum(p.numel() for p in learner.network.parameters()),
             }
-            run.finish({"averaged": average.module.state_dict(), "raw": network.state_dict()}, facts)
+            run.finish({"averaged": learner.average.module.state_dict(), "raw": learner.network.state_dict()}, facts)
             tracker.summarise({"seconds": facts["seconds"], "num_parameters": facts["num_parameters"]})
 
 
-def _record(run: Run, tracker: Tracker, row: dict[str, float], main: bool) -> None:
-    if main:
-        run.log(row)
-        tracker.log({("trainer/step" if name == "step" else name): value for name, value in row.items()})
-
-
-def _validation_errors(network: nn.Module, split: Split, config: TrainConfig, accelerator: Accelerator) -> tuple[float, float]:
-    """Top-1 and top-5 error at one crop, each image once: ids strided over ranks, hits summed."""
+def _validation_errors(network: nn.Module, split: Split, config: TrainConfig, accelerator: Accelerator) -> dict[str, float]:
+    """Errors at one crop, each image once: ids strided over ranks, misses summed."""
     mine = range(accelerator.process_index, len(split), accelerator.num_processes)
     network.eval()
     rank = rank_of_labels(network, split, mine, config.network.input_size, config.precision, accelerator.device)
     network.train()
-    wrong = torch.tensor([int((rank >= 1).sum()), int((rank >= 5).sum())], device=accelerator.device)
-    top1, top5 = accelerator.reduce(wrong, "sum").tolist()
-    return top1 / len(split), top5 / len(split)
-
-
-class _Patches(torch.utils.data.Dataset[tuple[np.ndarray, int]]):
-    """Training patches by (epoch, index): the same pixels for the same key, in any process."""
-
-    def __init__(self, split: Split, config: TrainConfig):
-        self.split, self.config = split, config
-
-    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, int]:
-        epoch, index = key
-        image = images.decode(self.split.encoded(index))
-        rng = stream("patch", self.config.data_seed, epoch, index)
-        patch = training_patch(rng, image.width, image.height, self.config.min_area)
-        pixels = images.cut_patch(image, patch, self.config.network.input_size)
-        return pixels.copy(), int(self.split.labels[index])
-
-
-def _batches(
-    config: TrainConfig, split: Split, first_step: int, num_steps: int, accelerator: Accelerator
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """This rank's share of each global batch, from `first_step` on: pixels (N x H x W x 3, uint8) and labels."""
-    rank, world, size = accelerator.process_index, accelerator.num_processes, config.global_batch_size
-
-    def keys() -> Iterator[list[tuple[int, int]]]:
-        order, order_epoch = np.empty(0, np.int64), -1
-        for step in range(first_step, num_steps):
-            batch = []
-            for position in range(step * size + rank, (step + 1) * size, world):
-                epoch, place = divmod(position, len(split))
-                if epoch != order_epoch:
-                    order = schedule.epoch_order(split.labels, config.data_seed, epoch, config.class_balance)
-                    order_epoch = epoch
-                batch.append((epoch, int(order[place])))
-            yield batch
-
-    on_gpu = accelerator.device.type == "cuda"
-    loader = DataLoader(
-        _Patches(split, config),
-        batch_sampler=keys(),  # type: ignore[arg-type]
-        num_workers=max(1, ranks.num_cores() // accelerator.num_processes) if on_gpu else 0,
-        pin_memory=on_gpu,
-        generator=torch.Generator().manual_seed(0),  # private: the loader must not draw from the one that feeds dropout
-    )
-    yield from loader
+    missed = torch.tensor([int((rank >= top).sum()) for top in (1, 5)], device=accelerator.device)
+    top1, top5 = accelerator.reduce(missed, "sum").tolist()
+    return {"top1_error": top1 / len(split), "top5_error": top5 / len(split)}

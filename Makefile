@@ -1,0 +1,25 @@
+# Everything runs from an environment of its own in .venv; the first command makes it.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN = .venv/bin
+
+.PHONY: demo test check format
+
+demo: .venv/installed  ## the whole chain on embedded data, in minutes
+	$(BIN)/going-deeper run experiments/demo.py
+
+test: .venv/installed  ## every test
+	$(BIN)/pytest
+
+check: .venv/installed  ## style, mistakes, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@

@@ -1,0 +1,74 @@
+"""A site file: what a cluster grants each kind of stage. Data, validated; its fields keep submitit's names."""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, ValidationError
+
+from pipeline.experiment import one_line
+from pipeline.study import STAGES, Frozen, InputError
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$")]  # no line may smuggle in another
+
+
+class Resources(Frozen):
+    """What one job gets. Ranks of the job: nodes x tasks_per_node."""
+
+    nodes: int = Field(default=1, ge=1)
+    tasks_per_node: int = Field(default=1, ge=1)
+    cpus_per_task: int = Field(default=1, ge=1)
+    gpus_per_node: int = Field(default=0, ge=0)
+    mem_gb: float | None = Field(default=None, gt=0)
+    timeout_min: int = Field(default=60, ge=1)
+
+
+class Site(Frozen):
+    """Where jobs run: `local` (processes of this machine) or `slurm`, and the resources of each stage."""
+
+    cluster: Literal["local", "slurm"]
+    slurm_partition: Name | None = None
+    slurm_account: Name | None = None
+    slurm_qos: Name | None = None
+    slurm_constraint: Name | None = None
+    slurm_setup: tuple[Line, ...] = ()
+    prepare: Resources = Resources()
+    train: Resources = Resources()
+    evaluate: Resources = Resources()
+    ensemble: Resources = Resources()
+    check: Resources = Resources()
+    report: Resources = Resources()
+
+    def resources(self, stage: str) -> Resources:
+        """The resources of a stage's jobs."""
+        granted: Resources = getattr(self, stage)
+        return granted
+
+
+def load_site(path: Path) -> Site:
+    """Read a site file.
+
+    Raises:
+        InputError: no such file, not TOML, an unknown key (the nearest valid one is named) or a value out of range.
+    """
+    try:
+        return Site.model_validate(tomllib.loads(path.read_text()))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such site file; expected one such as slurm/sites/local.toml") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: is not TOML: {error}") from None
+    except ValidationError as error:
+        for item in error.errors():
+            if item["type"] == "extra_forbidden":
+                raise InputError(f"{path}: {_unknown_key([str(part) for part in item['loc']])}") from None
+        raise InputError(f"{path}: {one_line(error)}") from None
+
+
+def _unknown_key(location: list[str]) -> str:
+    *table, key = location
+    valid = list((Resources if table and table[0] in STAGES else Site).model_fields)
+    near = difflib.get_close_matches(key, valid, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"valid keys: {', '.join(valid)}"
+    return f"unknown key {'.'.join(location)}; {hint}"

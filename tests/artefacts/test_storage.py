@@ -1,0 +1,65 @@
+"""Files are whole or absent; artefacts are sealed last and refuse inputs that changed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import datasets
+import pytest
+
+from pipeline.artefacts import storage
+from pipeline.artefacts.dataset import Dataset
+from pipeline.stages.prepare import prepare
+from pipeline.study import EvaluateConfig, InputError, PrepareConfig, TrainConfig
+
+
+def test_publish_never_overwrites(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "chunk"
+    assert storage.publish(path, b"first")
+    assert not storage.publish(path, b"second")
+    assert path.read_bytes() == b"first"
+    storage.write_atomic(path, b"third")
+    assert path.read_bytes() == b"third"
+    assert [file.name for file in path.parent.iterdir()] == ["chunk"]
+
+
+def test_seal_names_everything(tmp_path: Path, data: PrepareConfig) -> None:
+    prepare(data, tmp_path)
+    sealed = json.loads((tmp_path / data.folder / "manifest.json").read_text())
+    assert sealed["files"].keys() == {"train-00000.arrow", "val-00000.arrow", "rejected.jsonl"}
+    for name, digest in sealed["files"].items():
+        assert storage.sha256(tmp_path / data.folder / name) == digest
+    assert sealed["hash"] == data.hash
+    assert {"commit", "dirty", "command", "versions", "machine", "finished_at"} <= sealed["provenance"].keys()
+
+
+def test_replaced_input_is_refused(tmp_path: Path, data: PrepareConfig, run_config: TrainConfig) -> None:
+    prepare(data, tmp_path)
+    storage.seal(run_config, tmp_path, [], {})
+    storage.unseal(run_config, tmp_path)
+    manifest = tmp_path / data.folder / data.last_file
+    manifest.write_text(manifest.read_text().replace('"digest": "', '"digest": "0000'))
+    with pytest.raises(InputError, match=r"was made from datasets/.* but that now has 0000"):
+        storage.unseal(run_config, tmp_path)
+
+
+def test_missing_input_is_named(tmp_path: Path, data: PrepareConfig, run_config: TrainConfig) -> None:
+    evaluation = EvaluateConfig(data=data, run=run_config)
+    with pytest.raises(InputError, match=r"manifest.json: does not exist; run the prepare stage first"):
+        storage.seal(evaluation, tmp_path, [], {})
+
+
+def test_shards_open_without_our_code(tmp_path: Path, data: PrepareConfig) -> None:
+    split = prepare(data, tmp_path).split("val")
+    rows = datasets.load_dataset(
+        "arrow", data_files=str(tmp_path / data.folder / "val-*.arrow"), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    assert rows["image_id"] == split.image_ids
+    assert rows["label"] == split.labels.tolist()
+    assert rows[3]["image"] == split.encoded(3)
+
+
+def test_preparing_again_gives_the_same_bytes(tmp_path: Path, data: PrepareConfig) -> None:
+    first = prepare(data, tmp_path).manifest
+    shutil.rmtree(tmp_path / data.folder)
+    assert prepare(data, tmp_path).manifest["digest"] == first["digest"] == Dataset(data, tmp_path).manifest["digest"]

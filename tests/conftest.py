@@ -1,0 +1,58 @@
+"""A small image folder and a small study on it, for all tests."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.study import CheckConfig, EvaluateConfig, NetworkConfig, PrepareConfig, Study, TrainConfig, table3
+
+os.environ.setdefault("WANDB_MODE", "disabled")  # tests of tracking switch it on
+
+COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 40, 50)}
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of noisy one-coloured JPEGs: 8 for training and 5 for validation each, of varied sizes."""
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 8), ("val", 5)):
+        for name, colour in COLOURS.items():
+            (folder / split / name).mkdir(parents=True)
+            for k in range(count):
+                height, width = int(rng.integers(40, 90)), int(rng.integers(40, 90))
+                pixels = np.clip(rng.normal(colour, 40, (height, width, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / split / name / f"{k}.jpg", quality=90)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(image_folder: Path) -> PrepareConfig:
+    return PrepareConfig(source="imagefolder", name="colours", path=image_folder)
+
+
+@pytest.fixture(scope="session")
+def run_config(data: PrepareConfig) -> TrainConfig:
+    """12 steps of a very small network."""
+    return TrainConfig(
+        data=data,
+        network=NetworkConfig(input_size=42, width=0.125),
+        num_epochs=4,
+        global_batch_size=8,
+        learning_rate=0.02,
+        schedule="cosine",
+        averaging_decay=0.9,
+        class_balance=0.5,
+        checkpoint_every_seconds=0,
+    )
+
+
+@pytest.fixture(scope="session")
+def study(data: PrepareConfig, run_config: TrainConfig) -> Study:
+    """Two members, the six cells of Table 3."""
+    runs = [run_config.model_copy(update={"data_seed": seed}) for seed in range(2)]
+    members = tuple(EvaluateConfig(data=data, run=run) for run in runs)
+    return Study(name="colours", title="Colours", check=CheckConfig(results=table3(members)))

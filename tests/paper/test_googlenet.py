@@ -1,0 +1,139 @@
+"""The network is Table 1's, to the parameter."""
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from pipeline.paper import googlenet
+from pipeline.paper.googlenet import GoogLeNet, LocalResponseNorm, Logits, training_loss
+from pipeline.paper.initialisation import INITIALISATIONS
+from pipeline.study import NetworkConfig, TrainConfig
+
+# Table 1: height, width, channels after each row; and PAPER.md 1.2: weights and biases of each row
+OUTPUTS = {"conv1": (112, 64), "pool1": (56, 64), "conv2": (56, 192), "pool2": (28, 192), "3a": (28, 256), "3b": (28, 480)}
+OUTPUTS |= {"4a": (14, 512), "4b": (14, 512), "4c": (14, 512), "4d": (14, 528), "4e": (14, 832)}
+OUTPUTS |= {"5a": (7, 832), "5b": (7, 1024), "average_pool": (1, 1024)}
+PARAMETERS = {"conv1": 9_472, "3a": 163_696, "3b": 388_736, "4a": 376_176, "4b": 449_160, "4c": 510_104}
+PARAMETERS |= {"4d": 605_376, "4e": 868_352, "5a": 1_043_456, "5b": 1_444_080, "classifier": 1_025_000}
+
+
+def count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def part(network: GoogLeNet, name: str) -> nn.Module:
+    return network.inceptions[name] if name[0].isdigit() else network.get_submodule(name)
+
+
+@pytest.fixture(scope="module")
+def network() -> GoogLeNet:
+    return GoogLeNet()
+
+
+def test_parameters(network: GoogLeNet) -> None:
+    """A1 to A5."""
+    heads = {name: count(head) for name, head in network.aux_heads.items()}
+    assert count(network) == 13_378_280
+    assert heads == {"4a": 3_188_840, "4d": 3_190_888}
+    assert count(network) - sum(heads.values()) == count(GoogLeNet(aux_heads=())) == 6_998_552
+    assert {name: count(part(network, name)) for name in PARAMETERS} == PARAMETERS
+    assert count(network.conv2) + count(network.conv2_reduce) == 114_944
+    main = [p for name, p in network.named_parameters() if not name.startswith("aux_heads")]
+    assert sum(p.numel() for p in main if p.ndim > 1) == 6_990_272
+    assert sum(p.numel() for p in main if p.ndim == 1) == 8_280
+
+
+def test_shapes_and_operations(network: GoogLeNet) -> None:
+    """A6, A10, A11, A23: output of each row, multiply-adds, and a ReLU behind each of the 57 convolutions."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    order: list[str] = []
+    network.eval()
+    hooks = [
+        part(network, name).register_forward_hook(lambda _m, _i, out, name=name: shapes.update({name: tuple(out.shape[1:])}))
+        for name in OUTPUTS
+    ]
+    hooks += [
+        module.register_forward_hook(lambda m, _i, _o: order.append(type(m).__name__))
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d | nn.ReLU)
+    ]
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 3, 224, 224))
+    for hook in hooks:
+        hook.remove()
+    assert shapes == {name: (channels, side, side) for name, (side, channels) in OUTPUTS.items()}
+    assert order == ["Conv2d", "ReLU"] * 57
+    norms = (64 * 64 + 192 * 192) * 56 * 56  # the band matrices are ours, not the paper's
+    assert counter.get_total_flops() // 2 - norms == 1_582_671_872
+    for name, channels in (("4a", 512), ("4d", 528)):
+        assert network.aux_heads[name].get_submodule("pool")(torch.zeros(1, channels, 14, 14)).shape == (1, channels, 4, 4)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-6), (torch.float32, 1e-5)])
+def test_local_response_norm_is_caffes(dtype: torch.dtype, rtol: float) -> None:
+    """A19."""
+    x = 200 * torch.randn(2, 64, 5, 6, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    norm = LocalResponseNorm(64).to(dtype)
+    if dtype == torch.float64:  # the float32 rounding of alpha / size is not the formula's
+        norm.band = (norm.band != 0).double() * (1e-4 / 5)
+    reference = torch.nn.LocalResponseNorm(5, 1e-4, 0.75, 1.0)(x)
+    torch.testing.assert_close(norm(x), reference, rtol=rtol, atol=0)
+
+
+def test_pools_round_up() -> None:
+    """A18: a stride-2 pool is a pool padded right and below with -inf, and is not one with padding 1."""
+    x = torch.randn(1, 2, 14, 14, generator=torch.Generator().manual_seed(0))
+    padded = torch.nn.functional.pad(x, (0, 1, 0, 1), value=float("-inf"))
+    assert torch.equal(googlenet.max_pool(2)(x), torch.nn.functional.max_pool2d(padded, 3, 2))
+    assert not torch.equal(googlenet.max_pool(2)(x), torch.nn.functional.max_pool2d(x, 3, 2, padding=1))
+
+
+def test_heads_work_in_training_only() -> None:
+    """A24: evaluation ignores the heads; training returns their logits too."""
+    network = GoogLeNet(num_classes=10, input_size=112, width=0.25)
+    images = torch.randn(2, 3, 112, 112)
+    before = network.eval()(images)
+    for p in network.aux_heads.parameters():
+        p.data.fill_(float("nan"))
+    assert torch.equal(network(images), before)
+    outputs = network.train()(images)
+    assert isinstance(outputs, Logits)
+    assert [tuple(out.shape) for out in (outputs.main, *outputs.aux)] == [(2, 10)] * 3
+    assert GoogLeNet(num_classes=10, input_size=112, width=0.25, aux_heads=()).train()(images).aux == ()
+
+
+def test_loss_weighs_the_heads() -> None:
+    """T1."""
+    main, a, b = torch.randn(3, 4, 7)
+    labels = torch.tensor([0, 1, 2, 3])
+    ce = torch.nn.functional.cross_entropy
+    expected = ce(main, labels) + 0.3 * (ce(a, labels) + ce(b, labels))
+    torch.testing.assert_close(training_loss(Logits(main, (a, b)), labels), expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("input_size", [42, 56, 112, 126, 224, 238])
+def test_other_input_sizes(input_size: int) -> None:
+    outputs = GoogLeNet(num_classes=5, input_size=input_size, width=0.125)(torch.zeros(1, 3, input_size, input_size))
+    assert [tuple(out.shape) for out in (outputs.main, *outputs.aux)] == [(1, 5)] * 3
+
+
+@pytest.mark.parametrize("name", INITIALISATIONS)
+def test_initialisation_keeps_the_signal(name: str) -> None:
+    """Logits of the untrained network neither vanish nor explode, and a seed gives the same weights again."""
+    networks = [GoogLeNet(input_size=112, width=0.5, aux_heads=()).eval() for _ in range(2)]
+    for network in networks:
+        INITIALISATIONS[name](network, torch.Generator().manual_seed(3))
+    images = torch.randn(4, 3, 112, 112, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        one, other = (network(images) for network in networks)
+    assert torch.equal(one, other)
+    assert 1e-3 < one.std().item() < 10
+
+
+def test_study_defaults_are_the_papers() -> None:
+    """The study cannot import torch, so it repeats the figures."""
+    default = NetworkConfig()
+    assert (default.input_size, default.width) == (googlenet.INPUT_SIZE, 1.0)
+    assert (default.aux_heads, default.dropout) == (googlenet.AUX_HEADS, googlenet.DROPOUT)
+    assert TrainConfig.model_fields["aux_weight"].default == googlenet.AUX_WEIGHT

@@ -1,0 +1,47 @@
+"""Errors, intervals and tests; the published numbers and their arithmetic."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.paper import statistics
+from pipeline.paper.published import CLAIMS, TABLE3, Cell
+
+# PAPER.md, section 4: wrong images of 50,000, Wilson's bounds in points
+WILSON = {5035: (9.809, 10.337), 4575: (8.900, 9.406), 3945: (7.657, 8.130), 4045: (7.854, 8.332), 3335: (6.455, 6.892)}
+
+
+@pytest.mark.parametrize("errors", WILSON)
+def test_wilson(errors: int) -> None:
+    """E8."""
+    assert [100 * bound for bound in statistics.wilson(errors, 50_000)] == pytest.approx(WILSON[errors], abs=1e-3)
+
+
+@given(st.lists(st.lists(st.integers(0, 5), min_size=4, max_size=4), min_size=1, max_size=20))
+def test_rank_counts_ties_against_the_label(rows: list[list[int]]) -> None:
+    scores = np.array(rows, np.float64)
+    ranks = statistics.rank_of_label(scores, np.zeros(len(rows), np.int64))
+    for row, rank in zip(rows, ranks, strict=True):
+        assert rank == sum(score >= row[0] for score in row[1:])
+
+
+def test_sign_flips_agree_with_mcnemar() -> None:
+    rng = np.random.default_rng(1)
+    before, after = rng.random(400) < 0.30, rng.random(400) < 0.25
+    exact = statistics.mcnemar(before, after)
+    assert statistics.sign_flip(before.astype(float) - after) == pytest.approx(exact, abs=0.02)
+    assert statistics.mcnemar(after, after) == statistics.sign_flip(np.zeros(5)) == 1.0
+
+
+def test_gains_of_table3() -> None:
+    """E7: the printed -3.45 of the last row is -3.40."""
+    base = TABLE3[Cell(1, 1)]
+    gains = [round(100 * (base - TABLE3[cell]), 2) for cell in list(TABLE3)[1:]]
+    assert gains == [0.92, 2.18, 1.98, 2.45, 3.40]
+    for claim in CLAIMS:
+        if claim.kind == "gain" and claim.base:
+            assert claim.published == pytest.approx(TABLE3[claim.base] - TABLE3[claim.cell])
+        elif claim.kind == "error":
+            assert claim.published == TABLE3[claim.cell]
+        assert (claim.published is None) == (claim.tolerance is None) == (claim.reason is None)

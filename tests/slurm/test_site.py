@@ -1,0 +1,61 @@
+"""Site files are validated; jobs get submitit's parameters from them."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.study import InputError, PrepareConfig, TrainConfig
+from slurm.launch import launch, parameters
+from slurm.site import load_site
+
+SITES = sorted((Path(__file__).parents[2] / "slurm/sites").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", SITES, ids=lambda path: path.stem)
+def test_every_site_loads(path: Path) -> None:
+    assert load_site(path).cluster in ("local", "slurm")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "no such site file; expected one such as slurm/sites/local.toml"),
+        ("cluster =", "is not TOML"),
+        ("cluster = 'slurm'\nslurm_partitoin = 'gpu'", "unknown key slurm_partitoin; did you mean slurm_partition?"),
+        ("cluster = 'slurm'\n[train]\ngpus_per_nod = 8", "unknown key train.gpus_per_nod; did you mean gpus_per_node?"),
+        ("cluster = 'cloud'", "cluster = 'cloud': Input should be 'local' or 'slurm'"),
+        ("cluster = 'slurm'\nslurm_account = 'a b'", "slurm_account = 'a b': String should match pattern"),
+        ('cluster = "slurm"\nslurm_partition = "gpu\\n#SBATCH --uid=0"', "String should match pattern"),
+        ('cluster = "slurm"\nslurm_setup = ["true\\nrm"]', "slurm_setup.0 = 'true.nrm': String should match pattern"),
+        ("cluster = 'slurm'\n[train]\nnodes = 0", "train.nodes = 0: Input should be greater than or equal to 1"),
+    ],
+)
+def test_wrong_sites_are_one_line(tmp_path: Path, text: str | None, message: str) -> None:
+    path = tmp_path / "site.toml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError, match=message) as raised:
+        load_site(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_parameters_of_a_gpu_site(run_config: TrainConfig) -> None:
+    site = load_site(next(path for path in SITES if path.stem == "gpu"))
+    assert parameters(run_config, site, ["7"]) == {
+        "name": f"train-{run_config.hash[:8]}",
+        "nodes": 1,
+        "tasks_per_node": 8,
+        "gpus_per_node": 8,
+        "cpus_per_task": 8,
+        "mem_gb": 256.0,
+        "timeout_min": 2880,
+        "slurm_partition": "gpu",
+        "slurm_additional_parameters": {"dependency": "afterok:7", "kill-on-invalid-dep": "yes"},
+    }
+
+
+def test_job_folder_that_others_can_write_is_refused(tmp_path: Path, data: PrepareConfig) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs").chmod(0o777)
+    with pytest.raises(InputError, match="others can write to it"):
+        launch([data], tmp_path, load_site(next(path for path in SITES if path.stem == "local")))

@@ -1,0 +1,154 @@
+"""The command as a user runs it, in processes of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[1]
+EXPERIMENT = '''
+"""A study of two members on a folder of images.
+
+Run:     going-deeper run
+Expect:  nothing
+Cost:    seconds
+Differs: in everything
+"""
+from pathlib import Path
+from pipeline.study import *
+
+def experiment(data: Path | None = None, members: int = 2) -> Study:
+    images = PrepareConfig(source="imagefolder", name="colours", path=data)
+    base = TrainConfig(data=images, network=NetworkConfig(input_size=42, width=0.125), num_epochs=4, global_batch_size=8,
+                       checkpoint_every_seconds=0)
+    runs = [base.model_copy(update={"data_seed": seed}) for seed in range(members)]
+    evaluated = tuple(EvaluateConfig(data=images, run=run) for run in runs)
+    return Study(name="tiny", title="A tiny study", check=CheckConfig(results=table3(evaluated)))
+'''
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.py"
+    path.write_text(EXPERIMENT)
+    return path
+
+
+def going_deeper(*arguments: object, **options: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "pipeline", *map(str, arguments)]
+    return subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False)
+
+
+def test_a_study_from_one_command_and_again(experiment: Path, image_folder: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    command = ("run", experiment, "--data", image_folder, "--root", root, "--processes", 2)
+    first = going_deeper(*command)
+    assert first.returncode == 0, first.stderr
+    assert "Fewer than 25 classes: claims are judged on the top-1 error." in first.stdout
+    assert "R1   not_run" in first.stdout
+    (page,) = root.glob("reports/tiny-*/report.html")
+    assert first.stdout.strip().endswith(f"report: {page}")
+    html = page.read_text()
+    assert html.count("<svg") == 2
+    assert "src=" not in html
+    assert 'href="data:,"' in html
+
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    started = time.monotonic()
+    again = going_deeper(*command)
+    assert again.returncode == 0
+    assert "nothing to do: all 13 stages of tiny are complete" in again.stdout
+    assert time.monotonic() - started < 10
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+    planned = going_deeper("plan", experiment, "--members", 3, "--root", root).stdout
+    assert planned.count("complete  train") == 2
+    assert planned.count("missing   train") == 1
+
+    reported = going_deeper("report", experiment, "--root", root, "--into", tmp_path / "published")
+    assert reported.returncode == 0, reported.stderr
+    results = (tmp_path / "published" / "RESULTS.md").read_text()
+    assert "| 1 | 144 | 7.89 % |" in results
+    assert "| R6a |" in results
+
+
+def test_killed_and_run_again_it_finishes_with_the_same_results(experiment: Path, image_folder: Path, tmp_path: Path) -> None:
+    """SIGKILL to the command while it trains; the same command then goes on. On a site, the same jobs, the same bytes."""
+    killed, site = tmp_path / "killed", tmp_path / "site"
+    command = ("run", experiment, "--data", image_folder, "--members", 1, "--root", killed, "--processes", 2)
+    process = subprocess.Popen([sys.executable, "-m", "pipeline", *map(str, command)], cwd=TOP, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(killed.glob("runs/*/checkpoints/step_*")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not list(killed.glob("runs/*/run.json"))
+    deadline = time.monotonic() + 60
+    while (resumed := going_deeper(*command)).returncode == 2 and time.monotonic() < deadline:
+        assert "is being trained already by process" in resumed.stderr  # the killed command's ranks are still ending
+    assert resumed.returncode == 0, resumed.stderr
+
+    site_file = tmp_path / "site.toml"
+    site_file.write_text('cluster = "local"\n[train]\ntasks_per_node = 2\n[evaluate]\ntasks_per_node = 2\n')
+    on_site = going_deeper("run", experiment, "--data", image_folder, "--members", 1, "--root", site, "--site", site_file)
+    assert on_site.returncode == 0, on_site.stderr
+    for pattern in ("runs/*/final/*.safetensors", "predictions/*/*.safetensors", "results/*/hits.parquet"):
+        found = [{path.relative_to(root): path.read_bytes() for path in root.glob(pattern)} for root in (killed, site)]
+        assert found[0] == found[1] != {}
+
+
+def test_a_failed_stage_is_exit_code_3(experiment: Path, image_folder: Path, tmp_path: Path) -> None:
+    experiment.write_text(EXPERIMENT.replace("num_epochs=4", "num_epochs=4, learning_rate=1e9"))
+    arguments = ("run", experiment, "--data", image_folder, "--members", 1, "--root")
+    failed = going_deeper(*arguments, tmp_path / "here", "--processes", 1)
+    assert failed.returncode == 3
+    assert "lower learning_rate or clip_norm" in failed.stderr.strip().splitlines()[-1]
+    site = going_deeper(*arguments, tmp_path / "site", "--site", TOP / "slurm/sites/local.toml")
+    assert site.returncode == 3
+    assert "failed; see " in site.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "nowhere.py"], "nowhere.py: no such experiment file"),
+        (["run", "experiments/demo.py", "--mebers", "3"], "No such option"),
+        (["run", "experiments/caltech101.py"], "data set caltech101: no path given; pass --data FOLDER"),
+        (["run", "experiments/caltech101.py", "--data", "nowhere"], "nowhere: no such folder"),
+        (["run", "experiments/demo.py", "--site", "nowhere.toml"], "nowhere.toml: no such site file"),
+        (["run", "experiments/demo.py", "--processes", "0"], "0 is not in the range x>=1; see going-deeper run --help"),
+        (["rnu"], "No such command 'rnu'"),
+        (["report", "experiments/demo.py"], "verdict.json: does not exist; run the check stage first"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
+    root = ["--root", str(tmp_path / "root")] if len(arguments) > 1 else []
+    failed = going_deeper(*arguments, *root)
+    assert failed.returncode == 2
+    assert message in failed.stderr
+    assert failed.stderr.count("\n") == 1 + failed.stderr.count("[1/")
+    assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.parametrize("arguments", [[], ["run"], ["plan"], ["report"]], ids=str)
+def test_help_has_an_example(arguments: list[str]) -> None:
+    shown = going_deeper(*arguments, "--help")
+    assert shown.returncode == 0
+    assert "Example: going-deeper" in shown.stdout
+
+
+def test_interrupt_is_said_in_one_line(experiment: Path, image_folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipeline", "run", experiment, "--data", image_folder, "--root", tmp_path / "root"]
+    process = subprocess.Popen([*map(str, command)], cwd=TOP, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("root/runs/*/checkpoints/step_*")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C does
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.strip().splitlines()[-1] == "going-deeper: interrupted; the same command goes on from here"
+    assert "Traceback" not in said

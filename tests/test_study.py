@@ -1,0 +1,86 @@
+"""Names of artefacts follow from configs; options of experiments become configs."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from pipeline.experiment import load_study
+from pipeline.study import EvaluateConfig, InputError, PrepareConfig, Study, TrainConfig
+
+TOP = Path(__file__).parents[1]
+
+
+def test_hash_is_of_science_not_of_resources(data: PrepareConfig, run_config: TrainConfig) -> None:
+    assert data.model_copy(update={"path": Path("elsewhere")}).hash == data.hash
+    assert run_config.model_copy(update={"checkpoint_every_seconds": 1.0}).hash == run_config.hash
+    assert run_config.model_copy(update={"learning_rate": 0.5}).hash != run_config.hash
+    other_data = data.model_copy(update={"name": "other"})
+    assert run_config.model_copy(update={"data": other_data}).hash != run_config.hash
+
+
+def test_hashes_do_not_drift() -> None:
+    """A changed hash orphans every artefact that users have; raise `version` on purpose, never by accident."""
+    data = PrepareConfig(source="imagefolder", name="colours", path=Path("anywhere"))
+    run = TrainConfig(data=data, num_epochs=250)
+    assert (data.hash, run.hash, EvaluateConfig(data=data, run=run).hash) == (
+        "54b79f8fa6bad791",
+        "836d808076530ff1",
+        "529bf9b777643f4d",
+    )
+
+
+def test_stages_come_after_their_inputs_and_once(study: Study) -> None:
+    seen: set[str] = set()
+    for config in study.stages:
+        assert {named.hash for named in config.inputs} <= seen
+        assert config.hash not in seen
+        seen.add(config.hash)
+    kinds = [config.stage for config in study.stages]
+    assert [kinds.count(kind) for kind in ("prepare", "train", "evaluate", "ensemble", "check", "report")] == [1, 2, 2, 6, 1, 1]
+
+
+def test_configs_are_frozen_and_closed(run_config: TrainConfig) -> None:
+    with pytest.raises(ValidationError):
+        run_config.learning_rate = 1.0
+    with pytest.raises(ValidationError, match="learning_rte"):
+        TrainConfig.model_validate({**run_config.model_dump(), "learning_rte": 1.0})
+
+
+@pytest.mark.parametrize("path", sorted((TOP / "experiments").glob("*.py")), ids=lambda path: path.stem)
+def test_every_experiment_builds_and_says_what_to_expect(path: Path) -> None:
+    assert load_study(path, []).stages
+    for heading in ("Run:", "Expect:", "Cost:", "Differs:"):
+        assert f"\n{heading}" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--mebers", "3"], r"demo.py: No such option '?--mebers.*its options are: --members, --epochs"),
+        (["--members", "many"], "'many' is not a valid int"),
+        (["--epochs", "-1"], "num_epochs = -1.0: Input should be greater than 0"),
+        (["surplus"], "unexpected extra argument"),
+    ],
+)
+def test_wrong_options_are_one_line(arguments: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message) as raised:
+        load_study(TOP / "experiments/demo.py", arguments)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "no such experiment file"),
+        ("x = 1", "defines no function experiment"),
+        ("def experiment(:", "line 1: "),
+        ("def experiment(): return 3", r"experiment\(\) returned int"),
+    ],
+)
+def test_wrong_experiment_files_are_one_line(tmp_path: Path, text: str | None, message: str) -> None:
+    path = tmp_path / "mine.py"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_study(path, [])
