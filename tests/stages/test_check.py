@@ -1,0 +1,87 @@
+"""Verdicts on results that are written by hand, so that the right decision is known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.artefacts import storage
+from pipeline.artefacts.result import write_result
+from pipeline.artefacts.verdict import Verdict
+from pipeline.paper.crops import NUM_CROPS
+from pipeline.stages.check import check
+from pipeline.study import CheckConfig, EvaluateConfig, NetworkConfig, PrepareConfig, TrainConfig, table3
+
+IMAGES, CLASSES = 4000, 1000
+PAPER = {(1, 1): 0.1007, (1, 10): 0.0915, (1, 144): 0.0789, (7, 1): 0.0809, (7, 10): 0.0762, (7, 144): 0.0667}
+
+
+def ranks(error: float) -> np.ndarray:
+    """The first images are missed even among five; the same images in every result, as in life."""
+    return np.where(np.arange(IMAGES) < round(error * IMAGES), 7, 0)
+
+
+def verdicts(root: Path, errors: dict[tuple[int, int], float], name: str = "ilsvrc2012", classes: int = CLASSES) -> dict[str, Verdict]:
+    """Check a study of seven members whose cells have these top-5 errors; each member errs as the single model does."""
+    data = PrepareConfig(source="imagefolder", name=name)
+    runs = [TrainConfig(data=data, num_epochs=1, data_seed=seed, network=NetworkConfig()) for seed in range(7)]
+    members = tuple(EvaluateConfig(data=data, run=run) for run in runs)
+    for config in (data, *runs, *members):
+        storage.seal(config, root, [], {})
+    cells = table3(members)
+    for cell in cells:
+        crops = NUM_CROPS[cell.policy]
+        of_members = [ranks(errors[1, crops])] * 7
+        labels, ids = np.zeros(IMAGES, np.int64), [str(k) for k in range(IMAGES)]
+        write_result(cell, root, ids, labels, ranks(errors[cell.num_models, crops]), of_members, [0], classes)
+    return {verdict.claim: verdict for verdict in check(CheckConfig(results=cells), root)}
+
+
+def test_the_papers_own_numbers_are_reproduced(tmp_path: Path) -> None:
+    found = verdicts(tmp_path, PAPER)
+    assert {claim: verdict.decision for claim, verdict in found.items()} == dict.fromkeys(found, "reproduced")
+    assert found["R1"].measured == pytest.approx(0.1007, abs=1e-3)
+    assert found["R3"].measured == pytest.approx(0.0218, abs=1e-3)
+
+
+def test_other_numbers_are_not(tmp_path: Path) -> None:
+    found = verdicts(tmp_path, dict.fromkeys(PAPER, 0.2))
+    assert found["R1"].decision == found["R5"].decision == "not_reproduced"
+    assert found["R2"].decision == "not_reproduced"
+    assert found["R6a"].decision == found["R6c"].decision == "inconclusive"
+    assert found["R6a"].p_value == 1.0
+
+
+def test_just_outside_the_tolerance_is_open(tmp_path: Path) -> None:
+    """11.7 % is 1.63 points above the published 10.07 %, and its interval of about one point reaches back to 1.5."""
+    assert verdicts(tmp_path, {**PAPER, (1, 1): 0.117})["R1"].decision == "inconclusive"
+
+
+def test_the_wrong_way_round_is_said(tmp_path: Path) -> None:
+    found = verdicts(tmp_path, {**PAPER, (1, 10): 0.12, (7, 144): 0.10})
+    assert found["R6a"].decision == found["R6d"].decision == "not_reproduced"
+    assert found["R6a"].words == "more errors, and chance would rarely do as much"
+    assert found["R6a"].measured == pytest.approx(-0.0193, abs=1e-3)
+
+
+def test_numbers_are_for_imagenet_only(tmp_path: Path) -> None:
+    found = verdicts(tmp_path, PAPER, name="caltech101")
+    assert {found[claim].decision for claim in ("R1", "R2", "R3", "R4", "R5")} == {"not_run"}
+    assert "this study ran on caltech101, 224 px" in found["R1"].words
+    assert found["R6b"].decision == "reproduced"
+
+
+def test_few_classes_are_judged_on_top1(tmp_path: Path) -> None:
+    assert verdicts(tmp_path, PAPER, name="digits", classes=10)["R6a"].metric == "top1_error"
+
+
+def test_missing_cells_are_not_run(tmp_path: Path) -> None:
+    data = PrepareConfig(source="digits", name="digits")
+    member = EvaluateConfig(data=data, run=TrainConfig(data=data, num_epochs=1))
+    for config in (data, member.run, member):
+        storage.seal(config, tmp_path, [], {})
+    (cell, *_) = table3((member,))
+    write_result(cell, tmp_path, ["a", "b"], np.zeros(2, np.int64), np.array([0, 7]), [np.array([0, 7])], [0], 10)
+    found = check(CheckConfig(results=(cell,)), tmp_path)
+    assert {verdict.decision for verdict in found} == {"not_run"}
+    assert found[-1].words == "the study has no result for an ensemble, 144 crops"
