@@ -1,8 +1,9 @@
 """What a study is: frozen configs that name each other, and the order of their stages.
 
 A config names its inputs by holding their configs. Its hash covers every field that changes the numbers and the hashes of
-its inputs, so the path of an artefact follows from the config alone. Resources (where data lies, how often to save) are
-fields that the hash leaves out. `version` is raised with any code change that moves numbers.
+its inputs, so the path of an artefact follows from the config alone. The hash leaves out resources (where data lies, how
+often to save) and fields at their default, so that a new option orphans no artefact. `version` is raised with any change of
+code or of a default that moves numbers.
 """
 
 import hashlib
@@ -44,13 +45,17 @@ class StageConfig(Frozen):
             if isinstance(value, StageConfig):
                 return value.hash
             if isinstance(value, BaseModel):
-                return {name: science(getattr(value, name)) for name in type(value).model_fields}
+                return chosen(value)
             if isinstance(value, tuple):
                 return [science(item) for item in value]
             return value
 
-        fields = [name for name in type(self).model_fields if name not in self.resources]
-        content = {"stage": self.stage, **{name: science(getattr(self, name)) for name in fields}}
+        def chosen(model: BaseModel) -> dict[str, Any]:
+            fields = type(model).model_fields
+            values = {name: getattr(model, name) for name in fields if name not in self.resources}
+            return {name: science(v) for name, v in values.items() if v != fields[name].default or name == "version"}
+
+        content = {"stage": self.stage, **chosen(self)}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -88,12 +93,16 @@ class PrepareConfig(StageConfig):
 
 
 class NetworkConfig(Frozen):
-    """GoogLeNet's shape. The defaults are the paper's network."""
+    """GoogLeNet's shape; the options are described in paper/googlenet.py. The defaults are the paper's network."""
 
     input_size: int = Field(default=224, ge=42, multiple_of=14)  # ours: so that all crops lie on whole pixels
     width: float = Field(default=1.0, gt=0, le=4)
     aux_heads: tuple[Literal["4a", "4d"], ...] = ("4a", "4d")
     dropout: float = Field(default=0.4, ge=0, lt=1)
+    conv1: Literal["dense", "separable"] = "dense"
+    modules: Literal["reduced", "naive"] = "reduced"
+    norm: Literal["lrn", "batch", "none"] = "lrn"
+    head: Literal["average", "fully_connected"] = "average"
 
 
 class TrainConfig(StageConfig):

@@ -1,5 +1,6 @@
 """Names of artefacts follow from configs; options of experiments become configs."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,17 @@ def test_hashes_do_not_drift() -> None:
     run = TrainConfig(data=data, num_epochs=250)
     assert (data.hash, run.hash, EvaluateConfig(data=data, run=run).hash) == (
         "54b79f8fa6bad791",
-        "836d808076530ff1",
-        "529bf9b777643f4d",
+        "8272291c13035143",
+        "1145915fa82e2dab",
     )
+
+
+def test_defaults_do_not_drift() -> None:
+    """The hash leaves defaults out, so a changed default must raise `version`. New fields may be added here freely."""
+    data = PrepareConfig(source="imagefolder", name="colours")
+    found = TrainConfig(data=data, num_epochs=1).model_dump(exclude={"data", "num_epochs"})
+    expected = tomllib.loads((Path(__file__).parent / "golden/train_defaults.toml").read_text())
+    assert found == {**expected, "clip_norm": None, "network": {**expected["network"], "aux_heads": ("4a", "4d")}}
 
 
 def test_stages_come_after_their_inputs_and_once(study: Study) -> None:

@@ -32,7 +32,7 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
     split = data.split("val")
     shape = config.run.network
     accelerator = ranks.start()
-    network = GoogLeNet(data.num_classes, shape.input_size, shape.width, aux_heads=())
+    network = GoogLeNet(data.num_classes, **shape.model_copy(update={"aux_heads": ()}).model_dump())
     network.load_state_dict(
         {name: tensor for name, tensor in run.weights(config.weights).items() if not name.startswith("aux_heads.")}
     )

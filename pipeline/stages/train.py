@@ -63,8 +63,7 @@ class _Learner:
 
     def __init__(self, config: TrainConfig, num_classes: int, accelerator: Accelerator):
         self.config, self.accelerator = config, accelerator
-        shape = config.network
-        network = GoogLeNet(num_classes, shape.input_size, shape.width, shape.aux_heads, shape.dropout)
+        network = GoogLeNet(num_classes, **config.network.model_dump())
         INITIALISATIONS[config.init](network, torch.Generator().manual_seed(config.init_seed))
         self.network = network.to(accelerator.device).to(memory_format=torch.channels_last)
         self.average = AveragedModel(self.network, multi_avg_fn=exponential(config.averaging_decay))

@@ -1,19 +1,21 @@
 """The network is Table 1's, to the parameter."""
 
+import inspect
+
 import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.paper import googlenet
-from pipeline.paper.googlenet import GoogLeNet, LocalResponseNorm, Logits, training_loss
+from pipeline.paper.googlenet import AUX_WEIGHT, GoogLeNet, Logits, training_loss
 from pipeline.paper.initialisation import INITIALISATIONS
+from pipeline.paper.layers import LocalResponseNorm, max_pool
 from pipeline.study import NetworkConfig, TrainConfig
 
 # Table 1: height, width, channels after each row; and PAPER.md 1.2: weights and biases of each row
 OUTPUTS = {"conv1": (112, 64), "pool1": (56, 64), "conv2": (56, 192), "pool2": (28, 192), "3a": (28, 256), "3b": (28, 480)}
 OUTPUTS |= {"4a": (14, 512), "4b": (14, 512), "4c": (14, 512), "4d": (14, 528), "4e": (14, 832)}
-OUTPUTS |= {"5a": (7, 832), "5b": (7, 1024), "average_pool": (1, 1024)}
+OUTPUTS |= {"5a": (7, 832), "5b": (7, 1024), "head.0": (1, 1024)}
 PARAMETERS = {"conv1": 9_472, "3a": 163_696, "3b": 388_736, "4a": 376_176, "4b": 449_160, "4c": 510_104}
 PARAMETERS |= {"4d": 605_376, "4e": 868_352, "5a": 1_043_456, "5b": 1_444_080, "classifier": 1_025_000}
 
@@ -85,8 +87,8 @@ def test_pools_round_up() -> None:
     """A18: a stride-2 pool is a pool padded right and below with -inf, and is not one with padding 1."""
     x = torch.randn(1, 2, 14, 14, generator=torch.Generator().manual_seed(0))
     padded = torch.nn.functional.pad(x, (0, 1, 0, 1), value=float("-inf"))
-    assert torch.equal(googlenet.max_pool(2)(x), torch.nn.functional.max_pool2d(padded, 3, 2))
-    assert not torch.equal(googlenet.max_pool(2)(x), torch.nn.functional.max_pool2d(x, 3, 2, padding=1))
+    assert torch.equal(max_pool(2)(x), torch.nn.functional.max_pool2d(padded, 3, 2))
+    assert not torch.equal(max_pool(2)(x), torch.nn.functional.max_pool2d(x, 3, 2, padding=1))
 
 
 def test_heads_work_in_training_only() -> None:
@@ -133,7 +135,6 @@ def test_initialisation_keeps_the_signal(name: str) -> None:
 
 def test_study_defaults_are_the_papers() -> None:
     """The study cannot import torch, so it repeats the figures."""
-    default = NetworkConfig()
-    assert (default.input_size, default.width) == (googlenet.INPUT_SIZE, 1.0)
-    assert (default.aux_heads, default.dropout) == (googlenet.AUX_HEADS, googlenet.DROPOUT)
-    assert TrainConfig.model_fields["aux_weight"].default == googlenet.AUX_WEIGHT
+    parameters = inspect.signature(GoogLeNet).parameters
+    assert NetworkConfig().model_dump() == {name: p.default for name, p in parameters.items() if name != "num_classes"}
+    assert TrainConfig.model_fields["aux_weight"].default == AUX_WEIGHT

@@ -21,7 +21,9 @@ def ranks(error: float) -> np.ndarray:
     return np.where(np.arange(IMAGES) < round(error * IMAGES), 7, 0)
 
 
-def verdicts(root: Path, errors: dict[tuple[int, int], float], name: str = "ilsvrc2012", classes: int = CLASSES) -> dict[str, Verdict]:
+def verdicts(
+    root: Path, errors: dict[tuple[int, int], float], name: str = "ilsvrc2012", classes: int = CLASSES
+) -> dict[str, Verdict]:
     """Check a study of seven members whose cells have these top-5 errors; each member errs as the single model does."""
     data = PrepareConfig(source="imagefolder", name=name)
     runs = [TrainConfig(data=data, num_epochs=1, data_seed=seed, network=NetworkConfig()) for seed in range(7)]
