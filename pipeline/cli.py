@@ -71,6 +71,8 @@ def run(experiment: Path, arguments: Sequence[str], root: Path, site: Path | Non
         if config.stage == "prepare" and config.is_complete(root):
             run_stage(config, root)  # compares the source's listing with what was prepared
     missing = [config for config in study.stages if not config.is_complete(root)]
+    if missing and study.report not in missing:
+        missing.append(_forget_report(study, root))
     if not missing:
         print(f"nothing to do: all {len(study.stages)} stages of {study.name} are complete")
     elif site is not None:
@@ -95,13 +97,19 @@ def plan(experiment: Path, arguments: Sequence[str], root: Path) -> None:
 def report(experiment: Path, arguments: Sequence[str], root: Path, into: Path | None) -> None:
     """Rebuild the report of a study from its verdicts and results."""
     study = load_study(experiment, arguments)
-    config = study.stages[-1]
     storage.unseal(study.check, root)
-    (root / config.folder / config.last_file).unlink(missing_ok=True)
+    config = _forget_report(study, root)
     run_stage(config, root)
     if into is not None:
         storage.write_atomic(into / "RESULTS.md", (root / config.folder / "RESULTS.md").read_bytes())
     _show(study, root)
+
+
+def _forget_report(study: Study, root: Path) -> StageConfig:
+    """Have the report made again: it is quick, and what it shows may be newer than it."""
+    config = study.report
+    (root / config.folder / config.last_file).unlink(missing_ok=True)
+    return config
 
 
 def _run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) -> None:
@@ -135,7 +143,7 @@ def _run_on(site: Path, missing: Sequence[StageConfig], root: Path) -> None:
 
 def _show(study: Study, root: Path) -> None:
     """Print the study's table and where its report lies."""
-    config = study.stages[-1]
+    config = study.report
     if config.is_complete(root):
         sealed: dict[str, Any] = storage.unseal(config, root)
         print(sealed["summary"])

@@ -179,7 +179,7 @@ class CheckConfig(StageConfig):
 
     stage: ClassVar[str] = "check"
     room: ClassVar[str] = "verdicts"
-    last_file: ClassVar[str] = "verdict.json"
+    last_file: ClassVar[str] = "check.json"
     version: Literal[1] = 1
     results: tuple[EnsembleConfig, ...] = Field(min_length=1)
 
@@ -209,6 +209,11 @@ class Study(Frozen):
     check: CheckConfig
 
     @property
+    def report(self) -> ReportConfig:
+        """The last stage."""
+        return ReportConfig(name=self.name, title=self.title, check=self.check)
+
+    @property
     def stages(self) -> tuple[StageConfig, ...]:
         """Every stage once, inputs before what is made from them; the report is the last."""
         ordered: dict[str, StageConfig] = {}
@@ -218,7 +223,7 @@ class Study(Frozen):
                 yield from visit(named)
             yield config
 
-        for config in visit(ReportConfig(name=self.name, title=self.title, check=self.check)):
+        for config in visit(self.report):
             ordered.setdefault(config.hash, config)
         return tuple(ordered.values())
 

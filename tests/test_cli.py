@@ -122,7 +122,7 @@ def test_a_failed_stage_is_exit_code_3(experiment: Path, image_folder: Path, tmp
         (["run", "experiments/demo.py", "--site", "nowhere.toml"], "nowhere.toml: no such site file"),
         (["run", "experiments/demo.py", "--processes", "0"], "0 is not in the range x>=1; see going-deeper run --help"),
         (["rnu"], "No such command 'rnu'"),
-        (["report", "experiments/demo.py"], "verdict.json: does not exist; run the check stage first"),
+        (["report", "experiments/demo.py"], "check.json: does not exist; run the check stage first"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:

@@ -39,10 +39,20 @@ def errors_by_crops(rows: list[dict[str, Any]]) -> str:
 
 def _svg(chart: alt.Chart | alt.LayerChart) -> str:
     styled = (
-        chart.properties(width=520, height=260, background="transparent")
+        chart.properties(width=440, height=260, background="transparent")
         .configure_view(stroke=None)
-        .configure_axis(labelColor=INK, titleColor=INK, domainColor=INK, tickColor=INK, gridColor=INK, gridOpacity=0.25)
-        .configure_legend(labelColor=INK, titleColor=INK)
+        .configure_axis(
+            labelColor=INK,
+            titleColor=INK,
+            labelFontSize=13,
+            titleFontSize=14,
+            labelAngle=0,
+            domainColor=INK,
+            tickColor=INK,
+            gridColor=INK,
+            gridOpacity=0.25,
+        )
+        .configure_legend(labelColor=INK, titleColor=INK, labelFontSize=13, titleFontSize=13, orient="bottom")
         .configure_range(category=PALETTE)
     )
     svg: str = vl_convert.vegalite_to_svg(styled.to_dict())

@@ -1,5 +1,6 @@
 """verdicts/<hash>/: what a study says about each claim of the paper."""
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -7,15 +8,17 @@ from typing import Any, Literal
 from pipeline.artefacts import storage
 from pipeline.study import CheckConfig
 
+VERDICTS = "verdicts.jsonl"
 Decision = Literal["reproduced", "not_reproduced", "inconclusive", "not_run"]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One claim judged. `measured` is an error, or a difference of errors; `metric` says of which error."""
+    """One claim judged. `kind` says whether the numbers are an error or a gain in one, `metric` in which error."""
 
     claim: str
     text: str
+    kind: Literal["error", "gain"]
     decision: Decision
     words: str
     metric: str
@@ -27,8 +30,10 @@ class Verdict:
 
 
 def write_verdicts(config: CheckConfig, root: Path, verdicts: list[Verdict]) -> None:
-    """Seal the verdicts of a study."""
-    storage.seal(config, root, [], {"verdicts": [asdict(verdict) for verdict in verdicts]})
+    """Write the verdicts of a study, one a line, and seal."""
+    path = root / config.folder / VERDICTS
+    storage.write_atomic(path, "".join(json.dumps(asdict(verdict)) + "\n" for verdict in verdicts).encode())
+    storage.seal(config, root, [path], {})
 
 
 def read_verdicts(config: CheckConfig, root: Path) -> tuple[list[Verdict], dict[str, Any]]:
@@ -38,4 +43,5 @@ def read_verdicts(config: CheckConfig, root: Path) -> tuple[list[Verdict], dict[
         InputError: they are not complete.
     """
     facts = storage.unseal(config, root)
-    return [Verdict(**verdict) for verdict in facts["verdicts"]], facts
+    lines = (root / config.folder / VERDICTS).read_text().splitlines()
+    return [Verdict(**json.loads(line)) for line in lines], facts

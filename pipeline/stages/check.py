@@ -47,6 +47,7 @@ def _judge(claim: Claim, cells: dict[Cell, Result], top: int, elsewhere: str | N
     verdict = Verdict(
         claim=claim.id,
         text=claim.text,
+        kind="error" if claim.kind == "error" else "gain",
         decision="not_run",
         words="",
         metric="top5_error" if has_number else f"top{top}_error",

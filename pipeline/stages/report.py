@@ -29,7 +29,7 @@ def report(config: ReportConfig, root: Path) -> Path:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    templates.filters.update(percent=_percent, interval=_interval, points=_points)
+    templates.filters.update(percent=_percent, interval=_interval, quantity=_quantity)
     written = {}
     for name, template in (("report.html", "report.html"), ("RESULTS.md", "results.md"), ("summary.txt", "summary.txt")):
         written[name] = templates.get_template(template).render(facts)
@@ -123,5 +123,5 @@ def _interval(bounds: tuple[float, float] | None) -> str:
     return "" if bounds is None else f"{100 * bounds[0]:.2f} to {100 * bounds[1]:.2f}"
 
 
-def _points(difference: float | None) -> str:
-    return "" if difference is None else f"{100 * difference:+.2f} points"
+def _quantity(value: float | None, kind: str) -> str:
+    return "" if value is None else f"{100 * value:.2f} %" if kind == "error" else f"{100 * value:+.2f} points"
