@@ -143,7 +143,14 @@ def test_help_has_an_example(arguments: list[str]) -> None:
 
 def test_interrupt_is_said_in_one_line(experiment: Path, image_folder: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pipeline", "run", experiment, "--data", image_folder, "--root", tmp_path / "root"]
-    process = subprocess.Popen([*map(str, command)], cwd=TOP, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        [*map(str, command)],
+        cwd=TOP,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("root/runs/*/checkpoints/step_*")) and time.monotonic() < deadline:
         time.sleep(0.005)

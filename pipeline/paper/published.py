@@ -1,10 +1,20 @@
-"""The paper's own numbers, from `published.toml` beside this file."""
+"""The published numbers, from `published.toml` beside this file: the paper's Tables 1 to 5, its claims, its neighbours."""
 
 import tomllib
 from importlib import resources
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter
+
+
+class PrintedRow(NamedTuple):
+    """A row of Table 1 as printed: `params` in K = 1024 weights, `ops` in millions of multiply-adds."""
+
+    name: str
+    output: tuple[int, int, int]
+    params: float | None = None
+    ops: int | None = None
+    note: str = ""
 
 
 class Cell(NamedTuple):
@@ -31,9 +41,30 @@ class Claim(NamedTuple):
     reason: str | None = None
 
 
+class Neighbour(NamedTuple):
+    """What others measured with a related network or with published weights; never a target of this project."""
+
+    name: str
+    source: str
+    split: str
+    crops: int
+    top1_error: float
+    top5_error: float
+    tolerance: float
+    reason: str
+
+
 _PUBLISHED = tomllib.loads(resources.files(__package__).joinpath("published.toml").read_text())
 
 DATASET: str = _PUBLISHED["table3"]["dataset"]
 SOURCE: str = _PUBLISHED["table3"]["source"]
+TABLE1 = TypeAdapter(tuple[PrintedRow, ...]).validate_python(_PUBLISHED["table1"]["rows"])
+TABLE2: list[dict[str, Any]] = _PUBLISHED["table2"]["rows"]
 TABLE3: dict[Cell, float] = {Cell(c["models"], c["crops"]): c["top5_error"] for c in _PUBLISHED["table3"]["cells"]}
+TABLE3_VERSUS_BASE: dict[Cell, float] = {
+    Cell(c["models"], c["crops"]): c["versus_base"] for c in _PUBLISHED["table3"]["cells"] if "versus_base" in c
+}
+TABLE4: list[dict[str, Any]] = _PUBLISHED["table4"]["rows"]
+TABLE5: list[dict[str, Any]] = _PUBLISHED["table5"]["rows"]
 CLAIMS = TypeAdapter(tuple[Claim, ...]).validate_python(_PUBLISHED["claim"])
+NEIGHBOURS = TypeAdapter(tuple[Neighbour, ...]).validate_python(_PUBLISHED["neighbour"])
