@@ -29,7 +29,7 @@ def experiment(data: Path | None = None, members: int = 1, epochs: float = 70) -
         validate_every_epochs=5,
     )
     runs = [base.model_copy(update={"data_seed": seed}) for seed in range(members)]
-    predictions = tuple(EvaluateConfig(data=images, run=run, precision="bf16") for run in runs)
+    predictions = tuple(EvaluateConfig(data=images, classifier=run, precision="bf16") for run in runs)
     return Study(
         name="caltech101",
         title=f"Caltech-101 at 112 px: {members} GoogLeNet{'s' if members > 1 else ''} of half the width",

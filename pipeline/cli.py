@@ -39,9 +39,27 @@ def _exit(code: int, message: str) -> None:
     sys.exit(code)
 
 
+class _Triple(click.ParamType[tuple[float, ...]]):
+    """Three numbers, such as 123,117,104."""
+
+    name = "R,G,B"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        try:
+            red, green, blue = (float(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not three numbers such as 123,117,104", param, ctx)
+        return red, green, blue
+
+
 @click.group(epilog="Example: going-deeper run experiments/demo.py")
 def commands() -> None:
     """Reproduce GoogLeNet: from raw images to a verdict on every published number."""
+
+
+TRIPLE = _Triple()
+ROOT = click.option("--root", type=PATH, default=Path("outputs"), show_default=True, help="Folder of all artefacts.")
+PROCESSES = click.option("--processes", type=click.IntRange(min=1), help="Ranks of a stage here.  [default: one a GPU or core]")
 
 
 def _command(example: str) -> Callable[[Callable[..., None]], click.Command]:
@@ -49,7 +67,7 @@ def _command(example: str) -> Callable[[Callable[..., None]], click.Command]:
 
     def decorate(function: Callable[..., None]) -> click.Command:
         for decorator in (
-            click.option("--root", type=PATH, default=Path("outputs"), show_default=True, help="Folder of all artefacts."),
+            ROOT,
             click.argument("arguments", metavar="[OPTIONS OF THE EXPERIMENT]", nargs=-1, type=click.UNPROCESSED),
             click.argument("experiment", type=PATH),
             commands.command(epilog=f"Example: {example}", context_settings={"ignore_unknown_options": True}),
@@ -62,10 +80,13 @@ def _command(example: str) -> Callable[[Callable[..., None]], click.Command]:
 
 @_command("going-deeper run experiments/caltech101.py --data ../shared/data/caltech101 --members 2")
 @click.option("--site", type=PATH, help="Site file: run the stages as jobs there.  [default: here]")
-@click.option("--processes", type=click.IntRange(min=1), help="Ranks of a stage here.  [default: one a GPU or core]")
+@PROCESSES
 def run(experiment: Path, arguments: Sequence[str], root: Path, site: Path | None, processes: int | None) -> None:
     """Run the missing stages of a study, here or as jobs of a site. An interrupted run goes on where it stopped."""
-    study = load_study(experiment, arguments)
+    _run_missing(load_study(experiment, arguments), root, site, processes)
+
+
+def _run_missing(study: Study, root: Path, site: Path | None, processes: int | None) -> None:
     os.environ.setdefault("WANDB_RUN_GROUP", study.name)
     for config in study.stages:
         if config.stage == "prepare" and config.is_complete(root):
@@ -103,6 +124,39 @@ def report(experiment: Path, arguments: Sequence[str], root: Path, into: Path | 
     if into is not None:
         storage.write_atomic(into / "RESULTS.md", (root / config.folder / "RESULTS.md").read_bytes())
     _show(study, root)
+
+
+@commands.command(
+    epilog="Example: going-deeper evaluate --arch torchvision:squeezenet1_0 --weights W.safetensors --data FOLDER",
+    context_settings={"max_content_width": 100},
+)
+@click.option("--arch", required=True, help="googlenet, torchvision:NAME or timm:NAME.")
+@click.option("--weights", type=PATH, required=True, help="A .caffemodel, .safetensors, .pt or .pth file.")
+@click.option("--data", type=PATH, required=True, help="Folder with val/<class>/, <class>/ or files named <class>_*.")
+@click.option("--classes", type=PATH, help="File with a class a line, in the order of the outputs.  [default: sorted]")
+@click.option("--input-size", type=click.IntRange(min=32), help="Side of the input in pixels.  [default: the architecture's]")
+@click.option("--mean", type=TRIPLE, help="R,G,B in 0..255 (B,G,R for bgr), subtracted.  [default: the architecture's]")
+@click.option("--std", type=TRIPLE, help="R,G,B divisor after that.  [default: the architecture's]")
+@click.option("--channel-order", type=click.Choice(["rgb", "bgr"]), help="[default: the architecture's]")
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@ROOT
+@PROCESSES
+def evaluate(**given: Any) -> None:
+    """Measure any classifier with 1, 10 and 144 crops, under the paper's protocol."""
+    from pipeline.foreign import foreign_study
+
+    root, processes = given.pop("root"), given.pop("processes")
+    study = foreign_study(**given)
+    _run_missing(study, root, None, processes)
+
+
+@commands.command(epilog="Example: going-deeper audit --json")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def audit(as_json: bool) -> None:
+    """Count Table 1 again, row by row: printed, counted, explained; and Table 3's arithmetic."""
+    from pipeline.stages.audit import audit_json, audit_text
+
+    print(audit_json() if as_json else audit_text())
 
 
 def _forget_report(study: Study, root: Path) -> StageConfig:

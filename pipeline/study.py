@@ -1,82 +1,18 @@
-"""What a study is: frozen configs that name each other, and the order of their stages.
+"""What a study is: frozen configs that name each other, one class a stage, and the order of their stages."""
 
-A config names its inputs by holding their configs. Its hash covers every field that changes the numbers and the hashes of
-its inputs, so the path of an artefact follows from the config alone. The hash leaves out resources (where data lies, how
-often to save) and fields at their default, so that a new option orphans no artefact. `version` is raised with any change of
-code or of a default that moves numbers.
-"""
-
-import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from pipeline.stage import Frozen as Frozen
+from pipeline.stage import InputError as InputError
+from pipeline.stage import StageConfig as StageConfig
 
 Policy = Literal["crops_1", "crops_10", "crops_144"]
 POLICIES: tuple[Policy, ...] = ("crops_1", "crops_10", "crops_144")
 NAME = r"^[A-Za-z0-9._-]{1,64}$"
-
-
-class InputError(Exception):
-    """The user's input is wrong. The message is one line: what, its value, and what would be valid (exit code 2)."""
-
-
-class Frozen(BaseModel):
-    """A value: immutable, and unknown fields are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class StageConfig(Frozen):
-    """Base of all stage configs. `last_file` is written last: the artefact is complete when it exists."""
-
-    stage: ClassVar[str]
-    room: ClassVar[str]
-    last_file: ClassVar[str]
-    resources: ClassVar[frozenset[str]] = frozenset()
-
-    @property
-    def hash(self) -> str:
-        """16 hex digits that name the artefact; equal for equal science, whatever the resources."""
-
-        def science(value: Any) -> Any:
-            if isinstance(value, StageConfig):
-                return value.hash
-            if isinstance(value, BaseModel):
-                return chosen(value)
-            if isinstance(value, tuple):
-                return [science(item) for item in value]
-            return value
-
-        def chosen(model: BaseModel) -> dict[str, Any]:
-            fields = type(model).model_fields
-            values = {name: getattr(model, name) for name in fields if name not in self.resources}
-            return {name: science(v) for name, v in values.items() if v != fields[name].default or name == "version"}
-
-        content = {"stage": self.stage, **chosen(self)}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-    @property
-    def folder(self) -> Path:
-        """Where the artefact lies, relative to the root."""
-        return Path(self.room) / self.hash
-
-    @property
-    def inputs(self) -> tuple["StageConfig", ...]:
-        """The artefacts this one is made from, each once."""
-        named: dict[str, StageConfig] = {}
-        for name in type(self).model_fields:
-            value = getattr(self, name)
-            for item in value if isinstance(value, tuple) else (value,):
-                if isinstance(item, StageConfig):
-                    named.setdefault(item.hash, item)
-        return tuple(named.values())
-
-    def is_complete(self, root: Path) -> bool:
-        """Whether the artefact exists under `root`, whole."""
-        return (root / self.folder / self.last_file).is_file()
 
 
 class PrepareConfig(StageConfig):
@@ -87,9 +23,10 @@ class PrepareConfig(StageConfig):
     last_file: ClassVar[str] = "manifest.json"
     resources: ClassVar[frozenset[str]] = frozenset({"path"})
     version: Literal[1] = 1
-    source: Literal["digits", "imagefolder"]
+    source: Literal["digits", "imagefolder", "labelled_folder"]
     name: str = Field(pattern=NAME)
     path: Path | None = None
+    classes: tuple[str, ...] | None = None  # of a labelled_folder, in the order of the classifier's outputs
 
 
 class NetworkConfig(Frozen):
@@ -135,17 +72,48 @@ class TrainConfig(StageConfig):
     validate_every_epochs: float = Field(default=1.0, gt=0)
     checkpoint_every_seconds: float = Field(default=60.0, ge=0)
 
+    @property
+    def input_size(self) -> int:
+        """Side of the network's input in pixels."""
+        return self.network.input_size
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return f"run {self.hash}"
+
+
+class ForeignConfig(Frozen):
+    """A classifier that was trained elsewhere, and the preprocessing it was trained with.
+
+    `arch` is `googlenet`, `torchvision:NAME` or `timm:NAME`; a pixel enters as (value in 0..255 - mean) / std.
+    """
+
+    resources: ClassVar[frozenset[str]] = frozenset({"weights"})
+    arch: str = Field(pattern=r"^(googlenet|(torchvision|timm):[A-Za-z0-9._-]{1,64})$")
+    weights: Path
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    input_size: int = Field(default=224, ge=32)
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return f"{self.arch}, weights {self.sha256[:12]}"
+
 
 class EvaluateConfig(StageConfig):
-    """Probabilities of one run on the validation images, averaged over crops, for several policies at once."""
+    """Probabilities of a classifier on the validation images, averaged over crops, for several policies at once."""
 
     stage: ClassVar[str] = "evaluate"
     room: ClassVar[str] = "predictions"
     last_file: ClassVar[str] = "predictions.json"
     version: Literal[1] = 1
     data: PrepareConfig
-    run: TrainConfig
-    weights: Literal["averaged", "raw"] = "averaged"
+    classifier: TrainConfig | ForeignConfig
+    weights: Literal["averaged", "raw"] = "averaged"  # of a run of ours
     policies: tuple[Policy, ...] = Field(default=POLICIES, min_length=1)
     precision: Literal["fp32", "bf16"] = "fp32"
 

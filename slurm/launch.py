@@ -50,7 +50,7 @@ def parameters(config: StageConfig, site: Site, parents: Sequence[str]) -> dict[
     >>> parameters(config, Site(cluster="slurm"), ["41", "42"])["slurm_additional_parameters"]["dependency"]
     'afterok:41:42'
     """
-    granted: Resources = site.resources(config.stage)
+    granted: Resources = site.granted(config.stage)
     chosen: dict[str, Any] = {"name": f"{config.stage}-{config.hash[:8]}", **granted.model_dump(exclude_none=True)}
     if site.cluster == "slurm":
         for name in ("slurm_partition", "slurm_account", "slurm_qos", "slurm_constraint"):

@@ -41,7 +41,7 @@ class Site(Frozen):
     check: Resources = Resources()
     report: Resources = Resources()
 
-    def resources(self, stage: str) -> Resources:
+    def granted(self, stage: str) -> Resources:
         """The resources of a stage's jobs."""
         granted: Resources = getattr(self, stage)
         return granted

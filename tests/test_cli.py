@@ -26,7 +26,7 @@ def experiment(data: Path | None = None, members: int = 2) -> Study:
     base = TrainConfig(data=images, network=NetworkConfig(input_size=42, width=0.125), num_epochs=4, global_batch_size=8,
                        checkpoint_every_seconds=0)
     runs = [base.model_copy(update={"data_seed": seed}) for seed in range(members)]
-    evaluated = tuple(EvaluateConfig(data=images, run=run) for run in runs)
+    evaluated = tuple(EvaluateConfig(data=images, classifier=run) for run in runs)
     return Study(name="tiny", title="A tiny study", check=CheckConfig(results=table3(evaluated)))
 '''
 

@@ -7,7 +7,7 @@ import pytest
 
 TOP = Path(__file__).parents[1]
 FLOORS = [
-    {"pipeline.paper", "pipeline.study"},
+    {"pipeline.paper", "pipeline.study", "pipeline.stage"},
     {"pipeline.artefacts", "pipeline.adapters", "pipeline.experiment"},
     {"pipeline.stages"},
     {"slurm"},

@@ -24,7 +24,7 @@ def test_hashes_do_not_drift() -> None:
     """A changed hash orphans every artefact that users have; raise `version` on purpose, never by accident."""
     data = PrepareConfig(source="imagefolder", name="colours", path=Path("anywhere"))
     run = TrainConfig(data=data, num_epochs=250)
-    assert (data.hash, run.hash, EvaluateConfig(data=data, run=run).hash) == (
+    assert (data.hash, run.hash, EvaluateConfig(data=data, classifier=run).hash) == (
         "54b79f8fa6bad791",
         "8272291c13035143",
         "1145915fa82e2dab",

@@ -41,6 +41,8 @@ def open_source(config: PrepareConfig) -> Source:
     """
     if config.source == "digits":
         return _digits()
+    if config.path is not None and config.source == "labelled_folder":
+        return _labelled_folder(config.path, config.classes)
     if config.path is None:
         raise InputError(f"data set {config.name}: no path given; pass --data FOLDER with train/<class>/ and val/<class>/")
     return _imagefolder(config.path)
@@ -65,11 +67,37 @@ def _imagefolder(path: Path) -> Source:
             if not found:
                 raise InputError(f"{path / split / name}: class folder is empty; each class needs at least one image")
             listing += [(split, label, file) for file in found]
-    stated = [(file.relative_to(path).as_posix(), file.stat().st_size) for _, _, file in listing]
+    return _source(classes, listing, path, path)
+
+
+def _source(classes: list[str], listing: list[tuple[str, int, Path]], path: Path, top: Path) -> Source:
+    """The files of a listing of (split, label, file); their names are relative to `top`, less the split."""
+    stated = [(file.relative_to(path).as_posix(), label, file.stat().st_size) for _, label, file in listing]
     files = (
-        SourceFile(split, file.relative_to(path / split).as_posix(), label, file.read_bytes()) for split, label, file in listing
+        SourceFile(split, file.relative_to(top).as_posix().removeprefix(f"{split}/"), label, file.read_bytes())
+        for split, label, file in listing
     )
-    return Source(classes, len(listing), hashlib.sha256(repr(stated).encode()).hexdigest(), files)
+    return Source(classes, len(listing), hashlib.sha256(repr((classes, stated)).encode()).hexdigest(), files)
+
+
+def _labelled_folder(path: Path, classes: tuple[str, ...] | None) -> Source:
+    """Images to evaluate on: val/<class>/* or <class>/*, or files named <class>_*; without `classes`, the folders' names."""
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder; expected one with val/<class>/, <class>/ or files named <class>_*")
+    top = path / "val" if (path / "val").is_dir() else path
+    folders = [entry for entry in sorted(top.iterdir()) if entry.is_dir()]
+    if folders:
+        found = [(folder.name, file) for folder in folders for file in sorted(folder.iterdir()) if file.is_file()]
+    else:
+        found = [(file.name.split("_")[0], file) for file in sorted(top.iterdir()) if file.is_file()]
+    if not found:
+        raise InputError(f"{path}: holds no images; expected val/<class>/, <class>/ or files named <class>_*")
+    names = list(classes) if classes else sorted({name for name, _ in found})
+    label_of = {name: label for label, name in enumerate(names)}
+    if unknown := next((file for name, file in found if name not in label_of), None):
+        raise InputError(f"{unknown}: belongs to none of the {len(names)} classes")
+    listing = [("val", label_of[name], file) for name, file in found]
+    return _source(names, listing, path, top)
 
 
 DIGITS_VAL_SHARE = 5  # ours: every fifth digit is for validation

@@ -20,10 +20,19 @@ AUX_WEIGHT = 0.3  # paper, section 5: weight of each auxiliary loss
 DROPOUT, AUX_DROPOUT = 0.4, 0.7  # paper, section 5
 AUX_HEADS = ("4a", "4d")  # paper, section 5: on top of the outputs of 4a and 4d
 
+
+class Preprocessing(NamedTuple):
+    """How a pixel enters a network: (value in 0..255 - mean) / std, with the channels in this order."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+
+
 # paper, section 5: "RGB color channels with mean subtraction"; the figures are ImageNet's usual mean and deviation.
 # Dividing by the deviation is ours: it gives the unit variance that Kaiming's initialisation assumes.
-PIXEL_MEAN = (123.675, 116.28, 103.53)
-PIXEL_STD = (58.395, 57.12, 57.375)
+PREPROCESSING = Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+CAFFE_PREPROCESSING = Preprocessing(mean=(104.0, 117.0, 123.0), std=(1.0, 1.0, 1.0), channel_order="bgr")
 
 Conv1 = Literal["dense", "separable"]
 Modules = Literal["reduced", "naive"]
@@ -158,10 +167,11 @@ class GoogLeNet(nn.Module):
         return Logits(logits, tuple(aux)) if self.training else logits
 
 
-def normalise(pixels_NHWC: Tensor) -> Tensor:
+def normalise(pixels_NHWC: Tensor, preprocessing: Preprocessing = PREPROCESSING) -> Tensor:
     """Network input from RGB bytes (N x H x W x 3, uint8): N x 3 x H x W, float32, channels last in memory."""
-    mean, std = (torch.tensor(values, device=pixels_NHWC.device) for values in (PIXEL_MEAN, PIXEL_STD))
-    return ((pixels_NHWC.float() - mean) / std).permute(0, 3, 1, 2)
+    mean, std = (torch.tensor(v, device=pixels_NHWC.device) for v in (preprocessing.mean, preprocessing.std))
+    pixels = pixels_NHWC if preprocessing.channel_order == "rgb" else pixels_NHWC.flip(3)
+    return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
 
 
 def training_loss(logits: Logits, labels: Tensor, aux_weight: float = AUX_WEIGHT, label_smoothing: float = 0.0) -> Tensor:

@@ -30,9 +30,9 @@ def check(config: CheckConfig, root: Path) -> list[Verdict]:
         if named.num_models > 1:
             cells[Cell("all", crops)] = result
     first = config.results[0].members[0]
-    at_paper_scale = first.data.name == DATASET and first.run.network.input_size == 224
+    at_paper_scale = first.data.name == DATASET and first.classifier.input_size == 224
     top = 1 if next(iter(cells.values())).facts["num_classes"] < FEW_CLASSES else 5
-    where = f"{first.data.name}, {first.run.network.input_size} px"
+    where = f"{first.data.name}, {first.classifier.input_size} px"
     verdicts = [_judge(claim, cells, top, None if at_paper_scale else where) for claim in CLAIMS]
     write_verdicts(config, root, verdicts)
     with Tracker(config, root) as tracker:

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from pipeline.adapters import images, ranks
+from pipeline.adapters.classifiers import Classifier, foreign_classifier, our_classifier
 from pipeline.adapters.progress import Progress
 from pipeline.adapters.tracking import Tracker
 from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.run import Run
 from pipeline.paper import crops
-from pipeline.paper.googlenet import GoogLeNet, normalise
+from pipeline.paper.googlenet import normalise
 from pipeline.paper.statistics import rank_of_label
-from pipeline.study import EvaluateConfig
+from pipeline.study import EvaluateConfig, ForeignConfig
 
 BATCH = 48  # ours: divides 144, and the batch shape never changes, so neither do the bits
 CHUNK = 32  # ours: images between two saves
@@ -28,15 +28,10 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
     predictions = Predictions(config, root)
     if config.is_complete(root):
         return predictions
-    data, run = Dataset(config.data, root), Run(config.run, root)
+    data = Dataset(config.data, root)
     split = data.split("val")
-    shape = config.run.network
     accelerator = ranks.start()
-    network = GoogLeNet(data.num_classes, **shape.model_copy(update={"aux_heads": ()}).model_dump())
-    network.load_state_dict(
-        {name: tensor for name, tensor in run.weights(config.weights).items() if not name.startswith("aux_heads.")}
-    )
-    network = network.to(accelerator.device).to(memory_format=torch.channels_last).eval()
+    classifier = _classifier(config, data.num_classes, root).to(accelerator.device)
 
     started = time.monotonic()
     chunks = [range(k, min(k + CHUNK, len(split))) for k in range(0, len(split), CHUNK)]
@@ -46,9 +41,7 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
     with Progress(label, num_mine, "images a rank", silent=not accelerator.is_main_process) as progress:
         for chunk in mine:
             if not predictions.has_chunk(chunk):
-                probabilities = classify(
-                    network, split, chunks[chunk], shape.input_size, config.policies, config.precision, accelerator.device
-                )
+                probabilities = classify(classifier, split, chunks[chunk], config.policies, config.precision)
                 predictions.publish_chunk(chunk, chunks[chunk], probabilities)
             progress.advance(len(chunks[chunk]))
     accelerator.wait_for_everyone()
@@ -72,14 +65,20 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
     return predictions
 
 
+def _classifier(config: EvaluateConfig, num_classes: int, root: Path) -> Classifier:
+    """The classifier that a config names.
+
+    Raises:
+        InputError: it gives another number of classes than the data set has, or its weights do not fit.
+    """
+    if isinstance(config.classifier, ForeignConfig):
+        return foreign_classifier(config.classifier, num_classes)
+    run = Run(config.classifier, root)
+    return our_classifier(config.classifier.network, run.weights(config.weights), num_classes)
+
+
 def classify(
-    network: nn.Module,
-    split: Split,
-    ids: Sequence[int],
-    input_size: int,
-    policies: Sequence[str],
-    precision: str,
-    device: torch.device,
+    classifier: Classifier, split: Split, ids: Sequence[int], policies: Sequence[str], precision: str
 ) -> dict[str, np.ndarray]:
     """Mean softmax probabilities of the images `ids` by policy: images x classes, float32.
 
@@ -92,13 +91,13 @@ def classify(
     def distinct_crops() -> Iterator[np.ndarray]:
         for index in ids:
             image = images.decode(split.encoded(index))
-            wanted = [crops.POLICIES[policy](image.width, image.height, input_size) for policy in policies]
+            wanted = [crops.POLICIES[policy](image.width, image.height, classifier.input_size) for policy in policies]
             distinct = {crop: k for k, crop in enumerate(dict.fromkeys(crop for policy in wanted for crop in policy))}
             plans.append([[distinct[crop] for crop in policy] for policy in wanted])
-            yield images.cut_crops(image, list(distinct), input_size)
+            yield images.cut_crops(image, list(distinct), classifier.input_size)
 
     pending = np.empty((0, 0), np.float32)
-    for probabilities_NC in _in_batches(network, distinct_crops(), input_size, precision, device):
+    for probabilities_NC in _in_batches(classifier, distinct_crops(), precision):
         pending = np.concatenate((pending, probabilities_NC)) if len(pending) else probabilities_NC
         while plans and len(pending) > (last := max(max(plan) for plan in plans[0])):
             for policy, chosen in zip(policies, plans.pop(0), strict=True):
@@ -107,13 +106,11 @@ def classify(
     return {policy: np.stack(values) for policy, values in means.items()}
 
 
-def rank_of_labels(
-    network: nn.Module, split: Split, ids: Sequence[int], input_size: int, precision: str, device: torch.device
-) -> np.ndarray:
+def rank_of_labels(classifier: Classifier, split: Split, ids: Sequence[int], precision: str) -> np.ndarray:
     """How many classes score above the true one at a single crop, for each of the images `ids`."""
     if not ids:
         return np.empty(0, np.int64)
-    probabilities = classify(network, split, ids, input_size, ("crops_1",), precision, device)["crops_1"]
+    probabilities = classify(classifier, split, ids, ("crops_1",), precision)["crops_1"]
     return rank_of_label(probabilities, split.labels[np.asarray(ids)])
 
 
@@ -123,17 +120,15 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 @torch.inference_mode()
-def _in_batches(
-    network: nn.Module, crops_KHWC: Iterable[np.ndarray], input_size: int, precision: str, device: torch.device
-) -> Iterator[np.ndarray]:
+def _in_batches(classifier: Classifier, crops_KHWC: Iterable[np.ndarray], precision: str) -> Iterator[np.ndarray]:
     """Probabilities of a stream of crops, batch by batch; the last batch is filled up with black crops and cut again."""
-    batch = np.zeros((BATCH, input_size, input_size, 3), np.uint8)
+    batch = np.zeros((BATCH, classifier.input_size, classifier.input_size, 3), np.uint8)
     filled = 0
 
     def probabilities() -> np.ndarray:
-        pixels: Tensor = torch.from_numpy(batch).to(device)
-        with autocast(device, precision):
-            logits = network(normalise(pixels))
+        pixels = torch.from_numpy(batch).to(classifier.device)
+        with autocast(classifier.device, precision):
+            logits = classifier.network(normalise(pixels, classifier.preprocessing))
         values: np.ndarray = logits.float().softmax(dim=1)[:filled].cpu().numpy()
         return values
 

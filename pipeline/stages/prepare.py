@@ -36,9 +36,11 @@ def prepare(config: PrepareConfig, root: Path) -> Dataset:
     ]
     for split in sources.SPLITS:
         for label, name in enumerate(source.classes):
-            if not counts[split, label]:
-                why = next(r.reason for r in rejected if r.split == split and r.name.startswith(f"{name}/"))
+            why = next((r.reason for r in rejected if r.split == split and r.name.startswith(f"{name}/")), None)
+            if not counts[split, label] and why is not None:
                 raise InputError(f"class {name} has no usable image in {split}/ (the first was rejected: {why})")
+    if not any(counts.values()):
+        raise InputError(f"data set {config.name}: has no usable image (the first was rejected: {rejected[0].reason})")
 
     totals = {split: sum(counts[split, label] for label in range(len(source.classes))) for split in sources.SPLITS}
     facts = {

@@ -43,14 +43,14 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
     verdicts, checked = read_verdicts(config.check, root)
     results = [Result(named, root) for named in config.check.results]
     members = list({member.hash: member for named in config.check.results for member in named.members}.values())
-    runs = list({member.run.hash: member.run for member in members}.values())
+    runs = list({m.classifier.hash: m.classifier for m in members if isinstance(m.classifier, TrainConfig)}.values())
     top = 1 if results[0].facts["num_classes"] < FEW_CLASSES else 5
     cells = [_cell(result) for result in results]
     return {
         "study": config.name,
         "title": config.title,
         "data": members[0].data.name,
-        "input_size": runs[0].network.input_size,
+        "input_size": members[0].classifier.input_size,
         "num_images": results[0].facts["num_images"],
         "num_classes": results[0].facts["num_classes"],
         "top": top,
@@ -62,7 +62,7 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
         "evaluations": [_evaluation(member, root) for member in members],
         "check_hash": config.check.hash,
         "provenance": checked["provenance"],
-        "curves": charts.training_curves(_curve_rows(runs, root, top)),
+        "curves": charts.training_curves(_curve_rows(runs, root, top)) if runs else "",
         "crops_chart": charts.errors_by_crops(
             [
                 {
@@ -97,7 +97,7 @@ def _run(run: TrainConfig, root: Path) -> dict[str, Any]:
 
 
 def _evaluation(member: EvaluateConfig, root: Path) -> dict[str, Any]:
-    return {**storage.unseal(member, root), "run_hash": member.run.hash}
+    return {**storage.unseal(member, root), "classifier": member.classifier.label}
 
 
 def _curve_rows(runs: list[TrainConfig], root: Path, top: int) -> list[dict[str, Any]]:

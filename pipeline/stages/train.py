@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from pipeline.adapters import ranks
+from pipeline.adapters.classifiers import Classifier
 from pipeline.adapters.loader import training_batches
 from pipeline.adapters.progress import Progress
 from pipeline.adapters.tracking import Tracker
@@ -25,7 +26,7 @@ from pipeline.artefacts.run import Run
 from pipeline.paper import schedule
 from pipeline.paper.augmentation import stream
 from pipeline.paper.averaging import exponential
-from pipeline.paper.googlenet import GoogLeNet, normalise, training_loss
+from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet, normalise, training_loss
 from pipeline.paper.initialisation import INITIALISATIONS
 from pipeline.stages.evaluate import autocast, rank_of_labels
 from pipeline.study import InputError, TrainConfig
@@ -204,7 +205,7 @@ def _validation_errors(network: nn.Module, split: Split, config: TrainConfig, ac
     """Errors at one crop, each image once: ids strided over ranks, misses summed."""
     mine = range(accelerator.process_index, len(split), accelerator.num_processes)
     network.eval()
-    rank = rank_of_labels(network, split, mine, config.network.input_size, config.precision, accelerator.device)
+    rank = rank_of_labels(Classifier(network, PREPROCESSING, config.input_size), split, mine, config.precision)
     network.train()
     missed = torch.tensor([int((rank >= top).sum()) for top in (1, 5)], device=accelerator.device)
     top1, top5 = accelerator.reduce(missed, "sum").tolist()

@@ -44,7 +44,7 @@ def test_replaced_input_is_refused(tmp_path: Path, data: PrepareConfig, run_conf
 
 
 def test_missing_input_is_named(tmp_path: Path, data: PrepareConfig, run_config: TrainConfig) -> None:
-    evaluation = EvaluateConfig(data=data, run=run_config)
+    evaluation = EvaluateConfig(data=data, classifier=run_config)
     with pytest.raises(InputError, match=r"manifest.json: does not exist; run the prepare stage first"):
         storage.seal(evaluation, tmp_path, [], {})
 

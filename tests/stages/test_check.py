@@ -27,7 +27,7 @@ def verdicts(
     """Check a study of seven members whose cells have these top-5 errors; each member errs as the single model does."""
     data = PrepareConfig(source="imagefolder", name=name)
     runs = [TrainConfig(data=data, num_epochs=1, data_seed=seed, network=NetworkConfig()) for seed in range(7)]
-    members = tuple(EvaluateConfig(data=data, run=run) for run in runs)
+    members = tuple(EvaluateConfig(data=data, classifier=run) for run in runs)
     for config in (data, *runs, *members):
         storage.seal(config, root, [], {})
     cells = table3(members)
@@ -79,8 +79,9 @@ def test_few_classes_are_judged_on_top1(tmp_path: Path) -> None:
 
 def test_missing_cells_are_not_run(tmp_path: Path) -> None:
     data = PrepareConfig(source="digits", name="digits")
-    member = EvaluateConfig(data=data, run=TrainConfig(data=data, num_epochs=1))
-    for config in (data, member.run, member):
+    run = TrainConfig(data=data, num_epochs=1)
+    member = EvaluateConfig(data=data, classifier=run)
+    for config in (data, run, member):
         storage.seal(config, tmp_path, [], {})
     (cell, *_) = table3((member,))
     write_result(cell, tmp_path, ["a", "b"], np.zeros(2, np.int64), np.array([0, 7]), [np.array([0, 7])], [0], 10)

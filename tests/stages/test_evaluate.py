@@ -13,7 +13,7 @@ from pipeline.adapters import ranks
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.result import Result
-from pipeline.paper.googlenet import PIXEL_MEAN, PIXEL_STD, GoogLeNet
+from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
 from pipeline.stages import evaluate as stage
 from pipeline.stages.check import check
 from pipeline.stages.ensemble import ensemble
@@ -35,7 +35,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, data: PrepareConfig, run_conf
 
 @pytest.fixture(scope="module")
 def config(data: PrepareConfig, run_config: TrainConfig) -> EvaluateConfig:
-    return EvaluateConfig(data=data, run=run_config)
+    return EvaluateConfig(data=data, classifier=run_config)
 
 
 def slow_reference(network: torch.nn.Module, image: Image.Image, size: int) -> dict[str, np.ndarray]:
@@ -43,7 +43,7 @@ def slow_reference(network: torch.nn.Module, image: Image.Image, size: int) -> d
 
     def probabilities(cut: Image.Image) -> np.ndarray:
         pixels = torch.tensor(np.array(cut), dtype=torch.float32)
-        x = (pixels - torch.tensor(PIXEL_MEAN)) / torch.tensor(PIXEL_STD)
+        x = (pixels - torch.tensor(PREPROCESSING.mean)) / torch.tensor(PREPROCESSING.std)
         with torch.no_grad():
             return torch.softmax(network(x.permute(2, 0, 1)[None]), 1)[0].numpy()
 

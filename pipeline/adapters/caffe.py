@@ -1,0 +1,123 @@
+"""Caffe's weight files (protobuf): `bvlc_googlenet.caffemodel` as tensors of our network, in both layer formats."""
+
+import math
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+from torch import Tensor
+
+from pipeline.paper.inception import INCEPTIONS
+from pipeline.study import InputError
+
+# The fields of caffe.proto that hold weights: message -> (field, number, type, repeated)
+FIELDS: dict[str, list[tuple[str, int, str, bool]]] = {
+    "BlobShape": [("dim", 1, "int64", True)],
+    "BlobProto": [
+        ("num", 1, "int32", False),
+        ("channels", 2, "int32", False),
+        ("height", 3, "int32", False),
+        ("width", 4, "int32", False),
+        ("data", 5, "float", True),
+        ("shape", 7, "BlobShape", False),
+    ],
+    "LayerParameter": [("name", 1, "string", False), ("type", 2, "string", False), ("blobs", 7, "BlobProto", True)],
+    "V1LayerParameter": [("name", 4, "string", False), ("blobs", 6, "BlobProto", True)],
+    "NetParameter": [
+        ("name", 1, "string", False),
+        ("layers", 2, "V1LayerParameter", True),
+        ("layer", 100, "LayerParameter", True),
+    ],
+}
+
+# Caffe's layer -> our module
+LAYERS = {
+    "conv1/7x7_s2": "conv1.conv",
+    "conv2/3x3_reduce": "conv2_reduce.conv",
+    "conv2/3x3": "conv2.conv",
+    "loss3/classifier": "classifier",
+    **{
+        f"inception_{name}/{branch}": f"inceptions.{name}.{ours}.conv"
+        for name in INCEPTIONS
+        for branch, ours in {
+            "1x1": "branch1x1",
+            "3x3_reduce": "branch3x3_reduce",
+            "3x3": "branch3x3",
+            "5x5_reduce": "branch5x5_reduce",
+            "5x5": "branch5x5",
+            "pool_proj": "pool_proj",
+        }.items()
+    },
+    **{
+        f"{loss}/{layer}": f"aux_heads.{name}.{ours}"
+        for loss, name in (("loss1", "4a"), ("loss2", "4d"))
+        for layer, ours in {"conv": "conv.conv", "fc": "fc", "classifier": "classifier"}.items()
+    },
+}
+
+
+def googlenet_weights(path: Path) -> dict[str, Tensor]:
+    """The weights of a GoogLeNet in a .caffemodel, under our names; the auxiliary heads where the file has them.
+
+    Layers may be in the present format (`layer`) or in the old one (`layers`, with four-dimensional blobs throughout).
+
+    Raises:
+        InputError: the file is not a Caffe model, or a layer of the main network is not in it.
+    """
+    net = message("NetParameter")()
+    try:
+        net.ParseFromString(path.read_bytes())
+    except DecodeError:
+        raise InputError(f"{path}: is not a Caffe model; expected a binary NetParameter message") from None
+    layers = {layer.name: layer.blobs for layer in (*net.layer, *net.layers) if layer.blobs}
+    weights = {}
+    for caffe, ours in LAYERS.items():
+        if caffe not in layers:
+            if ours.startswith("aux_heads."):
+                continue
+            raise InputError(f"{path}: has no weights for layer {caffe}; expected Caffe's bvlc_googlenet")
+        if len(layers[caffe]) != 2:
+            raise InputError(f"{path}: layer {caffe} has {len(layers[caffe])} blobs; expected weights and biases")
+        weight, bias = (_tensor(path, caffe, blob) for blob in layers[caffe])
+        is_linear = ours.endswith(("fc", "classifier"))
+        weights[f"{ours}.weight"] = weight.flatten(0, -2) if is_linear else weight  # old format: 1 x 1 x out x in
+        weights[f"{ours}.bias"] = bias.flatten()
+    return weights
+
+
+def _tensor(path: Path, layer: str, blob: Any) -> Tensor:
+    shape = tuple(blob.shape.dim) or (blob.num, blob.channels, blob.height, blob.width)
+    values = np.fromiter(blob.data, np.float32, len(blob.data))
+    if math.prod(shape) != len(values):
+        raise InputError(f"{path}: layer {layer} has {len(values)} values for a shape of {shape}")
+    return torch.from_numpy(values).reshape(shape)
+
+
+@cache
+def message(name: str) -> Any:
+    """The message class of a name in `FIELDS`."""
+    file = descriptor_pb2.FileDescriptorProto(name="caffe_weights.proto", package="caffe", syntax="proto2")
+    described_field = descriptor_pb2.FieldDescriptorProto
+    types = {
+        "int32": described_field.TYPE_INT32,
+        "int64": described_field.TYPE_INT64,
+        "float": described_field.TYPE_FLOAT,
+        "string": described_field.TYPE_STRING,
+    }
+    for message_name, fields in FIELDS.items():
+        described = file.message_type.add(name=message_name)
+        for field, number, kind, repeated in fields:
+            label = described_field.LABEL_REPEATED if repeated else described_field.LABEL_OPTIONAL
+            added = described.field.add(name=field, number=number, label=label)
+            if kind in types:
+                added.type = types[kind]
+                added.options.packed = repeated and kind != "string"
+            else:
+                added.type, added.type_name = described_field.TYPE_MESSAGE, f".caffe.{kind}"
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"caffe.{name}"))

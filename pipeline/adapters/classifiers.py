@@ -1,0 +1,137 @@
+"""Classifiers by config: a run of ours, or weights that were trained elsewhere (Caffe, torchvision, timm, safetensors)."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from pipeline.adapters.caffe import googlenet_weights
+from pipeline.paper.googlenet import CAFFE_PREPROCESSING, PREPROCESSING, GoogLeNet, Preprocessing
+from pipeline.study import ForeignConfig, InputError, NetworkConfig
+
+
+class Classifier(NamedTuple):
+    """A network that maps N x 3 x side x side to logits (N x classes), and how pixels enter it."""
+
+    network: nn.Module
+    preprocessing: Preprocessing
+    input_size: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.network.parameters()).device
+
+    def to(self, device: torch.device) -> "Classifier":
+        """On a device, channels last, ready to evaluate."""
+        network = self.network.to(device).to(memory_format=torch.channels_last).eval()
+        return self._replace(network=network)
+
+
+def our_classifier(shape: NetworkConfig, weights: dict[str, Tensor], num_classes: int) -> Classifier:
+    """A run's network without its auxiliary heads."""
+    network = GoogLeNet(num_classes, **shape.model_copy(update={"aux_heads": ()}).model_dump())
+    network.load_state_dict({name: tensor for name, tensor in weights.items() if not name.startswith("aux_heads.")})
+    return Classifier(network, PREPROCESSING, shape.input_size)
+
+
+def foreign_classifier(config: ForeignConfig, num_classes: int) -> Classifier:
+    """A foreign network with its weights.
+
+    Raises:
+        InputError: no such architecture, or the file does not fit it; the first mismatch is named.
+    """
+    weights = read_weights(config.weights)
+    family, _, name = config.arch.partition(":")
+    if family == "torchvision":
+        network = _torchvision(name, num_classes, aux_logits=any(key.startswith("aux1.") for key in weights))
+    elif family == "timm":
+        network = _timm(name, num_classes)
+    else:
+        heads = {key.split(".")[1] for key in weights if key.startswith("aux_heads.")}
+        network = GoogLeNet(num_classes, config.input_size, aux_heads=heads)
+    load_strictly(network, weights, config.weights)
+    preprocessing = Preprocessing(config.mean, config.std, config.channel_order)
+    return Classifier(network, preprocessing, config.input_size)
+
+
+def default_preprocessing(arch: str, weights: Path) -> tuple[Preprocessing, int]:
+    """The preprocessing and input size that an architecture's weights usually need; the user may say otherwise."""
+    family, _, name = arch.partition(":")
+    if family == "timm":
+        from timm.models import get_pretrained_cfg
+
+        if (declared := get_pretrained_cfg(name)) is not None:
+            mean, std = ((255 * r, 255 * g, 255 * b) for r, g, b in (declared.mean, declared.std))
+            return Preprocessing(mean, std), int(declared.input_size[-1])
+    return (CAFFE_PREPROCESSING if weights.suffix == ".caffemodel" else PREPROCESSING), 224
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A file's tensors by name: .caffemodel (as our network's), .safetensors, or a PyTorch state dict.
+
+    A pickle is read with `weights_only=True`, so that it cannot run code.
+
+    Raises:
+        InputError: no such file, or it cannot be read as what its name says.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such weights file; expected .caffemodel, .safetensors, .pt or .pth")
+    if path.suffix == ".caffemodel":
+        return googlenet_weights(path)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise InputError(f"{path}: is not a safetensors file: {error}") from None
+    except Exception as error:
+        raise InputError(f"{path}: cannot be read as a PyTorch state dict: {str(error).splitlines()[0]}") from None
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise InputError(f"{path}: holds no state dict; expected tensors by name")
+    return content
+
+
+def load_strictly(network: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Load weights into a network.
+
+    Raises:
+        InputError: a name is missing or unknown, or a shape differs; the first mismatch in the network's order is named.
+    """
+    expected = network.state_dict()
+    for name, tensor in expected.items():
+        if name not in weights:
+            if name.endswith("num_batches_tracked"):
+                continue  # not a weight, and older files lack it
+            raise InputError(f"{path}: has no tensor {name}; the network expects one of shape {tuple(tensor.shape)}")
+        if weights[name].shape != tensor.shape:
+            found = tuple(weights[name].shape)
+            raise InputError(f"{path}: {name} has shape {found}; the network expects {tuple(tensor.shape)}")
+    if unknown := next((name for name in weights if name not in expected), None):
+        raise InputError(f"{path}: has a tensor {unknown}, which the network does not know")
+    network.load_state_dict(weights, strict=False)
+
+
+def _torchvision(name: str, num_classes: int, aux_logits: bool) -> nn.Module:
+    from torchvision import models  # imported late: training ranks do not need it
+
+    if name not in models.list_models(module=models):
+        raise InputError(f"torchvision:{name}: no such classifier; see torchvision.models.list_models()")
+    extra = {"aux_logits": aux_logits, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    network: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **extra)
+    return network
+
+
+def _timm(name: str, num_classes: int) -> nn.Module:
+    import timm  # imported late: training ranks do not need it
+
+    if not timm.is_model(name):
+        raise InputError(f"timm:{name}: no such model; see timm.list_models()")
+    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes)
+    return network

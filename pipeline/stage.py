@@ -1,0 +1,74 @@
+"""Base of all stage configs: how an artefact gets its name.
+
+A config names its inputs by holding their configs. Its hash covers every field that changes the numbers and the hashes of
+its inputs, so the path of an artefact follows from the config alone. The hash leaves out resources (where data lies, how
+often to save) and fields at their default, so that a new option orphans no artefact. `version` is raised with any change of
+code or of a default that moves numbers.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+
+class InputError(Exception):
+    """The user's input is wrong. The message is one line: what, its value, and what would be valid (exit code 2)."""
+
+
+class Frozen(BaseModel):
+    """A value: immutable, and unknown fields are errors. `resources` names the fields that change no number."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    resources: ClassVar[frozenset[str]] = frozenset()
+
+
+class StageConfig(Frozen):
+    """Base of all stage configs. `last_file` is written last: the artefact is complete when it exists."""
+
+    stage: ClassVar[str]
+    room: ClassVar[str]
+    last_file: ClassVar[str]
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits that name the artefact; equal for equal science, whatever the resources."""
+
+        def science(value: Any) -> Any:
+            if isinstance(value, StageConfig):
+                return value.hash
+            if isinstance(value, Frozen):
+                return chosen(value)
+            if isinstance(value, tuple):
+                return [science(item) for item in value]
+            return value
+
+        def chosen(model: Frozen) -> dict[str, Any]:
+            fields = type(model).model_fields
+            values = {name: getattr(model, name) for name in fields if name not in model.resources}
+            return {name: science(v) for name, v in values.items() if v != fields[name].default or name == "version"}
+
+        content = {"stage": self.stage, **chosen(self)}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def folder(self) -> Path:
+        """Where the artefact lies, relative to the root."""
+        return Path(self.room) / self.hash
+
+    @property
+    def inputs(self) -> tuple["StageConfig", ...]:
+        """The artefacts this one is made from, each once."""
+        named: dict[str, StageConfig] = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            for item in value if isinstance(value, tuple) else (value,):
+                if isinstance(item, StageConfig):
+                    named.setdefault(item.hash, item)
+        return tuple(named.values())
+
+    def is_complete(self, root: Path) -> bool:
+        """Whether the artefact exists under `root`, whole."""
+        return (root / self.folder / self.last_file).is_file()
