@@ -28,7 +28,7 @@ def experiment(data: Path | None = None, members: int = 1, epochs: float = 70) -
         precision="bf16",
         validate_every_epochs=5,
     )
-    runs = [base.model_copy(update={"data_seed": seed}) for seed in range(members)]
+    runs = [base.but(data_seed=seed) for seed in range(members)]
     predictions = tuple(EvaluateConfig(data=images, classifier=run, precision="bf16") for run in runs)
     return Study(
         name="caltech101",

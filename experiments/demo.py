@@ -25,7 +25,7 @@ def experiment(members: int = 2, epochs: float = 80) -> Study:
         precision="bf16",
         validate_every_epochs=10,
     )
-    runs = [base.model_copy(update={"data_seed": seed}) for seed in range(members)]
+    runs = [base.but(data_seed=seed) for seed in range(members)]
     predictions = tuple(EvaluateConfig(data=data, classifier=run, precision="bf16") for run in runs)
     return Study(
         name="demo",

@@ -11,10 +11,12 @@ from typing import Any
 
 import click
 
+from pipeline.adapters import sources
 from pipeline.artefacts import provenance, storage
 from pipeline.experiment import load_study
 from pipeline.stages import MULTI_RANK, run_stage
-from pipeline.study import InputError, StageConfig, Study
+from pipeline.stages.prepare import refuse_other_files
+from pipeline.study import InputError, PrepareConfig, StageConfig, Study, TrainConfig
 
 WRONG_INPUT, STAGE_FAILED, INTERRUPTED = 2, 3, 130
 PATH = click.Path(path_type=Path)
@@ -27,6 +29,10 @@ def main() -> None:
         sys.exit(commands.main(prog_name="going-deeper", standalone_mode=False))
     except InputError as error:
         _exit(WRONG_INPUT, str(error))
+    except OSError as error:
+        _exit(WRONG_INPUT, f"{error.filename or 'input'}: {error.strerror or error}")
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
     except click.UsageError as error:
         help_for = error.ctx.command_path if error.ctx else "going-deeper"
         _exit(WRONG_INPUT, f"{error.format_message().rstrip('.')}; see {help_for} --help")
@@ -88,12 +94,20 @@ def run(experiment: Path, arguments: Sequence[str], root: Path, site: Path | Non
 
 def _run_missing(study: Study, root: Path, site: Path | None, processes: int | None) -> None:
     os.environ.setdefault("WANDB_RUN_GROUP", study.name)
+    if site is not None:
+        from slurm.site import load_site
+
+        load_site(site)  # wrong input is said before anything is done
+    _refuse_stale(study, root)
     for config in study.stages:
-        if config.stage == "prepare" and config.is_complete(root):
-            run_stage(config, root)  # compares the source's listing with what was prepared
+        if isinstance(config, PrepareConfig) and config.is_complete(root):
+            refuse_other_files(config, root)
     missing = [config for config in study.stages if not config.is_complete(root)]
     if missing and study.report not in missing:
         missing.append(_forget_report(study, root))
+    for config in missing:
+        if isinstance(config, PrepareConfig):
+            sources.open_source(config)  # a wrong path is said here, not in a job's log
     if not missing:
         print(f"nothing to do: all {len(study.stages)} stages of {study.name} are complete")
     elif site is not None:
@@ -107,6 +121,7 @@ def _run_missing(study: Study, root: Path, site: Path | None, processes: int | N
 def plan(experiment: Path, arguments: Sequence[str], root: Path) -> None:
     """Show the stages of a study: which exist and which would run."""
     study = load_study(experiment, arguments)
+    _refuse_stale(study, root)
     print(f"{study.name}: {study.title}")
     for config in study.stages:
         state = "complete" if config.is_complete(root) else "missing"
@@ -118,6 +133,7 @@ def plan(experiment: Path, arguments: Sequence[str], root: Path) -> None:
 def report(experiment: Path, arguments: Sequence[str], root: Path, into: Path | None) -> None:
     """Rebuild the report of a study from its verdicts and results."""
     study = load_study(experiment, arguments)
+    _refuse_stale(study, root)
     storage.unseal(study.check, root)
     config = _forget_report(study, root)
     run_stage(config, root)
@@ -159,6 +175,22 @@ def audit(as_json: bool) -> None:
     print(audit_json() if as_json else audit_text())
 
 
+def _refuse_stale(study: Study, root: Path) -> None:
+    """Raise InputError if artefacts were made from inputs that have since been replaced; all of them are named."""
+    if root.exists() and not root.is_dir():
+        raise InputError(f"{root}: is a file; --root takes a folder")
+    problems = []
+    for config in study.stages[:-1]:
+        if config.is_complete(root):
+            try:
+                storage.unseal(config, root)
+            except InputError as error:
+                problems.append((root / config.folder, str(error)))
+    if problems:
+        folders = " ".join(str(folder) for folder, _ in problems)
+        raise InputError(f"{problems[0][1]}; in all, these cannot be used as they are: {folders}")
+
+
 def _forget_report(study: Study, root: Path) -> StageConfig:
     """Have the report made again: it is quick, and what it shows may be newer than it."""
     config = study.report
@@ -174,15 +206,28 @@ def _run_here(missing: Sequence[StageConfig], root: Path, processes: int | None)
             if config.stage in MULTI_RANK:
                 from pipeline.adapters import ranks
 
-                ranks.launch(run_stage, processes or ranks.num_local(), config, root)
+                ranks.launch(run_stage, _num_ranks(config, processes, ranks.num_local()), config, root)
             else:
                 run_stage(config, root)
         except InputError:
             raise
         except Exception as error:
             traceback.print_exc()
-            _exit(STAGE_FAILED, f"{config.stage} {root / config.folder} failed: {str(error).strip().splitlines()[-1]}")
+            last_line = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            _exit(STAGE_FAILED, f"{config.stage} {root / config.folder} failed: {last_line}")
     print(f"{len(missing)} stages done in {time.monotonic() - started:.0f} s", file=sys.stderr)
+
+
+def _num_ranks(config: StageConfig, wanted: int | None, available: int) -> int:
+    """Ranks for a stage here. A training's global batch must be shared equally; by default as many ranks as can do so."""
+    if not isinstance(config, TrainConfig):
+        return wanted or available
+    batch = config.global_batch_size
+    valid = [ranks for ranks in range(1, max(wanted or 0, available) + 1) if batch % ranks == 0]
+    if wanted is not None and wanted not in valid:
+        shown = ", ".join(map(str, valid))
+        raise InputError(f"--processes {wanted}: a global_batch_size of {batch} can be shared equally by {shown} ranks")
+    return wanted or max(valid)
 
 
 def _run_on(site: Path, missing: Sequence[StageConfig], root: Path) -> None:

@@ -2,10 +2,11 @@
 
 import importlib.util
 import inspect
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import click
 from pydantic import ValidationError
@@ -29,6 +30,10 @@ def load_study(path: Path, arguments: Sequence[str]) -> Study:
         raise InputError(f"{path}: {error.format_message().rstrip('.')}; its options are: {valid}") from None
     except ValidationError as error:
         raise InputError(f"{path}: {one_line(error)}") from None
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(_where(path, error)) from None
     if not isinstance(study, Study):
         raise InputError(f"{path}: experiment() returned {type(study).__name__}; expected a pipeline.study.Study")
     return study
@@ -40,10 +45,11 @@ def options(function: Callable[..., Study]) -> list[click.Parameter]:
         click.Option(
             [f"--{name.replace('_', '-')}", name],
             type=_click_type(parameter.annotation),
-            default=parameter.default,
+            default=None if parameter.default is parameter.empty else parameter.default,
+            required=parameter.default is parameter.empty,
             show_default=True,
         )
-        for name, parameter in inspect.signature(function).parameters.items()
+        for name, parameter in inspect.signature(function, eval_str=True).parameters.items()
     ]
 
 
@@ -65,7 +71,9 @@ def _experiment_function(path: Path) -> Callable[..., Study]:
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise InputError(f"{path}: line {error.lineno}: {error.msg}") from None
+        raise InputError(f"{path}: line {error.lineno or 1}: {error.msg}") from None
+    except Exception as error:
+        raise InputError(_where(path, error)) from None
     function = getattr(module, "experiment", None)
     if not callable(function):
         raise InputError(f"{path}: defines no function experiment(**options) -> Study")
@@ -73,8 +81,16 @@ def _experiment_function(path: Path) -> Callable[..., Study]:
     return found
 
 
+def _where(path: Path, error: Exception) -> str:
+    """One line for an error inside an experiment file."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    place = f"line {lines[-1]}: " if lines else ""
+    text = " ".join(str(error).split())
+    return f"{path}: {place}{type(error).__name__}: {text}"
+
+
 def _click_type(annotation: Any) -> Any:
-    if isinstance(annotation, UnionType):  # Path | None: an option without a default
+    if get_origin(annotation) in (Union, UnionType):  # Path | None: an option without a default
         annotation = next(part for part in get_args(annotation) if part is not NoneType)
     if get_origin(annotation) is Literal:
         return click.Choice(get_args(annotation))

@@ -9,7 +9,7 @@ code or of a default that moves numbers.
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -21,8 +21,12 @@ class InputError(Exception):
 class Frozen(BaseModel):
     """A value: immutable, and unknown fields are errors. `resources` names the fields that change no number."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     resources: ClassVar[frozenset[str]] = frozenset()
+
+    def but(self, **changes: Any) -> Self:
+        """A copy with fields replaced, validated like any other."""
+        return type(self).model_validate({**dict(self), **changes})
 
 
 class StageConfig(Frozen):

@@ -119,7 +119,7 @@ class EvaluateConfig(StageConfig):
 
 
 class EnsembleConfig(StageConfig):
-    """One cell of Table 3. `choose` is how members become models: all, or the one of lowest top-1 error (section 7)."""
+    """One cell of Table 3. `choose` says how members become models: all, or the one of lowest top-1 error (section 7)."""
 
     stage: ClassVar[str] = "ensemble"
     room: ClassVar[str] = "results"

@@ -52,6 +52,8 @@ def parameters(config: StageConfig, site: Site, parents: Sequence[str]) -> dict[
     """
     granted: Resources = site.granted(config.stage)
     chosen: dict[str, Any] = {"name": f"{config.stage}-{config.hash[:8]}", **granted.model_dump(exclude_none=True)}
+    if not granted.gpus_per_node:
+        del chosen["gpus_per_node"]
     if site.cluster == "slurm":
         for name in ("slurm_partition", "slurm_account", "slurm_qos", "slurm_constraint"):
             if (value := getattr(site, name)) is not None:

@@ -55,7 +55,7 @@ def load_site(path: Path) -> Site:
     """
     try:
         return Site.model_validate(tomllib.loads(path.read_text()))
-    except FileNotFoundError:
+    except (OSError, UnicodeDecodeError):
         raise InputError(f"{path}: no such site file; expected one such as slurm/sites/local.toml") from None
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: is not TOML: {error}") from None

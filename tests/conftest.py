@@ -53,6 +53,6 @@ def run_config(data: PrepareConfig) -> TrainConfig:
 @pytest.fixture(scope="session")
 def study(data: PrepareConfig, run_config: TrainConfig) -> Study:
     """Two members, the six cells of Table 3."""
-    runs = [run_config.model_copy(update={"data_seed": seed}) for seed in range(2)]
+    runs = [run_config.but(data_seed=seed) for seed in range(2)]
     members = tuple(EvaluateConfig(data=data, classifier=run) for run in runs)
     return Study(name="colours", title="Colours", check=CheckConfig(results=table3(members)))

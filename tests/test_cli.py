@@ -25,7 +25,7 @@ def experiment(data: Path | None = None, members: int = 2) -> Study:
     images = PrepareConfig(source="imagefolder", name="colours", path=data)
     base = TrainConfig(data=images, network=NetworkConfig(input_size=42, width=0.125), num_epochs=4, global_batch_size=8,
                        checkpoint_every_seconds=0)
-    runs = [base.model_copy(update={"data_seed": seed}) for seed in range(members)]
+    runs = [base.but(data_seed=seed) for seed in range(members)]
     evaluated = tuple(EvaluateConfig(data=images, classifier=run) for run in runs)
     return Study(name="tiny", title="A tiny study", check=CheckConfig(results=table3(evaluated)))
 '''
@@ -89,7 +89,7 @@ def test_killed_and_run_again_it_finishes_with_the_same_results(experiment: Path
     assert not list(killed.glob("runs/*/run.json"))
     deadline = time.monotonic() + 60
     while (resumed := going_deeper(*command)).returncode == 2 and time.monotonic() < deadline:
-        assert "is being trained already by process" in resumed.stderr  # the killed command's ranks are still ending
+        assert "is being made already by process" in resumed.stderr  # the killed command's ranks are still ending
     assert resumed.returncode == 0, resumed.stderr
 
     site_file = tmp_path / "site.toml"

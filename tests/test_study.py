@@ -13,11 +13,11 @@ TOP = Path(__file__).parents[1]
 
 
 def test_hash_is_of_science_not_of_resources(data: PrepareConfig, run_config: TrainConfig) -> None:
-    assert data.model_copy(update={"path": Path("elsewhere")}).hash == data.hash
-    assert run_config.model_copy(update={"checkpoint_every_seconds": 1.0}).hash == run_config.hash
-    assert run_config.model_copy(update={"learning_rate": 0.5}).hash != run_config.hash
-    other_data = data.model_copy(update={"name": "other"})
-    assert run_config.model_copy(update={"data": other_data}).hash != run_config.hash
+    assert data.but(path=Path("elsewhere")).hash == data.hash
+    assert run_config.but(checkpoint_every_seconds=1.0).hash == run_config.hash
+    assert run_config.but(learning_rate=0.5).hash != run_config.hash
+    other_data = data.but(name="other")
+    assert run_config.but(data=other_data).hash != run_config.hash
 
 
 def test_hashes_do_not_drift() -> None:

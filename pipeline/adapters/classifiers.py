@@ -33,7 +33,7 @@ class Classifier(NamedTuple):
 
 def our_classifier(shape: NetworkConfig, weights: dict[str, Tensor], num_classes: int) -> Classifier:
     """A run's network without its auxiliary heads."""
-    network = GoogLeNet(num_classes, **shape.model_copy(update={"aux_heads": ()}).model_dump())
+    network = GoogLeNet(num_classes, **shape.but(aux_heads=()).model_dump())
     network.load_state_dict({name: tensor for name, tensor in weights.items() if not name.startswith("aux_heads.")})
     return Classifier(network, PREPROCESSING, shape.input_size)
 

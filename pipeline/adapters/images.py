@@ -14,6 +14,7 @@ from pipeline.paper.crops import Crop, scaled_size
 
 MAX_PIXELS = 89_478_485  # ours: Pillow's own threshold for a warning of a decompression bomb
 Image.MAX_IMAGE_PIXELS = None  # this module checks the size itself, before any pixel is decoded
+MAX_ASPECT = 100  # ours: a strip grows to a huge image when its shorter side is scaled up to a crop's
 KERNELS = {
     "nearest": Image.Resampling.NEAREST,
     "area": Image.Resampling.BOX,
@@ -38,10 +39,16 @@ def decode(encoded: bytes) -> Image.Image:
         image = Image.open(io.BytesIO(encoded))
         if image.width * image.height > MAX_PIXELS:
             raise BadImage(f"claims {image.width}x{image.height} pixels, more than {MAX_PIXELS}")
+        if max(image.size) > MAX_ASPECT * min(image.size):
+            raise BadImage(f"is {image.width}x{image.height}, longer than {MAX_ASPECT} times its width")
+        if image.mode.startswith(("I", "F")):
+            raise BadImage(f"has pixels of mode {image.mode}; expected 8 bits a channel")
         return image.convert("RGB")
     except UnidentifiedImageError:
         raise BadImage("not an image") from None
-    except (OSError, ValueError, SyntaxError) as error:
+    except BadImage:
+        raise
+    except Exception as error:  # decoders raise nearly anything on damaged files
         raise BadImage(f"cannot be decoded: {error}") from None
 
 

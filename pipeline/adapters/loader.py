@@ -31,7 +31,7 @@ class Patches(TorchDataset[tuple[np.ndarray, int]]):
 
 
 def keys(config: TrainConfig, labels: np.ndarray, steps: range, rank: int, world_size: int) -> Iterator[list[tuple[int, int]]]:
-    """One rank's share of the global batch of each step, as (epoch, index); together the ranks see every image."""
+    """One rank's share of the global batch of each step, as (epoch, index); the ranks share the batch without overlap."""
     size = config.global_batch_size
     order, order_epoch = np.empty(0, np.int64), -1
     for step in steps:

@@ -1,5 +1,6 @@
 """Processes that work together (accelerate over torch.distributed): one per GPU, or one single-threaded per CPU core."""
 
+import logging
 import os
 import socket
 import traceback
@@ -22,6 +23,13 @@ class RankFailed(Exception):
 def num_cores() -> int:
     """The cores this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def cores_per_rank() -> int:
+    """This rank's share of the machine's cores: those it is bound to, or an equal part of all."""
+    cores = num_cores()
+    is_bound = cores < (os.cpu_count() or cores)
+    return cores if is_bound else max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def num_local() -> int:
@@ -62,6 +70,7 @@ def launch(function: Callable[..., object], num_ranks: int, *arguments: Any) -> 
     os.environ.update(
         MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE=str(num_ranks), LOCAL_WORLD_SIZE=str(num_ranks)
     )
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # it names every process that it ends
     errors = multiprocessing.get_context("spawn").SimpleQueue()
     try:
         start_processes(_rank_main, args=(function, arguments, errors), nprocs=num_ranks, start_method="spawn")

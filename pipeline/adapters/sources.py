@@ -16,12 +16,12 @@ SPLITS = ("train", "val")
 
 
 class SourceFile(NamedTuple):
-    """A file as the source has it: bytes unchecked."""
+    """A file as the source has it: bytes unchecked; None where it is no regular file."""
 
     split: str
     name: str
     label: int
-    encoded: bytes
+    encoded: bytes | None
 
 
 class Source(NamedTuple):
@@ -63,7 +63,7 @@ def _imagefolder(path: Path) -> Source:
     listing: list[tuple[str, int, Path]] = []
     for split in SPLITS:
         for label, name in enumerate(classes):
-            found = sorted(file for file in (path / split / name).iterdir() if file.is_file())
+            found = sorted((path / split / name).iterdir())
             if not found:
                 raise InputError(f"{path / split / name}: class folder is empty; each class needs at least one image")
             listing += [(split, label, file) for file in found]
@@ -72,12 +72,18 @@ def _imagefolder(path: Path) -> Source:
 
 def _source(classes: list[str], listing: list[tuple[str, int, Path]], path: Path, top: Path) -> Source:
     """The files of a listing of (split, label, file); their names are relative to `top`, less the split."""
-    stated = [(file.relative_to(path).as_posix(), label, file.stat().st_size) for _, label, file in listing]
+    stated = [
+        (file.relative_to(path).as_posix(), label, file.stat().st_size if file.is_file() else -1) for _, label, file in listing
+    ]
     files = (
-        SourceFile(split, file.relative_to(top).as_posix().removeprefix(f"{split}/"), label, file.read_bytes())
+        SourceFile(split, file.relative_to(top).as_posix().removeprefix(f"{split}/"), label, _read(file))
         for split, label, file in listing
     )
     return Source(classes, len(listing), hashlib.sha256(repr((classes, stated)).encode()).hexdigest(), files)
+
+
+def _read(file: Path) -> bytes | None:
+    return file.read_bytes() if file.is_file() else None
 
 
 def _labelled_folder(path: Path, classes: tuple[str, ...] | None) -> Source:
@@ -87,7 +93,7 @@ def _labelled_folder(path: Path, classes: tuple[str, ...] | None) -> Source:
     top = path / "val" if (path / "val").is_dir() else path
     folders = [entry for entry in sorted(top.iterdir()) if entry.is_dir()]
     if folders:
-        found = [(folder.name, file) for folder in folders for file in sorted(folder.iterdir()) if file.is_file()]
+        found = [(folder.name, file) for folder in folders for file in sorted(folder.iterdir())]
     else:
         found = [(file.name.split("_")[0], file) for file in sorted(top.iterdir()) if file.is_file()]
     if not found:

@@ -1,5 +1,6 @@
 """predictions/<hash>/: mean probabilities of every validation image, per crop policy, and where the true label ranks."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ class Predictions:
 
     def probabilities(self, policy: str) -> np.ndarray:
         """Images x classes, float32, in the order of the data set's validation split."""
+        storage.unseal(self.config, self.root)
         array: np.ndarray = load_file(self.folder / f"{policy}.safetensors")["probabilities"]
         return array
 
@@ -30,10 +32,17 @@ class Predictions:
         """Whether a chunk of images is done."""
         return self._chunk_path(chunk).exists()
 
-    def publish_chunk(self, chunk: int, ids: Sequence[int], probabilities: Mapping[str, np.ndarray]) -> None:
-        """Store a chunk's probabilities (images x classes) by policy; an earlier attempt's chunk is left as it is."""
+    def publish_chunk(self, chunk: int, ids: Sequence[int], probabilities: Mapping[str, np.ndarray], seconds: float) -> None:
+        """Store a chunk's probabilities (images x classes) by policy; an earlier attempt's chunk is left as it is.
+
+        Raises:
+            FloatingPointError: a probability is NaN or infinite.
+        """
         content = {policy: np.ascontiguousarray(values) for policy, values in probabilities.items()}
-        storage.publish(self._chunk_path(chunk), save({"ids": np.asarray(ids, np.int64), **content}))
+        if not all(np.isfinite(values).all() for values in content.values()):
+            raise FloatingPointError(f"{self.folder}: the classifier's outputs for images {list(ids)} are not finite")
+        noted = {"ids": np.asarray(ids, np.int64), "seconds": np.asarray([seconds])}
+        storage.publish(self._chunk_path(chunk), save({**noted, **content}))
 
     def merge(self, num_chunks: int, image_ids: Sequence[str], labels: np.ndarray, facts: dict[str, Any]) -> None:
         """Join the chunks into one file per policy, and seal. Demands every image exactly once.
@@ -54,10 +63,10 @@ class Predictions:
             paths.append(self.folder / f"{policy}.safetensors")
             storage.write_atomic(paths[-1], save({"probabilities": probabilities}))
         paths.append(write_table(self.folder / "hits.parquet", columns))
+        seconds = float(sum(chunk["seconds"][0] for chunk in chunks))
+        facts |= {"core_or_gpu_seconds": round(seconds, 2), "core_or_gpu_hours": round(seconds / 3600, 4)}
         storage.seal(self.config, self.root, paths, facts)
-        for chunk in range(num_chunks):
-            self._chunk_path(chunk).unlink()
-        (self.folder / "chunks").rmdir()
+        shutil.rmtree(self.folder / "chunks", ignore_errors=True)
 
     def _chunk_path(self, chunk: int) -> Path:
         return self.folder / "chunks" / f"{chunk:06d}.safetensors"

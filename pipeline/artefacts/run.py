@@ -1,14 +1,9 @@
 """runs/<hash>/: config, metrics, checkpoints and the final weights of one training."""
 
-import fcntl
 import io
 import json
-import os
 import shutil
-import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +12,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from pipeline.artefacts import storage
-from pipeline.study import InputError, TrainConfig
+from pipeline.study import TrainConfig
 
 KEEP_CHECKPOINTS = 2  # ours: the newest may be damaged
 
@@ -39,7 +34,8 @@ class Run:
         """The rows logged so far."""
         if not self.metrics_path.exists():
             return []
-        return [json.loads(line) for line in self.metrics_path.read_text().splitlines()]
+        lines = self.metrics_path.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.endswith("}")]  # the last may be torn by a power cut
 
     def log(self, row: dict[str, Any]) -> None:
         """Append a row to metrics.jsonl."""
@@ -74,7 +70,7 @@ class Run:
 
     def load_checkpoint(self, folder: Path) -> dict[str, Any]:
         """The state in a checkpoint folder."""
-        state: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True)
+        state: dict[str, Any] = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
         return state
 
     def rewind_metrics(self, step: int) -> None:
@@ -86,31 +82,14 @@ class Run:
         """Write the final weights by kind, seal the run, and remove its checkpoints."""
         paths = []
         for kind, tensors in weights.items():
+            if broken := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):
+                raise FloatingPointError(f"{self.folder}: the final weights {broken} ({kind}) are not finite")
             path = self.folder / "final" / _final_name(kind)
             contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
             storage.write_atomic(path, save(contiguous))
             paths.append(path)
-        storage.seal(self.config, self.root, [*paths, self.metrics_path], facts)
+        storage.seal(self.config, self.root, paths, facts)  # not the metrics: they hold the clock
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the run's folder; one process at a time may train in it.
-
-        Raises:
-            InputError: another process holds it; the message names its host and process.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.seek(0)
-                raise InputError(f"{self.folder}: is being trained already by {file.read().strip()}") from None
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-            file.flush()
-            yield
 
     def _checkpoints(self) -> list[Path]:
         """Newest first."""

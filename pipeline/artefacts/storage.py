@@ -1,11 +1,14 @@
 """Writing so that a file is either whole or absent, and sealing an artefact: its last file names all others by digest."""
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+import socket
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +72,14 @@ def unseal(config: StageConfig, root: Path) -> dict[str, Any]:
     path = root / config.folder / config.last_file
     if not path.is_file():
         raise InputError(f"{path}: does not exist; run the {config.stage} stage first")
-    value: dict[str, Any] = json.loads(path.read_text())
+    try:
+        value: dict[str, Any] = json.loads(path.read_text())
+        recorded = {named.folder: value["inputs"][named.folder.as_posix()] for named in config.inputs}
+        value["digest"], value["files"]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: is damaged; remove {path.parent} to make it anew") from None
     for named in config.inputs:
-        made_from = value["inputs"][named.folder.as_posix()]
+        made_from = recorded[named.folder]
         present = unseal(named, root)["digest"]
         if made_from != present:
             raise InputError(
@@ -79,6 +87,27 @@ def unseal(config: StageConfig, root: Path) -> dict[str, Any]:
                 f"remove {root / config.folder} to make it anew"
             )
     return value
+
+
+@contextmanager
+def lock(config: StageConfig, root: Path) -> Iterator[None]:
+    """Hold an artefact while it is made; one process at a time may. It ends with the process, however that ends.
+
+    Raises:
+        InputError: another process holds it; the message names its process and host.
+    """
+    path = root / "locks" / f"{config.stage}-{config.hash}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise InputError(f"{root / config.folder}: is being made already by {file.read().strip()}") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
 
 
 def fresh_folder(path: Path) -> Path:

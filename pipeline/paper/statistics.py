@@ -17,13 +17,13 @@ class Interval(NamedTuple):
 
 
 def rank_of_label(probabilities_NC: np.ndarray, labels_N: np.ndarray) -> np.ndarray:
-    """How many classes score above the true one: 0 is a top-1 hit, below 5 a top-5 hit. Ties count against the label.
+    """How many classes score above the true one: 0 is a top-1 hit, below 5 a top-5 hit. Ties and NaN count against it.
 
     >>> rank_of_label(np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]), np.array([0, 2]))
     array([0, 2])
     """
     true = probabilities_NC[np.arange(len(labels_N)), labels_N][:, None]
-    above: np.ndarray = (probabilities_NC >= true).sum(axis=1) - 1
+    above: np.ndarray = (~(probabilities_NC < true)).sum(axis=1) - 1
     return above
 
 

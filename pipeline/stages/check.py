@@ -9,8 +9,9 @@ from pipeline.artefacts.verdict import Decision, Verdict, read_verdicts, write_v
 from pipeline.paper.crops import NUM_CROPS
 from pipeline.paper.published import CLAIMS, DATASET, Cell, Claim
 from pipeline.paper.statistics import SIGNIFICANCE, mcnemar, paired_interval, sign_flip
-from pipeline.study import CheckConfig
+from pipeline.study import CheckConfig, ForeignConfig, TrainConfig
 
+INPUT_SIZE, NUM_IMAGES, NUM_CLASSES = 224, 50_000, 1000  # paper, sections 5 and 7: the validation set of Table 3
 FEW_CLASSES = 25  # ours: among so few, five guesses are nearly always right, so the claims are judged on top-1
 
 
@@ -29,11 +30,10 @@ def check(config: CheckConfig, root: Path) -> list[Verdict]:
         cells[Cell(named.num_models, crops)] = result
         if named.num_models > 1:
             cells[Cell("all", crops)] = result
-    first = config.results[0].members[0]
-    at_paper_scale = first.data.name == DATASET and first.classifier.input_size == 224
-    top = 1 if next(iter(cells.values())).facts["num_classes"] < FEW_CLASSES else 5
-    where = f"{first.data.name}, {first.classifier.input_size} px"
-    verdicts = [_judge(claim, cells, top, None if at_paper_scale else where) for claim in CLAIMS]
+    facts = next(iter(cells.values())).facts
+    top = 1 if facts["num_classes"] < FEW_CLASSES else 5
+    elsewhere = _not_the_papers(config, facts["num_images"], facts["num_classes"])
+    verdicts = [_judge(claim, cells, top, elsewhere) for claim in CLAIMS]
     write_verdicts(config, root, verdicts)
     with Tracker(config, root) as tracker:
         decisions = [verdict.decision for verdict in verdicts]
@@ -41,8 +41,23 @@ def check(config: CheckConfig, root: Path) -> list[Verdict]:
     return verdicts
 
 
+def _not_the_papers(config: CheckConfig, num_images: int, num_classes: int) -> str | None:
+    """In what a study differs so much from the paper's that its published numbers say nothing about it, or None."""
+    for member in (member for result in config.results for member in result.members):
+        shape = member.classifier
+        if member.data.name != DATASET or shape.input_size != INPUT_SIZE:
+            return f"ran on {member.data.name}, {shape.input_size} px"
+        if isinstance(shape, ForeignConfig) and shape.arch != "googlenet":
+            return f"measured {shape.arch}"
+        if isinstance(shape, TrainConfig) and shape.network.width < 1:
+            return f"has a network of width {shape.network.width:g}"
+    if (num_images, num_classes) != (NUM_IMAGES, NUM_CLASSES):
+        return f"has {num_images} images of {num_classes} classes, not {NUM_IMAGES} of {NUM_CLASSES}"
+    return None
+
+
 def _judge(claim: Claim, cells: dict[Cell, Result], top: int, elsewhere: str | None) -> Verdict:
-    """The verdict on one claim. `elsewhere` names the study's scale where it is not the paper's."""
+    """The verdict on one claim. `elsewhere` says in what the study differs from the paper's, if it does."""
     has_number = claim.published is not None
     verdict = Verdict(
         claim=claim.id,
@@ -61,7 +76,7 @@ def _judge(claim: Claim, cells: dict[Cell, Result], top: int, elsewhere: str | N
     if not has_number:
         return _judge_order(verdict, result, base, top)
     if elsewhere:
-        return replace(verdict, words=f"the published number is for {DATASET} at 224 px; this study ran on {elsewhere}")
+        return replace(verdict, words=f"the published number is for {DATASET} at 224 px; this study {elsewhere}")
     return _judge_number(verdict, result, base)
 
 

@@ -2,15 +2,18 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 
 from pipeline.adapters import images, ranks
 from pipeline.adapters.classifiers import Classifier, foreign_classifier, our_classifier
 from pipeline.adapters.progress import Progress
 from pipeline.adapters.tracking import Tracker
+from pipeline.artefacts import storage
 from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.run import Run
@@ -33,36 +36,39 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
     accelerator = ranks.start()
     classifier = _classifier(config, data.num_classes, root).to(accelerator.device)
 
-    started = time.monotonic()
     chunks = [range(k, min(k + CHUNK, len(split))) for k in range(0, len(split), CHUNK)]
-    mine = range(accelerator.process_index, len(chunks), accelerator.num_processes)
-    label = f"evaluate {config.hash[:8]}"
-    num_mine = sum(len(chunks[k]) for k in mine)
-    with Progress(label, num_mine, "images a rank", silent=not accelerator.is_main_process) as progress:
-        for chunk in mine:
-            if not predictions.has_chunk(chunk):
-                probabilities = classify(classifier, split, chunks[chunk], config.policies, config.precision)
-                predictions.publish_chunk(chunk, chunks[chunk], probabilities)
-            progress.advance(len(chunks[chunk]))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        seconds = time.monotonic() - started
-        facts = {
-            "num_images": len(split),
-            "seconds": round(seconds, 2),
-            "world_size": accelerator.num_processes,
-            "device": str(accelerator.device),
-            "core_or_gpu_hours": round(seconds * accelerator.num_processes / 3600, 4),
-        }
-        predictions.merge(len(chunks), split.image_ids, split.labels, facts)
-        with Tracker(config, root) as tracker:
-            for policy in config.policies:
-                rank = rank_of_label(predictions.probabilities(policy), split.labels)
-                tracker.summarise(
-                    {f"{policy}/top1_error": float((rank >= 1).mean()), f"{policy}/top5_error": float((rank >= 5).mean())}
-                )
+    with storage.lock(config, root) if accelerator.is_main_process else nullcontext():
+        _evaluate_chunks(classifier, split, chunks, predictions, accelerator)
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            facts = {
+                "num_images": len(split),
+                "world_size": accelerator.num_processes,
+                "device": str(accelerator.device),
+            }
+            predictions.merge(len(chunks), split.image_ids, split.labels, facts)
+            with Tracker(config, root) as tracker:
+                for policy in config.policies:
+                    rank = rank_of_label(predictions.probabilities(policy), split.labels)
+                    tracker.summarise({f"{policy}/top{top}_error": float((rank >= top).mean()) for top in (1, 5)})
     accelerator.wait_for_everyone()
     return predictions
+
+
+def _evaluate_chunks(
+    classifier: Classifier, split: Split, chunks: list[range], predictions: Predictions, accelerator: Accelerator
+) -> None:
+    """This rank's share of the chunks, except those that an earlier attempt published."""
+    config = predictions.config
+    mine = range(accelerator.process_index, len(chunks), accelerator.num_processes)
+    label, total = f"evaluate {config.hash[:8]}", sum(len(chunks[k]) for k in mine)
+    with Progress(label, total, "images a rank", silent=not accelerator.is_main_process) as progress:
+        for chunk in mine:
+            if not predictions.has_chunk(chunk):
+                started = time.monotonic()
+                probabilities = classify(classifier, split, chunks[chunk], config.policies, config.precision)
+                predictions.publish_chunk(chunk, chunks[chunk], probabilities, time.monotonic() - started)
+            progress.advance(len(chunks[chunk]))
 
 
 def _classifier(config: EvaluateConfig, num_classes: int, root: Path) -> Classifier:

@@ -24,6 +24,13 @@ def prepare(config: PrepareConfig, root: Path) -> Dataset:
         refuse_other_files(config, root)
         return Dataset(config, root)
     source = sources.open_source(config)
+    with storage.lock(config, root):
+        if not config.is_complete(root):
+            _prepare(config, source, root)
+    return Dataset(config, root)
+
+
+def _prepare(config: PrepareConfig, source: sources.Source, root: Path) -> None:
     folder = storage.fresh_folder(root / config.folder)
 
     rejected: list[Rejected] = []
@@ -54,7 +61,6 @@ def prepare(config: PrepareConfig, root: Path) -> Dataset:
     storage.seal(config, root, [*written, write_rejected(folder, rejected)], facts)
     with Tracker(config, root) as tracker:
         tracker.summarise({"num_rejected": len(rejected), **{f"num_{s}_images": n for s, n in totals.items()}})
-    return Dataset(config, root)
 
 
 def refuse_other_files(config: PrepareConfig, root: Path) -> None:
@@ -71,6 +77,9 @@ def _usable(
     files: Iterator[sources.SourceFile], rejected: list[Rejected], counts: Counter[tuple[str, int]]
 ) -> Iterator[Record]:
     for file in files:
+        if file.encoded is None:
+            rejected.append(Rejected(file.split, file.name, "not a regular file"))
+            continue
         try:
             image = images.decode(file.encoded)
         except images.BadImage as error:

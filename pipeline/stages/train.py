@@ -21,6 +21,7 @@ from pipeline.adapters.classifiers import Classifier
 from pipeline.adapters.loader import training_batches
 from pipeline.adapters.progress import Progress
 from pipeline.adapters.tracking import Tracker
+from pipeline.artefacts import storage
 from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.run import Run
 from pipeline.paper import schedule
@@ -53,7 +54,7 @@ def train(config: TrainConfig, root: Path) -> Run:
         raise InputError(
             f"global_batch_size {config.global_batch_size} cannot be shared equally by {accelerator.num_processes} ranks"
         )
-    with run.lock() if accelerator.is_main_process else nullcontext():
+    with storage.lock(config, root) if accelerator.is_main_process else nullcontext():
         _train(config, run, Dataset(config.data, root), accelerator)
     accelerator.wait_for_everyone()
     return run
@@ -147,11 +148,19 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
         range(first_step, num_steps),
         accelerator.process_index,
         world_size,
-        num_workers=0 if accelerator.device.type == "cpu" else max(1, ranks.num_cores() // world_size),
+        num_workers=0 if accelerator.device.type == "cpu" else ranks.cores_per_rank(),
         pin_memory=accelerator.device.type == "cuda",
     )
     losses: list[Tensor] = []
-    loss, window = math.nan, (first_step, seconds_before)
+    note, window = "", (first_step, seconds_before)
+
+    def mean_loss() -> float:
+        """Of the steps since the last row, over all ranks; a loss that is no number ends the training."""
+        loss = float(accelerator.reduce(torch.stack(losses).mean(), "mean"))
+        if not math.isfinite(loss):
+            raise TrainingDiverged(f"{run.folder}: loss is {loss} near step {step}; lower learning_rate or clip_norm")
+        return loss
+
     with (
         Progress(label, num_steps, "steps", done=first_step, silent=not main) as progress,
         Tracker(config, run.root, active=main) as tracker,
@@ -165,14 +174,15 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
             losses.append(learner.step(step, rate, pixels_NHWC, labels_N))
 
             if step % WINDOW == 0 or step == num_steps:
-                loss = float(accelerator.reduce(torch.stack(losses).mean(), "mean"))
+                loss = mean_loss()
+                note = f"loss {loss:.3f}"
                 losses.clear()
-                if not math.isfinite(loss):
-                    raise TrainingDiverged(f"{run.folder}: loss is {loss} near step {step}; lower learning_rate or clip_norm")
                 speed = (step - window[0]) * config.global_batch_size / max(seconds() - window[1], 0.01)
                 window = (step, seconds())
                 record(step, {"loss": loss, "learning_rate": rate, "images_per_second": round(speed, 2)})
             if validates_at(step):
+                if losses:
+                    note = f"loss {mean_loss():.3f}"
                 raw, averaged = (
                     _validation_errors(network, validation, config, accelerator)
                     for network in (learner.network, learner.average.module)
@@ -181,13 +191,14 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
                     step, {f"val_{k}_raw": v for k, v in raw.items()} | {f"val_{k}_averaged": v for k, v in averaged.items()}
                 )
                 progress.say(
-                    f"{label}: epoch {epoch_at(step):.1f} of {config.num_epochs:g}, {seconds():.0f} s, loss {loss:.3f}, "
+                    f"{label}: epoch {epoch_at(step):.1f} of {config.num_epochs:g}, {seconds():.0f} s, {note}, "
                     f"val top-1 error {100 * averaged['top1_error']:.1f} %, top-5 error {100 * averaged['top5_error']:.1f} %"
                 )
-            if main and step < num_steps and time.monotonic() - saved_at >= config.checkpoint_every_seconds:
+            is_due = time.monotonic() - saved_at >= config.checkpoint_every_seconds
+            if main and is_due and step < num_steps and (not losses or losses[-1].isfinite()):
                 run.save_checkpoint(step, {"step": step, "seconds": seconds(), **learner.state()})
                 saved_at = time.monotonic()
-            progress.advance(note=f"loss {loss:.3f}")
+            progress.advance(note=note)
         if main:
             facts = {
                 "steps": num_steps,

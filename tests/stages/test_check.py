@@ -12,7 +12,7 @@ from pipeline.paper.crops import NUM_CROPS
 from pipeline.stages.check import check
 from pipeline.study import CheckConfig, EvaluateConfig, NetworkConfig, PrepareConfig, TrainConfig, table3
 
-IMAGES, CLASSES = 4000, 1000
+IMAGES, CLASSES = 50_000, 1000
 PAPER = {(1, 1): 0.1007, (1, 10): 0.0915, (1, 144): 0.0789, (7, 1): 0.0809, (7, 10): 0.0762, (7, 144): 0.0667}
 
 

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline.adapters import ranks
+from pipeline.artefacts import storage
 from pipeline.artefacts.run import Run
 from pipeline.stages.prepare import prepare
 from pipeline.stages.train import TrainingDiverged, train
@@ -84,7 +85,7 @@ def _wait_for_orphans(root: Path, config: TrainConfig) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
-            with Run(config, root).lock():
+            with storage.lock(config, root):
                 return
         except InputError:
             time.sleep(0.05)
@@ -94,7 +95,7 @@ def _wait_for_orphans(root: Path, config: TrainConfig) -> None:
 def test_damaged_checkpoint_is_passed_over(
     root: Path, run_config: TrainConfig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = run_config.model_copy(update={"data_seed": 7})
+    config = run_config.but(data_seed=7)
     train(config, root)
     expected = final(config, root)
     shutil.rmtree(root / config.folder)
@@ -115,9 +116,7 @@ def test_damaged_checkpoint_is_passed_over(
 
 def test_world_sizes_agree(root: Path, run_config: TrainConfig) -> None:
     """The same images in the same steps; only the order of the sums differs."""
-    config = run_config.model_copy(
-        update={"data_seed": 3, "network": run_config.network.model_copy(update={"aux_heads": (), "dropout": 0.0})}
-    )
+    config = run_config.but(data_seed=3, network=run_config.network.but(aux_heads=(), dropout=0.0))
     weights = []
     for world_size in (1, 2):
         ranks.launch(train, world_size, config, root)
@@ -128,26 +127,24 @@ def test_world_sizes_agree(root: Path, run_config: TrainConfig) -> None:
 
 
 def test_it_learns(root: Path, run_config: TrainConfig) -> None:
-    config = run_config.model_copy(
-        update={"num_epochs": 40, "clip_norm": 1.0, "warmup_epochs": 5, "checkpoint_every_seconds": 60.0}
-    )
+    config = run_config.but(num_epochs=40, clip_norm=1.0, warmup_epochs=5, checkpoint_every_seconds=60.0)
     train(config, root)
     rows = [row for row in Run(config, root).metrics() if "val_top1_error_raw" in row]
     assert rows[-1]["val_top1_error_raw"] <= 0.2
 
 
 def test_divergence_is_said(root: Path, run_config: TrainConfig) -> None:
-    with pytest.raises(TrainingDiverged, match=r"loss is (nan|inf) near step 12; lower learning_rate"):
-        train(run_config.model_copy(update={"learning_rate": 1e6}), root)
+    with pytest.raises(TrainingDiverged, match=r"loss is (nan|inf) near step 3; lower learning_rate"):
+        train(run_config.but(learning_rate=1e6), root)
 
 
 def test_batch_that_ranks_cannot_share_is_refused(root: Path, run_config: TrainConfig) -> None:
-    config = run_config.model_copy(update={"global_batch_size": 7})
+    config = run_config.but(global_batch_size=7)
     with pytest.raises(InputError, match="global_batch_size 7 cannot be shared equally by 2 ranks"):
         ranks.launch(train, 2, config, root)
 
 
 def test_second_trainer_is_told_who_holds_the_run(root: Path, run_config: TrainConfig) -> None:
-    config = run_config.model_copy(update={"data_seed": 99})
-    with Run(config, root).lock(), pytest.raises(InputError, match=f"is being trained already by process {os.getpid()} on "):
+    config = run_config.but(data_seed=99)
+    with storage.lock(config, root), pytest.raises(InputError, match=f"is being made already by process {os.getpid()} on "):
         train(config, root)
