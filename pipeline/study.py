@@ -52,20 +52,24 @@ class TrainConfig(StageConfig):
     version: Literal[1] = 1
     data: PrepareConfig
     network: NetworkConfig = NetworkConfig()
-    init: Literal["kaiming", "caffe"] = "kaiming"  # ours: the paper is silent; see paper/initialisation.py
+    init: Literal["kaiming", "caffe", "gaussian"] = "kaiming"  # ours: the paper is silent; see paper/initialisation.py
     init_seed: int = 0  # the paper's members share their initial weights ...
     data_seed: int = 0  # ... and differ in sampling and order
     num_epochs: float = Field(gt=0)
     global_batch_size: int = Field(default=32, gt=0)  # ours: Caffe's author reports that the authors used 32
     learning_rate: float = Field(default=0.01, gt=0)  # ours: Caffe's
-    schedule: Literal["paper", "cosine"] = "paper"
+    schedule: Literal["paper", "cosine", "caffe_quick"] = "paper"
     warmup_epochs: float = Field(default=0.0, ge=0)  # ours: a deep network without batch norm starts badly at full rate
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=2e-4, ge=0)  # ours: Caffe's; biases are not decayed
     clip_norm: float | None = Field(default=None, gt=0)  # ours: gradient clipping, off
     averaging_decay: float = Field(default=0.9999, ge=0, lt=1)  # ours: Polyak's average as an EMA, Google's later choice
+    averaging: Literal["exponential", "equal"] = "exponential"  # ours: the paper does not say which
+    averaging_start_epoch: float = Field(default=0.0, ge=0)
     aux_weight: float = Field(default=0.3, ge=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)  # ours: off
+    sampling: Literal["inception", "caffe"] = "inception"
+    photometric: bool = False  # the paper found Howard's distortions useful "to some extent"
     min_area: float = Field(default=0.08, gt=0, le=1)
     class_balance: float = Field(default=0.0, ge=0, le=1)  # ours: 0 samples images alike, 1 samples classes alike
     precision: Literal["fp32", "bf16"] = "fp32"

@@ -7,9 +7,9 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageEnhance, UnidentifiedImageError
 
-from pipeline.paper.augmentation import Patch
+from pipeline.paper.augmentation import Distortion, Patch
 from pipeline.paper.crops import Crop, scaled_size
 
 MAX_PIXELS = 89_478_485  # ours: Pillow's own threshold for a warning of a decompression bomb
@@ -21,6 +21,7 @@ KERNELS = {
     "bilinear": Image.Resampling.BILINEAR,
     "cubic": Image.Resampling.BICUBIC,
 }
+ENHANCERS = {"contrast": ImageEnhance.Contrast, "brightness": ImageEnhance.Brightness, "colour": ImageEnhance.Color}
 
 
 class BadImage(Exception):
@@ -57,6 +58,15 @@ def cut_patch(image: Image.Image, patch: Patch, size: int) -> np.ndarray:
     box = (patch.left, patch.top, patch.left + patch.width, patch.top + patch.height)
     pixels = np.asarray(image.resize((size, size), KERNELS[patch.interpolation], box=box))
     return pixels[:, ::-1] if patch.mirrored else pixels
+
+
+def distort(pixels: np.ndarray, distortion: Distortion) -> np.ndarray:
+    """Photometric distortions of a patch (height x width x 3, uint8)."""
+    image = Image.fromarray(pixels)
+    for name, factor in distortion.enhancements:
+        image = ENHANCERS[name](image).enhance(factor)
+    shifted = np.asarray(image, np.float32) + 255 * np.asarray(distortion.shift, np.float32)
+    return shifted.round().clip(0, 255).astype(np.uint8)
 
 
 def cut_crops(image: Image.Image, crops: Sequence[Crop], size: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset as TorchDataset
 from pipeline.adapters import images
 from pipeline.artefacts.dataset import Split
 from pipeline.paper import schedule
-from pipeline.paper.augmentation import stream, training_patch
+from pipeline.paper.augmentation import stream, training_distortion, training_patch
 from pipeline.study import TrainConfig
 
 
@@ -25,8 +25,10 @@ class Patches(TorchDataset[tuple[np.ndarray, int]]):
         epoch, index = key
         image = images.decode(self.split.encoded(index))
         rng = stream("patch", self.config.data_seed, epoch, index)
-        patch = training_patch(rng, image.width, image.height, self.config.min_area)
-        pixels = images.cut_patch(image, patch, self.config.network.input_size)
+        patch = training_patch(rng, image.width, image.height, self.config.min_area, self.config.sampling)
+        pixels = images.cut_patch(image, patch, self.config.input_size)
+        if self.config.photometric:
+            pixels = images.distort(pixels, training_distortion(rng))
         return pixels.copy(), int(self.split.labels[index])
 
 

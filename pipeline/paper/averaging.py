@@ -1,22 +1,33 @@
-"""Polyak averaging (paper, section 6): the model used at inference is an average of the weights along the training."""
+"""Polyak averaging (paper, section 6): the model used at inference is an average of the weights along the training.
+
+The paper does not say which average. Each function is an update for `torch.optim.swa_utils.AveragedModel(multi_avg_fn=...)`.
+"""
 
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+Update = Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]
 
-def exponential(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
-    """Update for `torch.optim.swa_utils.AveragedModel(multi_avg_fn=...)`: average = d * average + (1 - d) * weights.
+
+def exponential(decay: float) -> Update:
+    """average = d * average + (1 - d) * weights: Google's later choice.
 
     Early on d = (1 + t) / (10 + t) at update t, until that reaches `decay`, so that the initial weights are soon forgotten
     (`ours`; TensorFlow's `num_updates` rule, which Google's later ImageNet code uses).
     """
+    return _towards(lambda t: 1.0 - min(decay, (1 + t) / (10 + t)))
 
+
+def equal() -> Update:
+    """The mean of the weights after every step: Polyak's own."""
+    return _towards(lambda t: 1.0 / (1 + t))
+
+
+def _towards(share: Callable[[int], float]) -> Update:
     @torch.no_grad()
     def update(averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Tensor | int) -> None:
-        t = int(num_averaged)
-        d = min(decay, (1 + t) / (10 + t))
-        torch._foreach_lerp_(list(averaged), list(current), 1.0 - d)
+        torch._foreach_lerp_(list(averaged), list(current), share(int(num_averaged)))
 
     return update

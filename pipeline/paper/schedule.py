@@ -22,7 +22,20 @@ def cosine_factor(epoch: float, num_epochs: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * min(1.0, epoch / num_epochs)))
 
 
-SCHEDULES: dict[str, Callable[[float, float], float]] = {"paper": paper_factor, "cosine": cosine_factor}
+def caffe_quick_factor(epoch: float, num_epochs: float) -> float:
+    """The square root of what is left: Caffe's quick_solver (`poly`, power 0.5).
+
+    >>> 0.01 * caffe_quick_factor(45, 60)
+    0.005
+    """
+    return math.sqrt(max(0.0, 1.0 - epoch / num_epochs))
+
+
+SCHEDULES: dict[str, Callable[[float, float], float]] = {
+    "paper": paper_factor,
+    "cosine": cosine_factor,
+    "caffe_quick": caffe_quick_factor,
+}
 
 
 def learning_rate(base: float, schedule: str, epoch: float, num_epochs: float, warmup_epochs: float = 0.0) -> float:

@@ -26,7 +26,7 @@ from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.run import Run
 from pipeline.paper import schedule
 from pipeline.paper.augmentation import stream
-from pipeline.paper.averaging import exponential
+from pipeline.paper.averaging import equal, exponential
 from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet, normalise, training_loss
 from pipeline.paper.initialisation import INITIALISATIONS
 from pipeline.stages.evaluate import autocast, rank_of_labels
@@ -68,7 +68,8 @@ class _Learner:
         network = GoogLeNet(num_classes, **config.network.model_dump())
         INITIALISATIONS[config.init](network, torch.Generator().manual_seed(config.init_seed))
         self.network = network.to(accelerator.device).to(memory_format=torch.channels_last)
-        self.average = AveragedModel(self.network, multi_avg_fn=exponential(config.averaging_decay))
+        averaging = equal() if config.averaging == "equal" else exponential(config.averaging_decay)
+        self.average = AveragedModel(self.network, multi_avg_fn=averaging)
         groups = [
             {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
             {"params": [p for p in network.parameters() if p.ndim == 1], "weight_decay": 0.0},
@@ -85,8 +86,8 @@ class _Learner:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
 
-    def step(self, step: int, rate: float, pixels_NHWC: Tensor, labels_N: Tensor) -> Tensor:
-        """One optimiser step on this rank's share of the batch; returns its loss."""
+    def step(self, step: int, rate: float, averages: bool, pixels_NHWC: Tensor, labels_N: Tensor) -> Tensor:
+        """One optimiser step on this rank's share of the batch; returns its loss. `averages`: the weights are averaged."""
         device, config = self.accelerator.device, self.config
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -99,7 +100,8 @@ class _Learner:
             self.accelerator.clip_grad_norm_(self.network.parameters(), config.clip_norm)
         self._stepper.step()
         self._stepper.zero_grad()
-        self.average.update_parameters(self.network)
+        if averages:
+            self.average.update_parameters(self.network)
         return loss.detach()
 
     def _parts(self) -> dict[str, Any]:
@@ -171,7 +173,7 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
             rate = schedule.learning_rate(
                 config.learning_rate, config.schedule, epoch_at(step), config.num_epochs, config.warmup_epochs
             )
-            losses.append(learner.step(step, rate, pixels_NHWC, labels_N))
+            losses.append(learner.step(step, rate, epoch_at(step) >= config.averaging_start_epoch, pixels_NHWC, labels_N))
 
             if step % WINDOW == 0 or step == num_steps:
                 loss = mean_loss()

@@ -1,0 +1,85 @@
+"""Table 1 counted, and which of its figures are misprints."""
+
+import json
+
+from pipeline.paper import audit
+from pipeline.paper.googlenet import GoogLeNet
+from pipeline.paper.published import NEIGHBOURS, TABLE1, TABLE2, TABLE3, TABLE4, TABLE5
+from pipeline.stages.audit import audit_json, audit_text, neighbours
+
+# PAPER.md 1.2: weights, biases, multiply-adds
+COUNTS = {
+    "conv1": (9_408, 64, 118_013_952),
+    "conv2": (114_688, 256, 359_661_568),
+    "3a": (163_328, 368, 128_049_152),
+    "3b": (388_096, 640, 304_267_264),
+    "4a": (375_552, 624, 73_608_192),
+    "4b": (448_512, 648, 87_908_352),
+    "4c": (509_440, 664, 99_850_240),
+    "4d": (604_672, 704, 118_515_712),
+    "4e": (867_328, 1_024, 169_996_288),
+    "5a": (1_042_432, 1_024, 51_079_168),
+    "5b": (1_442_816, 1_264, 70_697_984),
+    "linear": (1_024_000, 1_000, 1_024_000),
+}
+
+
+def test_every_row() -> None:
+    """A2, A5, A6, A7, A10."""
+    rows = {row.name: row for row in audit.table1()}
+    assert {name: rows[name].counted[1:] for name in COUNTS} == COUNTS
+    assert all(row.counted.output == row.printed.output for row in rows.values())
+    assert sum(row.counted.weights for row in rows.values()) == 6_990_272
+    assert sum(row.counted.biases for row in rows.values()) == 8_280
+    assert sum(row.counted.macs for row in rows.values()) == 1_582_671_872
+
+
+def test_printed_figures() -> None:
+    """A14, A15, A16: which rows agree, and that the others do not."""
+    rows = {row.name: row for row in audit.table1() if row.printed.params is not None}
+    ops_agree = {name for name, row in rows.items() if abs(row.ops_m - (row.printed.ops or 0)) <= 1}
+    params_agree = {name for name, row in rows.items() if abs(row.params_k - (row.printed.params or 0)) <= 1}
+    assert rows.keys() - ops_agree == {"conv1", "5a"}
+    assert params_agree == {"conv2", "3a", "3b", "4b", "linear"}
+    assert round(sum(row.params or 0 for row in TABLE1), 1) == 6797.7
+    assert sum(row.ops or 0 for row in TABLE1) == 1502
+
+
+def test_options_that_explain() -> None:
+    """A8, A9, A20."""
+    separable = audit.count_parts(GoogLeNet(aux_heads=(), conv1="separable"))["conv1"]
+    assert (separable.weights, separable.macs) == (2_712, 34_019_328)
+    assert {e.what: e.found for e in audit.totals()}["multiply-adds, separable conv1"] == 1_498_677_248
+    naive = audit.count_parts(GoogLeNet(aux_heads=(), modules="naive"))["inceptions.3a"]
+    assert (naive.weights, naive.macs, naive.output[0]) == (387_072, 303_464_448, 416)
+
+
+def test_examples() -> None:
+    """A17, A21, A22, A25, E7: what is stated is what is found, except the misprint of Table 3."""
+    assert [e.what for e in (*audit.examples(), *neighbours()) if e.stated != e.found] == []
+    assert [(e.stated, e.found) for e in audit.table3_differences() if e.stated != e.found] == [(-3.45, -3.40)]
+    assert {"6,994,392", "346,112", "1,089,536", "50,688", "26,112"} <= {f"{e.stated:,}" for e in audit.examples()}
+
+
+def test_depth() -> None:
+    """A12, A13: 22 layers with parameters, 27 with pools; widths of the nine concatenations."""
+    rows = audit.table1()
+    modules = [row for row in rows if row.name[0].isdigit()]
+    pools = [row for row in rows if "pool" in row.name]
+    assert 1 + 2 + 2 * len(modules) + 1 == 22
+    assert 22 + len(pools) == 27
+    assert [row.counted.output[2] for row in modules] == [256, 480, 512, 512, 512, 528, 832, 832, 1024]
+
+
+def test_what_is_shown() -> None:
+    text = audit_text()
+    assert "7 models, 144 crops                                      -3.45          -3.4" in text
+    assert "928 input channels" in text
+    assert json.loads(audit_json())["table1"][0]["weights"] == 9_408
+
+
+def test_published_tables() -> None:
+    assert [len(table) for table in (TABLE2, TABLE3, TABLE4, TABLE5)] == [7, 6, 4, 6]
+    assert TABLE2[-1]["top5_error"] == TABLE3[(7, 144)] == 0.0667  # type: ignore[index]
+    assert round(100 * (1 - 0.0667 / 0.153), 1) == 56.4  # the text prints 56.5
+    assert all(n.source and n.reason and 0 < n.tolerance < 0.1 for n in NEIGHBOURS)
