@@ -3,8 +3,6 @@
 import os
 import shlex
 import sys
-import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,10 @@ import click
 from pipeline.adapters import sources
 from pipeline.artefacts import provenance, storage
 from pipeline.experiment import load_study
-from pipeline.stages import MULTI_RANK, run_stage
+from pipeline.local import refuse_stale, run_here
+from pipeline.stages import run_stage
 from pipeline.stages.prepare import refuse_other_files
-from pipeline.study import InputError, PrepareConfig, StageConfig, Study, TrainConfig
+from pipeline.study import InputError, PrepareConfig, StageConfig, StageFailed, Study
 
 WRONG_INPUT, STAGE_FAILED, INTERRUPTED = 2, 3, 130
 PATH = click.Path(path_type=Path)
@@ -29,6 +28,8 @@ def main() -> None:
         sys.exit(commands.main(prog_name="going-deeper", standalone_mode=False))
     except InputError as error:
         _exit(WRONG_INPUT, str(error))
+    except StageFailed as error:
+        _exit(STAGE_FAILED, str(error))
     except OSError as error:
         _exit(WRONG_INPUT, f"{error.filename or 'input'}: {error.strerror or error}")
     except click.exceptions.NoArgsIsHelpError as error:
@@ -95,10 +96,11 @@ def run(experiment: Path, arguments: Sequence[str], root: Path, site: Path | Non
 def _run_missing(study: Study, root: Path, site: Path | None, processes: int | None) -> None:
     os.environ.setdefault("WANDB_RUN_GROUP", study.name)
     if site is not None:
+        from slurm.launch import launch
         from slurm.site import load_site
 
-        load_site(site)  # wrong input is said before anything is done
-    _refuse_stale(study, root)
+        place = load_site(site)  # wrong input is said before anything is done
+    refuse_stale(study, root)
     for config in study.stages:
         if isinstance(config, PrepareConfig) and config.is_complete(root):
             refuse_other_files(config, root)
@@ -111,9 +113,9 @@ def _run_missing(study: Study, root: Path, site: Path | None, processes: int | N
     if not missing:
         print(f"nothing to do: all {len(study.stages)} stages of {study.name} are complete")
     elif site is not None:
-        _run_on(site, missing, root)
+        launch(missing, root, place)
     else:
-        _run_here(missing, root, processes)
+        run_here(missing, root, processes)
     _show(study, root)
 
 
@@ -121,7 +123,7 @@ def _run_missing(study: Study, root: Path, site: Path | None, processes: int | N
 def plan(experiment: Path, arguments: Sequence[str], root: Path) -> None:
     """Show the stages of a study: which exist and which would run."""
     study = load_study(experiment, arguments)
-    _refuse_stale(study, root)
+    refuse_stale(study, root)
     print(f"{study.name}: {study.title}")
     for config in study.stages:
         state = "complete" if config.is_complete(root) else "missing"
@@ -133,7 +135,7 @@ def plan(experiment: Path, arguments: Sequence[str], root: Path) -> None:
 def report(experiment: Path, arguments: Sequence[str], root: Path, into: Path | None) -> None:
     """Rebuild the report of a study from its verdicts and results."""
     study = load_study(experiment, arguments)
-    _refuse_stale(study, root)
+    refuse_stale(study, root)
     storage.unseal(study.check, root)
     config = _forget_report(study, root)
     run_stage(config, root)
@@ -166,6 +168,16 @@ def evaluate(**given: Any) -> None:
     _run_missing(study, root, None, processes)
 
 
+@_command("going-deeper export experiments/demo.py --member 0 --into exported")
+@click.option("--member", type=int, default=0, show_default=True, help="Which member of the study, from 0.")
+@click.option("--into", type=PATH, required=True, help="Folder to write to.")
+def export(experiment: Path, arguments: Sequence[str], root: Path, member: int, into: Path) -> None:
+    """Write a trained member as safetensors and ONNX, with a model card."""
+    from pipeline.stages import export as stage
+
+    print(stage.export(load_study(experiment, arguments), root, member, into))
+
+
 @commands.command(epilog="Example: going-deeper audit --json")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def audit(as_json: bool) -> None:
@@ -175,69 +187,11 @@ def audit(as_json: bool) -> None:
     print(audit_json() if as_json else audit_text())
 
 
-def _refuse_stale(study: Study, root: Path) -> None:
-    """Raise InputError if artefacts were made from inputs that have since been replaced; all of them are named."""
-    if root.exists() and not root.is_dir():
-        raise InputError(f"{root}: is a file; --root takes a folder")
-    problems = []
-    for config in study.stages[:-1]:
-        if config.is_complete(root):
-            try:
-                storage.unseal(config, root)
-            except InputError as error:
-                problems.append((root / config.folder, str(error)))
-    if problems:
-        folders = " ".join(str(folder) for folder, _ in problems)
-        raise InputError(f"{problems[0][1]}; in all, these cannot be used as they are: {folders}")
-
-
 def _forget_report(study: Study, root: Path) -> StageConfig:
     """Have the report made again: it is quick, and what it shows may be newer than it."""
     config = study.report
     (root / config.folder / config.last_file).unlink(missing_ok=True)
     return config
-
-
-def _run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) -> None:
-    started = time.monotonic()
-    for number, config in enumerate(missing, start=1):
-        print(f"[{number}/{len(missing)}] {config.stage} {root / config.folder}", file=sys.stderr, flush=True)
-        try:
-            if config.stage in MULTI_RANK:
-                from pipeline.adapters import ranks
-
-                ranks.launch(run_stage, _num_ranks(config, processes, ranks.num_local()), config, root)
-            else:
-                run_stage(config, root)
-        except InputError:
-            raise
-        except Exception as error:
-            traceback.print_exc()
-            last_line = (str(error).strip() or type(error).__name__).splitlines()[-1]
-            _exit(STAGE_FAILED, f"{config.stage} {root / config.folder} failed: {last_line}")
-    print(f"{len(missing)} stages done in {time.monotonic() - started:.0f} s", file=sys.stderr)
-
-
-def _num_ranks(config: StageConfig, wanted: int | None, available: int) -> int:
-    """Ranks for a stage here. A training's global batch must be shared equally; by default as many ranks as can do so."""
-    if not isinstance(config, TrainConfig):
-        return wanted or available
-    batch = config.global_batch_size
-    valid = [ranks for ranks in range(1, max(wanted or 0, available) + 1) if batch % ranks == 0]
-    if wanted is not None and wanted not in valid:
-        shown = ", ".join(map(str, valid))
-        raise InputError(f"--processes {wanted}: a global_batch_size of {batch} can be shared equally by {shown} ranks")
-    return wanted or max(valid)
-
-
-def _run_on(site: Path, missing: Sequence[StageConfig], root: Path) -> None:
-    from slurm.launch import JobFailed, launch
-    from slurm.site import load_site
-
-    try:
-        launch(missing, root, load_site(site))
-    except JobFailed as error:
-        _exit(STAGE_FAILED, str(error))
 
 
 def _show(study: Study, root: Path) -> None:

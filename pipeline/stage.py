@@ -18,6 +18,10 @@ class InputError(Exception):
     """The user's input is wrong. The message is one line: what, its value, and what would be valid (exit code 2)."""
 
 
+class StageFailed(Exception):
+    """A stage failed, through no fault of the user's input (exit code 3). The message is one line."""
+
+
 class Frozen(BaseModel):
     """A value: immutable, and unknown fields are errors. `resources` names the fields that change no number."""
 

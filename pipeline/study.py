@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from pipeline.stage import Frozen as Frozen
 from pipeline.stage import InputError as InputError
 from pipeline.stage import StageConfig as StageConfig
+from pipeline.stage import StageFailed as StageFailed
 
 Policy = Literal["crops_1", "crops_10", "crops_144"]
 POLICIES: tuple[Policy, ...] = ("crops_1", "crops_10", "crops_144")

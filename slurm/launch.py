@@ -12,19 +12,15 @@ import submitit
 from pipeline.adapters.environment import PROCESS_ENVIRONMENT
 from pipeline.artefacts import storage
 from pipeline.stages import run_stage
-from pipeline.study import STAGES, InputError, StageConfig
+from pipeline.study import STAGES, InputError, StageConfig, StageFailed
 from slurm.site import Resources, Site
-
-
-class JobFailed(Exception):
-    """A job ended without its artefact; the message names its log."""
 
 
 def launch(missing: Sequence[StageConfig], root: Path, site: Site) -> None:
     """Submit the missing stages, inputs first. `local` waits for each; `slurm` chains them and returns at once.
 
     Raises:
-        JobFailed: a local job ended without its artefact.
+        StageFailed: a local job ended without its artefact; the message names its log.
     """
     os.environ.update(PROCESS_ENVIRONMENT | os.environ)  # jobs inherit it
     root = root.absolute()
@@ -39,7 +35,7 @@ def launch(missing: Sequence[StageConfig], root: Path, site: Site) -> None:
         if site.cluster == "local":
             job.wait()
             if not config.is_complete(root):
-                raise JobFailed(f"{config.stage} {root / config.folder}: job {job.job_id} failed; see {job.paths.stderr}")
+                raise StageFailed(f"{config.stage} {root / config.folder}: job {job.job_id} failed; see {job.paths.stderr}")
 
 
 def parameters(config: StageConfig, site: Site, parents: Sequence[str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ TOP = Path(__file__).parents[1]
 FLOORS = [
     {"pipeline.paper", "pipeline.study", "pipeline.stage"},
     {"pipeline.artefacts", "pipeline.adapters", "pipeline.experiment"},
-    {"pipeline.stages", "pipeline.foreign", "pipeline.recipes"},
+    {"pipeline.stages", "pipeline.foreign", "pipeline.recipes", "pipeline.local"},
     {"slurm"},
     {"pipeline.cli", "pipeline.__main__"},
 ]

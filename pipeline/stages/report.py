@@ -12,6 +12,7 @@ from pipeline.artefacts.run import Run
 from pipeline.artefacts.verdict import read_verdicts
 from pipeline.paper.crops import NUM_CROPS
 from pipeline.paper.published import SOURCE, TABLE3, Cell
+from pipeline.stages.audit import TITLES, audit_facts
 from pipeline.stages.check import FEW_CLASSES
 from pipeline.study import EvaluateConfig, ReportConfig, TrainConfig
 
@@ -22,20 +23,26 @@ def report(config: ReportConfig, root: Path) -> Path:
     if config.is_complete(root):
         return page
     facts = _facts(config, root)
-    templates = jinja2.Environment(
+    environment = templates()
+    written = {}
+    for name, template in (("report.html", "report.html"), ("RESULTS.md", "results.md"), ("summary.txt", "summary.txt")):
+        written[name] = environment.get_template(template).render(facts)
+        storage.write_atomic(root / config.folder / name, written[name].encode())
+    storage.seal(config, root, [root / config.folder / name for name in written], {"summary": written["summary.txt"]})
+    return page
+
+
+def templates() -> jinja2.Environment:
+    """The folder `templates`, with filters that spell errors as people read them."""
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipeline", "stages/templates"),
         autoescape=jinja2.select_autoescape(["html"]),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    templates.filters.update(percent=_percent, interval=_interval, quantity=_quantity)
-    written = {}
-    for name, template in (("report.html", "report.html"), ("RESULTS.md", "results.md"), ("summary.txt", "summary.txt")):
-        written[name] = templates.get_template(template).render(facts)
-        storage.write_atomic(root / config.folder / name, written[name].encode())
-    storage.seal(config, root, [root / config.folder / name for name in written], {"summary": written["summary.txt"]})
-    return page
+    environment.filters.update(percent=_percent, interval=_interval, quantity=_quantity)
+    return environment
 
 
 def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
@@ -61,6 +68,8 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
         "runs": [_run(run, root) for run in runs],
         "evaluations": [_evaluation(member, root) for member in members],
         "check_hash": config.check.hash,
+        "audit": audit_facts(),
+        "audit_titles": TITLES,
         "provenance": checked["provenance"],
         "curves": charts.training_curves(_curve_rows(runs, root, top)) if runs else "",
         "crops_chart": charts.errors_by_crops(

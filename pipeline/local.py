@@ -1,0 +1,65 @@
+"""Running the stages of a study on this machine."""
+
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.artefacts import storage
+from pipeline.stages import MULTI_RANK, run_stage
+from pipeline.study import InputError, StageConfig, StageFailed, Study, TrainConfig
+
+
+def run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) -> None:
+    """Run stages one after the other, those that can on several ranks.
+
+    Raises:
+        InputError: the user's input is wrong.
+        StageFailed: a stage failed in another way; its traceback has been printed.
+    """
+    started = time.monotonic()
+    for number, config in enumerate(missing, start=1):
+        print(f"[{number}/{len(missing)}] {config.stage} {root / config.folder}", file=sys.stderr, flush=True)
+        try:
+            if config.stage in MULTI_RANK:
+                from pipeline.adapters import ranks
+
+                ranks.launch(run_stage, num_ranks(config, processes, ranks.num_local()), config, root)
+            else:
+                run_stage(config, root)
+        except InputError:
+            raise
+        except Exception as error:
+            traceback.print_exc()
+            last_line = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            raise StageFailed(f"{config.stage} {root / config.folder} failed: {last_line}") from None
+    print(f"{len(missing)} stages done in {time.monotonic() - started:.0f} s", file=sys.stderr)
+
+
+def num_ranks(config: StageConfig, wanted: int | None, available: int) -> int:
+    """Ranks for a stage here. A training's global batch must be shared equally; by default as many ranks as can do so."""
+    if not isinstance(config, TrainConfig):
+        return wanted or available
+    batch = config.global_batch_size
+    valid = [ranks for ranks in range(1, max(wanted or 0, available) + 1) if batch % ranks == 0]
+    if wanted is not None and wanted not in valid:
+        shown = ", ".join(map(str, valid))
+        raise InputError(f"--processes {wanted}: a global_batch_size of {batch} can be shared equally by {shown} ranks")
+    return wanted or max(valid)
+
+
+def refuse_stale(study: Study, root: Path) -> None:
+    """Raise InputError if artefacts were made from inputs that have since been replaced; all of them are named."""
+    if root.exists() and not root.is_dir():
+        raise InputError(f"{root}: is a file; --root takes a folder")
+    problems = []
+    for config in study.stages[:-1]:
+        if config.is_complete(root):
+            try:
+                storage.unseal(config, root)
+            except InputError as error:
+                problems.append((root / config.folder, str(error)))
+    if problems:
+        folders = " ".join(str(folder) for folder, _ in problems)
+        raise InputError(f"{problems[0][1]}; in all, these cannot be used as they are: {folders}")
