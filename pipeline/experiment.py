@@ -45,9 +45,8 @@ def options(function: Callable[..., Study]) -> list[click.Parameter]:
         click.Option(
             [f"--{name.replace('_', '-')}", name],
             type=_click_type(parameter.annotation),
-            default=None if parameter.default is parameter.empty else parameter.default,
-            required=parameter.default is parameter.empty,
             show_default=True,
+            **({"required": True} if parameter.default is parameter.empty else {"default": parameter.default}),
         )
         for name, parameter in inspect.signature(function, eval_str=True).parameters.items()
     ]

@@ -121,12 +121,19 @@ def test_a_failed_stage_is_exit_code_3(experiment: Path, image_folder: Path, tmp
         (["run", "experiments/caltech101.py", "--data", "nowhere"], "nowhere: no such folder"),
         (["run", "experiments/demo.py", "--site", "nowhere.toml"], "nowhere.toml: no such site file"),
         (["run", "experiments/demo.py", "--processes", "0"], "0 is not in the range x>=1; see going-deeper run --help"),
+        (["run", "experiments/demo.py", "--site", "slurm/sites"], "slurm/sites: no such site file"),
+        (["run", "experiments/demo.py", "--processes", "7"], "64 can be shared equally by 1, 2, 4 ranks"),
+        (["plan", "experiments/demo.py", "--root", "README.md"], "README.md: is a file; --root takes a folder"),
+        (["evaluate", "--arch", "googlenet", "--weights", "none.pth", "--data", "x"], "none.pth: no such weights file"),
+        (["evaluate", "--arch", "lenet", "--weights", "README.md", "--data", "x"], "arch = 'lenet': String should match"),
+        (["evaluate", "--arch", "googlenet", "--weights", "a", "--data", "x", "--mean", "1,2"], "is not three numbers"),
+        (["export", "experiments/demo.py", "--into", "x"], "run.json: does not exist; run the train stage first"),
         (["rnu"], "No such command 'rnu'"),
         (["report", "experiments/demo.py"], "check.json: does not exist; run the check stage first"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
-    root = ["--root", str(tmp_path / "root")] if len(arguments) > 1 else []
+    root = ["--root", str(tmp_path / "root")] if len(arguments) > 1 and "--root" not in arguments else []
     failed = going_deeper(*arguments, *root)
     assert failed.returncode == 2
     assert message in failed.stderr
@@ -134,11 +141,39 @@ def test_wrong_input_is_one_line_and_exit_code_2(arguments: list[str], message: 
     assert not list(tmp_path.rglob("*.json"))
 
 
-@pytest.mark.parametrize("arguments", [[], ["run"], ["plan"], ["report"]], ids=str)
+@pytest.mark.parametrize("arguments", [[], ["run"], ["plan"], ["report"], ["evaluate"], ["export"], ["audit"]], ids=str)
 def test_help_has_an_example(arguments: list[str]) -> None:
     shown = going_deeper(*arguments, "--help")
     assert shown.returncode == 0
     assert "Example: going-deeper" in shown.stdout
+
+
+def test_any_classifier_from_one_command(image_folder: Path, tmp_path: Path) -> None:
+    """Random SqueezeNet weights on three colours: the whole protocol, and a report."""
+    from safetensors.torch import save_file
+    from torchvision import models
+
+    save_file(models.squeezenet1_1(num_classes=3).state_dict(), tmp_path / "w.safetensors")
+    arguments = ("evaluate", "--arch", "torchvision:squeezenet1_1", "--weights", tmp_path / "w.safetensors")
+    found = going_deeper(*arguments, "--data", image_folder, "--input-size", 64, "--root", tmp_path / "root", "--processes", 2)
+    assert found.returncode == 0, found.stderr
+    assert "torchvision:squeezenet1_1 (w.safetensors) on " in found.stdout
+    assert "     1    144 " in found.stdout
+    html = next(tmp_path.glob("root/reports/*/report.html")).read_text()
+    assert html.count("<svg") == 1
+    assert "928 input channels" in html
+
+
+def test_damaged_artefact_is_named(experiment: Path, image_folder: Path, tmp_path: Path) -> None:
+    command = ("run", experiment, "--data", image_folder, "--members", 1, "--root", tmp_path / "root")
+    manifest = tmp_path / "root" / "datasets" / "x"
+    assert going_deeper(*command, "--processes", 1).returncode == 0
+    (manifest,) = tmp_path.glob("root/datasets/*/manifest.json")
+    manifest.write_text(manifest.read_text()[:100])
+    failed = going_deeper(*command)
+    assert failed.returncode == 2
+    assert f"{manifest}: is damaged; remove {manifest.parent} to make it anew" in failed.stderr
+    assert failed.stderr.count("\n") == 1
 
 
 def test_interrupt_is_said_in_one_line(experiment: Path, image_folder: Path, tmp_path: Path) -> None:

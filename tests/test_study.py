@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.experiment import load_study
-from pipeline.study import EvaluateConfig, InputError, PrepareConfig, Study, TrainConfig
+from pipeline.study import EnsembleConfig, EvaluateConfig, InputError, PrepareConfig, Study, TrainConfig
 
 TOP = Path(__file__).parents[1]
 
@@ -36,7 +36,26 @@ def test_defaults_do_not_drift() -> None:
     data = PrepareConfig(source="imagefolder", name="colours")
     found = TrainConfig(data=data, num_epochs=1).model_dump(exclude={"data", "num_epochs"})
     expected = tomllib.loads((Path(__file__).parent / "golden/train_defaults.toml").read_text())
+    evaluation = EvaluateConfig(data=data, classifier=TrainConfig(data=data, num_epochs=1))
+    assert evaluation.model_dump(include={"version", "weights", "policies", "precision"}) == {
+        "version": 1,
+        "weights": "averaged",
+        "policies": ("crops_1", "crops_10", "crops_144"),
+        "precision": "fp32",
+    }
+    cell = EnsembleConfig(members=(evaluation,), policy="crops_1")
+    assert (cell.version, cell.choose) == (1, "all")
     assert found == {**expected, "clip_norm": None, "network": {**expected["network"], "aux_heads": ("4a", "4d")}}
+
+
+def test_hash_survives_copies_and_files(study: Study) -> None:
+    for config in study.stages:
+        assert type(config).model_validate_json(config.model_dump_json()).hash == config.hash
+    data = PrepareConfig(source="digits", name="digits")
+    run = TrainConfig(data=data, num_epochs=4)
+    assert run.hash == TrainConfig(data=data, num_epochs=3).but(num_epochs=4).hash
+    with pytest.raises(ValidationError):
+        run.but(learning_rate=-1)
 
 
 def test_stages_come_after_their_inputs_and_once(study: Study) -> None:
@@ -85,6 +104,9 @@ def test_wrong_options_are_one_line(arguments: list[str], message: str) -> None:
         ("x = 1", "defines no function experiment"),
         ("def experiment(:", "line 1: "),
         ("def experiment(): return 3", r"experiment\(\) returned int"),
+        ("import nothing_of_this_name", "mine.py: line 1: ModuleNotFoundError: No module named"),
+        ("def experiment():\n    raise ValueError('so\\nso')", "mine.py: line 2: ValueError: so so"),
+        ("def experiment(size: int): ...", "Missing option '--size'"),
     ],
 )
 def test_wrong_experiment_files_are_one_line(tmp_path: Path, text: str | None, message: str) -> None:

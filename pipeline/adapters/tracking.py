@@ -25,7 +25,7 @@ class Tracker:
             self._guard(lambda: self._start(config, root))
 
     def _start(self, config: StageConfig, root: Path) -> None:
-        folder = root.absolute()
+        folder, online = root.absolute(), os.environ.get("WANDB_MODE") == "online"
         (folder / "wandb").mkdir(parents=True, exist_ok=True)
         for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):  # else wandb writes below the home folder
             os.environ.setdefault(name, str(folder / "wandb"))
@@ -39,13 +39,13 @@ class Tracker:
             project=os.environ.get("WANDB_PROJECT", "going-deeper"),
             mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]
             dir=os.environ.get("WANDB_DIR", str(folder)),
-            resume="allow" if os.environ.get("WANDB_MODE", "offline") == "online" else None,
+            resume="allow" if online else None,
             config=config.model_dump(mode="json"),
             settings=wandb.Settings(
                 silent=True,
                 console="off",
                 init_timeout=20,
-                finish_timeout=6,
+                finish_timeout=6 if online else 60,  # a server may hang; the local file is only slow on a busy machine
                 x_transaction_log_flush_interval=1,
                 x_save_requirements=False,
                 disable_git=True,

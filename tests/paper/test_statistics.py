@@ -45,3 +45,7 @@ def test_gains_of_table3() -> None:
         elif claim.kind == "error":
             assert claim.published == TABLE3[claim.cell]
         assert (claim.published is None) == (claim.tolerance is None) == (claim.reason is None)
+
+
+def test_nan_is_never_a_hit() -> None:
+    assert statistics.rank_of_label(np.full((1, 7), np.nan), np.array([3])) == [6]

@@ -117,7 +117,9 @@ def test_finished_chunks_are_not_done_again(root: Path, config: EvaluateConfig, 
         Predictions(config, root).merge(4, ["x"] * 15, np.zeros(15, np.int64), {})
     with pytest.raises(RuntimeError, match="do not hold each of 15 images exactly once"):
         Predictions(config, root).merge(1, ["x"] * 15, np.zeros(15, np.int64), {})
+    (root / config.folder / "chunks" / ".000001.safetensors.torn").write_bytes(b"half")  # what a kill in a write leaves
     evaluate(config, root)
+    assert not (root / config.folder / "chunks").exists()
     assert calls == [[0, 1, 2, 3], [4, 5, 6, 7], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14]]
 
 

@@ -1,13 +1,16 @@
 """Each file of the source is in a shard or in rejected.jsonl; wrong sources are named."""
 
+import io
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pipeline.adapters import images, sources
+from pipeline.artefacts import storage
 from pipeline.stages.prepare import prepare
 from pipeline.study import InputError, PrepareConfig
 
@@ -54,14 +57,17 @@ def test_unusable_files_are_rejected_by_name(folder: Path, tmp_path: Path) -> No
     (folder / "train/red/empty.jpg").write_bytes(b"")
     (folder / "train/red/cut.jpg").write_bytes(whole[: len(whole) // 2])
     (folder / "val/blue/page.jpg").write_text("<html>")
+    (folder / "val/blue/folder").mkdir()
+    (folder / "val/blue/broken.jpg").symlink_to("nowhere")
     made = prepare(config(folder), tmp_path / "root")
     lines = (made.folder / "rejected.jsonl").read_text().splitlines()
     reasons = {item["name"]: item["reason"] for item in map(json.loads, lines)}
     assert reasons["red/empty.jpg"] == "empty file"
     assert reasons["red/cut.jpg"].startswith("cannot be decoded: ")
     assert reasons["blue/page.jpg"] == "not an image"
+    assert reasons["blue/folder"] == reasons["blue/broken.jpg"] == "not a regular file"
     assert made.manifest["num_images"] == {"train": 24, "val": 15}
-    assert sum(made.manifest["num_images"].values()) + made.manifest["num_rejected"] == made.manifest["num_files"] == 42
+    assert sum(made.manifest["num_images"].values()) + made.manifest["num_rejected"] == made.manifest["num_files"] == 44
 
 
 def test_other_files_under_the_same_name_are_refused(folder: Path, tmp_path: Path, image_folder: Path) -> None:
@@ -88,3 +94,40 @@ def test_a_header_that_lies_is_not_believed(image_folder: Path) -> None:
     jpeg[start + 5 : start + 9] = (65_500).to_bytes(2, "big") * 2
     with pytest.raises(images.BadImage, match="65500x65500 pixels"):
         images.decode(bytes(jpeg))
+
+
+def test_sixteen_bits_and_strips_are_refused() -> None:
+    for image, reason in (
+        (Image.new("I;16", (9, 9)), "pixels of mode I;16"),
+        (Image.new("RGB", (2, 600)), "2x600, longer than"),
+    ):
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        with pytest.raises(images.BadImage, match=reason):
+            images.decode(file.getvalue())
+
+
+def test_a_second_preparation_is_told_who_is_at_it(image_folder: Path, tmp_path: Path) -> None:
+    with storage.lock(config(image_folder), tmp_path), pytest.raises(InputError, match="is being made already by process"):
+        prepare(config(image_folder), tmp_path)
+
+
+def test_folders_to_evaluate_on(image_folder: Path, tmp_path: Path) -> None:
+    """val/<class>/, <class>/ and files named <class>_* are the same images; a list of classes gives the labels."""
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for file in (image_folder / "val").rglob("*.jpg"):
+        shutil.copy(file, flat / f"{file.parent.name}_{file.name}")
+    found = []
+    for number, path in enumerate((image_folder, image_folder / "val", flat)):
+        made = prepare(PrepareConfig(source="labelled_folder", name=f"f{number}", path=path), tmp_path / "root")
+        found.append([made.split("val").encoded(k) for k in range(15)])
+        assert made.split("val").labels.tolist() == [0] * 5 + [1] * 5 + [2] * 5
+        assert len(made.split("train")) == 0
+    assert found[0] == found[1] == found[2]
+    classes = ("zebra", "red", "green", "blue")
+    listed = PrepareConfig(source="labelled_folder", name="listed", path=flat, classes=classes)
+    assert prepare(listed, tmp_path / "root").split("val").labels.tolist() == [3] * 5 + [2] * 5 + [1] * 5
+    unlisted = PrepareConfig(source="labelled_folder", name="unlisted", path=flat, classes=classes[:2])
+    with pytest.raises(InputError, match=r"blue_0\.jpg: belongs to none of the 2 classes"):
+        prepare(unlisted, tmp_path / "root")

@@ -1,0 +1,117 @@
+"""Weights that were trained elsewhere: the right network, the right preprocessing, and the first mismatch by name."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from timm.data.config import resolve_data_config
+
+import pipeline
+from pipeline.adapters.classifiers import default_preprocessing, foreign_classifier
+from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet, normalise
+from pipeline.study import ForeignConfig, InputError
+
+
+def config(path: Path, arch: str, input_size: int = 64) -> ForeignConfig:
+    mean, std, _ = PREPROCESSING
+    return ForeignConfig(arch=arch, weights=path, sha256="0" * 64, mean=mean, std=std, input_size=input_size)
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+@pytest.mark.parametrize("arch", ["torchvision:squeezenet1_1", "timm:resnet10t", "googlenet"])
+def test_weights_come_back(tmp_path: Path, arch: str, suffix: str) -> None:
+    """The classifier computes what the network that the file was saved from computes."""
+    family, _, name = arch.partition(":")
+    if family == "torchvision":
+        from torchvision import models
+
+        network: torch.nn.Module = models.get_model(name, num_classes=7)
+    elif family == "timm":
+        network = timm.create_model(name, num_classes=7)
+    else:
+        network = GoogLeNet(num_classes=7, input_size=64, aux_heads=())
+    path = tmp_path / f"weights.{suffix}"
+    state = network.state_dict()
+    if suffix == "pth":
+        torch.save({"state_dict": state, "epoch": 3}, path)
+    else:
+        save_file(state, path)
+    pixels = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    loaded = foreign_classifier(config(path, arch), 7).to(torch.device("cpu"))
+    with torch.no_grad():
+        x = normalise(pixels, loaded.preprocessing)
+        torch.testing.assert_close(loaded.network(x), network.eval()(x), rtol=1e-4, atol=1e-5)
+
+
+def test_wrong_files_are_named(tmp_path: Path) -> None:
+    state = GoogLeNet(num_classes=7, input_size=64, aux_heads=()).state_dict()
+    path = tmp_path / "w.safetensors"
+
+    def message(**changes: torch.Tensor | None) -> str:
+        changed = {name.replace("__", "."): tensor for name, tensor in changes.items()}
+        save_file({name: tensor for name, tensor in (state | changed).items() if tensor is not None}, path)
+        with pytest.raises(InputError) as raised:
+            foreign_classifier(config(path, "googlenet"), 7)
+        return str(raised.value)
+
+    assert message(conv1__conv__weight=None).endswith(
+        "has no tensor conv1.conv.weight; the network expects one of shape (64, 3, 7, 7)"
+    )
+    assert message(classifier__bias=torch.zeros(9)).endswith("classifier.bias has shape (9,); the network expects (7,)")
+    assert message(extra=torch.zeros(1)).endswith("has a tensor extra, which the network does not know")
+    for name, content, expected in (
+        ("a.safetensors", b"nonsense", "is not a safetensors file"),
+        ("a.pth", b"nonsense", "cannot be read as a PyTorch state dict"),
+        ("missing.pth", None, "no such weights file"),
+    ):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=expected):
+            foreign_classifier(config(tmp_path / name, "googlenet"), 7)
+    save_file(state, path)
+    for arch in ("torchvision:nothing", "timm:nothing"):
+        with pytest.raises(InputError, match=f"{arch}: no such"):
+            foreign_classifier(config(path, arch), 7)
+
+
+def test_a_pickle_cannot_run_code(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return Path.touch, (tmp_path / "ran",)
+
+    torch.save({"weight": Evil()}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match="cannot be read as a PyTorch state dict"):
+        foreign_classifier(config(tmp_path / "w.pth", "googlenet"), 7)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_usual_preprocessing(tmp_path: Path) -> None:
+    assert default_preprocessing("googlenet", Path("w.caffemodel"))[0].channel_order == "bgr"
+    assert default_preprocessing("torchvision:resnet18", Path("w.pth")) == (PREPROCESSING, 224)
+    usual, size = default_preprocessing("timm:inception_v4", Path("w.pth"))
+    assert (size, usual.std) == (299, (127.5, 127.5, 127.5))
+
+
+def test_timm_knows_the_network() -> None:
+    """Also where timm was imported first; and with its own names of options."""
+    assert pipeline.__doc__
+    network = timm.create_model("googlenet", num_classes=5, aux_heads=(), width=0.25, drop_rate=0.1)
+    assert isinstance(network, GoogLeNet)
+    assert network.dropout.p == 0.1
+    assert resolve_data_config({}, model=network)["input_size"] == (3, 224, 224)
+    code = "import sys; import {}; import {}; print(timm.create_model('googlenet').classifier.out_features)"
+    for order in (("pipeline", "timm"), ("timm", "pipeline")):
+        found = subprocess.run([sys.executable, "-c", code.format(*order)], capture_output=True, text=True, check=True)
+        assert found.stdout == "1000\n"
+    without = subprocess.run([sys.executable, "-c", "import sys, pipeline; print('torch' in sys.modules)"], capture_output=True)
+    assert without.stdout == b"False\n"
+
+
+def test_torch_hub() -> None:
+    top = Path(__file__).parents[2]
+    network = torch.hub.load(str(top), "googlenet", source="local", num_classes=5, width=0.25)
+    assert network.classifier.out_features == 5

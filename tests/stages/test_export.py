@@ -1,0 +1,54 @@
+"""What export writes can be used without this project."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipeline.adapters import images
+from pipeline.artefacts.dataset import Dataset
+from pipeline.paper.googlenet import GoogLeNet, normalise
+from pipeline.stages.evaluate import evaluate
+from pipeline.stages.export import export
+from pipeline.stages.prepare import prepare
+from pipeline.stages.train import train
+from pipeline.study import InputError, Study, TrainConfig
+
+
+def test_export(tmp_path: Path, study: Study) -> None:
+    """ONNX gives the network's logits to 1e-4 on real crops, for any batch; the card holds the measured errors."""
+    root, into = tmp_path / "root", tmp_path / "exported"
+    evaluation = study.check.results[0].members[0]
+    run = evaluation.classifier
+    assert isinstance(run, TrainConfig)
+    data = prepare(evaluation.data, root)
+    train(run, root)
+    export(study, root, 0, into)
+    assert "Not measured: the study has not been evaluated." in (into / "README.md").read_text()
+    evaluate(evaluation, root)
+    export(study, root, 0, into)
+    card = (into / "README.md").read_text()
+    assert card.count("| 144 |") == 1
+    assert "class_balance: 0.5" in card
+
+    network = GoogLeNet(3, run.input_size, run.network.width)
+    network.load_state_dict(load_file(into / "model.safetensors"))
+    split = Dataset(evaluation.data, root).split("val")
+    assert len(split) == data.manifest["num_images"]["val"]
+    pixels = np.stack([np.asarray(images.decode(split.encoded(k)).resize((42, 42))) for k in range(5)])
+    x = normalise(torch.from_numpy(pixels))
+    session = onnxruntime.InferenceSession(str(into / "model.onnx"))
+    (found,) = session.run(None, {"images": x.contiguous().numpy()})
+    with torch.no_grad():
+        np.testing.assert_allclose(found, network.eval()(x).numpy(), atol=1e-4)
+
+
+def test_wrong_members_are_named(tmp_path: Path, study: Study) -> None:
+    with pytest.raises(InputError, match="--member 2: the study has members 0 to 1"):
+        export(study, tmp_path, 2, tmp_path / "into")
+    with pytest.raises(InputError, match=r"run\.json: does not exist; run the train stage first"):
+        export(study, tmp_path, 1, tmp_path / "into")
+    assert not (tmp_path / "into").exists()
