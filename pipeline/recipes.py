@@ -28,18 +28,10 @@ def caffe_quick(data: PrepareConfig, num_epochs: float = 60, network: NetworkCon
     """Caffe's quick_solver (models/bvlc_googlenet): 31.3 % top-1 and 11.1 % top-5 error in 2.4 M steps of 32 images.
 
     Rate 0.01 * sqrt(1 - i / max), a window of 224 from the image warped to 256 x 256, mirrored; no other augmentation, no
-    averaging (`raw` weights are the ones to evaluate). Caffe's doubled rate of biases is left out (ours: of no effect that
-    anyone has reported).
+    averaging (`raw` weights are the ones to evaluate). ours: pixels are divided by their deviation, as everywhere here, and
+    Caffe's doubled rate of biases is left out.
     """
-    return TrainConfig(
-        data=data,
-        network=network,
-        num_epochs=num_epochs,
-        init="caffe",
-        learning_rate=0.01,
-        schedule="caffe_quick",
-        sampling="caffe",
-    )
+    return paper(data, num_epochs, network).but(schedule="caffe_quick", sampling="caffe", photometric=False)
 
 
 def seven_members(base: TrainConfig, members: int = 7) -> tuple[TrainConfig, ...]:

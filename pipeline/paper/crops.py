@@ -26,11 +26,11 @@ class Crop(NamedTuple):
 def scales(input_size: int) -> tuple[int, ...]:
     """The four shorter sides for an input size (224 in the paper).
 
-    >>> scales(224), scales(112)
-    ((256, 288, 320, 352), (128, 144, 160, 176))
+    Exact for multiples of 14, where corners and centre lie on whole pixels too; else rounded down.
+
+    >>> scales(224), scales(112), scales(299)
+    ((256, 288, 320, 352), (128, 144, 160, 176), (341, 384, 427, 469))
     """
-    if input_size % 14:
-        raise ValueError(f"input_size {input_size} is not a multiple of 14, so crops would fall between pixels")
     return tuple(s * input_size // PAPER_INPUT_SIZE for s in SCALES)
 
 

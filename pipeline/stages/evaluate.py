@@ -20,7 +20,7 @@ from pipeline.artefacts.run import Run
 from pipeline.paper import crops
 from pipeline.paper.googlenet import normalise
 from pipeline.paper.statistics import rank_of_label
-from pipeline.study import EvaluateConfig, ForeignConfig
+from pipeline.study import EvaluateConfig, ForeignConfig, InputError
 
 BATCH = 48  # ours: divides 144, and the batch shape never changes, so neither do the bits
 CHUNK = 32  # ours: images between two saves
@@ -78,6 +78,9 @@ def _classifier(config: EvaluateConfig, num_classes: int, root: Path) -> Classif
         InputError: it gives another number of classes than the data set has, or its weights do not fit.
     """
     if isinstance(config.classifier, ForeignConfig):
+        path = config.classifier.weights
+        if path.is_file() and storage.sha256(path) != config.classifier.sha256:
+            raise InputError(f"{path}: is no longer the file that this evaluation was planned with; run the command again")
         return foreign_classifier(config.classifier, num_classes)
     run = Run(config.classifier, root)
     return our_classifier(config.classifier.network, run.weights(config.weights), num_classes)

@@ -6,15 +6,19 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipeline.adapters import ranks
+from pipeline import recipes
+from pipeline.adapters import images, ranks
 from pipeline.artefacts import storage
 from pipeline.artefacts.run import Run
+from pipeline.paper.augmentation import Distortion
 from pipeline.stages.prepare import prepare
 from pipeline.stages.train import TrainingDiverged, train
 from pipeline.study import InputError, PrepareConfig, TrainConfig
@@ -148,3 +152,23 @@ def test_second_trainer_is_told_who_holds_the_run(root: Path, run_config: TrainC
     config = run_config.but(data_seed=99)
     with storage.lock(config, root), pytest.raises(InputError, match=f"is being made already by process {os.getpid()} on "):
         train(config, root)
+
+
+@pytest.mark.parametrize("recipe", [recipes.paper, recipes.caffe_quick])
+def test_recipes_train(root: Path, data: PrepareConfig, run_config: TrainConfig, recipe: Callable[..., TrainConfig]) -> None:
+    """Each named recipe runs, on a very small network; so does equal-weight averaging from a later epoch."""
+    config = recipe(data, num_epochs=2, network=run_config.network).but(averaging="equal", averaging_start_epoch=1)
+    train(config, root)
+    assert {"model.safetensors", "raw.safetensors"} == final(config, root).keys()
+    assert all(loss > 0 for loss in losses(config, root))
+
+
+def test_distortions_change_pixels_as_they_say() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
+    same = images.distort(pixels, Distortion((("contrast", 1.0), ("brightness", 1.0), ("colour", 1.0)), (0.0, 0.0, 0.0)))
+    assert np.array_equal(same, pixels)
+    darker = images.distort(pixels, Distortion((("brightness", 0.5),), (0.0, 0.0, 0.0)))
+    assert np.abs(darker - pixels / 2).max() <= 1
+    redder = images.distort(pixels, Distortion((), (10 / 255, 0.0, 0.0)))
+    assert np.array_equal(redder[..., 0], np.minimum(pixels[..., 0].astype(int) + 10, 255))
+    assert np.array_equal(redder[..., 1:], pixels[..., 1:])
