@@ -29,12 +29,14 @@ def foreign_study(
     Raises:
         InputError: no such file or architecture, or a value out of range.
     """
-    from pipeline.adapters.classifiers import default_preprocessing
+    from pipeline.adapters.classifiers import default_preprocessing, read_weights
 
-    if not weights.is_file():
-        raise InputError(f"{weights}: no such weights file; expected .caffemodel, .safetensors, .pt or .pth")
+    read_weights(weights)  # a wrong file is said before the data set is prepared
     try:
         usual, usual_size = default_preprocessing(arch, weights)
+        order = channel_order or usual.channel_order
+        if order != usual.channel_order:
+            usual = usual._replace(mean=usual.mean[::-1], std=usual.std[::-1])
         foreign = ForeignConfig(
             arch=arch,
             weights=weights,
@@ -42,22 +44,30 @@ def foreign_study(
             input_size=input_size or usual_size,
             mean=mean or usual.mean,
             std=std or usual.std,
-            channel_order=channel_order or usual.channel_order,
+            channel_order=order,
         )
+        name = _name(data.resolve().name or "data")
+        images = PrepareConfig(source="labelled_folder", name=name, path=data, classes=_lines(classes))
     except ValidationError as error:
         raise InputError(one_line(error)) from None
-    images = PrepareConfig(source="labelled_folder", name=_name(data.resolve().name), path=data, classes=_lines(classes))
     evaluation = EvaluateConfig(data=images, classifier=foreign, precision=precision)
-    name, label = _name(f"evaluate-{arch}"), f"{arch} ({weights.name})"
-    return Study(name=name, title=f"{label} on {images.name}", check=CheckConfig(results=table3((evaluation,))))
+    title = f"{arch} ({weights.name}) on {images.name}"
+    return Study(name=_name(f"evaluate-{arch}"), title=title, check=CheckConfig(results=table3((evaluation,))))
 
 
 def _lines(path: Path | None) -> tuple[str, ...] | None:
+    """A class a line, in order; blank lines do not count."""
     if path is None:
         return None
-    if not path.is_file():
-        raise InputError(f"{path}: no such file of classes; expected one class a line")
-    return tuple(path.read_text().split())
+    try:
+        names = tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{path}: cannot be read as text; expected one class a line") from None
+    if len(names) < 2:
+        raise InputError(f"{path}: names {len(names)} classes; expected one a line, at least 2")
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"{path}: names class {twice} twice; expected each class once")
+    return names
 
 
 def _name(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,6 +13,7 @@ from pipeline.stage import StageFailed as StageFailed
 
 Policy = Literal["crops_1", "crops_10", "crops_144"]
 POLICIES: tuple[Policy, ...] = ("crops_1", "crops_10", "crops_144")
+Positive = Annotated[float, Field(gt=0)]
 NAME = r"^[A-Za-z0-9._-]{1,64}$"
 
 
@@ -100,7 +101,7 @@ class ForeignConfig(Frozen):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     input_size: int = Field(default=224, ge=32)
     mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    std: tuple[Positive, Positive, Positive]
     channel_order: Literal["rgb", "bgr"] = "rgb"
 
     @property

@@ -84,6 +84,8 @@ def googlenet_weights(path: Path) -> dict[str, Tensor]:
             raise InputError(f"{path}: layer {caffe} has {len(layers[caffe])} blobs; expected weights and biases")
         weight, bias = (_tensor(path, caffe, blob) for blob in layers[caffe])
         is_linear = ours.endswith(("fc", "classifier"))
+        if weight.ndim < 2:
+            raise InputError(f"{path}: layer {caffe} has weights of {weight.ndim} dimension; expected 2 or 4")
         weights[f"{ours}.weight"] = weight.flatten(0, -2) if is_linear else weight  # old format: 1 x 1 x out x in
         weights[f"{ours}.bias"] = bias.flatten()
     return weights
@@ -92,7 +94,7 @@ def googlenet_weights(path: Path) -> dict[str, Tensor]:
 def _tensor(path: Path, layer: str, blob: Any) -> Tensor:
     shape = tuple(blob.shape.dim) or (blob.num, blob.channels, blob.height, blob.width)
     values = np.fromiter(blob.data, np.float32, len(blob.data))
-    if math.prod(shape) != len(values):
+    if min(shape, default=0) < 1 or math.prod(shape) != len(values):
         raise InputError(f"{path}: layer {layer} has {len(values)} values for a shape of {shape}")
     return torch.from_numpy(values).reshape(shape)
 

@@ -47,12 +47,12 @@ def foreign_classifier(config: ForeignConfig, num_classes: int) -> Classifier:
     weights = read_weights(config.weights)
     family, _, name = config.arch.partition(":")
     if family == "torchvision":
-        network = _torchvision(name, num_classes, aux_logits=any(key.startswith("aux1.") for key in weights))
+        network = _torchvision(name, num_classes, aux_logits=any(key.startswith(("aux1.", "AuxLogits.")) for key in weights))
     elif family == "timm":
         network = _timm(name, num_classes)
     else:
-        heads = {key.split(".")[1] for key in weights if key.startswith("aux_heads.")}
-        network = GoogLeNet(num_classes, config.input_size, aux_heads=heads)
+        weights = {name: tensor for name, tensor in weights.items() if not name.startswith("aux_heads.")}
+        network = GoogLeNet(num_classes, config.input_size, aux_heads=())
     load_strictly(network, weights, config.weights)
     preprocessing = Preprocessing(config.mean, config.std, config.channel_order)
     return Classifier(network, preprocessing, config.input_size)
@@ -64,9 +64,17 @@ def default_preprocessing(arch: str, weights: Path) -> tuple[Preprocessing, int]
     if family == "timm":
         from timm.models import get_pretrained_cfg
 
+        _check_timm(name)
         if (declared := get_pretrained_cfg(name)) is not None:
             mean, std = ((255 * r, 255 * g, 255 * b) for r, g, b in (declared.mean, declared.std))
             return Preprocessing(mean, std), int(declared.input_size[-1])
+    if family == "torchvision":
+        from torchvision import models
+
+        _check_torchvision(name)
+        usual = models.get_model_weights(name).DEFAULT.transforms()
+        mean, std = ((255 * r, 255 * g, 255 * b) for r, g, b in (usual.mean, usual.std))
+        return Preprocessing(mean, std), int(usual.crop_size[0])
     return (CAFFE_PREPROCESSING if weights.suffix == ".caffemodel" else PREPROCESSING), 224
 
 
@@ -79,7 +87,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         InputError: no such file, or it cannot be read as what its name says.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such weights file; expected .caffemodel, .safetensors, .pt or .pth")
+        what = "is a folder" if path.is_dir() else "no such weights file"
+        raise InputError(f"{path}: {what}; expected a .caffemodel, .safetensors, .pt or .pth file")
     if path.suffix == ".caffemodel":
         return googlenet_weights(path)
     try:
@@ -121,17 +130,31 @@ def load_strictly(network: nn.Module, weights: dict[str, Tensor], path: Path) ->
 def _torchvision(name: str, num_classes: int, aux_logits: bool) -> nn.Module:
     from torchvision import models  # imported late: training ranks do not need it
 
-    if name not in models.list_models(module=models):
-        raise InputError(f"torchvision:{name}: no such classifier; see torchvision.models.list_models()")
-    extra = {"aux_logits": aux_logits, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    _check_torchvision(name)
+    # both were ported from TensorFlow: their released weights expect the input's scale to be undone
+    ported = {"aux_logits": aux_logits, "init_weights": False, "transform_input": True}
+    extra = ported if name in ("googlenet", "inception_v3") else {}
     network: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **extra)
     return network
+
+
+def _check_torchvision(name: str) -> None:
+    from torchvision import models
+
+    if name not in models.list_models(module=models):
+        raise InputError(f"torchvision:{name}: no such classifier; see torchvision.models.list_models()")
 
 
 def _timm(name: str, num_classes: int) -> nn.Module:
     import timm  # imported late: training ranks do not need it
 
-    if not timm.is_model(name):
-        raise InputError(f"timm:{name}: no such model; see timm.list_models()")
+    _check_timm(name)
     network: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes)
     return network
+
+
+def _check_timm(name: str) -> None:
+    import timm
+
+    if not timm.is_model(name) or ("." in name and name not in timm.list_pretrained(name)):
+        raise InputError(f"timm:{name}: no such model; see timm.list_models()")

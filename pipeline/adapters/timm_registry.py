@@ -2,6 +2,7 @@
 
 import importlib.abc
 import importlib.util
+import inspect
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
@@ -17,10 +18,12 @@ REGISTRY = "timm.models._registry"
 def googlenet(pretrained: bool = False, num_classes: int = 1000, **options: Any) -> "GoogLeNet":
     """GoogLeNet of Table 1; `options` are `GoogLeNet`'s: input_size, width, aux_heads, dropout, conv1, modules, norm, head.
 
-    timm's own `drop_rate` and `img_size` are understood as `dropout` and `input_size`.
+    timm's own `drop_rate` and `img_size` are understood as `dropout` and `input_size`. In training mode the output is
+    `Logits`, with those of the auxiliary heads; `aux_heads=()` has none.
 
     Raises:
-        ValueError: `pretrained` is asked for; weights of this network are not published.
+        ValueError: `pretrained` is asked for (weights of this network are not published), or other than 3 channels, or
+            an option that this network does not have.
     """
     from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
 
@@ -28,9 +31,15 @@ def googlenet(pretrained: bool = False, num_classes: int = 1000, **options: Any)
         raise ValueError("googlenet: no pretrained weights are published; load your own with load_state_dict")
     for timms in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
         options.pop(timms, None)
+    for timms, only in (("in_chans", 3), ("global_pool", "avg"), ("features_only", False)):
+        if (value := options.pop(timms, only)) != only:
+            raise ValueError(f"googlenet: {timms} = {value!r}; this network has {only!r} only")
     for timms, ours in (("drop_rate", "dropout"), ("img_size", "input_size")):
         if timms in options:
             options[ours] = options.pop(timms)
+    known = inspect.signature(GoogLeNet).parameters
+    if unknown := next((name for name in options if name not in known), None):
+        raise ValueError(f"googlenet: no option {unknown}; expected one of {', '.join(known)}")
     network = GoogLeNet(num_classes, **options)
     side = options.get("input_size", 224)
     network.pretrained_cfg = network.default_cfg = {  # type: ignore[assignment]

@@ -28,7 +28,11 @@ class Run:
     def weights(self, kind: str) -> dict[str, Tensor]:
         """Final weights of a complete run, `averaged` or `raw`, by parameter name."""
         storage.unseal(self.config, self.root)
-        return load_file(self.folder / "final" / _final_name(kind))
+        return load_file(self.weights_path(kind))
+
+    def weights_path(self, kind: str) -> Path:
+        """The file of the final weights, `averaged` or `raw`."""
+        return self.folder / "final" / ("model.safetensors" if kind == "averaged" else f"{kind}.safetensors")
 
     def metrics(self) -> list[dict[str, Any]]:
         """The rows logged so far."""
@@ -84,7 +88,7 @@ class Run:
         for kind, tensors in weights.items():
             if broken := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):
                 raise FloatingPointError(f"{self.folder}: the final weights {broken} ({kind}) are not finite")
-            path = self.folder / "final" / _final_name(kind)
+            path = self.weights_path(kind)
             contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
             storage.write_atomic(path, save(contiguous))
             paths.append(path)
@@ -94,7 +98,3 @@ class Run:
     def _checkpoints(self) -> list[Path]:
         """Newest first."""
         return sorted((self.folder / "checkpoints").glob("step_*"), reverse=True)
-
-
-def _final_name(kind: str) -> str:
-    return "model.safetensors" if kind == "averaged" else f"{kind}.safetensors"

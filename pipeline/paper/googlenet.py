@@ -6,7 +6,7 @@ Every option is off by default: the defaults are the paper's network.
 
 from collections import OrderedDict
 from collections.abc import Collection
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -119,6 +119,15 @@ class GoogLeNet(nn.Module):
         head: Head = "average",
     ):
         super().__init__()
+        for name, value, valid in (
+            ("conv1", conv1, get_args(Conv1)),
+            ("modules", modules, get_args(Modules)),
+            ("norm", norm, get_args(Norm)),
+            ("head", head, get_args(Head)),
+            *(("aux_heads", module, AUX_HEADS) for module in aux_heads),
+        ):
+            if value not in valid:
+                raise ValueError(f"{name} = {value!r}: expected one of {', '.join(valid)}")
         bn = norm == "batch"
         stem, channels = scaled(64, width), scaled(192, width)
         conv1_type = ConvReLU if conv1 == "dense" else SeparableConvReLU

@@ -80,6 +80,7 @@ def model_card(evaluation: EvaluateConfig, data: Dataset, sealed: dict[str, Any]
         .get_template("model_card.md")
         .render(
             run=run,
+            weights=evaluation.weights,
             sealed=sealed,
             data=data,
             errors=errors,

@@ -11,7 +11,7 @@ from pipeline.artefacts.result import Result
 from pipeline.artefacts.run import Run
 from pipeline.artefacts.verdict import read_verdicts
 from pipeline.paper.crops import NUM_CROPS
-from pipeline.paper.published import SOURCE, TABLE3, Cell
+from pipeline.paper.published import NEIGHBOURS, SOURCE, TABLE3, Cell
 from pipeline.stages.audit import TITLES, audit_facts
 from pipeline.stages.check import FEW_CLASSES
 from pipeline.study import EvaluateConfig, ReportConfig, TrainConfig
@@ -69,6 +69,7 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
         "evaluations": [_evaluation(member, root) for member in members],
         "check_hash": config.check.hash,
         "audit": audit_facts(),
+        "neighbours": NEIGHBOURS,
         "audit_titles": TITLES,
         "provenance": checked["provenance"],
         "curves": charts.training_curves(_curve_rows(runs, root, top)) if runs else "",

@@ -12,6 +12,7 @@ from timm.data.config import resolve_data_config
 
 import pipeline
 from pipeline.adapters.classifiers import default_preprocessing, foreign_classifier
+from pipeline.foreign import foreign_study
 from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet, normalise
 from pipeline.study import ForeignConfig, InputError
 
@@ -73,7 +74,7 @@ def test_wrong_files_are_named(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=expected):
             foreign_classifier(config(tmp_path / name, "googlenet"), 7)
     save_file(state, path)
-    for arch in ("torchvision:nothing", "timm:nothing"):
+    for arch in ("torchvision:nothing", "timm:nothing", "timm:resnet18.nothing"):
         with pytest.raises(InputError, match=f"{arch}: no such"):
             foreign_classifier(config(path, arch), 7)
 
@@ -91,9 +92,45 @@ def test_a_pickle_cannot_run_code(tmp_path: Path) -> None:
 
 def test_usual_preprocessing(tmp_path: Path) -> None:
     assert default_preprocessing("googlenet", Path("w.caffemodel"))[0].channel_order == "bgr"
-    assert default_preprocessing("torchvision:resnet18", Path("w.pth")) == (PREPROCESSING, 224)
+    usual, size = default_preprocessing("torchvision:resnet18", Path("w.pth"))
+    assert size == 224
+    assert usual.mean + usual.std == pytest.approx(PREPROCESSING.mean + PREPROCESSING.std)
+    assert default_preprocessing("torchvision:inception_v3", Path("w.pth"))[1] == 299
     usual, size = default_preprocessing("timm:inception_v4", Path("w.pth"))
     assert (size, usual.std) == (299, (127.5, 127.5, 127.5))
+
+
+def test_torchvisions_ports_undo_their_scale(tmp_path: Path) -> None:
+    """Their released weights expect (x - 0.5) / 0.5, which torchvision does inside."""
+    from torchvision import models
+
+    path = tmp_path / "w.safetensors"
+    save_file(models.googlenet(num_classes=7, init_weights=False, aux_logits=False).state_dict(), path)
+    loaded = foreign_classifier(config(path, "torchvision:googlenet", 224), 7)
+    assert getattr(loaded.network, "transform_input") is True  # noqa: B009 (torch types attributes as tensors)
+
+
+def test_channel_order_takes_its_mean_along(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({"x": torch.zeros(1)}, path)
+    study = foreign_study("googlenet", path, tmp_path, channel_order="bgr")
+    foreign = study.check.results[0].members[0].classifier
+    assert isinstance(foreign, ForeignConfig)
+    assert foreign.mean == PREPROCESSING.mean[::-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [(b"a\nb\na\n", "class a twice"), (b"", "names 0 classes"), (b"\xff\xfe", "cannot be read as text")]
+)
+def test_wrong_lists_of_classes_are_named(tmp_path: Path, text: bytes, message: str) -> None:
+    (tmp_path / "classes.txt").write_bytes(text)
+    save_file({"x": torch.zeros(1)}, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match=message):
+        foreign_study("googlenet", tmp_path / "w.safetensors", tmp_path, classes=tmp_path / "classes.txt")
+    with pytest.raises(InputError, match=r"std\.0 = 0\.0: Input should be greater than 0"):
+        foreign_study("googlenet", tmp_path / "w.safetensors", tmp_path, std=(0.0, 1.0, 1.0))
+    with pytest.raises(InputError, match=r"is a folder; expected a \.caffemodel"):
+        foreign_study("googlenet", tmp_path, tmp_path)
 
 
 def test_timm_knows_the_network() -> None:
@@ -102,6 +139,11 @@ def test_timm_knows_the_network() -> None:
     network = timm.create_model("googlenet", num_classes=5, aux_heads=(), width=0.25, drop_rate=0.1)
     assert isinstance(network, GoogLeNet)
     assert network.dropout.p == 0.1
+    assert isinstance(timm.create_model("googlenet", in_chans=3, global_pool="avg"), GoogLeNet)
+    with pytest.raises(ValueError, match="googlenet: in_chans = 1; this network has 3 only"):
+        timm.create_model("googlenet", in_chans=1)
+    with pytest.raises(ValueError, match="googlenet: no option depth; expected one of num_classes"):
+        timm.create_model("googlenet", depth=3)
     assert resolve_data_config({}, model=network)["input_size"] == (3, 224, 224)
     code = "import sys; import {}; import {}; print(timm.create_model('googlenet').classifier.out_features)"
     for order in (("pipeline", "timm"), ("timm", "pipeline")):

@@ -2,8 +2,11 @@
 
 import json
 
+from torch import nn
+
 from pipeline.paper import audit
 from pipeline.paper.googlenet import GoogLeNet
+from pipeline.paper.inception import INCEPTIONS
 from pipeline.paper.published import NEIGHBOURS, TABLE1, TABLE2, TABLE3, TABLE4, TABLE5
 from pipeline.stages.audit import audit_json, audit_text, neighbours
 
@@ -62,13 +65,16 @@ def test_examples() -> None:
 
 
 def test_depth() -> None:
-    """A12, A13: 22 layers with parameters, 27 with pools; widths of the nine concatenations."""
-    rows = audit.table1()
-    modules = [row for row in rows if row.name[0].isdigit()]
-    pools = [row for row in rows if "pool" in row.name]
-    assert 1 + 2 + 2 * len(modules) + 1 == 22
-    assert 22 + len(pools) == 27
-    assert [row.counted.output[2] for row in modules] == [256, 480, 512, 512, 512, 528, 832, 832, 1024]
+    """A12, A13: 22 layers with parameters on the longest path, 27 with pools; widths of the nine concatenations."""
+    network = GoogLeNet(aux_heads=())
+    # a module's longest path has two convolutions: a reduction and what it reduces for
+    convolutions = sum(isinstance(m, nn.Conv2d) for m in (network.conv1.conv, network.conv2_reduce.conv, network.conv2.conv))
+    parametered = convolutions + 2 * len(network.inceptions) + isinstance(network.classifier, nn.Linear)
+    pools = [network.pool1, network.pool2, *network.pools.values(), network.get_submodule("head.0")]
+    assert (parametered, parametered + len(pools)) == (22, 27)
+    counted = {row.name: row.counted.output[2] for row in audit.table1()}
+    widths = [n.n1x1 + n.n3x3 + n.n5x5 + n.pool_proj for n in INCEPTIONS.values()]
+    assert [counted[name] for name in INCEPTIONS] == widths == [256, 480, 512, 512, 512, 528, 832, 832, 1024]
 
 
 def test_what_is_shown() -> None:
@@ -81,5 +87,8 @@ def test_what_is_shown() -> None:
 def test_published_tables() -> None:
     assert [len(table) for table in (TABLE2, TABLE3, TABLE4, TABLE5)] == [7, 6, 4, 6]
     assert TABLE2[-1]["top5_error"] == TABLE3[(7, 144)] == 0.0667  # type: ignore[index]
+    assert [row["top5_error"] for row in TABLE2] == [0.164, 0.153, 0.117, 0.112, 0.0735, 0.0732, 0.0667]
+    assert [row["map"] for row in TABLE4] == [0.226, 0.405, 0.407, 0.439]
+    assert [row["map"] for row in TABLE5] == [0.316, 0.345, 0.354, 0.377, 0.3802, 0.402]
     assert round(100 * (1 - 0.0667 / 0.153), 1) == 56.4  # the text prints 56.5
     assert all(n.source and n.reason and 0 < n.tolerance < 0.1 for n in NEIGHBOURS)

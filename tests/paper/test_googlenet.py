@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline import recipes
+from pipeline.paper.augmentation import stream, training_patch
 from pipeline.paper.googlenet import AUX_WEIGHT, GoogLeNet, Logits, training_loss
 from pipeline.paper.initialisation import INITIALISATIONS
 from pipeline.paper.layers import LocalResponseNorm, max_pool
@@ -37,7 +38,7 @@ def network() -> GoogLeNet:
 
 
 def test_parameters(network: GoogLeNet) -> None:
-    """A1 to A5."""
+    """A1, A2, A3, A4, A5."""
     heads = {name: count(head) for name, head in network.aux_heads.items()}
     assert count(network) == 13_378_280
     assert heads == {"4a": 3_188_840, "4d": 3_190_888}
@@ -177,5 +178,15 @@ def test_members_share_their_initial_weights() -> None:
         INITIALISATIONS[member.init](network, torch.Generator().manual_seed(member.init_seed))
     one, other = (network.state_dict() for network in networks)
     assert all(torch.equal(one[name], other[name]) for name in one)
+    patches = [training_patch(stream("patch", member.data_seed, 0, 0), 500, 375) for member in members]
+    assert len(set(patches)) == 7
     orders = [tuple(epoch_order(np.arange(50) % 5, member.data_seed, 0)) for member in members]
     assert len(set(orders)) == 7
+
+
+@pytest.mark.parametrize(
+    "option", [{"norm": "bn"}, {"modules": "x"}, {"conv1": "x"}, {"head": "x"}, {"aux_heads": ("4b",)}], ids=str
+)
+def test_unknown_options_are_named(option: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"(norm|modules|conv1|head|aux_heads) = '\w+': expected one of "):
+        GoogLeNet(**option)  # type: ignore[arg-type]

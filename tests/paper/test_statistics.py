@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.paper import statistics
-from pipeline.paper.published import CLAIMS, TABLE3, Cell
+from pipeline.paper.published import CLAIMS, TABLE3, TABLE3_COST, Cell
 
 # PAPER.md, section 4: wrong images of 50,000, Wilson's bounds in points
 WILSON = {5035: (9.809, 10.337), 4575: (8.900, 9.406), 3945: (7.657, 8.130), 4045: (7.854, 8.332), 3335: (6.455, 6.892)}
@@ -16,6 +16,18 @@ WILSON = {5035: (9.809, 10.337), 4575: (8.900, 9.406), 3945: (7.657, 8.130), 404
 def test_wilson(errors: int) -> None:
     """E8."""
     assert [100 * bound for bound in statistics.wilson(errors, 50_000)] == pytest.approx(WILSON[errors], abs=1e-3)
+
+
+def test_images_to_decide() -> None:
+    """E9: 7.89 % against 6.67 %, at a power of 50, 80 and 90 %."""
+    found = [statistics.images_to_decide(0.0789, 0.0667, power) for power in (0.5, 0.8, 0.9)]
+    assert found == pytest.approx([3485, 7118, 9529], abs=2)
+
+
+def test_cost_is_models_times_crops() -> None:
+    """E6."""
+    assert list(TABLE3_COST.values()) == [1, 10, 144, 7, 70, 1008]
+    assert all(cost == int(cell.models) * cell.crops for cell, cost in TABLE3_COST.items())
 
 
 @given(st.lists(st.lists(st.integers(0, 5), min_size=4, max_size=4), min_size=1, max_size=20))

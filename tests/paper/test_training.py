@@ -109,6 +109,7 @@ def test_averaging_follows_its_recursion() -> None:
     """T9: the average equals the recursion computed apart; the raw weights are untouched."""
     layer = torch.nn.Linear(1, 1, bias=False)
     decaying, mean = (AveragedModel(layer, multi_avg_fn=update) for update in (exponential(0.9), equal()))
+    layer.weight.data.fill_(-3.0)  # forgotten at the first update, which copies
     expected, values = 1.0, [1.0, 5.0, -2.0, 7.0]
     for t, value in enumerate(values):
         layer.weight.data.fill_(value)

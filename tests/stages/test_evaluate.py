@@ -84,6 +84,16 @@ def test_equals_the_slow_reference(root: Path, config: EvaluateConfig, data: Pre
             np.testing.assert_allclose(predictions.probabilities(policy)[index], expected[policy], atol=1e-6)
 
 
+def test_averages_are_probabilities(root: Path, config: EvaluateConfig) -> None:
+    """E5: they sum to 1, and the order of the crops does not matter."""
+    predictions = evaluate(config, root)
+    for policy in POLICIES:
+        np.testing.assert_allclose(predictions.probabilities(policy).sum(axis=1), 1, atol=1e-5)
+    crops_NC = np.random.default_rng(0).dirichlet(np.ones(7), 144).astype(np.float32)
+    shuffled = np.random.default_rng(1).permutation(crops_NC)
+    np.testing.assert_allclose(crops_NC.mean(axis=0), shuffled.mean(axis=0), atol=1e-6)
+
+
 def test_any_world_size_gives_the_same_bytes(root: Path, config: EvaluateConfig) -> None:
     written = []
     for world_size in (1, 2, 3):
