@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -52,7 +52,9 @@ def foreign_classifier(config: ForeignConfig, num_classes: int) -> Classifier:
         network = _timm(name, num_classes)
     else:
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith("aux_heads.")}
-        network = GoogLeNet(num_classes, config.input_size, aux_heads=())
+        shape = exported_shape(config.weights) or NetworkConfig()
+        options = shape.model_dump() | {"aux_heads": (), "input_size": config.input_size}
+        network = GoogLeNet(num_classes, **options)
     load_strictly(network, weights, config.weights)
     preprocessing = Preprocessing(config.mean, config.std, config.channel_order)
     return Classifier(network, preprocessing, config.input_size)
@@ -75,7 +77,18 @@ def default_preprocessing(arch: str, weights: Path) -> tuple[Preprocessing, int]
         usual = models.get_model_weights(name).DEFAULT.transforms()
         mean, std = ((255 * r, 255 * g, 255 * b) for r, g, b in (usual.mean, usual.std))
         return Preprocessing(mean, std), int(usual.crop_size[0])
+    if (shape := exported_shape(weights)) is not None:
+        return PREPROCESSING, shape.input_size
     return (CAFFE_PREPROCESSING if weights.suffix == ".caffemodel" else PREPROCESSING), 224
+
+
+def exported_shape(path: Path) -> NetworkConfig | None:
+    """The shape of a network that `going-deeper export` wrote, or None where the file does not say."""
+    if path.suffix != ".safetensors":
+        return None
+    with safe_open(path, "pt") as file:
+        noted = (file.metadata() or {}).get("network")
+    return None if noted is None else NetworkConfig.model_validate_json(noted)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -28,10 +28,9 @@ class Run:
     def weights(self, kind: str) -> dict[str, Tensor]:
         """Final weights of a complete run, `averaged` or `raw`, by parameter name."""
         storage.unseal(self.config, self.root)
-        return load_file(self.weights_path(kind))
+        return load_file(self._weights_path(kind))
 
-    def weights_path(self, kind: str) -> Path:
-        """The file of the final weights, `averaged` or `raw`."""
+    def _weights_path(self, kind: str) -> Path:
         return self.folder / "final" / ("model.safetensors" if kind == "averaged" else f"{kind}.safetensors")
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -88,7 +87,7 @@ class Run:
         for kind, tensors in weights.items():
             if broken := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):
                 raise FloatingPointError(f"{self.folder}: the final weights {broken} ({kind}) are not finite")
-            path = self.weights_path(kind)
+            path = self._weights_path(kind)
             contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
             storage.write_atomic(path, save(contiguous))
             paths.append(path)

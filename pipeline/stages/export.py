@@ -1,12 +1,12 @@
 """A trained run as files for others: safetensors, a model card, and ONNX."""
 
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
+from safetensors.torch import save
 from torch import nn
 
 from pipeline.adapters.classifiers import our_classifier
@@ -39,8 +39,8 @@ def export(study: Study, root: Path, member: int, into: Path) -> Path:
     classifier = our_classifier(evaluation.classifier.network, run.weights(evaluation.weights), data.num_classes)
 
     into.mkdir(parents=True, exist_ok=True)
-    weights = next(name for name in sealed["files"] if name.endswith("model.safetensors"))
-    shutil.copyfile(run.folder / weights, into / "model.safetensors")
+    shape = evaluation.classifier.network.model_dump_json()  # so that `evaluate --arch googlenet` knows its options
+    storage.write_atomic(into / "model.safetensors", save(run.weights(evaluation.weights), {"network": shape}))
     storage.write_atomic(into / "model.onnx", _onnx(classifier.network, classifier.input_size))
     storage.write_atomic(into / "README.md", model_card(evaluation, data, sealed, root).encode())
     return into

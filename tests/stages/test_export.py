@@ -10,12 +10,13 @@ from safetensors.torch import load_file
 
 from pipeline.adapters import images
 from pipeline.artefacts.dataset import Dataset
+from pipeline.foreign import foreign_study
 from pipeline.paper.googlenet import GoogLeNet, normalise
 from pipeline.stages.evaluate import evaluate
 from pipeline.stages.export import export
 from pipeline.stages.prepare import prepare
 from pipeline.stages.train import train
-from pipeline.study import InputError, Study, TrainConfig
+from pipeline.study import CheckConfig, InputError, Study, TrainConfig, table3
 
 
 def test_export(tmp_path: Path, study: Study) -> None:
@@ -44,6 +45,25 @@ def test_export(tmp_path: Path, study: Study) -> None:
     (found,) = session.run(None, {"images": x.contiguous().numpy()})
     with torch.no_grad():
         np.testing.assert_allclose(found, network.eval()(x).numpy(), atol=1e-4)
+
+
+def test_an_exported_member_can_be_measured(tmp_path: Path, study: Study, image_folder: Path) -> None:
+    """`evaluate --arch googlenet` finds its width and input size in the file, and the same probabilities; raw weights too."""
+    root = tmp_path / "root"
+    averaged = study.check.results[0].members[0]
+    evaluation = averaged.but(weights="raw")
+    raw = Study(name="raw", title="Raw", check=CheckConfig(results=table3((evaluation,))))
+    assert isinstance(evaluation.classifier, TrainConfig)
+    prepare(evaluation.data, root)
+    train(evaluation.classifier, root)
+    into = export(raw, root, 0, tmp_path / "exported")
+    assert "holds the raw weights" in (into / "README.md").read_text()
+    foreign = foreign_study("googlenet", into / "model.safetensors", image_folder)
+    (again,) = foreign.check.results[0].members
+    assert again.classifier.input_size == 42
+    prepare(again.data, root)
+    ours, theirs = (evaluate(config, root).probabilities("crops_144") for config in (evaluation, again))
+    assert np.array_equal(ours, theirs)
 
 
 def test_wrong_members_are_named(tmp_path: Path, study: Study) -> None:
