@@ -18,6 +18,9 @@ def run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) 
         InputError: the user's input is wrong.
         StageFailed: a stage failed in another way; its traceback has been printed.
     """
+    for config in missing:
+        if processes is not None:
+            num_ranks(config, processes, processes)  # a wrong number is said before anything is done
     started = time.monotonic()
     for number, config in enumerate(missing, start=1):
         print(f"[{number}/{len(missing)}] {config.stage} {root / config.folder}", file=sys.stderr, flush=True)

@@ -125,7 +125,7 @@ def test_a_failed_stage_is_exit_code_3(experiment: Path, image_folder: Path, tmp
         (["run", "experiments/demo.py", "--processes", "7"], "64 can be shared equally by 1, 2, 4 ranks"),
         (["plan", "experiments/demo.py", "--root", "README.md"], "README.md: is a file; --root takes a folder"),
         (["evaluate", "--arch", "googlenet", "--weights", "none.pth", "--data", "x"], "none.pth: no such weights file"),
-        (["evaluate", "--arch", "lenet", "--weights", "README.md", "--data", "x"], "arch = 'lenet': String should match"),
+        (["evaluate", "--arch", "googlenet", "--weights", "README.md", "--data", "x"], "cannot be read as a PyTorch state"),
         (["evaluate", "--arch", "googlenet", "--weights", "a", "--data", "x", "--mean", "1,2"], "is not three numbers"),
         (["export", "experiments/demo.py", "--into", "x"], "run.json: does not exist; run the train stage first"),
         (["rnu"], "No such command 'rnu'"),

@@ -110,8 +110,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise InputError(f"{path}: is not a safetensors file: {error}") from None
-    except Exception as error:
-        raise InputError(f"{path}: cannot be read as a PyTorch state dict: {str(error).splitlines()[0]}") from None
+    except Exception:  # torch's own message advises to run the pickle's code
+        raise InputError(f"{path}: cannot be read as a PyTorch state dict; expected a zip or pickle of tensors only") from None
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
