@@ -38,7 +38,7 @@ def experiment(tmp_path: Path) -> Path:
     return path
 
 
-def going_deeper(*arguments: object, **options: object) -> "subprocess.CompletedProcess[str]":
+def going_deeper(*arguments: object) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "pipeline", *map(str, arguments)]
     return subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False)
 
@@ -166,7 +166,6 @@ def test_any_classifier_from_one_command(image_folder: Path, tmp_path: Path) -> 
 
 def test_damaged_artefact_is_named(experiment: Path, image_folder: Path, tmp_path: Path) -> None:
     command = ("run", experiment, "--data", image_folder, "--members", 1, "--root", tmp_path / "root")
-    manifest = tmp_path / "root" / "datasets" / "x"
     assert going_deeper(*command, "--processes", 1).returncode == 0
     (manifest,) = tmp_path.glob("root/datasets/*/manifest.json")
     manifest.write_text(manifest.read_text()[:100])

@@ -1,6 +1,6 @@
 """Table 1 counted again, row by row, beside what is printed; and the arithmetic that others did on this network."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -85,7 +85,7 @@ def _count(name: str, module: nn.Module, output: tuple[int, ...], macs: dict[str
 
 def table1() -> tuple[AuditRow, ...]:
     """Every row of Table 1, printed and counted. A row agrees when both of its figures are within 1 of the count."""
-    counts = count_parts(GoogLeNet(aux_heads=()))
+    counts = count_parts(_on_meta(aux_heads=()))
     rows = []
     for printed in TABLE1:
         parts = [counts[name] for name in MODULES[printed.name]]
@@ -103,10 +103,10 @@ def table1() -> tuple[AuditRow, ...]:
 
 def totals() -> tuple[Example, ...]:
     """The whole network: what follows from Table 1's filters, beside what is printed or said."""
-    main, both = GoogLeNet(aux_heads=()), GoogLeNet()
+    main, both = _on_meta(aux_heads=()), _on_meta()
     parts = table1()
     macs = sum(row.counted.macs for row in parts)
-    separable = count_parts(GoogLeNet(aux_heads=(), conv1="separable"))
+    separable = count_parts(_on_meta(aux_heads=(), conv1="separable"))
     separable_macs = macs - parts[0].counted.macs + separable["conv1"].macs
     printed_k = round(sum(row.printed.params or 0 for row in parts), 1)
     return (
@@ -125,8 +125,8 @@ def totals() -> tuple[Example, ...]:
 
 def examples() -> tuple[Example, ...]:
     """Worked examples that circulate with this network (PAPER.md 1.6): weights only, no biases."""
-    main = _parameters(GoogLeNet(aux_heads=()))
-    naive_3a = count_parts(GoogLeNet(aux_heads=(), modules="naive"))["inceptions.3a"]
+    main = _parameters(_on_meta(aux_heads=()))
+    naive_3a = count_parts(_on_meta(aux_heads=(), modules="naive"))["inceptions.3a"]
     behind = 256 * (64 + 64 + 64) + 256 * 128 + 64 * 192 * 9 + 64 * 96 * 25
     return (
         Example("the well-known 6,994,392 parameters", "without conv2's 1x1 (64*64 + 64)", 6_994_392, main - (64 * 64 + 64)),
@@ -153,6 +153,12 @@ def table3_differences() -> tuple[Example, ...]:
         )
         for cell, printed in TABLE3_VERSUS_BASE.items()
     )
+
+
+def _on_meta(**options: Any) -> GoogLeNet:
+    """A network of shapes alone, so that counting it draws no weights."""
+    with torch.device("meta"):
+        return GoogLeNet(**options)
 
 
 def _parameters(network: nn.Module) -> int:
