@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -13,9 +13,10 @@ from pipeline.adapters import sources
 from pipeline.artefacts import provenance, storage
 from pipeline.experiment import load_study
 from pipeline.local import refuse_stale, run_here
+from pipeline.paper.crops import CURVE
 from pipeline.stages import run_stage
 from pipeline.stages.prepare import refuse_other_files
-from pipeline.study import InputError, PrepareConfig, StageConfig, StageFailed, Study
+from pipeline.study import CropsConfig, Frozen, InputError, PrepareConfig, StageConfig, StageFailed, Study
 
 WRONG_INPUT, STAGE_FAILED, INTERRUPTED = 2, 3, 130
 PATH = click.Path(path_type=Path)
@@ -57,6 +58,30 @@ class _Triple(click.ParamType[tuple[float, ...]]):
         except ValueError:
             self.fail(f"{value!r} is not three numbers such as 123,117,104", param, ctx)
         return red, green, blue
+
+
+class _List(click.ParamType[tuple[str, ...]]):
+    """Names, such as crops_1,crops_144."""
+
+    name = "NAME,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(part.strip() for part in value.split(",")))
+
+
+def _choices(model: type[Frozen]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """An option for each field of a config whose fields are all choices."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        for name, field in reversed(model.model_fields.items()):
+            choice = click.Choice(get_args(field.annotation))
+            flag = f"--{name.replace('_', '-')}"
+            function = click.option(flag, name, type=choice, default=field.default, show_default=True, help=field.description)(
+                function
+            )
+        return function
+
+    return decorate
 
 
 @click.group(epilog="Example: going-deeper run experiments/demo.py")
@@ -148,8 +173,8 @@ def report(experiment: Path, arguments: Sequence[str], root: Path, into: Path | 
     epilog="Example: going-deeper evaluate --arch torchvision:squeezenet1_0 --weights W.safetensors --data FOLDER",
     context_settings={"max_content_width": 100},
 )
-@click.option("--arch", required=True, help="googlenet, torchvision:NAME or timm:NAME.")
-@click.option("--weights", type=PATH, required=True, help="A .caffemodel, .safetensors, .pt or .pth file.")
+@click.option("--arch", required=True, help="googlenet, torchvision:NAME, timm:NAME, or FILE.py:FUNCTION(num_classes).")
+@click.option("--weights", type=PATH, help="A .caffemodel, .safetensors, .pt or .pth file.")
 @click.option("--data", type=PATH, required=True, help="Folder with val/<class>/, <class>/ or files named <class>_*.")
 @click.option("--classes", type=PATH, help="File with a class a line, in the order of the outputs.  [default: sorted]")
 @click.option("--input-size", type=click.IntRange(min=32), help="Side of the input in pixels.  [default: the architecture's]")
@@ -157,10 +182,19 @@ def report(experiment: Path, arguments: Sequence[str], root: Path, into: Path | 
 @click.option("--std", type=TRIPLE, help="R,G,B divisor after that.  [default: the architecture's]")
 @click.option("--channel-order", type=click.Choice(["rgb", "bgr"]), help="[default: the architecture's]")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option("--compile/--no-compile", "compiled", default=False, help="torch.compile; pays from some hundred images.")
+@click.option(
+    "--policies", type=_List(), default=",".join(CURVE), show_default=True, help="Also vgg_150, dense, crops_144_max ..."
+)
+@_choices(CropsConfig)
 @ROOT
 @PROCESSES
 def evaluate(**given: Any) -> None:
-    """Measure any classifier with 1, 10 and 144 crops, under the paper's protocol."""
+    """Measure any classifier on up to 144 crops, under the paper's protocol, every crop count from one pass.
+
+    A policy is a set of crops and how they are averaged: crops_1 to crops_144 (the paper's), vgg_150, each also with _max
+    or _geometric behind it; dense for GoogLeNet on whole images. The last options settle what the paper leaves open.
+    """
     from pipeline.foreign import foreign_study
 
     root, processes = given.pop("root"), given.pop("processes")

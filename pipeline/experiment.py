@@ -20,7 +20,7 @@ def load_study(path: Path, arguments: Sequence[str]) -> Study:
     Raises:
         InputError: no such file, no function `experiment` in it, an unknown option, or a value out of range.
     """
-    function = _experiment_function(path)
+    function = python_function(path, "experiment", "experiment(**options) -> Study")
     command = click.Command(path.stem, params=options(function), add_help_option=False)
     try:
         values = command.make_context(path.stem, list(arguments)).params
@@ -33,7 +33,7 @@ def load_study(path: Path, arguments: Sequence[str]) -> Study:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(_where(path, error)) from None
+        raise InputError(error_in(path, error)) from None
     if not isinstance(study, Study):
         raise InputError(f"{path}: experiment() returned {type(study).__name__}; expected a pipeline.study.Study")
     return study
@@ -60,28 +60,33 @@ def one_line(error: ValidationError) -> str:
     )
 
 
-def _experiment_function(path: Path) -> Callable[..., Study]:
+def python_function(path: Path, name: str, expected: str) -> Callable[..., Any]:
+    """A function of a user's Python file, which is run to define it.
+
+    Raises:
+        InputError: no such file or function, or the file fails; `expected` says what would be right.
+    """
     if not path.is_file():
-        raise InputError(f"{path}: no such experiment file; expected a Python file such as experiments/demo.py")
+        raise InputError(f"{path}: no such Python file; expected one that defines {expected}")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise InputError(f"{path}: is not a Python file; expected one such as experiments/demo.py")
+        raise InputError(f"{path}: is not a Python file; expected one that defines {expected}")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         raise InputError(f"{path}: line {error.lineno or 1}: {error.msg}") from None
     except Exception as error:
-        raise InputError(_where(path, error)) from None
-    function = getattr(module, "experiment", None)
+        raise InputError(error_in(path, error)) from None
+    function = getattr(module, name, None)
     if not callable(function):
-        raise InputError(f"{path}: defines no function experiment(**options) -> Study")
-    found: Callable[..., Study] = function
+        raise InputError(f"{path}: defines no function {name}; expected {expected}")
+    found: Callable[..., Any] = function
     return found
 
 
-def _where(path: Path, error: Exception) -> str:
-    """One line for an error inside an experiment file."""
+def error_in(path: Path, error: Exception) -> str:
+    """One line for an error inside a user's Python file."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     place = f"line {lines[-1]}: " if lines else ""
     text = " ".join(str(error).split())

@@ -7,15 +7,25 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from pipeline.experiment import one_line
-from pipeline.study import CheckConfig, EvaluateConfig, ForeignConfig, InputError, PrepareConfig, Study, table3
+from pipeline.experiment import one_line, python_function
+from pipeline.paper.crops import CURVE
+from pipeline.study import (
+    CheckConfig,
+    CropsConfig,
+    EnsembleConfig,
+    EvaluateConfig,
+    ForeignConfig,
+    InputError,
+    PrepareConfig,
+    Study,
+)
 
 Triple = tuple[float, float, float]
 
 
 def foreign_study(
     arch: str,
-    weights: Path,
+    weights: Path | None,
     data: Path,
     classes: Path | None = None,
     input_size: int | None = None,
@@ -23,15 +33,29 @@ def foreign_study(
     std: Triple | None = None,
     channel_order: Literal["rgb", "bgr"] | None = None,
     precision: Literal["fp32", "bf16"] = "fp32",
+    compiled: bool = False,
+    policies: tuple[str, ...] = CURVE,
+    **crops: str,
 ) -> Study:
     """A study of one classifier on one folder; what is not given is what the architecture usually needs.
+
+    `arch` may be FILE.py:FUNCTION. `crops` are fields of `CropsConfig`.
 
     Raises:
         InputError: no such file or architecture, or a value out of range.
     """
     from pipeline.adapters.classifiers import default_preprocessing, read_weights
 
-    read_weights(weights)  # a wrong file is said before the data set is prepared
+    code, _, function = arch.rpartition(":")
+    if is_code := code.endswith(".py"):
+        arch = f"python:{function}"
+        python_function(Path(code), function, f"{function}(num_classes)")  # a wrong file is said before the data is prepared
+    elif weights is None:
+        raise InputError(
+            f"--arch {arch}: needs --weights FILE; only a network of your own (--arch FILE.py:FUNCTION) may go without"
+        )
+    if weights is not None:
+        read_weights(weights)
     try:
         usual, usual_size = default_preprocessing(arch, weights)
         order = channel_order or usual.channel_order
@@ -40,7 +64,9 @@ def foreign_study(
         foreign = ForeignConfig(
             arch=arch,
             weights=weights,
-            sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
+            sha256=None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest(),
+            code=Path(code) if is_code else None,
+            code_sha256=hashlib.sha256(Path(code).read_bytes()).hexdigest() if is_code else None,
             input_size=input_size or usual_size,
             mean=mean or usual.mean,
             std=std or usual.std,
@@ -48,11 +74,19 @@ def foreign_study(
         )
         name = _name(data.resolve().name or "data")
         images = PrepareConfig(source="labelled_folder", name=name, path=data, classes=_lines(classes))
+        evaluation = EvaluateConfig(
+            data=images,
+            classifier=foreign,
+            precision=precision,
+            compiled=compiled,
+            policies=policies,
+            crops=CropsConfig.model_validate(crops),
+        )
     except ValidationError as error:
         raise InputError(one_line(error)) from None
-    evaluation = EvaluateConfig(data=images, classifier=foreign, precision=precision)
-    title = f"{arch} ({weights.name}) on {images.name}"
-    return Study(name=_name(f"evaluate-{arch}"), title=title, check=CheckConfig(results=table3((evaluation,))))
+    title = f"{arch} ({weights.name if weights else Path(code).name}) on {images.name}"
+    results = tuple(EnsembleConfig(members=(evaluation,), policy=policy) for policy in policies)
+    return Study(name=_name(f"evaluate-{arch}"), title=title, check=CheckConfig(results=results))
 
 
 def _lines(path: Path | None) -> tuple[str, ...] | None:

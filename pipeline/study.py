@@ -4,17 +4,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from pipeline.paper.crops import Centre, LongSide, Rules, TenCrops, WholeSquare, split_policy
 from pipeline.stage import Frozen as Frozen
 from pipeline.stage import InputError as InputError
 from pipeline.stage import StageConfig as StageConfig
 from pipeline.stage import StageFailed as StageFailed
 
-Policy = Literal["crops_1", "crops_10", "crops_144"]
-POLICIES: tuple[Policy, ...] = ("crops_1", "crops_10", "crops_144")
+
+def _known_policy(name: str) -> str:
+    split_policy(name)
+    return name
+
+
+Policy = Annotated[str, AfterValidator(_known_policy)]  # names of paper/crops.py, such as crops_144 or crops_144_max
+POLICIES = ("crops_1", "crops_10", "crops_144")  # paper, Table 3
 Positive = Annotated[float, Field(gt=0)]
 NAME = r"^[A-Za-z0-9._-]{1,64}$"
+SHA256 = r"^[0-9a-f]{64}$"
 
 
 class PrepareConfig(StageConfig):
@@ -92,13 +100,16 @@ class TrainConfig(StageConfig):
 class ForeignConfig(Frozen):
     """A classifier that was trained elsewhere, and the preprocessing it was trained with.
 
-    `arch` is `googlenet`, `torchvision:NAME` or `timm:NAME`; a pixel enters as (value in 0..255 - mean) / std.
+    `arch` is `googlenet`, `torchvision:NAME`, `timm:NAME`, or `python:FUNCTION` of the user's file `code`, which may need no
+    `weights`; a pixel enters as (value in 0..255 - mean) / std.
     """
 
-    resources: ClassVar[frozenset[str]] = frozenset({"weights"})
-    arch: str = Field(pattern=r"^(googlenet|(torchvision|timm):[A-Za-z0-9._-]{1,64})$")
-    weights: Path
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    resources: ClassVar[frozenset[str]] = frozenset({"weights", "code"})
+    arch: str = Field(pattern=r"^(googlenet|(torchvision|timm|python):[A-Za-z0-9._-]{1,64})$")
+    weights: Path | None = None
+    sha256: str | None = Field(default=None, pattern=SHA256)
+    code: Path | None = None
+    code_sha256: str | None = Field(default=None, pattern=SHA256)
     input_size: int = Field(default=224, ge=32)
     mean: tuple[float, float, float]
     std: tuple[Positive, Positive, Positive]
@@ -107,21 +118,61 @@ class ForeignConfig(Frozen):
     @property
     def label(self) -> str:
         """For people."""
-        return f"{self.arch}, weights {self.sha256[:12]}"
+        return f"{self.arch}, " + (f"weights {self.sha256[:12]}" if self.sha256 else f"code {(self.code_sha256 or '')[:12]}")
+
+    @property
+    def files(self) -> tuple[tuple[Path, str], ...]:
+        """The files that it is made of, and the digests that they must have."""
+        named = ((self.weights, self.sha256), (self.code, self.code_sha256))
+        return tuple((path, digest) for path, digest in named if path is not None and digest is not None)
+
+
+class CropsConfig(Frozen):
+    """How crops are cut where the paper does not say; the options are described in paper/crops.py.
+
+    `resize` names library and kernel: Pillow's, which always antialiases and gives the same bytes on every machine, or
+    torch's, three times as fast and within one grey level of Pillow's where it antialiases too.
+    """
+
+    long_side: LongSide = Field(default="floor", description="Rounding of the longer side.")
+    centre: Centre = Field(default="floor", description="Rounding of a centre's offset.")
+    whole_square: WholeSquare = Field(default="scaled", description="What the resized squares are resized from.")
+    ten_crops: TenCrops = Field(default="central_square", description="Where the corners of crops_10 lie.")
+    resize: Literal[
+        "pil_bilinear",
+        "pil_cubic",
+        "pil_area",
+        "torch_bilinear",
+        "torch_cubic",
+        "torch_bilinear_aliased",
+        "torch_cubic_aliased",
+    ] = Field(default="pil_bilinear", description="Library and kernel.")  # ours: the usual kernel
+
+    @property
+    def rules(self) -> Rules:
+        """The geometry alone."""
+        return Rules(**self.model_dump(exclude={"resize"}))
 
 
 class EvaluateConfig(StageConfig):
-    """Probabilities of a classifier on the validation images, averaged over crops, for several policies at once."""
+    """Probabilities of a classifier on the validation images, averaged over crops, for several policies at once.
+
+    `compiled` runs the network through torch.compile: other roundings, and faster after some seconds of compiling.
+    """
 
     stage: ClassVar[str] = "evaluate"
     room: ClassVar[str] = "predictions"
     last_file: ClassVar[str] = "predictions.json"
-    version: Literal[1] = 1
+    resources: ClassVar[frozenset[str]] = frozenset({"images_per_chunk"})
+    version: Literal[2] = 2  # 2: local response norm by an operator that rounds once, averages summed in float64
     data: PrepareConfig
     classifier: TrainConfig | ForeignConfig
     weights: Literal["averaged", "raw"] = "averaged"  # of a run of ours
     policies: tuple[Policy, ...] = Field(default=POLICIES, min_length=1)
+    crops: CropsConfig = CropsConfig()
     precision: Literal["fp32", "bf16"] = "fp32"
+    compiled: bool = False
+    images_per_chunk: int = Field(default=32, gt=0)  # ours: images between two saves
 
 
 class EnsembleConfig(StageConfig):

@@ -27,7 +27,7 @@ def test_hashes_do_not_drift() -> None:
     assert (data.hash, run.hash, EvaluateConfig(data=data, classifier=run).hash) == (
         "54b79f8fa6bad791",
         "8272291c13035143",
-        "4dfdf5997704be2f",
+        "a09d5926bda3c629",
     )
 
 
@@ -37,11 +37,19 @@ def test_defaults_do_not_drift() -> None:
     found = TrainConfig(data=data, num_epochs=1).model_dump(exclude={"data", "num_epochs"})
     expected = tomllib.loads((Path(__file__).parent / "golden/train_defaults.toml").read_text())
     evaluation = EvaluateConfig(data=data, classifier=TrainConfig(data=data, num_epochs=1))
-    assert evaluation.model_dump(include={"version", "weights", "policies", "precision"}) == {
-        "version": 1,
+    assert evaluation.model_dump(exclude={"data", "classifier", "images_per_chunk"}) == {
+        "version": 2,
         "weights": "averaged",
         "policies": ("crops_1", "crops_10", "crops_144"),
+        "crops": {
+            "long_side": "floor",
+            "centre": "floor",
+            "whole_square": "scaled",
+            "ten_crops": "central_square",
+            "resize": "pil_bilinear",
+        },
         "precision": "fp32",
+        "compiled": False,
     }
     cell = EnsembleConfig(members=(evaluation,), policy="crops_1")
     assert (cell.version, cell.choose) == (1, "all")
@@ -100,7 +108,7 @@ def test_wrong_options_are_one_line(arguments: list[str], message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "no such experiment file"),
+        (None, "no such Python file"),
         ("x = 1", "defines no function experiment"),
         ("def experiment(:", "line 1: "),
         ("def experiment(): return 3", r"experiment\(\) returned int"),

@@ -1,5 +1,6 @@
-"""Classifiers by config: a run of ours, or weights that were trained elsewhere (Caffe, torchvision, timm, safetensors)."""
+"""Classifiers by config: a run of ours, or what was made elsewhere (Caffe, torchvision, timm, a user's own Python file)."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline.adapters.caffe import googlenet_weights
+from pipeline.experiment import error_in, python_function
 from pipeline.paper.googlenet import CAFFE_PREPROCESSING, PREPROCESSING, GoogLeNet, Preprocessing
 from pipeline.study import ForeignConfig, InputError, NetworkConfig
 
@@ -19,16 +21,6 @@ class Classifier(NamedTuple):
     network: nn.Module
     preprocessing: Preprocessing
     input_size: int
-
-    @property
-    def device(self) -> torch.device:
-        """Where its weights are."""
-        return next(self.network.parameters()).device
-
-    def to(self, device: torch.device) -> "Classifier":
-        """On a device, channels last, ready to evaluate."""
-        network = self.network.to(device).to(memory_format=torch.channels_last).eval()
-        return self._replace(network=network)
 
 
 def our_classifier(shape: NetworkConfig, weights: dict[str, Tensor], num_classes: int) -> Classifier:
@@ -44,23 +36,28 @@ def foreign_classifier(config: ForeignConfig, num_classes: int) -> Classifier:
     Raises:
         InputError: no such architecture, or the file does not fit it; the first mismatch is named.
     """
-    weights = read_weights(config.weights)
     family, _, name = config.arch.partition(":")
-    if family == "torchvision":
+    weights = read_weights(config.weights) if config.weights else {}
+    if family == "python":
+        assert config.code is not None
+        network = _users_network(config.code, name, num_classes)
+    elif family == "torchvision":
         network = _torchvision(name, num_classes, aux_logits=any(key.startswith(("aux1.", "AuxLogits.")) for key in weights))
     elif family == "timm":
         network = _timm(name, num_classes)
     else:
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith("aux_heads.")}
+        assert config.weights is not None
         shape = exported_shape(config.weights) or NetworkConfig()
         options = shape.model_dump() | {"aux_heads": (), "input_size": config.input_size}
         network = GoogLeNet(num_classes, **options)
-    load_strictly(network, weights, config.weights)
+    if config.weights is not None:
+        load_strictly(network, weights, config.weights)
     preprocessing = Preprocessing(config.mean, config.std, config.channel_order)
     return Classifier(network, preprocessing, config.input_size)
 
 
-def default_preprocessing(arch: str, weights: Path) -> tuple[Preprocessing, int]:
+def default_preprocessing(arch: str, weights: Path | None) -> tuple[Preprocessing, int]:
     """The preprocessing and input size that an architecture's weights usually need; the user may say otherwise."""
     family, _, name = arch.partition(":")
     if family == "timm":
@@ -77,9 +74,10 @@ def default_preprocessing(arch: str, weights: Path) -> tuple[Preprocessing, int]
         usual = models.get_model_weights(name).DEFAULT.transforms()
         mean, std = ((255 * r, 255 * g, 255 * b) for r, g, b in (usual.mean, usual.std))
         return Preprocessing(mean, std), int(usual.crop_size[0])
-    if (shape := exported_shape(weights)) is not None:
+    if weights is not None and (shape := exported_shape(weights)) is not None:
         return PREPROCESSING, shape.input_size
-    return (CAFFE_PREPROCESSING if weights.suffix == ".caffemodel" else PREPROCESSING), 224
+    caffe = weights is not None and weights.suffix == ".caffemodel"
+    return (CAFFE_PREPROCESSING if caffe else PREPROCESSING), 224
 
 
 def exported_shape(path: Path) -> NetworkConfig | None:
@@ -138,6 +136,30 @@ def load_strictly(network: nn.Module, weights: dict[str, Tensor], path: Path) ->
     if unknown := next((name for name in weights if name not in expected), None):
         raise InputError(f"{path}: has a tensor {unknown}, which the network does not know")
     network.load_state_dict(weights, strict=False)
+
+
+class _CallableNetwork(nn.Module):
+    """A user's plain function from images to logits."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]):
+        super().__init__()
+        self.function = function
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        return self.function(images_NCHW)
+
+
+def _users_network(path: Path, name: str, num_classes: int) -> nn.Module:
+    """What a function `name(num_classes)` of the user's file returns: a module, or any callable from images to logits."""
+    function = python_function(path, name, f"def {name}(num_classes): returning a torch module")
+    try:
+        network = function(num_classes)
+    except Exception as error:
+        raise InputError(error_in(path, error)) from None
+    if not callable(network):
+        found = type(network).__name__
+        raise InputError(f"{path}: {name}(num_classes) returned {found}; expected a module or a function, images -> logits")
+    return network if isinstance(network, nn.Module) else _CallableNetwork(network)
 
 
 def _torchvision(name: str, num_classes: int, aux_logits: bool) -> nn.Module:

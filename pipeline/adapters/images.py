@@ -1,16 +1,15 @@
-"""Pixels: decoding image files and cutting patches and crops out of them (Pillow).
-
-All resizing is Pillow's antialiased kernel; test-time crops use the bilinear one (`ours`: the paper does not say).
-"""
+"""Pixels: decoding image files, cutting training patches, scaling for test-time crops (Pillow; torch if a config says so)."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageEnhance, UnidentifiedImageError
 
 from pipeline.paper.augmentation import Distortion, Patch
 from pipeline.paper.crops import Crop, scaled_size
+from pipeline.study import CropsConfig
 
 MAX_PIXELS = 89_478_485  # ours: Pillow's own threshold for a warning of a decompression bomb
 Image.MAX_IMAGE_PIXELS = None  # this module checks the size itself, before any pixel is decoded
@@ -69,24 +68,54 @@ def distort(pixels: np.ndarray, distortion: Distortion) -> np.ndarray:
     return shifted.round().clip(0, 255).astype(np.uint8)
 
 
-def cut_crops(image: Image.Image, crops: Sequence[Crop], size: int) -> np.ndarray:
-    """Test-time crops, each size x size: K x size x size x 3, uint8.
+class Plane(NamedTuple):
+    """What crops are views of: the image at a scale, or, where `side` is not 0, one of its squares at the input size."""
 
-    The image is resized once per scale and each window is cut once; a mirrored crop is its window, flipped.
-    """
-    scaled: dict[int, Image.Image] = {}
-    windows: dict[Crop, np.ndarray] = {}
-    for crop in crops:
-        window = crop._replace(mirrored=False)
-        if window in windows:
-            continue
-        if crop.scale not in scaled:
-            target = scaled_size(image.width, image.height, crop.scale)
-            scaled[crop.scale] = image.resize(target, Image.Resampling.BILINEAR)
-        cut = scaled[crop.scale].crop((crop.left, crop.top, crop.left + crop.side, crop.top + crop.side))
-        windows[window] = np.asarray(cut if crop.side == size else cut.resize((size, size), Image.Resampling.BILINEAR))
-    pixels = np.empty((len(crops), size, size, 3), np.uint8)
-    for k, crop in enumerate(crops):
-        window_pixels = windows[crop._replace(mirrored=False)]
-        pixels[k] = window_pixels[:, ::-1] if crop.mirrored else window_pixels
-    return pixels
+    scale: int
+    left: int = 0
+    top: int = 0
+    side: int = 0
+
+
+def plane_of(crop: Crop, input_size: int) -> Plane:
+    """The plane that a crop is a view of."""
+    return Plane(crop.scale) if crop.side == input_size else Plane(crop.scale, crop.left, crop.top, crop.side)
+
+
+def planes(image: Image.Image, wanted: Iterable[Plane], input_size: int, config: CropsConfig) -> dict[Plane, np.ndarray]:
+    """The wanted planes of an image, each height x width x 3, uint8. The image is resized once per scale."""
+    library, kernel = config.resize.split("_", 1)
+    resize = _pil_resize if library == "pil" else _torch_resize
+    original = np.array(image)
+    scaled: dict[int, np.ndarray] = {}
+
+    def at_scale(scale: int) -> np.ndarray:
+        if scale not in scaled:
+            width, height = scaled_size(image.width, image.height, scale, config.rules)
+            scaled[scale] = resize(original, width, height, kernel)
+        return scaled[scale]
+
+    found = {}
+    for plane in wanted:
+        pixels = at_scale(plane.scale)
+        if plane.side:
+            square = pixels[plane.top : plane.top + plane.side, plane.left : plane.left + plane.side]
+            pixels = resize(square, input_size, input_size, kernel)
+        found[plane] = pixels
+    return found
+
+
+def _pil_resize(pixels: np.ndarray, width: int, height: int, kernel: str) -> np.ndarray:
+    return np.array(Image.fromarray(pixels).resize((width, height), KERNELS[kernel]))  # a copy: torch wants it writable
+
+
+def _torch_resize(pixels: np.ndarray, width: int, height: int, kernel: str) -> np.ndarray:
+    import torch  # imported late: preparation does not need it
+    from torch.nn import functional
+
+    name, _, aliased = kernel.partition("_")
+    batch = torch.from_numpy(pixels).permute(2, 0, 1)[None]  # a view, channels last: torch's fast path for bytes
+    mode = {"bilinear": "bilinear", "cubic": "bicubic"}[name]
+    resized = functional.interpolate(batch, size=(height, width), mode=mode, antialias=not aliased)
+    found: np.ndarray = resized[0].permute(1, 2, 0).numpy()
+    return found

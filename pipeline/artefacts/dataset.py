@@ -26,6 +26,7 @@ SCHEMA = pa.schema(
     }
 )
 ROWS_PER_BATCH = 64
+REJECTED = "rejected.jsonl"
 
 
 class Record(NamedTuple):
@@ -64,6 +65,11 @@ class Split:
         value: bytes = self._table["image"][index].as_py()
         return value
 
+    def sha256(self, index: int) -> str:
+        """SHA-256 of the image file's bytes, as they were prepared."""
+        value: str = self._table["sha256"][index].as_py()
+        return value
+
 
 class Dataset:
     """A prepared data set under `root`; splits are `train` and `val`.
@@ -77,6 +83,11 @@ class Dataset:
         self.manifest: dict[str, Any] = storage.unseal(config, root)
         self.classes: list[str] = self.manifest["classes"]
         self.num_classes = len(self.classes)
+
+    def num_rejected(self, split: str) -> int:
+        """How many files of a split's source could not be used; `rejected.jsonl` names them."""
+        lines = (self.folder / REJECTED).read_text().splitlines()
+        return sum(json.loads(line)["split"] == split for line in lines)
 
     def split(self, name: str) -> Split:
         """All images of a split."""
@@ -110,6 +121,6 @@ def _by_size(records: Iterable[Record]) -> Iterator[list[Record]]:
 
 def write_rejected(folder: Path, rejected: Iterable[Rejected]) -> Path:
     """Write rejected.jsonl: one line for each file left out, with its reason."""
-    path = folder / "rejected.jsonl"
+    path = folder / REJECTED
     storage.write_atomic(path, "".join(json.dumps(item._asdict()) + "\n" for item in rejected).encode())
     return path

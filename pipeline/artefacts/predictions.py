@@ -1,5 +1,6 @@
 """predictions/<hash>/: mean probabilities of every validation image, per crop policy, and where the true label ranks."""
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
+from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
 from pipeline.artefacts import storage
@@ -28,48 +30,60 @@ class Predictions:
         array: np.ndarray = load_file(self.folder / f"{policy}.safetensors")["probabilities"]
         return array
 
-    def has_chunk(self, chunk: int) -> bool:
+    def has_chunk(self, chunk: range) -> bool:
         """Whether a chunk of images is done."""
         return self._chunk_path(chunk).exists()
 
-    def publish_chunk(self, chunk: int, ids: Sequence[int], probabilities: Mapping[str, np.ndarray], seconds: float) -> None:
-        """Store a chunk's probabilities (images x classes) by policy; an earlier attempt's chunk is left as it is.
+    def publish_chunk(self, chunk: range, scores: Mapping[str, np.ndarray], bad: Mapping[int, str], seconds: float) -> None:
+        """Store a chunk's scores (images x classes) by policy; an earlier attempt's chunk is left as it is.
+
+        `bad` gives, by image, the reason why it could not be classified; its scores are NaN, which no true label beats.
 
         Raises:
-            FloatingPointError: a probability is NaN or infinite.
+            FloatingPointError: a score of another image is NaN or infinite.
         """
-        content = {policy: np.ascontiguousarray(values) for policy, values in probabilities.items()}
-        if not all(np.isfinite(values).all() for values in content.values()):
-            raise FloatingPointError(f"{self.folder}: the classifier's outputs for images {list(ids)} are not finite")
-        noted = {"ids": np.asarray(ids, np.int64), "seconds": np.asarray([seconds])}
-        storage.publish(self._chunk_path(chunk), save({**noted, **content}))
+        good = [row for row, index in enumerate(chunk) if index not in bad]
+        if not all(np.isfinite(values[good]).all() for values in scores.values()):
+            raise FloatingPointError(f"{self.folder}: the classifier's outputs for images {list(chunk)} are not finite")
+        noted = {"ids": np.asarray(chunk, np.int64), "seconds": np.asarray([seconds])}
+        content = {policy: np.ascontiguousarray(values) for policy, values in scores.items()}
+        storage.publish(self._chunk_path(chunk), save({**noted, **content}, {"bad": json.dumps(dict(bad))}))
 
-    def merge(self, num_chunks: int, image_ids: Sequence[str], labels: np.ndarray, facts: dict[str, Any]) -> None:
+    def merge(self, chunks: Sequence[range], image_ids: Sequence[str], labels: np.ndarray, facts: dict[str, Any]) -> None:
         """Join the chunks into one file per policy, and seal. Demands every image exactly once.
 
         Raises:
             RuntimeError: the chunks do not hold exactly the images 0 .. len(image_ids) - 1.
         """
-        chunks = [load_file(self._chunk_path(chunk)) for chunk in range(num_chunks)]
-        ids = np.concatenate([chunk["ids"] for chunk in chunks])
+        loaded = [load_file(self._chunk_path(chunk)) for chunk in chunks]
+        ids = np.concatenate([chunk["ids"] for chunk in loaded])
         order = np.argsort(ids, kind="stable")
         if not np.array_equal(ids[order], np.arange(len(image_ids))):
             raise RuntimeError(f"{self.folder}: the chunks do not hold each of {len(image_ids)} images exactly once")
         columns: dict[str, Any] = {"image_id": list(image_ids), "label": labels.astype(np.int32)}
         paths = []
         for policy in self.config.policies:
-            probabilities = np.concatenate([chunk[policy] for chunk in chunks])[order]
+            probabilities = np.concatenate([chunk[policy] for chunk in loaded])[order]
             columns[f"rank_{policy}"] = rank_of_label(probabilities, labels).astype(np.int32)
             paths.append(self.folder / f"{policy}.safetensors")
             storage.write_atomic(paths[-1], save({"probabilities": probabilities}))
         paths.append(write_table(self.folder / "hits.parquet", columns))
-        seconds = float(sum(chunk["seconds"][0] for chunk in chunks))
-        facts |= {"core_or_gpu_seconds": round(seconds, 2), "core_or_gpu_hours": round(seconds / 3600, 4)}
+        seconds = float(sum(chunk["seconds"][0] for chunk in loaded))
+        bad = {image_ids[index]: reason for chunk in chunks for index, reason in sorted(self._bad(chunk).items())}
+        facts |= {
+            "bad_images": bad,
+            "core_or_gpu_seconds": round(seconds, 2),
+            "core_or_gpu_hours": round(seconds / 3600, 4),
+        }
         storage.seal(self.config, self.root, paths, facts)
         shutil.rmtree(self.folder / "chunks", ignore_errors=True)
 
-    def _chunk_path(self, chunk: int) -> Path:
-        return self.folder / "chunks" / f"{chunk:06d}.safetensors"
+    def _bad(self, chunk: range) -> dict[int, str]:
+        with safe_open(self._chunk_path(chunk), "np") as file:
+            return {int(index): reason for index, reason in json.loads(file.metadata()["bad"]).items()}
+
+    def _chunk_path(self, chunk: range) -> Path:
+        return self.folder / "chunks" / f"{chunk.start:07d}-{chunk.stop:07d}.safetensors"
 
 
 def write_table(path: Path, columns: Mapping[str, Any]) -> Path:

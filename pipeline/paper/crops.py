@@ -1,20 +1,48 @@
-"""Test-time crops of the paper (section 7). Geometry only: no pixels, no files.
+"""Test-time crops of the paper (section 7). Geometry and averaging only: no pixels, no files.
 
-What the paper leaves open is pinned here: the long side and the offset of the centre square are rounded down, the whole
-square is resized from the already scaled image, and the 10 crops are AlexNet's: four corners and centre of the central
-square at the smallest scale, mirrored. The policies nest: 1 < 10 < 144.
+What the paper leaves open is pinned by `Rules`, whose defaults are ours; each alternative is an option by name. The 10 crops
+are AlexNet's: four corners and centre of the central square at the smallest scale, mirrored. The paper's policies nest:
+1 < 2 < 10 < 36 < 72 < 108 < 144 crops, where 36 crops are those of one scale.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
 
 SCALES = (256, 288, 320, 352)  # paper, section 7: shorter side, for an input of 224
+VGG_SCALES = (256, 384, 512)  # VGG (1409.1556), section 3.2: multi-crop evaluation of a network trained with scale jitter
+VGG_GRID = 5  # VGG: a 5x5 grid of crops at each scale
 PAPER_INPUT_SIZE = 224
-NUM_CROPS = {"crops_1": 1, "crops_10": 10, "crops_144": 144}
+
+LongSide = Literal["floor", "round", "ceil"]
+Centre = Literal["floor", "half_even"]
+WholeSquare = Literal["scaled", "original"]
+TenCrops = Literal["central_square", "whole_image"]
+
+
+class Rules(NamedTuple):
+    """What the paper does not say about the geometry. The defaults are ours.
+
+    long_side: how the longer side of the scaled image is rounded; torchvision takes the floor.
+    centre: how the offset of a centre is rounded: down, or as torchvision's CenterCrop does, half to even.
+    whole_square: the whole square is resized from the scaled image ("resized" twice, as the text reads), or from the
+        original, where it is the same at all four scales.
+    ten_crops: corners of the central square (AlexNet), or of the whole scaled image (torchvision's TenCrop).
+    """
+
+    long_side: LongSide = "floor"
+    centre: Centre = "floor"
+    whole_square: WholeSquare = "scaled"
+    ten_crops: TenCrops = "central_square"
+
+
+RULES = Rules()
 
 
 class Crop(NamedTuple):
-    """A square window of the image resized so that its shorter side is `scale`; `side` is the input size, or `scale` for
-    the whole square, which is then resized to the input size."""
+    """A square window of the image resized so that its shorter side is `scale`; `side` is the input size, or that of a
+    whole square, which is then resized to the input size."""
 
     scale: int
     left: int
@@ -34,74 +62,164 @@ def scales(input_size: int) -> tuple[int, ...]:
     return tuple(s * input_size // PAPER_INPUT_SIZE for s in SCALES)
 
 
-def scaled_size(width: int, height: int, scale: int) -> tuple[int, int]:
-    """Width and height after the shorter side became `scale`; the longer side is rounded down, as torchvision does.
+def scaled_size(width: int, height: int, scale: int, rules: Rules = RULES) -> tuple[int, int]:
+    """Width and height after the shorter side became `scale`.
 
-    >>> scaled_size(500, 375, 256)
-    (341, 256)
+    >>> scaled_size(500, 375, 256), scaled_size(500, 375, 256, Rules(long_side="ceil"))
+    ((341, 256), (342, 256))
     """
-    if width <= height:
-        return scale, height * scale // width
-    return width * scale // height, scale
+    short, long = min(width, height), max(width, height)
+    longer = {
+        "floor": long * scale // short,
+        "round": (2 * long * scale + short) // (2 * short),
+        "ceil": -(-long * scale // short),
+    }[rules.long_side]
+    return (scale, longer) if width <= height else (longer, scale)
 
 
-def squares(width: int, height: int, scale: int) -> tuple[tuple[int, int], ...]:
+def squares(width: int, height: int, scale: int, rules: Rules = RULES) -> tuple[tuple[int, int], ...]:
     """Left, centre and right square of a landscape image; top, centre and bottom of a portrait one: (left, top).
 
-    >>> squares(500, 375, 256)
-    ((0, 0), (42, 0), (85, 0))
+    >>> squares(500, 375, 256), squares(500, 375, 352, Rules(centre="half_even"))
+    (((0, 0), (42, 0), (85, 0)), ((0, 0), (58, 0), (117, 0)))
     """
-    scaled_width, scaled_height = scaled_size(width, height, scale)
+    scaled_width, scaled_height = scaled_size(width, height, scale, rules)
     slack = max(scaled_width, scaled_height) - scale
-    offsets = (0, slack // 2, slack)
+    offsets = (0, _half(slack, rules), slack)
     return tuple((o, 0) if scaled_width >= scaled_height else (0, o) for o in offsets)
 
 
-def windows(scale: int, input_size: int) -> tuple[tuple[int, int, int], ...]:
-    """Views of a square of side `scale`: the centre, the four corners, then the whole square: (left, top, side).
+def _half(slack: int, rules: Rules) -> int:
+    return slack // 2 if rules.centre == "floor" else round(slack / 2)
+
+
+def windows(scale: int, input_size: int) -> tuple[tuple[int, int], ...]:
+    """Views of the input's size in a square of side `scale`: the centre, then the four corners: (left, top).
 
     >>> windows(256, 224)
-    ((16, 16, 224), (0, 0, 224), (32, 0, 224), (0, 32, 224), (32, 32, 224), (0, 0, 256))
+    ((16, 16), (0, 0), (32, 0), (0, 32), (32, 32))
     """
     far = scale - input_size
-    at_size = ((far // 2, far // 2), (0, 0), (far, 0), (0, far), (far, far))
-    return (*((left, top, input_size) for left, top in at_size), (0, 0, scale))
+    return (far // 2, far // 2), (0, 0), (far, 0), (0, far), (far, far)
 
 
-def crops_144(width: int, height: int, input_size: int = PAPER_INPUT_SIZE) -> tuple[Crop, ...]:
-    """4 scales x 3 squares x 6 windows x 2 mirrors, in that order: crop 2k + 1 is the mirror image of crop 2k.
+def crops_144(width: int, height: int, input_size: int = PAPER_INPUT_SIZE, rules: Rules = RULES) -> tuple[Crop, ...]:
+    """4 scales x 3 squares x 6 views x 2 mirrors, in that order: crop 2k + 1 is the mirror image of crop 2k.
+
+    The views of a square are its centre, its corners and the whole square. Of a square image the three squares coincide:
+    48 crops are distinct, each is listed three times, and so each keeps its weight in an average.
 
     >>> crops = crops_144(width=500, height=375)
     >>> len(crops), crops[0], len(set(crops_144(300, 300)))
     (144, Crop(scale=256, left=16, top=16, side=224, mirrored=False), 48)
     """
-    return tuple(
-        Crop(scale, x + dx, y + dy, side, mirrored)
-        for scale in scales(input_size)
-        for x, y in squares(width, height, scale)
-        for dx, dy, side in windows(scale, input_size)
-        for mirrored in (False, True)
-    )
+    short = min(width, height)
+    found = []
+    for scale in scales(input_size):
+        whole_scale = scale if rules.whole_square == "scaled" else short
+        wholes = squares(width, height, whole_scale, rules)
+        for (x, y), (whole_x, whole_y) in zip(squares(width, height, scale, rules), wholes, strict=True):
+            views = [Crop(scale, x + dx, y + dy, input_size, False) for dx, dy in windows(scale, input_size)]
+            views.append(Crop(whole_scale, whole_x, whole_y, whole_scale, False))
+            found += [view._replace(mirrored=mirrored) for view in views for mirrored in (False, True)]
+    return tuple(found)
 
 
-def crops_10(width: int, height: int, input_size: int = PAPER_INPUT_SIZE) -> tuple[Crop, ...]:
-    """Centre and corners of the central square at the smallest scale, each with its mirror image (AlexNet's ten).
+def crops_10(width: int, height: int, input_size: int = PAPER_INPUT_SIZE, rules: Rules = RULES) -> tuple[Crop, ...]:
+    """Centre and corners at the smallest scale, each with its mirror image.
 
     >>> set(crops_10(500, 375)) < set(crops_144(500, 375))
     True
     """
     scale = scales(input_size)[0]
-    x, y = squares(width, height, scale)[1]
-    return tuple(
-        Crop(scale, x + dx, y + dy, side, mirrored)
-        for dx, dy, side in windows(scale, input_size)[:5]
-        for mirrored in (False, True)
-    )
+    if rules.ten_crops == "central_square":
+        x, y = squares(width, height, scale, rules)[1]
+        places = [(x + dx, y + dy) for dx, dy in windows(scale, input_size)]
+    else:
+        right, bottom = (side - input_size for side in scaled_size(width, height, scale, rules))
+        places = [(_half(right, rules), _half(bottom, rules)), (0, 0), (right, 0), (0, bottom), (right, bottom)]
+    return tuple(Crop(scale, x, y, input_size, mirrored) for x, y in places for mirrored in (False, True))
 
 
-def crops_1(width: int, height: int, input_size: int = PAPER_INPUT_SIZE) -> tuple[Crop, ...]:
-    """The centre of the central square at the smallest scale."""
-    return crops_10(width, height, input_size)[:1]
+def vgg_150(width: int, height: int, input_size: int = PAPER_INPUT_SIZE, rules: Rules = RULES) -> tuple[Crop, ...]:
+    """VGG's multi-crop evaluation (1409.1556, section 3.2): 3 scales x 5x5 grid x 2 mirrors on the whole scaled image.
+
+    >>> len(set(vgg_150(500, 375)))
+    150
+    """
+    found = []
+    for scale in (s * input_size // PAPER_INPUT_SIZE for s in VGG_SCALES):
+        right, bottom = (side - input_size for side in scaled_size(width, height, scale, rules))
+        grid = [(right * i // (VGG_GRID - 1), bottom * j // (VGG_GRID - 1)) for j in range(VGG_GRID) for i in range(VGG_GRID)]
+        found += [Crop(scale, x, y, input_size, mirrored) for x, y in grid for mirrored in (False, True)]
+    return tuple(found)
 
 
-POLICIES = {"crops_1": crops_1, "crops_10": crops_10, "crops_144": crops_144}
+def _first(count: int, crops: Callable[..., tuple[Crop, ...]]) -> Callable[..., tuple[Crop, ...]]:
+    return lambda width, height, input_size=PAPER_INPUT_SIZE, rules=RULES: crops(width, height, input_size, rules)[:count]
+
+
+crops_1 = _first(1, crops_10)  # the centre of the central square at the smallest scale
+CROPS: dict[str, Callable[..., tuple[Crop, ...]]] = {
+    "crops_1": crops_1,
+    "crops_2": _first(2, crops_10),
+    "crops_10": crops_10,
+    **{f"crops_{count}": _first(count, crops_144) for count in (36, 72, 108)},
+    "crops_144": crops_144,
+    "vgg_150": vgg_150,
+}
+NUM_CROPS = {name: len(crops(2, 1)) for name, crops in CROPS.items()}
+CURVE = tuple(name for name in CROPS if name.startswith("crops_"))  # the crop-count curve: they nest
+
+# How the crops of an image become one score a class. `mean` is the paper's; it tried `max` over the crops, then the mean
+# over models, and found it inferior. The mean of logits, after softmax, is the normalised geometric mean of probabilities.
+Pooling = Literal["mean", "max", "geometric"]
+DENSE = "dense"  # not crops: the network applied to the whole scaled image, as VGG's dense evaluation
+
+
+def pool(probabilities_KC: np.ndarray, pooling: Pooling = "mean") -> np.ndarray:
+    """One score a class from the probabilities of K crops: float32, summed in float64. Scores of `max` need not sum to 1.
+
+    >>> crops = np.array([[0.9, 0.1], [0.5, 0.5]], np.float32)
+    >>> [pool(crops, how).round(3).tolist() for how in ("mean", "max", "geometric")]
+    [[0.699999988079071, 0.30000001192092896], [0.8999999761581421, 0.5], [0.75, 0.25]]
+    """
+    if pooling == "max":
+        highest: np.ndarray = probabilities_KC.max(axis=0)
+        return highest
+    if pooling == "geometric":
+        logs = np.log(np.maximum(probabilities_KC, np.finfo(np.float32).tiny)).mean(axis=0, dtype=np.float64)
+        powers: np.ndarray = np.exp(logs - logs.max())
+        return np.asarray(powers / powers.sum(), np.float32)
+    mean: np.ndarray = probabilities_KC.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean
+
+
+def label_of(policy: str) -> str:
+    """A policy's name for people.
+
+    >>> [label_of(policy) for policy in ("crops_144", "crops_144_max", "vgg_150", "dense")]
+    ['144', '144 (max)', '150 (VGG)', 'dense']
+    """
+    kind, pooling = split_policy(policy)
+    family = {"vgg_150": " (VGG)"}.get(kind, "")
+    count = kind if kind == DENSE else f"{NUM_CROPS[kind]}{family}"
+    return count if pooling == "mean" else f"{count} ({pooling})"
+
+
+def split_policy(policy: str) -> tuple[str, Pooling]:
+    """The crops and the pooling that a policy's name means.
+
+    >>> split_policy("crops_144"), split_policy("crops_144_max")
+    (('crops_144', 'mean'), ('crops_144', 'max'))
+
+    Raises:
+        ValueError: there is no such policy; the message lists the valid ones.
+    """
+    for pooling in get_args(Pooling):
+        if policy.endswith(f"_{pooling}") and policy.removesuffix(f"_{pooling}") in CROPS:
+            return policy.removesuffix(f"_{pooling}"), pooling
+    if policy not in CROPS and policy != DENSE:
+        valid = ", ".join((*CROPS, DENSE))
+        raise ValueError(f"no policy {policy!r}: expected one of {valid}; all but {DENSE} also with _max or _geometric")
+    return policy, "mean"

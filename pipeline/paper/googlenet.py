@@ -132,12 +132,12 @@ class GoogLeNet(nn.Module):
         stem, channels = scaled(64, width), scaled(192, width)
         conv1_type = ConvReLU if conv1 == "dense" else SeparableConvReLU
         self.conv1 = conv1_type(3, stem, 7, stride=2, batch_norm=bn)
-        self.pool1 = max_pool(stride=2)
+        self.pool1: nn.Module = max_pool(stride=2)
         self.norm1 = LocalResponseNorm(stem) if norm == "lrn" else nn.Identity()
         self.conv2_reduce = ConvReLU(stem, stem, 1, batch_norm=bn)
         self.conv2 = ConvReLU(stem, channels, 3, batch_norm=bn)
         self.norm2 = LocalResponseNorm(channels) if norm == "lrn" else nn.Identity()
-        self.pool2 = max_pool(stride=2)
+        self.pool2: nn.Module = max_pool(stride=2)
 
         grid = (input_size + 1) // 2 // 2 // 2
         module_type: type[InceptionModule | NaiveInceptionModule] = (
@@ -158,22 +158,38 @@ class GoogLeNet(nn.Module):
 
         features = channels if head == "average" else scaled(1024, width)
         average = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.grid, self.is_dense = grid, head == "average"
         self.head = average if head == "average" else FullyConnectedHead(channels, grid, features)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(features, num_classes)
 
     def forward(self, images_NCHW: Tensor) -> Tensor | Logits:
+        x, aux = self._features(images_NCHW)
+        logits = self.classifier(self.dropout(self.head(x)))
+        return Logits(logits, tuple(aux)) if self.training else logits
+
+    def dense(self, images_NCHW: Tensor) -> Tensor:
+        """Logits at every place of larger images, N x classes x rows x columns, in evaluation mode and with average pooling.
+
+        The last average pool slides over the map by one step (32 pixels), as in VGG's dense evaluation (1409.1556, section
+        3.2). This is not the same as cutting crops: a crop's border is padded with zeros, a place's border is the image.
+        """
+        pooled = F.avg_pool2d(self._features(images_NCHW)[0], self.grid, 1)
+        logits: Tensor = self.classifier(pooled.permute(0, 2, 3, 1))
+        return logits.permute(0, 3, 1, 2)
+
+    def _features(self, images_NCHW: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The map below the head, and in training mode the outputs of the auxiliary heads."""
         x = self.norm1(self.pool1(self.conv1(images_NCHW)))
         x = self.pool2(self.norm2(self.conv2(self.conv2_reduce(x))))
-        aux = []
+        aux: list[Tensor] = []
         for name, module in self.inceptions.items():
             x = module(x)
             if self.training and name in self.aux_heads:
                 aux.append(self.aux_heads[name](x))
             if name in self.pools:
                 x = self.pools[name](x)
-        logits = self.classifier(self.dropout(self.head(x)))
-        return Logits(logits, tuple(aux)) if self.training else logits
+        return x, aux
 
 
 def normalise(pixels_NHWC: Tensor, preprocessing: Preprocessing = PREPROCESSING) -> Tensor:

@@ -15,6 +15,8 @@ class ConvReLU(nn.Sequential):
     With `batch_norm` a batch norm stands between them, in place of the bias (epsilon 1e-3, as in TensorFlow's Inception).
     """
 
+    conv: nn.Conv2d
+
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, batch_norm: bool = False):
         conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=not batch_norm)
         super().__init__(_with_norm_and_relu(Layers(conv=conv), out_channels, batch_norm))
@@ -62,6 +64,7 @@ class LocalResponseNorm(nn.Module):
 
     def __init__(self, channels: int, size: int = 5, alpha: float = 1e-4):
         super().__init__()
+        self.channels, self.size, self.alpha = channels, size, alpha
         distance = (torch.arange(channels)[:, None] - torch.arange(channels)[None, :]).abs()
         band = (distance <= size // 2).float() * (alpha / size)
         self.register_buffer("band", band[:, :, None, None], persistent=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline.adapters.tracking import Tracker
 from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import Decision, Verdict, read_verdicts, write_verdicts
-from pipeline.paper.crops import NUM_CROPS
+from pipeline.paper.crops import CURVE, NUM_CROPS
 from pipeline.paper.published import CLAIMS, DATASET, Cell, Claim
 from pipeline.paper.statistics import SIGNIFICANCE, mcnemar, paired_interval, sign_flip
 from pipeline.study import CheckConfig, ForeignConfig, TrainConfig
@@ -26,11 +26,13 @@ def check(config: CheckConfig, root: Path) -> list[Verdict]:
     cells: dict[Cell, Result] = {}
     for named in config.results:
         result = Result(named, root)
+        if named.policy not in CURVE:
+            continue  # the claims are about the paper's crops, averaged
         crops = NUM_CROPS[named.policy]
         cells[Cell(named.num_models, crops)] = result
         if named.num_models > 1:
             cells[Cell("all", crops)] = result
-    facts = next(iter(cells.values())).facts
+    facts = Result(config.results[0], root).facts
     top = 1 if facts["num_classes"] < FEW_CLASSES else 5
     elsewhere = _not_the_papers(config, facts["num_images"], facts["num_classes"])
     verdicts = [_judge(claim, cells, top, elsewhere) for claim in CLAIMS]

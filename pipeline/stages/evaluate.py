@@ -1,29 +1,34 @@
 """Stage: a trained network -> its mean probabilities on every validation image, for several crop policies in one pass."""
 
+import hashlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from pipeline.adapters import images, ranks
 from pipeline.adapters.classifiers import Classifier, foreign_classifier, our_classifier
+from pipeline.adapters.engine import Engine
+from pipeline.adapters.images import Plane
 from pipeline.adapters.progress import Progress
 from pipeline.adapters.tracking import Tracker
 from pipeline.artefacts import storage
 from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.run import Run
-from pipeline.paper import crops
-from pipeline.paper.googlenet import normalise
+from pipeline.paper.crops import CROPS, DENSE, Crop, pool, scales, split_policy
 from pipeline.paper.statistics import rank_of_label
-from pipeline.study import EvaluateConfig, ForeignConfig, InputError
+from pipeline.study import CropsConfig, EvaluateConfig, ForeignConfig, InputError
 
-BATCH = 48  # ours: divides 144, and the batch shape never changes, so neither do the bits
-CHUNK = 32  # ours: images between two saves
+Item = TypeVar("Item")
+Value = TypeVar("Value")
 
 
 def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
@@ -34,19 +39,23 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
     data = Dataset(config.data, root)
     split = data.split("val")
     accelerator = ranks.start()
-    classifier = _classifier(config, data.num_classes, root).to(accelerator.device)
+    classifier = _classifier(config, data.num_classes, root)
+    engine = Engine(classifier, accelerator.device, config.precision, config.compiled)
 
-    chunks = [range(k, min(k + CHUNK, len(split))) for k in range(0, len(split), CHUNK)]
+    size = config.images_per_chunk
+    chunks = [range(k, min(k + size, len(split))) for k in range(0, len(split), size)]
     with storage.lock(config, root) if accelerator.is_main_process else nullcontext():
-        _evaluate_chunks(classifier, split, chunks, predictions, accelerator)
+        _evaluate_chunks(engine, split, chunks, data.num_classes, predictions, accelerator)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             facts = {
                 "num_images": len(split),
                 "world_size": accelerator.num_processes,
                 "device": str(accelerator.device),
+                "operators": engine.operators,
+                "num_rejected": data.num_rejected("val"),
             }
-            predictions.merge(len(chunks), split.image_ids, split.labels, facts)
+            predictions.merge(chunks, split.image_ids, split.labels, facts)
             with Tracker(config, root) as tracker:
                 for policy in config.policies:
                     rank = rank_of_label(predictions.probabilities(policy), split.labels)
@@ -56,19 +65,27 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
 
 
 def _evaluate_chunks(
-    classifier: Classifier, split: Split, chunks: list[range], predictions: Predictions, accelerator: Accelerator
+    engine: Engine,
+    split: Split,
+    chunks: list[range],
+    num_classes: int,
+    predictions: Predictions,
+    accelerator: Accelerator,
 ) -> None:
     """This rank's share of the chunks, except those that an earlier attempt published."""
     config = predictions.config
-    mine = range(accelerator.process_index, len(chunks), accelerator.num_processes)
-    label, total = f"evaluate {config.hash[:8]}", sum(len(chunks[k]) for k in mine)
+    num_loaders = ranks.cores_per_rank() if accelerator.device.type == "cuda" else 0
+    mine = chunks[accelerator.process_index :: accelerator.num_processes]
+    label, total = f"evaluate {config.hash[:8]}", sum(map(len, mine))
     with Progress(label, total, "images a rank", silent=not accelerator.is_main_process) as progress:
         for chunk in mine:
             if not predictions.has_chunk(chunk):
                 started = time.monotonic()
-                probabilities = classify(classifier, split, chunks[chunk], config.policies, config.precision)
-                predictions.publish_chunk(chunk, chunks[chunk], probabilities, time.monotonic() - started)
-            progress.advance(len(chunks[chunk]))
+                scores, bad = classify(engine, split, chunk, num_classes, config.policies, config.crops, num_loaders)
+                for index, reason in bad.items():
+                    progress.say(f"{split.image_ids[index]}: {reason}; it counts as an error")
+                predictions.publish_chunk(chunk, scores, bad, time.monotonic() - started)
+            progress.advance(len(chunk))
 
 
 def _classifier(config: EvaluateConfig, num_classes: int, root: Path) -> Classifier:
@@ -78,77 +95,134 @@ def _classifier(config: EvaluateConfig, num_classes: int, root: Path) -> Classif
         InputError: it gives another number of classes than the data set has, or its weights do not fit.
     """
     if isinstance(config.classifier, ForeignConfig):
-        path = config.classifier.weights
-        if path.is_file() and storage.sha256(path) != config.classifier.sha256:
-            raise InputError(f"{path}: is no longer the file that this evaluation was planned with; run the command again")
+        for path, digest in config.classifier.files:
+            if path.is_file() and storage.sha256(path) != digest:
+                raise InputError(f"{path}: is no longer the file that this evaluation was planned with; run the command again")
         return foreign_classifier(config.classifier, num_classes)
     run = Run(config.classifier, root)
     return our_classifier(config.classifier.network, run.weights(config.weights), num_classes)
 
 
-def classify(
-    classifier: Classifier, split: Split, ids: Sequence[int], policies: Sequence[str], precision: str
-) -> dict[str, np.ndarray]:
-    """Mean softmax probabilities of the images `ids` by policy: images x classes, float32.
+class _Image(NamedTuple):
+    """An image ready to be cut: its distinct crops, which of them each kind of crops wants, and the planes they are cut from.
 
-    Each image is decoded once, each distinct crop is classified once, and every policy averages its own crops. The crops
-    run in batches of one fixed shape.
+    `problem` says why it cannot be used, if so; then there is nothing to cut.
     """
-    means: dict[str, list[np.ndarray]] = {policy: [] for policy in policies}
-    plans: list[list[list[int]]] = []
 
-    def distinct_crops() -> Iterator[np.ndarray]:
-        for index in ids:
-            image = images.decode(split.encoded(index))
-            wanted = [crops.POLICIES[policy](image.width, image.height, classifier.input_size) for policy in policies]
-            distinct = {crop: k for k, crop in enumerate(dict.fromkeys(crop for policy in wanted for crop in policy))}
-            plans.append([[distinct[crop] for crop in policy] for policy in wanted])
-            yield images.cut_crops(image, list(distinct), classifier.input_size)
-
-    pending = np.empty((0, 0), np.float32)
-    for probabilities_NC in _in_batches(classifier, distinct_crops(), precision):
-        pending = np.concatenate((pending, probabilities_NC)) if len(pending) else probabilities_NC
-        while plans and len(pending) > (last := max(max(plan) for plan in plans[0])):
-            for policy, chosen in zip(policies, plans.pop(0), strict=True):
-                means[policy].append(pending[chosen].mean(axis=0))
-            pending = pending[last + 1 :]
-    return {policy: np.stack(values) for policy, values in means.items()}
+    crops: tuple[Crop, ...] = ()
+    members: dict[str, list[int]] = {}  # noqa: RUF012 (never changed)
+    planes: dict[Plane, np.ndarray] = {}  # noqa: RUF012
+    problem: str = ""
 
 
-def rank_of_labels(classifier: Classifier, split: Split, ids: Sequence[int], precision: str) -> np.ndarray:
+def classify(
+    engine: Engine,
+    split: Split,
+    ids: Sequence[int],
+    num_classes: int,
+    policies: Sequence[str],
+    config: CropsConfig,
+    num_loaders: int = 0,
+) -> tuple[dict[str, np.ndarray], dict[int, str]]:
+    """Scores of the images `ids` by policy (images x classes, float32), and by id the reason why an image has none (NaN).
+
+    Each image is decoded once and resized once per scale, each distinct crop is classified once, and every policy pools its
+    own crops: of a square image 48 crops stand for 144. `num_loaders` threads open images ahead.
+
+    Raises:
+        InputError: the classifier gives another number of classes.
+    """
+    wanted = {policy: split_policy(policy) for policy in policies}
+    kinds = tuple(dict.fromkeys(kind for kind, _ in wanted.values()))
+    scores = {policy: np.full((len(ids), num_classes), np.nan, np.float32) for policy in policies}
+    bad: dict[int, str] = {}
+    opened = _ahead(lambda index: _open(split, index, kinds, engine.input_size, config), ids, num_loaders)
+    for row, (image, probabilities_KC) in enumerate(_classified(engine, opened, num_classes)):
+        if image.problem:
+            bad[ids[row]] = image.problem
+            continue
+        for policy, (kind, pooling) in wanted.items():
+            if kind == DENSE:
+                planes = [engine.normalised(image.planes[Plane(scale)]) for scale in scales(engine.input_size)]
+                scores[policy][row] = engine.dense([*planes, *(plane.flip(1) for plane in planes)])
+            else:
+                scores[policy][row] = pool(probabilities_KC[image.members[kind]], pooling)
+    return scores, bad
+
+
+def rank_of_labels(engine: Engine, split: Split, ids: Sequence[int], num_classes: int) -> np.ndarray:
     """How many classes score above the true one at a single crop, for each of the images `ids`."""
-    if not ids:
-        return np.empty(0, np.int64)
-    probabilities = classify(classifier, split, ids, ("crops_1",), precision)["crops_1"]
-    return rank_of_label(probabilities, split.labels[np.asarray(ids)])
+    scores, _ = classify(engine, split, ids, num_classes, ("crops_1",), CropsConfig())
+    return rank_of_label(scores["crops_1"], split.labels[np.asarray(ids, np.int64)])
 
 
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context in which a network runs at a precision."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+def _open(split: Split, index: int, kinds: Sequence[str], input_size: int, config: CropsConfig) -> _Image:
+    encoded = split.encoded(index)
+    if hashlib.sha256(encoded).hexdigest() != split.sha256(index):
+        return _Image(problem="its bytes are not those that were prepared (SHA-256 differs)")
+    try:
+        image = images.decode(encoded)
+    except images.BadImage as error:
+        return _Image(problem=str(error))
+    wanted = {kind: CROPS[kind](image.width, image.height, input_size, config.rules) for kind in kinds if kind != DENSE}
+    distinct = {crop: k for k, crop in enumerate(dict.fromkeys(crop for crops in wanted.values() for crop in crops))}
+    planes = [images.plane_of(crop, input_size) for crop in distinct]
+    planes += [Plane(scale) for scale in scales(input_size) if DENSE in kinds]
+    return _Image(
+        crops=tuple(distinct),
+        members={kind: [distinct[crop] for crop in crops] for kind, crops in wanted.items()},
+        planes=images.planes(image, dict.fromkeys(planes), input_size, config),
+    )
 
 
-@torch.inference_mode()
-def _in_batches(classifier: Classifier, crops_KHWC: Iterable[np.ndarray], precision: str) -> Iterator[np.ndarray]:
-    """Probabilities of a stream of crops, batch by batch; the last batch is filled up with black crops and cut again."""
-    batch = np.zeros((BATCH, classifier.input_size, classifier.input_size, 3), np.uint8)
-    filled = 0
+def _classified(engine: Engine, opened: Iterable[_Image], num_classes: int) -> Iterator[tuple[_Image, np.ndarray]]:
+    """Each image with the probabilities of its crops (K x classes), in order. Batches run across images."""
+    waiting: deque[_Image] = deque()
 
-    def probabilities() -> np.ndarray:
-        pixels = torch.from_numpy(batch).to(classifier.device)
-        with autocast(classifier.device, precision):
-            logits = classifier.network(normalise(pixels, classifier.preprocessing))
-        values: np.ndarray = logits.float().softmax(dim=1)[:filled].cpu().numpy()
-        return values
+    def crops() -> Iterator[Tensor]:
+        for image in opened:
+            waiting.append(image)
+            yield from _cut(engine, image)
 
-    for pixels in crops_KHWC:
-        while len(pixels):
-            taken = pixels[: BATCH - filled]
-            batch[filled : filled + len(taken)] = taken
-            filled, pixels = filled + len(taken), pixels[len(taken) :]
-            if filled == BATCH:
-                yield probabilities()
-                filled = 0
-    if filled:
-        batch[filled:] = 0
-        yield probabilities()
+    rows_KC = np.empty((0, num_classes), np.float32)
+    for batch_NC in engine.classify(crops()):
+        if batch_NC.shape[1] != num_classes:
+            raise InputError(f"the classifier gives {batch_NC.shape[1]} classes; the data set has {num_classes}")
+        rows_KC = np.concatenate((rows_KC, batch_NC))
+        while waiting and len(rows_KC) >= (count := len(waiting[0].crops)):
+            yield waiting.popleft(), rows_KC[:count]
+            rows_KC = rows_KC[count:]
+    while waiting:  # images without crops behind the last batch
+        yield waiting.popleft(), rows_KC
+
+
+def _cut(engine: Engine, image: _Image) -> Iterator[Tensor]:
+    """The crops of an image, as views of its normalised planes and of their mirror images."""
+    side = engine.input_size
+    normalised: dict[tuple[Plane, bool], Tensor] = {}
+    for crop in image.crops:
+        plane = images.plane_of(crop, side)
+        if (plane, False) not in normalised:
+            normalised[plane, False] = engine.normalised(image.planes[plane])
+        if crop.mirrored and (plane, True) not in normalised:
+            normalised[plane, True] = normalised[plane, False].flip(1)
+        pixels = normalised[plane, crop.mirrored]
+        left, top = (0, 0) if plane.side else (crop.left, crop.top)
+        if crop.mirrored:
+            left = pixels.shape[1] - left - side
+        yield pixels[top : top + side, left : left + side]
+
+
+def _ahead(function: Callable[[Item], Value], items: Iterable[Item], num_threads: int) -> Iterator[Value]:
+    """`map`, in order, with threads that work ahead by a few items; without threads where there are none."""
+    if not num_threads:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(num_threads) as threads:
+        running: deque[Future[Value]] = deque()
+        for item in items:
+            running.append(threads.submit(function, item))
+            if len(running) > 2 * num_threads:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()

@@ -14,7 +14,7 @@ from pipeline.artefacts import storage
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.run import Run
-from pipeline.paper.crops import NUM_CROPS
+from pipeline.paper.crops import label_of
 from pipeline.paper.googlenet import PREPROCESSING
 from pipeline.paper.statistics import rank_of_label, wilson
 from pipeline.stages.report import templates
@@ -74,7 +74,7 @@ def model_card(evaluation: EvaluateConfig, data: Dataset, sealed: dict[str, Any]
     for policy in evaluation.policies if evaluation.is_complete(root) else ():
         rank = rank_of_label(Predictions(evaluation, root).probabilities(policy), labels)
         wrong = [int((rank >= top).sum()) for top in (1, 5)]
-        errors.append((NUM_CROPS[policy], [(count / len(rank), wilson(count, len(rank))) for count in wrong]))
+        errors.append((label_of(policy), [(count / len(rank), wilson(count, len(rank))) for count in wrong]))
     return (
         templates()
         .get_template("model_card.md")

@@ -10,7 +10,7 @@ from pipeline.artefacts import storage
 from pipeline.artefacts.result import Result
 from pipeline.artefacts.run import Run
 from pipeline.artefacts.verdict import read_verdicts
-from pipeline.paper.crops import NUM_CROPS
+from pipeline.paper.crops import CURVE, NUM_CROPS, label_of
 from pipeline.paper.published import NEIGHBOURS, SOURCE, TABLE3, Cell
 from pipeline.stages.audit import TITLES, audit_facts
 from pipeline.stages.check import FEW_CLASSES
@@ -58,7 +58,7 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
         "title": config.title,
         "data": members[0].data.name,
         "input_size": members[0].classifier.input_size,
-        "num_images": results[0].facts["num_images"],
+        "denominator": _denominator(results[0].facts["num_images"], members, root),
         "num_classes": results[0].facts["num_classes"],
         "top": top,
         "few_classes": FEW_CLASSES,
@@ -76,26 +76,39 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
         "crops_chart": charts.errors_by_crops(
             [
                 {
-                    "crops": cell["crops"],
+                    "crops": NUM_CROPS[cell["policy"]],
                     "models": str(cell["models"]),
                     "error": 100 * cell[f"top{top}_error"],
                     "low": 100 * cell[f"top{top}_interval"][0],
                     "high": 100 * cell[f"top{top}_interval"][1],
                 }
                 for cell in cells
+                if cell["policy"] in CURVE
             ]
         ),
     }
 
 
+def _denominator(num_images: int, members: list[EvaluateConfig], root: Path) -> str:
+    """How many images the errors are counted on, and which of them could not be used."""
+    sealed = [storage.unseal(member, root) for member in members]
+    bad = sorted({name for facts in sealed for name in facts["bad_images"]})
+    text = f"{num_images} validation images"
+    if bad:
+        text += f" ({len(bad)} of them could not be read and count as errors: {', '.join(bad[:5])}{' ...' if bad[5:] else ''})"
+    if rejected := max(facts["num_rejected"] for facts in sealed):
+        text += f" ({rejected} more files were rejected in preparation)"
+    return text
+
+
 def _cell(result: Result) -> dict[str, Any]:
-    crops = NUM_CROPS[result.config.policy]
-    models = result.config.num_models
+    models, policy = result.config.num_models, result.config.policy
     return {
         **{name: result.facts[name] for name in ("top1_error", "top5_error", "top1_interval", "top5_interval")},
         "models": models,
-        "crops": crops,
-        "published": TABLE3.get(Cell(models, crops)),
+        "policy": policy,
+        "crops": label_of(policy),
+        "published": TABLE3.get(Cell(models, NUM_CROPS[policy])) if policy in CURVE else None,
         "hash": result.config.hash,
     }
 

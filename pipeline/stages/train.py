@@ -8,16 +8,17 @@ import math
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from pipeline.adapters import ranks
 from pipeline.adapters.classifiers import Classifier
+from pipeline.adapters.engine import Engine, autocast
 from pipeline.adapters.loader import training_batches
 from pipeline.adapters.progress import Progress
 from pipeline.adapters.tracking import Tracker
@@ -29,7 +30,7 @@ from pipeline.paper.augmentation import stream
 from pipeline.paper.averaging import equal, exponential
 from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet, normalise, training_loss
 from pipeline.paper.initialisation import INITIALISATIONS
-from pipeline.stages.evaluate import autocast, rank_of_labels
+from pipeline.stages.evaluate import rank_of_labels
 from pipeline.study import InputError, TrainConfig
 
 WINDOW = 20  # ours: steps a row of metrics
@@ -187,7 +188,7 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
                     note = f"loss {mean_loss():.3f}"
                 raw, averaged = (
                     _validation_errors(network, validation, config, accelerator)
-                    for network in (learner.network, learner.average.module)
+                    for network in (learner.network, cast(GoogLeNet, learner.average.module))
                 )
                 record(
                     step, {f"val_{k}_raw": v for k, v in raw.items()} | {f"val_{k}_averaged": v for k, v in averaged.items()}
@@ -214,12 +215,11 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
             tracker.summarise({"seconds": facts["seconds"], "num_parameters": facts["num_parameters"]})
 
 
-def _validation_errors(network: nn.Module, split: Split, config: TrainConfig, accelerator: Accelerator) -> dict[str, float]:
+def _validation_errors(network: GoogLeNet, split: Split, config: TrainConfig, accelerator: Accelerator) -> dict[str, float]:
     """Errors at one crop, each image once: ids strided over ranks, misses summed."""
     mine = range(accelerator.process_index, len(split), accelerator.num_processes)
-    network.eval()
-    rank = rank_of_labels(Classifier(network, PREPROCESSING, config.input_size), split, mine, config.precision)
-    network.train()
+    engine = Engine(Classifier(network, PREPROCESSING, config.input_size), accelerator.device, config.precision)
+    rank = rank_of_labels(engine, split, mine, network.classifier.out_features)
     missed = torch.tensor([int((rank >= top).sum()) for top in (1, 5)], device=accelerator.device)
     top1, top5 = accelerator.reduce(missed, "sum").tolist()
     return {"top1_error": top1 / len(split), "top5_error": top5 / len(split)}

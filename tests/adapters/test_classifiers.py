@@ -42,7 +42,8 @@ def test_weights_come_back(tmp_path: Path, arch: str, suffix: str) -> None:
     else:
         save_file(state, path)
     pixels = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    loaded = foreign_classifier(config(path, arch), 7).to(torch.device("cpu"))
+    loaded = foreign_classifier(config(path, arch), 7)
+    loaded.network.eval()
     with torch.no_grad():
         x = normalise(pixels, loaded.preprocessing)
         torch.testing.assert_close(loaded.network(x), network.eval()(x), rtol=1e-4, atol=1e-5)

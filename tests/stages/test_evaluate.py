@@ -1,16 +1,26 @@
 """The evaluation equals a slow reference, and does not depend on who does which part when."""
 
+import hashlib
 import io
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.numpy import load
 from safetensors.torch import load_file
 
-from pipeline.adapters import ranks
-from pipeline.artefacts.dataset import Dataset
+from pipeline.adapters import engine, ranks
+from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.result import Result
 from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
@@ -19,8 +29,19 @@ from pipeline.stages.check import check
 from pipeline.stages.ensemble import ensemble
 from pipeline.stages.evaluate import evaluate
 from pipeline.stages.prepare import prepare
+from pipeline.stages.report import report
 from pipeline.stages.train import train
-from pipeline.study import POLICIES, EvaluateConfig, InputError, PrepareConfig, Study, TrainConfig, table3
+from pipeline.study import (
+    POLICIES,
+    CheckConfig,
+    EnsembleConfig,
+    EvaluateConfig,
+    InputError,
+    PrepareConfig,
+    Study,
+    TrainConfig,
+    table3,
+)
 
 
 @pytest.fixture(scope="module")
@@ -84,53 +105,124 @@ def test_equals_the_slow_reference(root: Path, config: EvaluateConfig, data: Pre
             np.testing.assert_allclose(predictions.probabilities(policy)[index], expected[policy], atol=1e-6)
 
 
-def test_averages_are_probabilities(root: Path, config: EvaluateConfig) -> None:
-    """E5: they sum to 1, and the order of the crops does not matter."""
-    predictions = evaluate(config, root)
-    for policy in POLICIES:
-        np.testing.assert_allclose(predictions.probabilities(policy).sum(axis=1), 1, atol=1e-5)
-    crops_NC = np.random.default_rng(0).dirichlet(np.ones(7), 144).astype(np.float32)
-    shuffled = np.random.default_rng(1).permutation(crops_NC)
-    np.testing.assert_allclose(crops_NC.mean(axis=0), shuffled.mean(axis=0), atol=1e-6)
+def written(config: EvaluateConfig, root: Path) -> dict[str, bytes]:
+    """What an evaluation wrote, without its seal, which tells of time and place; the artefact is removed."""
+    folder = root / config.folder
+    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != config.last_file}
+    shutil.rmtree(folder)
+    return files
 
 
-def test_any_world_size_gives_the_same_bytes(root: Path, config: EvaluateConfig) -> None:
-    written = []
-    for world_size in (1, 2, 3):
-        copy = config.but(policies=POLICIES, weights="raw")
-        folder = root / copy.folder
+@pytest.mark.slow
+def test_any_world_size_and_chunk_give_the_same_bytes(
+    root: Path, config: EvaluateConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shape of the batch is not an option: another one takes other kernels, and moves probabilities by a rounding."""
+    config = config.but(weights="raw")
+    expected: dict[str, bytes] = {}
+    for world_size, images_per_chunk in ((1, 32), (2, 4), (3, 1), (5, 2)):
+        copy = config.but(images_per_chunk=images_per_chunk)
+        assert copy.hash == config.hash
         ranks.launch(evaluate, world_size, copy, root)
-        written.append({path.name: path.read_bytes() for path in folder.iterdir() if path.name != "predictions.json"})
-        assert Predictions(copy, root).probabilities("crops_1").shape == (15, 3)
-        (folder / "predictions.json").unlink()
-    assert written[0] == written[1] == written[2]
-    assert written[0].keys() == {"crops_1.safetensors", "crops_10.safetensors", "crops_144.safetensors", "hits.parquet"}
+        found = written(copy, root)
+        expected = expected or found
+        assert found == expected
+    assert expected.keys() == {"crops_1.safetensors", "crops_10.safetensors", "crops_144.safetensors", "hits.parquet"}
+    for batch_size in (1, 7, 48):
+        monkeypatch.setitem(engine.BATCH_SIZE, "cpu", batch_size)
+        other = evaluate(config, root).probabilities("crops_144")
+        np.testing.assert_allclose(other, load(expected["crops_144.safetensors"])["probabilities"], atol=1e-6)
+        written(config, root)
 
 
 def test_finished_chunks_are_not_done_again(root: Path, config: EvaluateConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed after the first chunk, the evaluation goes on with the second; a gap is never merged."""
-    monkeypatch.setattr(stage, "CHUNK", 4)
-    config = config.but(policies=("crops_1",), precision="bf16")
+    """Interrupted after the first chunk, the evaluation goes on with the second; a gap is never merged."""
+    config = config.but(policies=("crops_1",), precision="bf16", images_per_chunk=4)
     calls: list[list[int]] = []
     classify = stage.classify
 
-    def killed_in_the_second(*arguments: object, **named: object) -> object:
+    def interrupted_in_the_second(*arguments: object, **named: object) -> object:
         calls.append(list(arguments[2]))  # type: ignore[call-overload]
         if len(calls) == 2:
             raise KeyboardInterrupt
         return classify(*arguments, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(stage, "classify", killed_in_the_second)
+    monkeypatch.setattr(stage, "classify", interrupted_in_the_second)
     with pytest.raises(KeyboardInterrupt):
         evaluate(config, root)
+    first, second = range(4), range(4, 8)
     with pytest.raises(FileNotFoundError):
-        Predictions(config, root).merge(4, ["x"] * 15, np.zeros(15, np.int64), {})
+        Predictions(config, root).merge([first, second], ["x"] * 15, np.zeros(15, np.int64), {})
     with pytest.raises(RuntimeError, match="do not hold each of 15 images exactly once"):
-        Predictions(config, root).merge(1, ["x"] * 15, np.zeros(15, np.int64), {})
-    (root / config.folder / "chunks" / ".000001.safetensors.torn").write_bytes(b"half")  # what a kill in a write leaves
+        Predictions(config, root).merge([first], ["x"] * 15, np.zeros(15, np.int64), {})
+    with pytest.raises(RuntimeError, match="do not hold each of 4 images exactly once"):
+        Predictions(config, root).merge([first, first], ["x"] * 4, np.zeros(4, np.int64), {})
+    torn = root / config.folder / "chunks" / ".0000004-0000008.safetensors.torn"
+    torn.write_bytes(b"half")  # what a kill in a write leaves
     evaluate(config, root)
     assert not (root / config.folder / "chunks").exists()
     assert calls == [[0, 1, 2, 3], [4, 5, 6, 7], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14]]
+
+
+@pytest.mark.slow
+def test_killed_at_random_it_ends_with_the_same_bytes(root: Path, config: EvaluateConfig) -> None:
+    """Five SIGKILLs of the process group of two ranks at random moments, real processes; then the undisturbed bytes."""
+    config = config.but(weights="raw", precision="bf16", images_per_chunk=1)
+    evaluate(config, root)
+    expected = written(config, root)
+    code = f"from tests.stages.test_evaluate import two_ranks; two_ranks({config.model_dump_json()!r}, {str(root)!r})"
+    chunks = root / config.folder / "chunks"
+    rng = random.Random(0)
+    for _ in range(5):
+        process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=subprocess.DEVNULL)
+        enough = min(len(list(chunks.glob("0*"))) + rng.randint(1, 2), 13)
+        while process.poll() is None and len(list(chunks.glob("0*"))) < enough:
+            time.sleep(0.002)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert 0 < len(list(chunks.glob("0*"))) < 15
+    ranks.launch(evaluate, 2, config, root)
+    assert written(config, root) == expected
+
+
+def two_ranks(config: str, root: str) -> None:
+    """What the test above kills."""
+    ranks.launch(evaluate, 2, EvaluateConfig.model_validate_json(config), Path(root))
+
+
+def test_bad_images_keep_their_slot_and_are_named(
+    root: Path, config: EvaluateConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One image's bytes have changed since preparation, another no longer decodes: both are misses, named, and counted."""
+    policies = ("crops_1", "crops_144", "dense")
+    whole = evaluate(config.but(policies=policies), root)
+    scores = {policy: whole.probabilities(policy) for policy in policies}
+    written(whole.config, root)
+    encoded, sha256 = Split.encoded, Split.sha256
+    monkeypatch.setattr(Split, "encoded", lambda self, k: b"other" if k == 3 else b"gone" if k == 14 else encoded(self, k))
+    gone = hashlib.sha256(b"gone").hexdigest()
+    monkeypatch.setattr(Split, "sha256", lambda self, k: gone if k == 14 else sha256(self, k))
+    predictions = evaluate(config.but(policies=policies, images_per_chunk=2), root)
+    names = Dataset(config.data, root).split("val").image_ids
+    facts = json.loads((root / predictions.folder / "predictions.json").read_text())
+    assert facts["num_images"] == 15
+    assert facts["bad_images"] == {
+        names[3]: "its bytes are not those that were prepared (SHA-256 differs)",
+        names[14]: "not an image",
+    }
+    assert f"{names[14]}: not an image; it counts as an error" in capsys.readouterr().err
+    for policy in policies:
+        found = predictions.probabilities(policy)
+        assert np.flatnonzero(np.isnan(found).all(axis=1)).tolist() == [3, 14]
+        kept = ~np.isnan(found).any(axis=1)
+        assert np.array_equal(found[kept], scores[policy][kept])
+    single = EnsembleConfig(members=(predictions.config,), policy="crops_144")
+    assert ensemble(single, root).errors(1)[[3, 14]].all()
+    study = Study(name="bad", title="Bad", check=CheckConfig(results=(single,)))
+    check(study.check, root)
+    shown = report(study.report, root)
+    assert "15 validation images (2 of them could not be read and count as errors" in shown.read_text()
+    written(predictions.config, root)
 
 
 def test_ensemble_averages_probabilities(root: Path, study: Study) -> None:
