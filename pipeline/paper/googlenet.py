@@ -133,10 +133,10 @@ class GoogLeNet(nn.Module):
         conv1_type = ConvReLU if conv1 == "dense" else SeparableConvReLU
         self.conv1 = conv1_type(3, stem, 7, stride=2, batch_norm=bn)
         self.pool1: nn.Module = max_pool(stride=2)
-        self.norm1 = LocalResponseNorm(stem) if norm == "lrn" else nn.Identity()
+        self.norm1: nn.Module = LocalResponseNorm(stem) if norm == "lrn" else nn.Identity()
         self.conv2_reduce = ConvReLU(stem, stem, 1, batch_norm=bn)
         self.conv2 = ConvReLU(stem, channels, 3, batch_norm=bn)
-        self.norm2 = LocalResponseNorm(channels) if norm == "lrn" else nn.Identity()
+        self.norm2: nn.Module = LocalResponseNorm(channels) if norm == "lrn" else nn.Identity()
         self.pool2: nn.Module = max_pool(stride=2)
 
         grid = (input_size + 1) // 2 // 2 // 2

@@ -1,0 +1,168 @@
+"""The faithful network at 224 pixels on real photographs: every way to run it, against a slow reference written out here.
+
+The photographs are those that scikit-learn ships. The network has random weights whose outputs are as decided as a trained
+one's, since a network that gives every class 1/1000 would pass any tolerance.
+"""
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator
+from functools import cache
+from importlib import resources
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2.functional import resize
+
+from pipeline.adapters.classifiers import Classifier
+from pipeline.adapters.engine import Engine
+from pipeline.artefacts.dataset import Record, Split, write_shards
+from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
+from pipeline.paper.initialisation import INITIALISATIONS
+from pipeline.stages.evaluate import classify
+from pipeline.study import CropsConfig
+
+POLICIES = ("crops_1", "crops_10", "crops_36", "crops_144", "crops_144_max")
+CPU = torch.device("cpu")
+Resize = Callable[[Image.Image, int, int], Image.Image]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # as a rank has
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def network() -> GoogLeNet:
+    made = GoogLeNet(1000, aux_heads=()).eval()
+    INITIALISATIONS["kaiming"](made, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits = made(torch.randn(8, 3, 224, 224, generator=torch.Generator().manual_seed(1)))
+        made.classifier.weight *= 4 / logits.std(dim=1).mean()
+    return made
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Split:
+    """A landscape, a portrait and a square one."""
+    encoded = resources.files("sklearn.datasets").joinpath("images", "china.jpg").read_bytes()
+    image = Image.open(io.BytesIO(encoded))
+    cuts = [image, image.rotate(90, expand=True).crop((0, 0, 333, 500)), image.crop((100, 0, 500, 400))]
+    records = []
+    for number, cut in enumerate(cuts):
+        file = io.BytesIO()
+        cut.save(file, "PNG")
+        content = file.getvalue()
+        records.append(Record(f"{number}", content, 0, *cut.size, hashlib.sha256(content).hexdigest()))
+    return Split(write_shards(tmp_path_factory.mktemp("photographs"), "val", records))
+
+
+@pytest.fixture(scope="module")
+def reference(network: GoogLeNet, photographs: Split) -> Callable[[str], dict[str, np.ndarray]]:
+    """PAPER.md 3.1, one crop at a time: a resize for every single crop, torch's own layers, nothing shared or batched."""
+    slow = GoogLeNet(1000, aux_heads=()).eval()
+    slow.load_state_dict(network.state_dict())
+    slow.norm1, slow.norm2 = (nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0) for _ in range(2))
+    mean, std = (np.array(v, np.float32) for v in (PREPROCESSING.mean, PREPROCESSING.std))
+
+    @cache
+    def by_policy(library: str) -> dict[str, np.ndarray]:
+        found: dict[str, list[np.ndarray]] = {policy: [] for policy in POLICIES}
+        for index in range(NUM_PHOTOGRAPHS[library]):
+            image = Image.open(io.BytesIO(photographs.encoded(index))).convert("RGB")
+            rows = []
+            for scale, place, view, mirrored in product((256, 288, 320, 352), range(3), range(6), (False, True)):
+                cut = slow_crop(image, scale, place, view, RESIZES[library])
+                pixels = (np.asarray(cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else cut) - mean) / std
+                with torch.no_grad():
+                    logits = slow(torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None])[0]
+                rows.append(logits.double().softmax(0).numpy())
+            central = rows[12:22]  # the central square at the smallest scale, without the whole square
+            for policy, chosen in (("crops_1", central[:1]), ("crops_10", central), ("crops_36", rows[:36])):
+                found[policy].append(np.mean(chosen, axis=0))
+            found["crops_144"].append(np.mean(rows, axis=0))
+            found["crops_144_max"].append(np.max(rows, axis=0))
+        return {policy: np.stack(values) for policy, values in found.items()}
+
+    return by_policy
+
+
+def pil_resize(image: Image.Image, width: int, height: int) -> Image.Image:
+    return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def torch_resize(image: Image.Image, width: int, height: int) -> Image.Image:
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    resized = resize(pixels, [height, width], InterpolationMode.BILINEAR, antialias=True)
+    return Image.fromarray(resized.permute(1, 2, 0).numpy())
+
+
+RESIZES = {"pil": pil_resize, "torch": torch_resize}
+NUM_PHOTOGRAPHS = {"pil": 3, "torch": 1}
+
+
+def slow_crop(image: Image.Image, scale: int, place: int, view: int, resize: Resize) -> Image.Image:
+    """View 0 is the centre, 1 to 4 the corners, 5 the whole square, of the first, middle or last square."""
+    width, height = image.size
+    long_side = max(width, height) * scale // min(width, height)
+    offset = (0, (long_side - scale) // 2, long_side - scale)[place]
+    size, corner = ((long_side, scale), (offset, 0)) if width >= height else ((scale, long_side), (0, offset))
+    square = resize(image, *size).crop((*corner, corner[0] + scale, corner[1] + scale))
+    if view == 5:
+        return resize(square, 224, 224)
+    far = scale - 224
+    x, y = ((far // 2, far // 2), (0, 0), (far, 0), (0, far), (far, far))[view]
+    return square.crop((x, y, x + 224, y + 224))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("precision", "compiled", "resize", "library", "one_crop", "averaged"),
+    [
+        ("fp32", False, "pil_bilinear", "pil", 1e-6, 1e-6),
+        ("fp32", True, "pil_bilinear", "pil", 1e-6, 1e-6),
+        ("fp32", False, "torch_bilinear", "torch", 1e-6, 1e-6),
+        ("fp32", False, "torch_bilinear", "pil", 2e-4, 1e-4),  # a few pixels differ by one grey level
+        ("bf16", False, "torch_bilinear", "torch", 2e-2, 5e-3),
+        ("bf16", False, "pil_bilinear", "pil", 2e-2, 5e-3),
+        ("bf16", True, "pil_bilinear", "pil", 2e-2, 5e-3),
+    ],
+)
+def test_equals_the_slow_reference(
+    network: GoogLeNet,
+    photographs: Split,
+    reference: Callable[[str], dict[str, np.ndarray]],
+    precision: str,
+    compiled: bool,
+    resize: str,
+    library: str,
+    one_crop: float,
+    averaged: float,
+) -> None:
+    """`one_crop` bounds what depends on a single crop (crops_1, crops_144_max), `averaged` the means of 10 to 144."""
+    engine = Engine(Classifier(network, PREPROCESSING, 224), CPU, precision, compiled)
+    assert engine.operators
+    expected, config = reference(library), CropsConfig.model_validate({"resize": resize})
+    scores, bad = classify(engine, photographs, range(NUM_PHOTOGRAPHS[library]), 1000, POLICIES, config)
+    assert not bad
+    assert expected["crops_1"].max() > 0.5  # as decided as a trained network
+    for policy in POLICIES:
+        difference = float(np.abs(scores[policy] - expected[policy]).max())
+        print(f"{precision} {'compiled' if compiled else 'eager'} {resize} against {library}, {policy}: {difference:.2g}")
+        assert difference < (one_crop if policy in ("crops_1", "crops_144_max") else averaged)
+        assert np.array_equal(scores[policy].argmax(1), expected[policy].argmax(1))
+
+
+def test_the_networks_own_weights_are_untouched(network: GoogLeNet) -> None:
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    Engine(Classifier(network, PREPROCESSING, 224), CPU, "bf16")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert isinstance(network.pool1, nn.MaxPool2d)
