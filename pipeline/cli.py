@@ -5,18 +5,20 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
+from pydantic import ValidationError
 
 from pipeline.adapters import sources
+from pipeline.arguments import Names, Triple, choices
 from pipeline.artefacts import provenance, storage
-from pipeline.experiment import load_study
+from pipeline.experiment import load_study, one_line
 from pipeline.local import refuse_stale, run_here
 from pipeline.paper.crops import CURVE
 from pipeline.stages import run_stage
 from pipeline.stages.prepare import refuse_other_files
-from pipeline.study import CropsConfig, Frozen, InputError, PrepareConfig, StageConfig, StageFailed, Study
+from pipeline.study import BenchmarkConfig, CropsConfig, InputError, PrepareConfig, StageConfig, StageFailed, Study
 
 WRONG_INPUT, STAGE_FAILED, INTERRUPTED = 2, 3, 130
 PATH = click.Path(path_type=Path)
@@ -47,49 +49,12 @@ def _exit(code: int, message: str) -> None:
     sys.exit(code)
 
 
-class _Triple(click.ParamType[tuple[float, ...]]):
-    """Three numbers, such as 123,117,104."""
-
-    name = "R,G,B"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        try:
-            red, green, blue = (float(part) for part in value.split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not three numbers such as 123,117,104", param, ctx)
-        return red, green, blue
-
-
-class _List(click.ParamType[tuple[str, ...]]):
-    """Names, such as crops_1,crops_144."""
-
-    name = "NAME,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(part.strip() for part in value.split(",")))
-
-
-def _choices(model: type[Frozen]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """An option for each field of a config whose fields are all choices."""
-
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        for name, field in reversed(model.model_fields.items()):
-            choice = click.Choice(get_args(field.annotation))
-            flag = f"--{name.replace('_', '-')}"
-            function = click.option(flag, name, type=choice, default=field.default, show_default=True, help=field.description)(
-                function
-            )
-        return function
-
-    return decorate
-
-
 @click.group(epilog="Example: going-deeper run experiments/demo.py")
 def commands() -> None:
     """Reproduce GoogLeNet: from raw images to a verdict on every published number."""
 
 
-TRIPLE = _Triple()
+TRIPLE = Triple()
 ROOT = click.option("--root", type=PATH, default=Path("outputs"), show_default=True, help="Folder of all artefacts.")
 PROCESSES = click.option("--processes", type=click.IntRange(min=1), help="Ranks of a stage here.  [default: one a GPU or core]")
 
@@ -184,9 +149,9 @@ def report(experiment: Path, arguments: Sequence[str], root: Path, into: Path | 
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @click.option("--compile/--no-compile", "compiled", default=False, help="torch.compile; pays from some hundred images.")
 @click.option(
-    "--policies", type=_List(), default=",".join(CURVE), show_default=True, help="Also vgg_150, dense, crops_144_max ..."
+    "--policies", type=Names(), default=",".join(CURVE), show_default=True, help="Also vgg_150, dense, crops_144_max ..."
 )
-@_choices(CropsConfig)
+@choices(CropsConfig)
 @ROOT
 @PROCESSES
 def evaluate(**given: Any) -> None:
@@ -219,6 +184,34 @@ def audit(as_json: bool) -> None:
     from pipeline.stages.audit import audit_json, audit_text
 
     print(audit_json() if as_json else audit_text())
+
+
+@commands.group()
+def benchmark() -> None:
+    """Measure speed on this machine, ours beside what people usually write."""
+
+
+@benchmark.command("evaluate", epilog="Example: going-deeper benchmark evaluate --data ../shared/data/imagenet-sample")
+@click.option("--data", type=PATH, help="Folder of photographs.  [default: two that scikit-learn ships]")
+@click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True, help="Images for each contender.")
+@click.option("--images", type=click.IntRange(min=1), default=4, show_default=True, help="Photographs taken from --data.")
+@click.option("--input-size", type=int, default=224, show_default=True, help="A multiple of 14.")
+@ROOT
+def benchmark_evaluate(data: Path | None, rounds: int, images: int, input_size: int, root: Path) -> None:
+    """144 crops of photographs through GoogLeNet: naive, careful, compiled, ours; one core, interleaved.
+
+    Some 25 seconds a round on a fast core, and a minute to compile. The peers and the rules are in pipeline/benchmarks.
+    """
+    from pipeline.benchmarks import evaluate as measure
+    from pipeline.stages.report import templates
+
+    try:
+        config = BenchmarkConfig(what="evaluate", input_size=input_size, rounds=rounds, num_images=images, path=data)
+    except ValidationError as error:
+        raise InputError(one_line(error)) from None
+    facts = measure.benchmark_evaluate(config, root)
+    print(templates().get_template("benchmark.txt").render(facts))
+    print(f"figures: {root / config.folder / config.last_file}")
 
 
 def _forget_report(study: Study, root: Path) -> StageConfig:

@@ -1,6 +1,8 @@
 """The command as a user runs it, in processes of its own."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 TOP = Path(__file__).parents[1]
 EXPERIMENT = '''
@@ -115,7 +118,7 @@ def test_a_failed_stage_is_exit_code_3(experiment: Path, image_folder: Path, tmp
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "nowhere.py"], "nowhere.py: no such experiment file"),
+        (["run", "nowhere.py"], "nowhere.py: no such Python file"),
         (["run", "experiments/demo.py", "--mebers", "3"], "No such option"),
         (["run", "experiments/caltech101.py"], "data set caltech101: no path given; pass --data FOLDER"),
         (["run", "experiments/caltech101.py", "--data", "nowhere"], "nowhere: no such folder"),
@@ -158,10 +161,121 @@ def test_any_classifier_from_one_command(image_folder: Path, tmp_path: Path) -> 
     found = going_deeper(*arguments, "--data", image_folder, "--input-size", 64, "--root", tmp_path / "root", "--processes", 2)
     assert found.returncode == 0, found.stderr
     assert "torchvision:squeezenet1_1 (w.safetensors) on " in found.stdout
-    assert "     1    144 " in found.stdout
+    rows = [line.split() for line in found.stdout.splitlines() if line.startswith("     1 ")]
+    assert [row[1] for row in rows] == ["1", "2", "10", "36", "72", "108", "144"]
+        "1",
+        "2",
+        "10",
+        "36",
+        "72",
+        "108",
+        "144",
+    ]
     html = next(tmp_path.glob("root/reports/*/report.html")).read_text()
     assert html.count("<svg") == 1
     assert "928 input channels" in html
+
+
+USERS_NETWORK = """
+import torch
+
+def network(num_classes):
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, num_classes))
+
+def function(num_classes):
+    return lambda images: 5 * images.mean(dim=(2, 3)).flip(1)
+
+def wrong_count(num_classes):
+    return lambda images: images.mean(dim=(2, 3))[:, :2]
+
+def fails(num_classes):
+    raise KeyError("weights")
+
+def nothing(num_classes): ...
+"""
+
+
+@pytest.mark.slow
+def test_a_users_own_network(image_folder: Path, tmp_path: Path) -> None:
+    """Any module or function from images to logits; its file is part of the artefact's name; other policies by name."""
+    file = tmp_path / "mine.py"
+    file.write_text(USERS_NETWORK)
+    common = ("--data", image_folder, "--input-size", 42, "--root", tmp_path / "root", "--processes", 1)
+
+    def evaluate(function: str, *more: object) -> subprocess.CompletedProcess[str]:
+        return going_deeper("evaluate", "--arch", f"{file}:{function}", *common, *more)
+
+    policies = "crops_144,crops_144_max,crops_144_geometric,vgg_150"
+    found = evaluate(
+        "function", "--policies", policies, "--resize", "torch_cubic", "--long-side", "ceil", "--precision", "bf16"
+    )
+    assert found.returncode == 0, found.stderr
+    for label in ("144", "144 (max)", "144 (geometric)", "150 (VGG)"):
+        assert re.search(rf"^     1 {re.escape(label)} +0.00 %", found.stdout, re.MULTILINE), found.stdout  # colours are easy
+    assert evaluate("network", "--policies", "crops_1", "--compile").returncode == 0
+    folders = sorted(tmp_path.glob("root/predictions/*/predictions.json"))
+    assert len(folders) == 2
+    file.write_text(USERS_NETWORK + "# changed")
+    assert evaluate("network", "--policies", "crops_1").returncode == 0
+    assert len(sorted(tmp_path.glob("root/predictions/*/predictions.json"))) == 3
+
+    for function, message in (
+        ("wrong_count", "the classifier gives 2 classes; the data set has 3"),
+        ("fails", f"{file}: line 15: KeyError: 'weights'"),
+        ("nothing", "nothing(num_classes) returned NoneType; expected a module or a function, images -> logits"),
+        ("absent", f"{file}: defines no function absent; expected absent(num_classes)"),
+    ):
+        wrong = evaluate(function)
+        assert wrong.returncode == 2
+        assert wrong.stderr.splitlines()[-1].endswith(message)
+        assert "Traceback" not in wrong.stderr
+    dense = evaluate("network", "--policies", "dense")
+    assert dense.returncode == 2
+    assert "policy dense: needs a GoogLeNet with average pooling" in dense.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--arch", "googlenet"), "--arch googlenet: needs --weights FILE"),
+        (("--arch", "nowhere.py:network"), "nowhere.py: no such Python file; expected one that defines network(num_classes)"),
+        (("--arch", "googlenet", "--policies", "crops_12"), "no policy 'crops_12': expected one of crops_1, crops_2"),
+        (("--arch", "googlenet", "--resize", "bicubic"), "'bicubic' is not one of 'pil_bilinear'"),
+    ],
+)
+def test_wrong_evaluations_are_one_line(arguments: tuple[str, ...], message: str, image_folder: Path, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.zeros(1)}, tmp_path / "w.safetensors")
+    weights = ("--weights", str(tmp_path / "w.safetensors")) if "--policies" in arguments else ()
+    wrong = going_deeper("evaluate", *arguments, *weights, "--data", image_folder, "--root", tmp_path / "root")
+    assert wrong.returncode == 2
+    assert message in wrong.stderr
+    assert wrong.stderr.count("\n") == 1
+    assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.slow
+def test_benchmark(tmp_path: Path) -> None:
+    """Every contender runs and agrees with the naive one; the figures are on the screen and in a file."""
+    found = going_deeper("benchmark", "evaluate", "--input-size", 42, "--rounds", 1, "--root", tmp_path)
+    assert found.returncode == 0, found.stderr
+    (path,) = tmp_path.glob("benchmarks/*/benchmark.json")
+    facts = json.loads(path.read_text())
+    assert str(path) in found.stdout
+    assert list(facts["contenders"]) == [
+        line.split("  ")[0] for line in found.stdout.splitlines() if re.match(r"(naive|careful|ours).* \(", line)
+    ]
+    for name, contender in facts["contenders"].items():
+        assert contender["largest_difference"] < (5e-3 if "bf16" in name else 1e-6), name
+        assert 0 < contender["preprocessing_share"][1] < 1
+    assert facts["contenders"]["naive"]["times_naive"] == [1, 1, 1]
+    wrong = going_deeper("benchmark", "evaluate", "--data", tmp_path / "nowhere", "--root", tmp_path)
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+    assert "nowhere: no such folder; expected one with images" in wrong.stderr
+    wrong = going_deeper("benchmark", "evaluate", "--input-size", 43)
+    assert (wrong.returncode, wrong.stderr) == (2, "going-deeper: input_size = 43: Input should be a multiple of 14\n")
 
 
 def test_damaged_artefact_is_named(experiment: Path, image_folder: Path, tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ import pytest
 
 TOP = Path(__file__).parents[1]
 FLOORS = [
-    {"pipeline.paper", "pipeline.study", "pipeline.stage"},
+    {"pipeline.paper", "pipeline.study", "pipeline.stage", "pipeline.options"},
     {"pipeline.artefacts", "pipeline.adapters", "pipeline.experiment"},
-    {"pipeline.stages", "pipeline.foreign", "pipeline.recipes", "pipeline.local"},
+    {"pipeline.stages", "pipeline.benchmarks", "pipeline.foreign", "pipeline.recipes", "pipeline.local"},
     {"slurm"},
-    {"pipeline.cli", "pipeline.__main__"},
+    {"pipeline.cli", "pipeline.arguments", "pipeline.__main__"},
 ]
 SOURCES = sorted(path for room in ("pipeline", "slurm", "experiments") for path in (TOP / room).rglob("*.py"))
 

@@ -54,7 +54,7 @@ class Engine:
         first = _first_conv(self.network)
         self.channels = 3 if first is None else first.conv.in_channels
         self.preprocessing = classifier.preprocessing
-        self._step: Callable[[Tensor], Tensor] = _compiled(self._probabilities, device) if compiled else self._probabilities
+        self._step = _compiled(self._softmax, device) if compiled else self._softmax
 
     def normalised(self, pixels_HWC: np.ndarray) -> Tensor:
         """Network input from RGB bytes (height x width x 3): height x width x 3, or 4 where the fourth channel is used."""
@@ -62,28 +62,39 @@ class Engine:
         values = normalise(pixels[None], self.preprocessing)[0].permute(1, 2, 0).to(self.dtype)
         return F.pad(values, (0, self.channels - 3))
 
-    @torch.no_grad()
-    def classify(self, crops_SSC: Iterable[Tensor]) -> Iterator[np.ndarray]:
-        """Softmax probabilities of a stream of normalised crops, in order, batch by batch (N x classes, float32).
+    def batches(self, crops_SSC: Iterable[Tensor]) -> Iterator[tuple[Tensor, int]]:
+        """A stream of normalised crops as batches (N x side x side x channels) and how many crops of each are new.
 
-        The last batch is filled up with what the one before it left there. On a GPU a batch is read back only when the next
-        has been started.
+        All batches are one buffer: the last is filled up with what the one before it left there.
         """
         side = self.input_size
         batch = torch.zeros(self.batch_size, side, side, self.channels, dtype=self.dtype, device=self.device)
-        running: list[tuple[Tensor, int]] = []
         filled = 0
         for crop in crops_SSC:
             batch[filled] = crop
             filled += 1
             if filled == self.batch_size:
-                running.append((self._step(batch), filled))
+                yield batch, filled
                 filled = 0
-                if len(running) > 1:
-                    yield _rows(*running.pop(0))
         if filled:
-            running.append((self._step(batch), filled))
-        for probabilities, count in running:
+            yield batch, filled
+
+    @torch.no_grad()
+    def probabilities(self, batch_NHWC: Tensor) -> Tensor:
+        """Softmax probabilities of one batch, N x classes, float32, on the device."""
+        return self._step(batch_NHWC)
+
+    def classify(self, crops_SSC: Iterable[Tensor]) -> Iterator[np.ndarray]:
+        """Softmax probabilities of a stream of normalised crops, in order, batch by batch (N x classes, float32).
+
+        On a GPU a batch is read back only when the next has been started.
+        """
+        started: list[tuple[Tensor, int]] = []
+        for batch, count in self.batches(crops_SSC):
+            started.append((self.probabilities(batch), count))
+            if len(started) > 1:
+                yield _rows(*started.pop(0))
+        for probabilities, count in started:
             yield _rows(probabilities, count)
 
     @torch.no_grad()
@@ -103,7 +114,7 @@ class Engine:
             total.append(logits.float().softmax(dim=1).double().mean(dim=(0, 2, 3)))
         return torch.stack(total).mean(dim=0).float().cpu().numpy()
 
-    def _probabilities(self, batch_NHWC: Tensor) -> Tensor:
+    def _softmax(self, batch_NHWC: Tensor) -> Tensor:
         with autocast(self.device, self.precision):
             logits: Tensor = self.network(batch_NHWC.permute(0, 3, 1, 2))
         return logits.float().softmax(dim=1)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pipeline.paper.googlenet import INPUT_SIZE, GoogLeNet
+from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.published import TABLE1, TABLE3, TABLE3_VERSUS_BASE, Cell, PrintedRow
 
 # rows of Table 1 -> submodules of the network
@@ -53,7 +53,7 @@ class Example(NamedTuple):
 
 
 def count_parts(network: GoogLeNet) -> dict[str, Count]:
-    """Count every submodule of a network, by name, for one image of 224 x 224.
+    """Count every submodule of a network, by name, for one image of its input size.
 
     The network is only followed in its shapes (torch's meta device), so this takes milliseconds.
     """
@@ -70,7 +70,7 @@ def count_parts(network: GoogLeNet) -> dict[str, Count]:
     hooks = [
         module.register_forward_hook(lambda m, _, out, n=name: note(n, m, out)) for name, module in modules.items() if name
     ]
-    network(torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE, device="meta"))
+    network(torch.zeros(1, 3, network.input_size, network.input_size, device="meta"))
     for hook in hooks:
         hook.remove()
     return {name: _count(name, modules[name], output, macs) for name, output in outputs.items()}

@@ -128,6 +128,7 @@ class GoogLeNet(nn.Module):
         ):
             if value not in valid:
                 raise ValueError(f"{name} = {value!r}: expected one of {', '.join(valid)}")
+        self.input_size = input_size
         bn = norm == "batch"
         stem, channels = scaled(64, width), scaled(192, width)
         conv1_type = ConvReLU if conv1 == "dense" else SeparableConvReLU

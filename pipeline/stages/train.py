@@ -30,7 +30,7 @@ from pipeline.paper.augmentation import stream
 from pipeline.paper.averaging import equal, exponential
 from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet, normalise, training_loss
 from pipeline.paper.initialisation import INITIALISATIONS
-from pipeline.stages.evaluate import rank_of_labels
+from pipeline.stages.classify import rank_of_labels
 from pipeline.study import InputError, TrainConfig
 
 WINDOW = 20  # ours: steps a row of metrics

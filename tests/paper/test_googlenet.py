@@ -190,3 +190,15 @@ def test_members_share_their_initial_weights() -> None:
 def test_unknown_options_are_named(option: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=r"(norm|modules|conv1|head|aux_heads) = '\w+': expected one of "):
         GoogLeNet(**option)  # type: ignore[arg-type]
+
+
+def test_dense_evaluation_slides_the_head() -> None:
+    """At the input's size there is one place, and it is the network's output; larger images have one every 32 px."""
+    network = GoogLeNet(5, input_size=64, width=0.25, aux_heads=()).eval()
+    with torch.no_grad():
+        x = torch.randn(2, 3, 64, 64)
+        torch.testing.assert_close(network.dense(x)[:, :, 0, 0], network(x))
+        wide = network.dense(torch.randn(1, 3, 64, 160))
+    assert network.dense(x).shape == (2, 5, 1, 1)
+    assert wide.shape == (1, 5, 1, 4)
+    assert not GoogLeNet(5, input_size=64, width=0.25, head="fully_connected").is_dense

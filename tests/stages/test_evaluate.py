@@ -20,12 +20,15 @@ from safetensors.numpy import load
 from safetensors.torch import load_file
 
 from pipeline.adapters import engine, ranks
+from pipeline.adapters.classifiers import our_classifier
 from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.result import Result
+from pipeline.artefacts.run import Run
 from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
 from pipeline.stages import evaluate as stage
 from pipeline.stages.check import check
+from pipeline.stages.classify import classify
 from pipeline.stages.ensemble import ensemble
 from pipeline.stages.evaluate import evaluate
 from pipeline.stages.prepare import prepare
@@ -113,6 +116,16 @@ def written(config: EvaluateConfig, root: Path) -> dict[str, bytes]:
     return files
 
 
+def test_images_opened_ahead_give_the_same_scores(root: Path, config: EvaluateConfig, run_config: TrainConfig) -> None:
+    """What a GPU's rank does: the order stays, whatever thread is first."""
+    split = Dataset(config.data, root).split("val")
+    weights = Run(run_config, root).weights("averaged")
+    ours = engine.Engine(our_classifier(run_config.network, weights, 3), torch.device("cpu"))
+    alone, ahead = (classify(ours, split, range(15), 3, ("crops_10",), config.crops, threads)[0] for threads in (0, 3))
+    assert np.array_equal(alone["crops_10"], ahead["crops_10"])
+    assert np.array_equal(alone["crops_10"], evaluate(config, root).probabilities("crops_10"))
+
+
 @pytest.mark.slow
 def test_any_world_size_and_chunk_give_the_same_bytes(
     root: Path, config: EvaluateConfig, monkeypatch: pytest.MonkeyPatch
@@ -139,7 +152,7 @@ def test_finished_chunks_are_not_done_again(root: Path, config: EvaluateConfig, 
     """Interrupted after the first chunk, the evaluation goes on with the second; a gap is never merged."""
     config = config.but(policies=("crops_1",), precision="bf16", images_per_chunk=4)
     calls: list[list[int]] = []
-    classify = stage.classify
+    classify = stage.classify  # type: ignore[attr-defined]
 
     def interrupted_in_the_second(*arguments: object, **named: object) -> object:
         calls.append(list(arguments[2]))  # type: ignore[call-overload]

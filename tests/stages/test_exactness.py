@@ -24,7 +24,7 @@ from pipeline.adapters.engine import Engine
 from pipeline.artefacts.dataset import Record, Split, write_shards
 from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
 from pipeline.paper.initialisation import INITIALISATIONS
-from pipeline.stages.evaluate import classify
+from pipeline.stages.classify import classify
 from pipeline.study import CropsConfig
 
 POLICIES = ("crops_1", "crops_10", "crops_36", "crops_144", "crops_144_max")

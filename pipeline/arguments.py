@@ -1,0 +1,45 @@
+"""Kinds of arguments on the command line."""
+
+from collections.abc import Callable
+from typing import Any, get_args
+
+import click
+
+from pipeline.study import Frozen
+
+
+class Triple(click.ParamType[tuple[float, ...]]):
+    """Three numbers, such as 123,117,104."""
+
+    name = "R,G,B"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        try:
+            red, green, blue = (float(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not three numbers such as 123,117,104", param, ctx)
+        return red, green, blue
+
+
+class Names(click.ParamType[tuple[str, ...]]):
+    """Names, such as crops_1,crops_144."""
+
+    name = "NAME,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(part.strip() for part in value.split(",")))
+
+
+def choices(model: type[Frozen]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """An option for each field of a config whose fields are all choices."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        for name, field in reversed(model.model_fields.items()):
+            choice = click.Choice(get_args(field.annotation))
+            flag = f"--{name.replace('_', '-')}"
+            function = click.option(flag, name, type=choice, default=field.default, show_default=True, help=field.description)(
+                function
+            )
+        return function
+
+    return decorate

@@ -1,0 +1,168 @@
+"""Ways to classify the 144 crops of an image: as people first write it, as they write it with care, and ours.
+
+Each is a function of the network that returns what classifies one image (its bytes -> `Timing`). The peers are built here
+from Pillow, torchvision and torch alone, so that nothing of ours makes them faster or slower.
+"""
+
+import io
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision import transforms
+
+from pipeline.adapters.classifiers import Classifier
+from pipeline.adapters.engine import Engine
+from pipeline.adapters.environment import PROCESS_ENVIRONMENT
+from pipeline.artefacts.dataset import Split
+from pipeline.paper.crops import SCALES
+from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
+from pipeline.stages.classify import classify, cut, open_image
+from pipeline.study import CropsConfig
+
+POLICY = ("crops_144",)
+
+
+class Timing(NamedTuple):
+    """Seconds of one image, and its mean probabilities. `bound` is the network alone, on the same crops in memory."""
+
+    total: float
+    preprocessing: float
+    probabilities: np.ndarray
+    bound: float | None = None
+
+
+class Contender(NamedTuple):
+    """A way to do it, and the environment of the process it runs in: the peers have what a user has, on one thread."""
+
+    text: str
+    make: Callable[[GoogLeNet, Split], Callable[[int], Timing]]
+    environment: dict[str, str]
+    dtype: torch.dtype = torch.float32
+
+
+def peer(network: GoogLeNet, split: Split, per_crop: bool, compiled: bool) -> Callable[[int], Timing]:
+    """PIL, torchvision's ToTensor and Normalize, one batch of 144 crops, float32, NCHW, torch's own LocalResponseNorm.
+
+    `per_crop`: the image is resized again for every crop; else once for each scale and square.
+    """
+    network.norm1, network.norm2 = (nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0) for _ in range(2))
+    size = network.input_size
+    network = network.to(memory_format=torch.contiguous_format)
+    run: Callable[[Tensor], Tensor] = torch.compile(network, dynamic=False) if compiled else network
+    mean, std = ([v / 255 for v in values] for values in (PREPROCESSING.mean, PREPROCESSING.std))
+    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(mean, std)])
+
+    def crops(image: Image.Image) -> Iterable[Image.Image]:
+        scaled: dict[int, Image.Image] = {}
+        for scale, place in product((s * size // 224 for s in SCALES), range(3)):
+            for view, mirrored in product(range(6), (False, True)):
+                if per_crop or scale not in scaled:
+                    scaled[scale] = _at_scale(image, scale)
+                if per_crop or not mirrored:
+                    cut = _cut(scaled[scale], scale, place, view, size)
+                yield cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else cut
+
+    def classify_one(index: int) -> Timing:
+        started = time.perf_counter()
+        image = Image.open(io.BytesIO(split.encoded(index))).convert("RGB")
+        batch = torch.stack([transform(crop) for crop in crops(image)])
+        prepared = time.perf_counter()
+        with torch.no_grad():
+            probabilities = run(batch).softmax(dim=1).mean(dim=0)
+        return Timing(time.perf_counter() - started, prepared - started, probabilities.numpy())
+
+    return classify_one
+
+
+def _at_scale(image: Image.Image, scale: int) -> Image.Image:
+    width, height = image.size
+    short = min(width, height)
+    return image.resize((width * scale // short, height * scale // short), Image.Resampling.BILINEAR)
+
+
+def _cut(scaled: Image.Image, scale: int, place: int, view: int, size: int) -> Image.Image:
+    """View 0 to 4: corners and centre, 5: the whole square, of the first, middle or last square."""
+    slack = max(scaled.size) - scale
+    offset = (0, slack // 2, slack)[place]
+    left, top = (offset, 0) if scaled.width >= scaled.height else (0, offset)
+    far = scale - size
+    if view == 5:
+        return scaled.crop((left, top, left + scale, top + scale)).resize((size, size), Image.Resampling.BILINEAR)
+    x, y = ((0, 0), (far, 0), (0, far), (far, far), (far // 2, far // 2))[view]
+    return scaled.crop((left + x, top + y, left + x + size, top + y + size))
+
+
+def ours(network: GoogLeNet, split: Split, precision: str, compiled: bool, resize: str) -> Callable[[int], Timing]:
+    """The product's own code, from the stored bytes to the averaged probabilities."""
+    size = network.input_size
+    engine = Engine(Classifier(network, PREPROCESSING, size), torch.device("cpu"), precision, compiled)
+    config = CropsConfig.model_validate({"resize": resize})
+
+    def classify_one(index: int) -> Timing:
+        started = time.perf_counter()
+        scores, _ = classify(engine, split, [index], network.classifier.out_features, POLICY, config)
+        total = time.perf_counter() - started
+
+        def batches() -> Iterator[Tensor]:
+            image = open_image(split, index, POLICY, size, config)
+            return (batch for batch, _ in engine.batches(cut(engine, image)))
+
+        started = time.perf_counter()
+        for _ in batches():
+            pass
+        preprocessing = time.perf_counter() - started
+
+        in_memory = [batch.clone() for batch in batches()]
+        started = time.perf_counter()
+        for batch in in_memory:
+            engine.probabilities(batch).numpy()
+        return Timing(total, preprocessing, scores[POLICY[0]][0], time.perf_counter() - started)
+
+    return classify_one
+
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+CONTENDERS = {
+    "naive": Contender("144 resizes, eager fp32 NCHW", partial(peer, per_crop=True, compiled=False), ONE_THREAD),
+    "careful": Contender("4 + 12 resizes, eager fp32 NCHW", partial(peer, per_crop=False, compiled=False), ONE_THREAD),
+    "careful compiled": Contender("the same under torch.compile", partial(peer, per_crop=False, compiled=True), ONE_THREAD),
+    **{
+        f"ours {precision}{' compiled' if compiled else ''}": Contender(
+            f"{'torch.compile' if compiled else 'eager'}, {resize}",
+            partial(ours, precision=precision, compiled=compiled, resize=resize),
+            PROCESS_ENVIRONMENT,
+            torch.bfloat16 if precision == "bf16" else torch.float32,
+        )
+        for precision, resize in (("fp32", "pil_bilinear"), ("bf16", "torch_bilinear"))
+        for compiled in (False, True)
+    },
+}
+
+
+PEAK = "peak"
+PEAK_LAYERS = ((128, 28), (256, 14), (512, 14))  # ours: channels and side of 3x3 convolutions that run at full speed
+
+
+def conv_peaks(_: int) -> dict[str, float]:
+    """The core's measured peak by type, in FLOP/s: the fastest of a few well-shaped convolutions, channels last."""
+    return {str(dtype): max(_conv_speed(dtype, *layer) for layer in PEAK_LAYERS) for dtype in (torch.float32, torch.bfloat16)}
+
+
+@torch.no_grad()
+def _conv_speed(dtype: torch.dtype, channels: int, side: int) -> float:
+    conv = nn.Conv2d(channels, channels, 3, padding=1).to(dtype).to(memory_format=torch.channels_last)
+    x = torch.randn(12, channels, side, side).to(dtype).to(memory_format=torch.channels_last)
+    seconds = []
+    for _ in range(6):
+        started = time.perf_counter()
+        y = conv(x)
+        seconds.append(time.perf_counter() - started)
+    flop: int = 2 * 9 * channels * y.numel()
+    return flop / float(np.median(seconds[1:]))
