@@ -163,14 +163,6 @@ def test_any_classifier_from_one_command(image_folder: Path, tmp_path: Path) -> 
     assert "torchvision:squeezenet1_1 (w.safetensors) on " in found.stdout
     rows = [line.split() for line in found.stdout.splitlines() if line.startswith("     1 ")]
     assert [row[1] for row in rows] == ["1", "2", "10", "36", "72", "108", "144"]
-        "1",
-        "2",
-        "10",
-        "36",
-        "72",
-        "108",
-        "144",
-    ]
     html = next(tmp_path.glob("root/reports/*/report.html")).read_text()
     assert html.count("<svg") == 1
     assert "928 input channels" in html
