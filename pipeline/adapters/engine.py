@@ -171,10 +171,13 @@ def _compiled(step: Callable[[Tensor], Tensor], device: torch.device) -> Callabl
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns where a CUDA build finds no GPU
     compiled = torch.compile(step, dynamic=False)
 
-    def frozen(batch: Tensor) -> Tensor:
-        """On a CPU the weights become constants, so that oneDNN packs them once."""
-        with torch._inductor.config.patch(freezing=device.type == "cpu"):
+    def run(batch: Tensor) -> Tensor:
+        """On a CPU the weights become constants, so that oneDNN packs them once. Where torch gives up, it must say so."""
+        with (
+            torch._inductor.config.patch(freezing=device.type == "cpu"),
+            torch._dynamo.config.patch(recompile_limit=64, fail_on_recompile_limit_hit=True),
+        ):
             probabilities: Tensor = compiled(batch)
         return probabilities
 
-    return frozen
+    return run

@@ -163,8 +163,7 @@ def _with_neighbour(worker: Connection, num_images: int, progress: Progress) -> 
 
 def _facts(config: BenchmarkConfig, rounds: list[dict[str, Any]], disturbed: list[float], num_images: int) -> dict[str, Any]:
     """All figures: medians, each with its quartiles."""
-    parts = count_parts(GoogLeNet(input_size=config.input_size, aux_heads=()))
-    flop = 2 * CROPS * sum(part.macs for name, part in parts.items() if "." not in name)
+    flop = 2 * CROPS * count_parts(GoogLeNet(input_size=config.input_size, aux_heads=()))[""].macs
     contenders = {}
     for name, contender in CONTENDERS.items():
         samples = [found[name] for found in rounds]

@@ -53,7 +53,7 @@ class Example(NamedTuple):
 
 
 def count_parts(network: GoogLeNet) -> dict[str, Count]:
-    """Count every submodule of a network, by name, for one image of its input size.
+    """Count every submodule of a network, by name, for one image of its input size; the whole network is "".
 
     The network is only followed in its shapes (torch's meta device), so this takes milliseconds.
     """
@@ -67,9 +67,7 @@ def count_parts(network: GoogLeNet) -> dict[str, Count]:
         if isinstance(module, nn.Conv2d | nn.Linear):
             macs[name] = module.weight[0].numel() * output.numel()
 
-    hooks = [
-        module.register_forward_hook(lambda m, _, out, n=name: note(n, m, out)) for name, module in modules.items() if name
-    ]
+    hooks = [module.register_forward_hook(lambda m, _, out, n=name: note(n, m, out)) for name, module in modules.items()]
     network(torch.zeros(1, 3, network.input_size, network.input_size, device="meta"))
     for hook in hooks:
         hook.remove()
@@ -77,7 +75,7 @@ def count_parts(network: GoogLeNet) -> dict[str, Count]:
 
 
 def _count(name: str, module: nn.Module, output: tuple[int, ...], macs: dict[str, int]) -> Count:
-    inside = sum(value for key, value in macs.items() if key == name or key.startswith(f"{name}."))
+    inside = sum(value for key, value in macs.items() if name in ("", key) or key.startswith(f"{name}."))
     weights = sum(p.numel() for p in module.parameters() if p.ndim > 1)
     biases = sum(p.numel() for p in module.parameters() if p.ndim == 1)
     return Count(output, weights, biases, inside)

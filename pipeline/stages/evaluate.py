@@ -1,12 +1,13 @@
 """Stage: a trained network -> its mean probabilities on every validation image, for several crop policies in one pass."""
 
+import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
 
 from accelerate import Accelerator
 
-from pipeline.adapters import ranks
+from pipeline.adapters import operators, ranks
 from pipeline.adapters.classifiers import Classifier, foreign_classifier, our_classifier
 from pipeline.adapters.engine import Engine
 from pipeline.adapters.progress import Progress
@@ -30,6 +31,8 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
     accelerator = ranks.start()
     classifier = _classifier(config, data.num_classes, root)
     engine = Engine(classifier, accelerator.device, config.precision, config.compiled)
+    if accelerator.is_main_process and accelerator.device.type == "cpu" and not operators.library():
+        print("evaluate: no C compiler found (cc), so pools and local response norms run more slowly", file=sys.stderr)
 
     size = config.images_per_chunk
     chunks = [range(k, min(k + size, len(split))) for k in range(0, len(split), size)]

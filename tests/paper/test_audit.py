@@ -50,6 +50,7 @@ def test_printed_figures() -> None:
 
 def test_options_that_explain() -> None:
     """A8, A9, A20."""
+    assert audit.count_parts(GoogLeNet(aux_heads=()))[""].macs == 1_582_671_872
     separable = audit.count_parts(GoogLeNet(aux_heads=(), conv1="separable"))["conv1"]
     assert (separable.weights, separable.macs) == (2_712, 34_019_328)
     assert {e.what: e.found for e in audit.totals()}["multiply-adds, separable conv1"] == 1_498_677_248
