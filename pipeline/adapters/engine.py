@@ -50,7 +50,9 @@ class Engine:
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.batch_size = BATCH_SIZE[device.type]
         self.network = _ready(classifier.network, device, precision)
-        self.operators = any(isinstance(module, operators.OperatorPool) for module in self.network.modules())
+        has_operators = any(isinstance(module, operators.OperatorPool) for module in self.network.modules())
+        # what the last bits depend on; noted with every result
+        self.description = f"{device.type}, batches of {self.batch_size}{', operators' if has_operators else ''}"
         first = _first_conv(self.network)
         self.channels = 3 if first is None else first.conv.in_channels
         self.preprocessing = classifier.preprocessing
@@ -133,7 +135,8 @@ def _rows(probabilities: Tensor, count: int) -> np.ndarray:
 def _ready(network: nn.Module, device: torch.device, precision: str) -> nn.Module:
     """A copy on the device, in evaluation mode, with the replacements that this module's docstring names."""
     if device.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+        torch.backends.cuda.matmul.fp32_precision = "ieee"
         torch.backends.cudnn.deterministic = True
     network = copy.deepcopy(network).to(device).to(memory_format=torch.channels_last).eval()
     if device.type == "cpu" and torch.get_num_threads() == 1:  # the operator runs on one thread

@@ -34,10 +34,13 @@ class Predictions:
         """Whether a chunk of images is done."""
         return self._chunk_path(chunk).exists()
 
-    def publish_chunk(self, chunk: range, scores: Mapping[str, np.ndarray], bad: Mapping[int, str], seconds: float) -> None:
+    def publish_chunk(
+        self, chunk: range, scores: Mapping[str, np.ndarray], bad: Mapping[int, str], seconds: float, engine: str
+    ) -> None:
         """Store a chunk's scores (images x classes) by policy; an earlier attempt's chunk is left as it is.
 
         `bad` gives, by image, the reason why it could not be classified; its scores are NaN, which no true label beats.
+        `engine` says what computed it.
 
         Raises:
             FloatingPointError: a score of another image is NaN or infinite.
@@ -47,10 +50,14 @@ class Predictions:
             raise FloatingPointError(f"{self.folder}: the classifier's outputs for images {list(chunk)} are not finite")
         noted = {"ids": np.asarray(chunk, np.int64), "seconds": np.asarray([seconds])}
         content = {policy: np.ascontiguousarray(values) for policy, values in scores.items()}
-        storage.publish(self._chunk_path(chunk), save({**noted, **content}, {"bad": json.dumps(dict(bad))}))
+        storage.publish(self._chunk_path(chunk), save({**noted, **content}, {"bad": json.dumps(dict(bad)), "engine": engine}))
 
-    def merge(self, chunks: Sequence[range], image_ids: Sequence[str], labels: np.ndarray, facts: dict[str, Any]) -> None:
+    def merge(
+        self, chunks: Sequence[range], image_ids: Sequence[str], labels: np.ndarray, facts: dict[str, Any]
+    ) -> dict[str, str]:
         """Join the chunks into one file per policy, and seal. Demands every image exactly once.
+
+        Returns the images that could not be classified, with the reason; they count as errors.
 
         Raises:
             RuntimeError: the chunks do not hold exactly the images 0 .. len(image_ids) - 1.
@@ -69,18 +76,22 @@ class Predictions:
             storage.write_atomic(paths[-1], save({"probabilities": probabilities}))
         paths.append(write_table(self.folder / "hits.parquet", columns))
         seconds = float(sum(chunk["seconds"][0] for chunk in loaded))
-        bad = {image_ids[index]: reason for chunk in chunks for index, reason in sorted(self._bad(chunk).items())}
+        noted = [self._noted(chunk) for chunk in chunks]
+        bad = {image_ids[int(index)]: reason for note in noted for index, reason in json.loads(note["bad"]).items()}
         facts |= {
             "bad_images": bad,
+            "engines": sorted({note["engine"] for note in noted}),
             "core_or_gpu_seconds": round(seconds, 2),
             "core_or_gpu_hours": round(seconds / 3600, 4),
         }
         storage.seal(self.config, self.root, paths, facts)
         shutil.rmtree(self.folder / "chunks", ignore_errors=True)
+        return bad
 
-    def _bad(self, chunk: range) -> dict[int, str]:
+    def _noted(self, chunk: range) -> dict[str, str]:
         with safe_open(self._chunk_path(chunk), "np") as file:
-            return {int(index): reason for index, reason in json.loads(file.metadata()["bad"]).items()}
+            metadata: dict[str, str] = file.metadata()
+        return metadata
 
     def _chunk_path(self, chunk: range) -> Path:
         return self.folder / "chunks" / f"{chunk.start:07d}-{chunk.stop:07d}.safetensors"

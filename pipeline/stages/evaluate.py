@@ -44,10 +44,11 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
                 "num_images": len(split),
                 "world_size": accelerator.num_processes,
                 "device": str(accelerator.device),
-                "operators": engine.operators,
                 "num_rejected": data.num_rejected("val"),
             }
-            predictions.merge(chunks, split.image_ids, split.labels, facts)
+            bad = predictions.merge(chunks, split.image_ids, split.labels, facts)
+            for name, reason in bad.items():
+                print(f"evaluate: {name}: {reason}; it counts as an error", file=sys.stderr)
             with Tracker(config, root) as tracker:
                 for policy in config.policies:
                     rank = rank_of_label(predictions.probabilities(policy), split.labels)
@@ -74,9 +75,7 @@ def _evaluate_chunks(
             if not predictions.has_chunk(chunk):
                 started = time.monotonic()
                 scores, bad = classify(engine, split, chunk, num_classes, config.policies, config.crops, num_loaders)
-                for index, reason in bad.items():
-                    progress.say(f"{split.image_ids[index]}: {reason}; it counts as an error")
-                predictions.publish_chunk(chunk, scores, bad, time.monotonic() - started)
+                predictions.publish_chunk(chunk, scores, bad, time.monotonic() - started, engine.description)
             progress.advance(len(chunk))
 
 

@@ -149,7 +149,7 @@ def test_equals_the_slow_reference(
 ) -> None:
     """`one_crop` bounds what depends on a single crop (crops_1, crops_144_max), `averaged` the means of 10 to 144."""
     engine = Engine(Classifier(network, PREPROCESSING, 224), CPU, precision, compiled)
-    assert engine.operators
+    assert engine.description == "cpu, batches of 12, operators"
     expected, config = reference(library), CropsConfig.model_validate({"resize": resize})
     scores, bad = classify(engine, photographs, range(NUM_PHOTOGRAPHS[library]), 1000, POLICIES, config)
     assert not bad
