@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -54,10 +55,13 @@ def options(function: Callable[..., Study]) -> list[click.Parameter]:
 
 def one_line(error: ValidationError) -> str:
     """All errors of a validation as one line: field, value, what would be valid."""
-    return "; ".join(
-        f"{'.'.join(str(part) for part in item['loc']) or 'value'} = {item['input']!r}: {item['msg']}"
-        for item in error.errors()
-    )
+    found = error.errors()
+    inner = [item for item in found if not any(o["loc"][: len(item["loc"])] == item["loc"] for o in found if o is not item)]
+    lines = []
+    for item in inner or found:
+        field, message = ".".join(str(part) for part in item["loc"]), item["msg"].removeprefix("Value error, ")
+        lines.append(f"{field} = {item['input']!r}: {message}" if field else message)
+    return "; ".join(lines)
 
 
 def python_function(path: Path, name: str, expected: str) -> Callable[..., Any]:
@@ -68,15 +72,16 @@ def python_function(path: Path, name: str, expected: str) -> Callable[..., Any]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such Python file; expected one that defines {expected}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"going_deeper_user_{path.stem}", path.resolve())
     if spec is None or spec.loader is None:
         raise InputError(f"{path}: is not a Python file; expected one that defines {expected}")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         raise InputError(f"{path}: line {error.lineno or 1}: {error.msg}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(error_in(path, error)) from None
     function = getattr(module, name, None)
     if not callable(function):
@@ -85,9 +90,9 @@ def python_function(path: Path, name: str, expected: str) -> Callable[..., Any]:
     return found
 
 
-def error_in(path: Path, error: Exception) -> str:
+def error_in(path: Path, error: BaseException) -> str:
     """One line for an error inside a user's Python file."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path.resolve())]
     place = f"line {lines[-1]}: " if lines else ""
     text = " ".join(str(error).split())
     return f"{path}: {place}{type(error).__name__}: {text}"

@@ -1,12 +1,12 @@
 """The study that measures a classifier trained elsewhere: data, evaluation, results, without an experiment file."""
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
 
+from pipeline.artefacts import storage
 from pipeline.experiment import one_line, python_function
 from pipeline.paper.crops import CURVE
 from pipeline.study import (
@@ -47,7 +47,11 @@ def foreign_study(
     from pipeline.adapters.classifiers import default_preprocessing, read_weights
 
     code, _, function = arch.rpartition(":")
+    if arch.startswith("python:"):
+        raise InputError(f"--arch {arch}: a network of your own is FILE.py:FUNCTION")
     if is_code := code.endswith(".py"):
+        if not function.isidentifier():
+            raise InputError(f"--arch {arch}: {function!r} is no name of a function; expected FILE.py:FUNCTION")
         arch = f"python:{function}"
         python_function(Path(code), function, f"{function}(num_classes)")  # a wrong file is said before the data is prepared
     elif weights is None:
@@ -64,9 +68,9 @@ def foreign_study(
         foreign = ForeignConfig(
             arch=arch,
             weights=weights,
-            sha256=None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest(),
+            sha256=None if weights is None else storage.sha256(weights),
             code=Path(code) if is_code else None,
-            code_sha256=hashlib.sha256(Path(code).read_bytes()).hexdigest() if is_code else None,
+            code_sha256=storage.sha256(Path(code)) if is_code else None,
             input_size=input_size or usual_size,
             mean=mean or usual.mean,
             std=std or usual.std,

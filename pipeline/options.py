@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
-from pipeline.paper.crops import Centre, LongSide, Rules, TenCrops, WholeSquare, split_policy
+from pipeline.paper.crops import CROPS, DENSE, Centre, LongSide, Rules, TenCrops, WholeSquare, split_policy
 from pipeline.stage import Frozen
 
 Positive = Annotated[float, Field(gt=0)]
@@ -17,7 +17,14 @@ def _known_policy(name: str) -> str:
     return name
 
 
+def _in_order(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Each once, in the order of paper/crops.py, so that a set of policies has one name."""
+    kinds = (*CROPS, DENSE)
+    return tuple(sorted(dict.fromkeys(names), key=lambda name: (kinds.index(split_policy(name)[0]), name)))
+
+
 Policy = Annotated[str, AfterValidator(_known_policy)]  # names of paper/crops.py, such as crops_144 or crops_144_max
+Policies = Annotated[tuple[Policy, ...], Field(min_length=1), AfterValidator(_in_order)]
 POLICIES = ("crops_1", "crops_10", "crops_144")  # paper, Table 3
 
 
@@ -51,6 +58,21 @@ class ForeignConfig(Frozen):
     mean: tuple[float, float, float]
     std: tuple[Positive, Positive, Positive]
     channel_order: Literal["rgb", "bgr"] = "rgb"
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "ForeignConfig":
+        is_python = self.arch.startswith("python:")
+        for name, path, digest, needed in (
+            ("weights", self.weights, self.sha256, not is_python),
+            ("code", self.code, self.code_sha256, is_python),
+        ):
+            if (path is None) != (digest is None) or (needed and path is None):
+                raise ValueError(
+                    f"arch {self.arch} with {name} {path} and digest {digest}: expected both, or neither if not needed"
+                )
+        if self.code is not None and not is_python:
+            raise ValueError(f"arch {self.arch} takes no code; expected python:FUNCTION")
+        return self
 
     @property
     def label(self) -> str:

@@ -10,7 +10,9 @@ from pipeline.options import POLICIES as POLICIES
 from pipeline.options import CropsConfig as CropsConfig
 from pipeline.options import ForeignConfig as ForeignConfig
 from pipeline.options import NetworkConfig as NetworkConfig
+from pipeline.options import Policies as Policies
 from pipeline.options import Policy as Policy
+from pipeline.paper.crops import DENSE
 from pipeline.stage import Frozen as Frozen
 from pipeline.stage import InputError as InputError
 from pipeline.stage import StageConfig as StageConfig
@@ -26,7 +28,7 @@ class PrepareConfig(StageConfig):
     room: ClassVar[str] = "datasets"
     last_file: ClassVar[str] = "manifest.json"
     resources: ClassVar[frozenset[str]] = frozenset({"path"})
-    version: Literal[1] = 1
+    version: Literal[2] = 2  # 2: an unreadable validation image keeps its slot
     source: Literal["digits", "imagefolder", "labelled_folder"]
     name: str = Field(pattern=NAME)
     path: Path | None = None
@@ -92,11 +94,20 @@ class EvaluateConfig(StageConfig):
     data: PrepareConfig
     classifier: TrainConfig | ForeignConfig
     weights: Literal["averaged", "raw"] = "averaged"  # of a run of ours
-    policies: tuple[Policy, ...] = Field(default=POLICIES, min_length=1)
+    policies: Policies = POLICIES
     crops: CropsConfig = CropsConfig()
     precision: Literal["fp32", "bf16"] = "fp32"
     compiled: bool = False
     images_per_chunk: int = Field(default=32, gt=0)  # ours: images between two saves
+
+    @model_validator(mode="after")
+    def _can_be_dense(self) -> "EvaluateConfig":
+        if DENSE in self.policies:
+            network = self.classifier.network if isinstance(self.classifier, TrainConfig) else None
+            dense = network.head == "average" if network else getattr(self.classifier, "arch", "") == "googlenet"
+            if not dense:
+                raise ValueError(f"policy {DENSE} needs a GoogLeNet with average pooling; choose among those with crops")
+        return self
 
 
 class EnsembleConfig(StageConfig):

@@ -12,7 +12,7 @@ import submitit
 from pipeline.adapters.environment import PROCESS_ENVIRONMENT
 from pipeline.artefacts import storage
 from pipeline.stages import run_stage
-from pipeline.study import STAGES, InputError, StageConfig, StageFailed
+from pipeline.study import STAGES, StageConfig, StageFailed
 from slurm.site import Resources, Site
 
 
@@ -27,7 +27,7 @@ def launch(missing: Sequence[StageConfig], root: Path, site: Site) -> None:
     jobs: dict[str, submitit.Job[None]] = {}
     for config in missing:
         parents = [jobs[named.hash].job_id for named in config.inputs if named.hash in jobs]
-        executor = submitit.AutoExecutor(folder=_private(root / "jobs"), cluster=site.cluster)
+        executor = submitit.AutoExecutor(folder=storage.private_folder(root / "jobs"), cluster=site.cluster)
         executor.update_parameters(**parameters(config, site, parents))
         job = executor.submit(run_job, str(_write_config(config, root)), str(root))
         jobs[config.hash] = job
@@ -80,15 +80,3 @@ def _write_config(config: StageConfig, root: Path) -> Path:
     path = root / "jobs" / f"{config.stage}-{config.hash}.json"
     storage.write_json(path, {"stage": config.stage, "config": config.model_dump(mode="json")})
     return path
-
-
-def _private(folder: Path) -> Path:
-    """A folder that only its owner can write: submitit runs code from it.
-
-    Raises:
-        InputError: it exists and others can write to it.
-    """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if folder.stat().st_mode & 0o022 or folder.stat().st_uid != os.getuid():
-        raise InputError(f"{folder}: others can write to it, and jobs run code from it; run chmod 700 {folder}")
-    return folder

@@ -185,6 +185,17 @@ def fails(num_classes):
     raise KeyError("weights")
 
 def nothing(num_classes): ...
+
+def one_row(num_classes):
+    return lambda images: images.mean(dim=(0, 2, 3))
+
+def a_tuple(num_classes):
+    return lambda images: (images.mean(dim=(2, 3)),)
+
+def fails_later(num_classes):
+    def function(images):
+        raise ValueError("never again")
+    return function
 """
 
 
@@ -213,10 +224,14 @@ def test_a_users_own_network(image_folder: Path, tmp_path: Path) -> None:
     assert len(sorted(tmp_path.glob("root/predictions/*/predictions.json"))) == 3
 
     for function, message in (
-        ("wrong_count", "the classifier gives 2 classes; the data set has 3"),
+        ("wrong_count", "gives shape (12, 2); expected (12, 3) for 12 images, 3 classes"),
+        ("one_row", "gives shape (3,); expected (12, 3) for 12 images, 3 classes"),
+        ("a_tuple", "gives tuple; expected (12, 3) for 12 images, 3 classes"),
+        ("fails_later", "fails on a batch of 12 images: ValueError: never again"),
         ("fails", f"{file}: line 15: KeyError: 'weights'"),
         ("nothing", "nothing(num_classes) returned NoneType; expected a module or a function, images -> logits"),
         ("absent", f"{file}: defines no function absent; expected absent(num_classes)"),
+        ("", "'' is no name of a function; expected FILE.py:FUNCTION"),
     ):
         wrong = evaluate(function)
         assert wrong.returncode == 2
@@ -224,7 +239,11 @@ def test_a_users_own_network(image_folder: Path, tmp_path: Path) -> None:
         assert "Traceback" not in wrong.stderr
     dense = evaluate("network", "--policies", "dense")
     assert dense.returncode == 2
-    assert "policy dense: needs a GoogLeNet with average pooling" in dense.stderr
+    assert "policy dense needs a GoogLeNet with average pooling" in dense.stderr
+    file.write_text("raise SystemExit(0)")
+    left = evaluate("network")
+    assert left.returncode == 2
+    assert f"{file}: line 1: SystemExit: 0" in left.stderr
 
 
 @pytest.mark.parametrize(
@@ -232,7 +251,11 @@ def test_a_users_own_network(image_folder: Path, tmp_path: Path) -> None:
     [
         (("--arch", "googlenet"), "--arch googlenet: needs --weights FILE"),
         (("--arch", "nowhere.py:network"), "nowhere.py: no such Python file; expected one that defines network(num_classes)"),
-        (("--arch", "googlenet", "--policies", "crops_12"), "no policy 'crops_12': expected one of crops_1, crops_2"),
+        (("--arch", "python:network"), "--arch python:network: a network of your own is FILE.py:FUNCTION"),
+        (
+            ("--arch", "googlenet", "--policies", "crops_12"),
+            "going-deeper: policies.0 = 'crops_12': no policy 'crops_12': expected one of crops_1, crops_2",
+        ),
         (("--arch", "googlenet", "--resize", "bicubic"), "'bicubic' is not one of 'pil_bilinear'"),
     ],
 )

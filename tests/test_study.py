@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.experiment import load_study
-from pipeline.study import EnsembleConfig, EvaluateConfig, InputError, PrepareConfig, Study, TrainConfig
+from pipeline.study import EnsembleConfig, EvaluateConfig, ForeignConfig, InputError, PrepareConfig, Study, TrainConfig
 
 TOP = Path(__file__).parents[1]
 
@@ -25,9 +25,9 @@ def test_hashes_do_not_drift() -> None:
     data = PrepareConfig(source="imagefolder", name="colours", path=Path("anywhere"))
     run = TrainConfig(data=data, num_epochs=250)
     assert (data.hash, run.hash, EvaluateConfig(data=data, classifier=run).hash) == (
-        "54b79f8fa6bad791",
-        "8272291c13035143",
-        "a09d5926bda3c629",
+        "d32216b43e75c1b8",
+        "c9545a20ab796b28",
+        "41356264b2d79463",
     )
 
 
@@ -54,6 +54,32 @@ def test_defaults_do_not_drift() -> None:
     cell = EnsembleConfig(members=(evaluation,), policy="crops_1")
     assert (cell.version, cell.choose) == (1, "all")
     assert found == {**expected, "clip_norm": None, "network": {**expected["network"], "aux_heads": ("4a", "4d")}}
+
+
+def test_policies_are_a_set(data: PrepareConfig, run_config: TrainConfig) -> None:
+    names = ("crops_144_max", "crops_1", "dense", "crops_144", "crops_1")
+    config = EvaluateConfig(data=data, classifier=run_config, policies=names)
+    assert config.policies == ("crops_1", "crops_144", "crops_144_max", "dense")
+    assert config.hash == config.but(policies=tuple(reversed(names))).hash
+    with pytest.raises(ValidationError, match="no policy 'crops_144_mean'"):
+        config.but(policies=("crops_144_mean",))
+    flat = run_config.but(network=run_config.network.but(head="fully_connected"))
+    with pytest.raises(ValidationError, match="policy dense needs a GoogLeNet with average pooling"):
+        config.but(classifier=flat)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"arch": "googlenet"},
+        {"arch": "python:build"},
+        {"arch": "timm:resnet18", "weights": Path("w")},
+        {"arch": "googlenet", "weights": Path("w"), "sha256": "0" * 64, "code": Path("c"), "code_sha256": "0" * 64},
+    ],
+)
+def test_a_foreign_classifier_is_whole(fields: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="arch "):
+        ForeignConfig.model_validate({"mean": (0, 0, 0), "std": (1, 1, 1), **fields})
 
 
 def test_hash_survives_copies_and_files(study: Study) -> None:

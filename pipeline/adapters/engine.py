@@ -6,13 +6,12 @@ What is done, and why:
 - Max pools and GoogLeNet's local response norms by a small operator (`operators.py`), and in bf16 its first convolution
   reads a fourth channel of zeros: three channels have no fast kernel.
 - Pixels are normalised once per scaled image, of which crops are views; mirrored crops are views of its mirror image.
-- torch.compile on request, with its results cached on disk.
+- torch.compile on request, with its kernels cached on disk.
 """
 
 import copy
 import logging
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -36,8 +35,7 @@ class Engine:
 
     Args:
         classifier: its network is copied, never changed.
-        precision: `bf16` computes convolutions and linear layers in bfloat16 and the rest as autocast does; `fp32` is exact:
-            no TF32.
+        precision: `bf16` computes convolutions and linear layers in bfloat16 and the rest as autocast does.
         compiled: run the network through torch.compile.
 
     Raises:
@@ -57,6 +55,26 @@ class Engine:
         self.channels = 3 if first is None else first.conv.in_channels
         self.preprocessing = classifier.preprocessing
         self._step = _compiled(self._softmax, device) if compiled else self._softmax
+
+    @torch.no_grad()
+    def refuse_wrong_outputs(self, num_classes: int, name: str) -> None:
+        """Try one batch of zeros.
+
+        Raises:
+            InputError: the network called `name` fails, or does not give logits of N x num_classes.
+        """
+        shape = (self.batch_size, self.channels, self.input_size, self.input_size)
+        try:
+            with autocast(self.device, self.precision):
+                found = self.network(torch.zeros(shape, dtype=self.dtype, device=self.device))
+        except Exception as error:
+            said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise InputError(f"{name}: fails on a batch of {self.batch_size} images: {said}") from None
+        expected = (self.batch_size, num_classes)
+        if not isinstance(found, Tensor) or tuple(found.shape) != expected:
+            shown = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+            given = f"{self.batch_size} images, {num_classes} classes"
+            raise InputError(f"{name}: gives {shown}; expected {expected} for {given}")
 
     def normalised(self, pixels_HWC: np.ndarray) -> Tensor:
         """Network input from RGB bytes (height x width x 3): height x width x 3, or 4 where the fourth channel is used."""
@@ -107,8 +125,8 @@ class Engine:
             InputError: the network is not GoogLeNet with average pooling.
         """
         network = self.network
-        if not isinstance(network, GoogLeNet) or not network.is_dense:
-            raise InputError("policy dense: needs a GoogLeNet with average pooling; choose among the policies with crops")
+        if not isinstance(network, GoogLeNet) or not network.is_dense or network.input_size != self.input_size:
+            raise InputError(f"policy dense: needs a GoogLeNet with average pooling, made for {self.input_size} px")
         total = []
         for plane in planes_HWC:
             with autocast(self.device, self.precision):
@@ -134,13 +152,9 @@ def _rows(probabilities: Tensor, count: int) -> np.ndarray:
 
 def _ready(network: nn.Module, device: torch.device, precision: str) -> nn.Module:
     """A copy on the device, in evaluation mode, with the replacements that this module's docstring names."""
-    if device.type == "cuda":
-        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
-        torch.backends.cuda.matmul.fp32_precision = "ieee"
-        torch.backends.cudnn.deterministic = True
     network = copy.deepcopy(network).to(device).to(memory_format=torch.channels_last).eval()
-    if device.type == "cpu" and torch.get_num_threads() == 1:  # the operator runs on one thread
-        operators.use_operators(network)
+    if device.type == "cpu" and torch.get_num_threads() == 1 and not isinstance(operators.library(), str):
+        operators.use_operators(network)  # they run on one thread
     if precision == "bf16":
         if (first := _first_conv(network)) is not None:
             first.conv = _with_fourth_channel(first.conv)
@@ -165,11 +179,9 @@ def _first_conv(network: nn.Module) -> ConvReLU | None:
 
 
 def _compiled(step: Callable[[Tensor], Tensor], device: torch.device) -> Callable[[Tensor], Tensor]:
-    compiler = os.environ.get("CXX", "g++")
-    if shutil.which(compiler) is None:
-        raise InputError(
-            f"compiling the network needs a C++ compiler; {compiler} is not on the PATH (--no-compile goes without)"
-        )
+    if device.type == "cpu" and operators.compiler() is None:
+        named = os.environ.get("CXX", "g++")
+        raise InputError(f"--compile needs a C++ compiler; {named} is not on the PATH (--no-compile goes without)")
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(operators.cache_folder() / "inductor"))
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns where a CUDA build finds no GPU
     compiled = torch.compile(step, dynamic=False)

@@ -1,4 +1,4 @@
-"""A small C operator for a network's pools and local response norms on a CPU, built on first use by the system's C compiler.
+"""A small C++ operator for a network's pools and local response norms on a CPU, built on first use by the system's compiler.
 
 torch's local response norm has no bfloat16 kernel and takes half of a bf16 network's time; the network's own band convolution
 (`paper/layers.py`) costs a twelfth of all multiply-adds; torch's max pools read each value up to nine times. This one reads
@@ -9,8 +9,10 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
+import tempfile
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -19,41 +21,82 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pipeline.artefacts.storage import write_atomic
+from pipeline.artefacts import storage
 from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.layers import LocalResponseNorm
+from pipeline.study import InputError
 
-FLAGS = ("-O3", "-fno-math-errno", "-fPIC", "-shared")
+FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fPIC", "-shared")
 SYMBOLS = {torch.float32: "pool_float32", torch.bfloat16: "pool_bfloat16"}
 NORMS = {"none": 0, "first": 1, "last": 2}
 
 
+class _Shape(ctypes.Structure):
+    """`Shape` of operators.cpp."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("n", "h", "w", "c", "out_h", "out_w", "stride", "pad", "norm")),
+        ("a", ctypes.c_float),
+    )
+
+
 def cache_folder() -> Path:
-    """Where what is compiled on this machine is kept: below XDG_CACHE_HOME or ~/.cache, for this user alone."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "going-deeper"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder
+    """Where what is compiled on this machine is kept: below XDG_CACHE_HOME or ~/.cache, for this user alone.
+
+    Raises:
+        InputError: it cannot be made, or others can write to it.
+    """
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "going-deeper"
+        return storage.private_folder(folder)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"XDG_CACHE_HOME, or else ~/.cache: cannot hold what is compiled here: {error}") from None
+
+
+def compiler() -> list[str] | None:
+    """The C++ compiler that CXX names, or g++; None where there is none."""
+    command = shlex.split(os.environ.get("CXX", "g++"))
+    return command if command and shutil.which(command[0]) else None
 
 
 @cache
-def library() -> ctypes.CDLL | None:
-    """The operators, built if need be; None where there is no C compiler that builds them."""
-    source = resources.files(__package__).joinpath("operators.c").read_bytes()
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if compiler is None:
-        return None
-    key = hashlib.sha256(repr((source, FLAGS, compiler, platform.machine(), platform.libc_ver())).encode()).hexdigest()[:16]
-    path = cache_folder() / f"operators-{key}.so"
+def library() -> ctypes.CDLL | str:
+    """The operators, built if need be, or the reason why there are none."""
+    command = compiler()
+    if command is None:
+        return f"no C++ compiler ({os.environ.get('CXX', 'g++')}) on the PATH"
+    try:
+        return _load(_build(command, cache_folder()))
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode(errors="replace").strip() or "no message"
+        return f"{shlex.join(command)} cannot build them: {said.splitlines()[0]}"
+    except (InputError, OSError) as error:
+        return str(error)
+
+
+def _build(command: list[str], folder: Path) -> Path:
+    """The library's file, which is named for all that it is made from."""
+    source = resources.files(__package__).joinpath("operators.cpp").read_bytes()
+    made_from = (source, FLAGS, command, platform.machine(), platform.libc_ver())
+    path = folder / f"operators-{hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]}.so"
     if not path.exists():
-        built = path.with_name(f".{path.name}.{os.getpid()}")
-        command = [compiler, *FLAGS, "-x", "c", "-", "-o", str(built), "-lm"]
-        if subprocess.run(command, input=source, capture_output=True).returncode:
-            return None
-        write_atomic(path, built.read_bytes())
-        built.unlink()
-    loaded = ctypes.CDLL(str(path))
+        with tempfile.TemporaryDirectory() as scratch:
+            built = Path(scratch) / path.name
+            subprocess.run(
+                [*command, *FLAGS, "-x", "c++", "-", "-o", str(built)], input=source, capture_output=True, check=True
+            )
+            storage.write_atomic(path, built.read_bytes())
+    return path
+
+
+def _load(path: Path) -> ctypes.CDLL:
+    try:
+        loaded = ctypes.CDLL(str(path))
+    except OSError:  # a damaged file would else be in the way for ever
+        path.unlink()
+        raise
     for symbol in SYMBOLS.values():
-        getattr(loaded, symbol).argtypes = [*[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 8, ctypes.c_int, ctypes.c_float]
+        getattr(loaded, symbol).argtypes = (ctypes.c_void_p, ctypes.c_void_p, _Shape)
     return loaded
 
 
@@ -62,14 +105,13 @@ def max_pool(x_NCHW: Tensor, stride: int, norm: str, alpha: float) -> Tensor:
     """GoogLeNet's 3x3 max pools on the CPU, float32 or bfloat16, without a gradient, with a local response norm on either side.
 
     Stride 1 is padded by 1; stride 2 is not, and rounds its size up. `norm` is `first`, `last` or `none`, of 5 channels:
-    x / (1 + alpha/5 * sum of squares) ** 0.75, in float32.
+    x / (1 + alpha/5 * sum of squares) ** 0.75, in float32. Maps have at least 2 x 2 pixels.
     """
     x = x_NCHW.contiguous(memory_format=torch.channels_last)
     y = _pooled_like(x, stride)
     n, c, h, w = x.shape
-    symbol = getattr(library(), SYMBOLS[x.dtype])
-    padding = 1 if stride == 1 else 0
-    if symbol(x.data_ptr(), y.data_ptr(), n, h, w, c, *y.shape[2:], stride, padding, NORMS[norm], alpha / 5):
+    shape = _Shape(n, h, w, c, *y.shape[2:], stride, 1 if stride == 1 else 0, NORMS[norm], alpha / 5)
+    if getattr(library(), SYMBOLS[x.dtype])(x.data_ptr(), y.data_ptr(), shape):
         raise MemoryError("no memory for a max pool's row buffers")
     return y
 
@@ -81,45 +123,53 @@ def _(x_NCHW: Tensor, stride: int, norm: str, alpha: float) -> Tensor:
 
 def _pooled_like(x: Tensor, stride: int) -> Tensor:
     n, c, h, w = x.shape
-    size = (h, w) if stride == 1 else (h // 2, w // 2)  # of at least 2 pixels, a window that starts inside ends the row
+    size = (h, w) if stride == 1 else (h // 2, w // 2)  # from 2 pixels on, a window that starts inside ends the row
     return torch.empty(n, c, *size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 
 class OperatorPool(nn.Module):
-    """Stands in for a max pool, or for a max pool and the local response norm beside it, where no gradient is needed."""
+    """Stands in for a max pool, or for a max pool and the local response norm beside it, where no gradient is needed.
 
-    def __init__(self, stride: int, norm: Literal["none", "first", "last"] = "none", alpha: float = 0.0):
+    Inputs that the operator does not know (float64, a single image without a batch, a map of one pixel) take `original`.
+    """
+
+    def __init__(self, original: nn.Module, stride: int, norm: Literal["none", "first", "last"] = "none", alpha: float = 0.0):
         super().__init__()
-        self.stride, self.norm, self.alpha = stride, norm, alpha
+        self.original, self.stride, self.norm, self.alpha = original, stride, norm, alpha
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        y: Tensor = max_pool(x_NCHW, self.stride, self.norm, self.alpha)
+        known = x_NCHW.dtype in SYMBOLS and x_NCHW.ndim == 4 and min(x_NCHW.shape[2:]) > 1
+        y: Tensor = max_pool(x_NCHW, self.stride, self.norm, self.alpha) if known else self.original(x_NCHW)
         return y
 
 
-def use_operators(network: nn.Module) -> bool:
-    """Replace, in place, the pools that the operator knows and GoogLeNet's norms; False where it cannot be built."""
-    if library() is None:
-        return False
-    for module in list(network.modules()):
+def use_operators(network: nn.Module) -> None:
+    """Replace, in place, the pools that the operator knows and GoogLeNet's norms. `library()` must be there."""
+    modules = list(network.modules())
+    if isinstance(network, GoogLeNet):
+        if isinstance(norm := network.norm1, LocalResponseNorm) and norm.size == 5:
+            network.pool1 = OperatorPool(nn.Sequential(network.pool1, norm), 2, "last", norm.alpha)
+            network.norm1 = nn.Identity()
+        if isinstance(norm := network.norm2, LocalResponseNorm) and norm.size == 5:
+            network.pool2 = OperatorPool(nn.Sequential(norm, network.pool2), 2, "first", norm.alpha)
+            network.norm2 = nn.Identity()
+    for module in modules:
         for name, child in module.named_children():
             if (stride := _stride_of(child)) is not None:
-                setattr(module, name, OperatorPool(stride))
-    if isinstance(network, GoogLeNet) and isinstance(network.norm1, LocalResponseNorm):
-        network.pool1, network.norm1 = OperatorPool(2, "last", network.norm1.alpha), nn.Identity()
-    if isinstance(network, GoogLeNet) and isinstance(network.norm2, LocalResponseNorm):
-        network.pool2, network.norm2 = OperatorPool(2, "first", network.norm2.alpha), nn.Identity()
-    return True
+                setattr(module, name, OperatorPool(child, stride))
 
 
 def _stride_of(module: nn.Module) -> int | None:
-    """The stride of a max pool that the operator computes; None of any other module."""
-    if not isinstance(module, nn.MaxPool2d) or module.return_indices:
+    """The stride of a max pool that the operator computes; None of any other module, a subclass or one with hooks included."""
+    if type(module) is not nn.MaxPool2d or module.return_indices or module._forward_hooks or module._forward_pre_hooks:
         return None
-    shape = [value if isinstance(value, tuple) else (value, value) for value in (module.kernel_size, module.dilation)]
-    if shape != [(3, 3), (1, 1)]:
+    if (_pair(module.kernel_size), _pair(module.dilation)) != ((3, 3), (1, 1)):
         return None
-    pair = module.stride, module.padding
-    if pair in ((1, 1), ((1, 1), (1, 1))):
+    shape = (_pair(module.stride), _pair(module.padding), module.ceil_mode)
+    if shape[:2] == ((1, 1), (1, 1)):
         return 1
-    return 2 if pair in ((2, 0), ((2, 2), (0, 0))) and module.ceil_mode else None
+    return 2 if shape == ((2, 2), (0, 0), True) else None
+
+
+def _pair(value: int | tuple[int, ...]) -> tuple[int, ...]:
+    return value if isinstance(value, tuple) else (value, value)

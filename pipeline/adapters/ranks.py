@@ -46,6 +46,10 @@ def start() -> Accelerator:
     on_cpu = not torch.cuda.is_available()
     if on_cpu:
         torch.set_num_threads(1)
+    else:  # fp32 means fp32, not TF32, and what is run again gives the same bits
+        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+        torch.backends.cuda.matmul.fp32_precision = "ieee"
+        torch.backends.cudnn.deterministic = True
     accelerator = Accelerator(cpu=on_cpu)
     expected = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != expected:

@@ -30,7 +30,7 @@ REJECTED = "rejected.jsonl"
 
 
 class Record(NamedTuple):
-    """One image: its encoded bytes, 0-based label, and size in pixels."""
+    """One image: its encoded bytes, 0-based label, and size in pixels (0 where it cannot be decoded)."""
 
     image_id: str
     image: bytes
@@ -41,11 +41,15 @@ class Record(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """A file of the source that is not in the data set, and why."""
+    """A file of the source that cannot be used, and why.
+
+    `keeps_slot`: it is an image of the validation split, so it stays there, without a size, and counts as an error.
+    """
 
     split: str
     name: str
     reason: str
+    keeps_slot: bool = False
 
 
 class Split:
@@ -85,9 +89,9 @@ class Dataset:
         self.num_classes = len(self.classes)
 
     def num_rejected(self, split: str) -> int:
-        """How many files of a split's source could not be used; `rejected.jsonl` names them."""
-        lines = (self.folder / REJECTED).read_text().splitlines()
-        return sum(json.loads(line)["split"] == split for line in lines)
+        """How many files of a split's source are not in the data set; `rejected.jsonl` names them."""
+        rejected = [Rejected(**json.loads(line)) for line in (self.folder / REJECTED).read_text().splitlines()]
+        return sum(item.split == split and not item.keeps_slot for item in rejected)
 
     def split(self, name: str) -> Split:
         """All images of a split."""
@@ -120,7 +124,7 @@ def _by_size(records: Iterable[Record]) -> Iterator[list[Record]]:
 
 
 def write_rejected(folder: Path, rejected: Iterable[Rejected]) -> Path:
-    """Write rejected.jsonl: one line for each file left out, with its reason."""
+    """Write rejected.jsonl: one line for each file that cannot be used, with its reason."""
     path = folder / REJECTED
     storage.write_atomic(path, "".join(json.dumps(item._asdict()) + "\n" for item in rejected).encode())
     return path

@@ -1,8 +1,10 @@
 """predictions/<hash>/: mean probabilities of every validation image, per crop policy, and where the true label ranks."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +96,13 @@ class Predictions:
         return metadata
 
     def _chunk_path(self, chunk: range) -> Path:
-        return self.folder / "chunks" / f"{chunk.start:07d}-{chunk.stop:07d}.safetensors"
+        return self.folder / "chunks" / self._made_from / f"{chunk.start:07d}-{chunk.stop:07d}.safetensors"
+
+    @cached_property
+    def _made_from(self) -> str:
+        """A digest of the data and the weights: chunks made from others, since removed and made anew, do not count."""
+        digests = [storage.unseal(named, self.root)["digest"] for named in self.config.inputs]
+        return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
 
 
 def write_table(path: Path, columns: Mapping[str, Any]) -> Path:

@@ -110,6 +110,18 @@ def lock(config: StageConfig, root: Path) -> Iterator[None]:
         yield
 
 
+def private_folder(folder: Path) -> Path:
+    """A folder that only its owner can write, made if need be: code is run from it.
+
+    Raises:
+        InputError: it exists and others can write to it.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder.stat().st_mode & 0o022 or folder.stat().st_uid != os.getuid():
+        raise InputError(f"{folder}: others can write to it, and code is run from it; run chmod 700 {folder}")
+    return folder
+
+
 def fresh_folder(path: Path) -> Path:
     """An empty folder at `path`; remains of an interrupted attempt are removed."""
     if path.exists():

@@ -13,8 +13,9 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from importlib.resources.abc import Traversable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.adapters import images
+from pipeline.adapters import images, operators
 from pipeline.adapters.progress import Progress
 from pipeline.artefacts import storage
 from pipeline.artefacts.dataset import Record, Split, write_shards
@@ -45,6 +46,8 @@ def benchmark_evaluate(config: BenchmarkConfig, root: Path) -> dict[str, Any]:
         InputError: `config.path` holds no usable image.
         StageFailed: a contender failed.
     """
+    if operators.compiler() is None:
+        raise InputError("the compiled contenders need a C++ compiler; set CXX, or install g++")
     with tempfile.TemporaryDirectory() as folder, ExitStack() as processes:
         shards = list(write_shards(Path(folder), "val", _photographs(config)))
         names = [*CONTENDERS, PEAK]
@@ -71,14 +74,16 @@ def _photographs(config: BenchmarkConfig) -> Iterator[Record]:
         from importlib import resources
 
         folder = resources.files("sklearn.datasets").joinpath("images")
-        files = {name: folder.joinpath(name).read_bytes() for name in ("china.jpg", "flower.jpg")}
+        files: Mapping[str, Traversable] = {name: folder.joinpath(name) for name in ("china.jpg", "flower.jpg")}
     elif config.path.is_dir():
-        found = sorted(path for path in config.path.rglob("*") if path.is_file())[: config.num_images]
-        files = {path.name: path.read_bytes() for path in found}
+        files = {str(path): path for path in sorted(config.path.rglob("*")) if path.is_file()}
     else:
         raise InputError(f"{config.path}: no such folder; expected one with images")
     usable = 0
-    for name, content in files.items():
+    for name, file in files.items():
+        if usable == config.num_images:
+            break
+        content = file.read_bytes()
         try:
             image = images.decode(content)
         except images.BadImage:
@@ -86,7 +91,7 @@ def _photographs(config: BenchmarkConfig) -> Iterator[Record]:
         usable += 1
         yield Record(name, content, 0, image.width, image.height, hashlib.sha256(content).hexdigest())
     if not usable:
-        raise InputError(f"{config.path}: none of its first {len(files)} files is a usable image")
+        raise InputError(f"{config.path}: none of its {len(files)} files is a usable image")
 
 
 @contextmanager
@@ -122,8 +127,9 @@ def _serve(connection: Connection, name: str, input_size: int, shards: list[Path
             connection.send(measure(index))
     except (EOFError, KeyboardInterrupt):
         return
-    except Exception:
-        connection.send(traceback.format_exc())
+    except Exception as error:
+        traceback.print_exc()
+        connection.send(f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}")
 
 
 def _network(input_size: int) -> GoogLeNet:
@@ -133,19 +139,21 @@ def _network(input_size: int) -> GoogLeNet:
 
 
 def _ask(worker: Connection, name: str, index: int) -> Any:
-    worker.send(index)
     try:
+        with suppress(BrokenPipeError):  # it ended before its turn; what it said is still there
+            worker.send(index)
         answer = worker.recv()
     except EOFError:
         raise StageFailed(f"benchmark: the process of {name!r} died") from None
     if isinstance(answer, str):
-        raise StageFailed(f"benchmark: {name!r} failed: {answer.strip().splitlines()[-1]}")
+        raise StageFailed(f"benchmark: {name!r} failed: {answer}")
     return answer
 
 
 def _with_neighbour(worker: Connection, num_images: int, progress: Progress) -> list[float]:
     """Speed beside a busy process as a share of the speed alone, by pairs of turns."""
-    neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    busy = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"  # it does not outlive this process
+    neighbour = subprocess.Popen([sys.executable, "-c", busy])
     shares = []
     try:
         for number in range(NEIGHBOUR_ROUNDS):

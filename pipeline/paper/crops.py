@@ -216,7 +216,7 @@ def split_policy(policy: str) -> tuple[str, Pooling]:
     Raises:
         ValueError: there is no such policy; the message lists the valid ones.
     """
-    for pooling in get_args(Pooling):
+    for pooling in get_args(Pooling)[1:]:
         if policy.endswith(f"_{pooling}") and policy.removesuffix(f"_{pooling}") in CROPS:
             return policy.removesuffix(f"_{pooling}"), pooling
     if policy not in CROPS and policy != DENSE:

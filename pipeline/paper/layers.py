@@ -64,7 +64,7 @@ class LocalResponseNorm(nn.Module):
 
     def __init__(self, channels: int, size: int = 5, alpha: float = 1e-4):
         super().__init__()
-        self.channels, self.size, self.alpha = channels, size, alpha
+        self.size, self.alpha = size, alpha
         distance = (torch.arange(channels)[:, None] - torch.arange(channels)[None, :]).abs()
         band = (distance <= size // 2).float() * (alpha / size)
         self.register_buffer("band", band[:, :, None, None], persistent=False)

@@ -15,7 +15,7 @@ from pipeline.adapters.images import Plane
 from pipeline.artefacts.dataset import Split
 from pipeline.paper.crops import CROPS, DENSE, Crop, pool, scales, split_policy
 from pipeline.paper.statistics import rank_of_label
-from pipeline.study import CropsConfig, InputError
+from pipeline.study import CropsConfig
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -46,9 +46,6 @@ def classify(
 
     Each image is decoded once and resized once per scale, each distinct crop is classified once, and every policy pools its
     own crops: of a square image 48 crops stand for 144. `num_loaders` threads open images ahead.
-
-    Raises:
-        InputError: the classifier gives another number of classes.
     """
     wanted = {policy: split_policy(policy) for policy in policies}
     kinds = tuple(dict.fromkeys(kind for kind, _ in wanted.values()))
@@ -105,8 +102,6 @@ def _classified(engine: Engine, opened: Iterable[OpenImage], num_classes: int) -
 
     rows_KC = np.empty((0, num_classes), np.float32)
     for batch_NC in engine.classify(crops()):
-        if batch_NC.shape[1] != num_classes:
-            raise InputError(f"the classifier gives {batch_NC.shape[1]} classes; the data set has {num_classes}")
         rows_KC = np.concatenate((rows_KC, batch_NC))
         while waiting and len(rows_KC) >= (count := len(waiting[0].crops)):
             yield waiting.popleft(), rows_KC[:count]

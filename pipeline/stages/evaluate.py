@@ -31,8 +31,9 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
     accelerator = ranks.start()
     classifier = _classifier(config, data.num_classes, root)
     engine = Engine(classifier, accelerator.device, config.precision, config.compiled)
-    if accelerator.is_main_process and accelerator.device.type == "cpu" and not operators.library():
-        print("evaluate: no C compiler found (cc), so pools and local response norms run more slowly", file=sys.stderr)
+    engine.refuse_wrong_outputs(data.num_classes, config.classifier.label)
+    if accelerator.is_main_process and accelerator.device.type == "cpu" and isinstance(why := operators.library(), str):
+        print(f"evaluate: pools and local response norms run more slowly, without our operators: {why}", file=sys.stderr)
 
     size = config.images_per_chunk
     chunks = [range(k, min(k + size, len(split))) for k in range(0, len(split), size)]

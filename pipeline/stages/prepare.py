@@ -12,9 +12,14 @@ from pipeline.artefacts import storage
 from pipeline.artefacts.dataset import Dataset, Record, Rejected, write_rejected, write_shards
 from pipeline.study import InputError, PrepareConfig
 
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"})
+
 
 def prepare(config: PrepareConfig, root: Path) -> Dataset:
-    """Check every image of the source and store it; each file is either in a shard or in rejected.jsonl.
+    """Check every image of the source and store it; each file is in a shard or in rejected.jsonl.
+
+    An image of the validation split that cannot be decoded is in both: it keeps its slot and counts as an error, so that no
+    error is taken over those images alone that happen to be whole.
 
     Raises:
         InputError: the source is missing or malformed, a class has no usable image, or `root` holds this data set made
@@ -35,11 +40,12 @@ def _prepare(config: PrepareConfig, source: sources.Source, root: Path) -> None:
 
     rejected: list[Rejected] = []
     counts: Counter[tuple[str, int]] = Counter()
+    kept: Counter[tuple[str, int]] = Counter()
     files = progress.progress_of(source.files, f"prepare {config.name}", source.num_files, "images")
     written = [
         shard
         for split, group in groupby(files, key=lambda file: file.split)
-        for shard in write_shards(folder, split, _usable(group, rejected, counts))
+        for shard in write_shards(folder, split, _records(group, rejected, counts, kept))
     ]
     for split in sources.SPLITS:
         for label, name in enumerate(source.classes):
@@ -49,13 +55,16 @@ def _prepare(config: PrepareConfig, source: sources.Source, root: Path) -> None:
     if not any(counts.values()):
         raise InputError(f"data set {config.name}: has no usable image (the first was rejected: {rejected[0].reason})")
 
-    totals = {split: sum(counts[split, label] for label in range(len(source.classes))) for split in sources.SPLITS}
+    in_all = counts + kept
+    per_class = {split: [in_all[split, label] for label in range(len(source.classes))] for split in sources.SPLITS}
+    totals = {split: sum(numbers) for split, numbers in per_class.items()}
     facts = {
         "classes": source.classes,
         "num_files": source.num_files,
         "num_images": totals,
-        "num_rejected": len(rejected),
-        "images_per_class": {s: [counts[s, label] for label in range(len(source.classes))] for s in sources.SPLITS},
+        "num_rejected": len(rejected) - kept.total(),
+        "num_unreadable": kept.total(),
+        "images_per_class": per_class,
         "source_fingerprint": source.fingerprint,
     }
     storage.seal(config, root, [*written, write_rejected(folder, rejected)], facts)
@@ -73,9 +82,13 @@ def refuse_other_files(config: PrepareConfig, root: Path) -> None:
         )
 
 
-def _usable(
-    files: Iterator[sources.SourceFile], rejected: list[Rejected], counts: Counter[tuple[str, int]]
+def _records(
+    files: Iterator[sources.SourceFile],
+    rejected: list[Rejected],
+    counts: Counter[tuple[str, int]],
+    kept: Counter[tuple[str, int]],
 ) -> Iterator[Record]:
+    """What is stored: the usable files, counted, and the unreadable ones that keep their slot."""
     for file in files:
         if file.encoded is None:
             rejected.append(Rejected(file.split, file.name, "not a regular file"))
@@ -83,7 +96,11 @@ def _usable(
         try:
             image = images.decode(file.encoded)
         except images.BadImage as error:
-            rejected.append(Rejected(file.split, file.name, str(error)))
+            keeps_slot = file.split == "val" and Path(file.name).suffix.lower() in IMAGE_SUFFIXES
+            rejected.append(Rejected(file.split, file.name, str(error), keeps_slot))
+            if keeps_slot:
+                kept[file.split, file.label] += 1
+                yield Record(file.name, file.encoded, file.label, 0, 0, hashlib.sha256(file.encoded).hexdigest())
             continue
         counts[file.split, file.label] += 1
         digest = hashlib.sha256(file.encoded).hexdigest()

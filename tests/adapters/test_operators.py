@@ -1,5 +1,6 @@
 """The C operator computes what torch's max pool and local response norm compute."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.adapters import operators
-from pipeline.paper.googlenet import GoogLeNet
+from pipeline.adapters.classifiers import Classifier
+from pipeline.adapters.engine import Engine
+from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
 
 shapes = st.tuples(st.integers(1, 3), st.integers(1, 40), st.integers(2, 12), st.integers(2, 12))
 
@@ -38,11 +41,15 @@ def test_equals_torch(shape: tuple[int, int, int, int], stride: int, norm: str, 
         assert torch.equal(found.double(), reference(half, stride, norm))
 
 
-def test_not_a_number_is_not_lost() -> None:
+@pytest.mark.parametrize("bits", [0x7FC0, 0xFFC0, 0xFFFF, 0x7F81])
+def test_not_a_number_is_not_lost(bits: int) -> None:
+    """Of either sign: x86 gives negative ones for inf - inf."""
+    nan = torch.tensor([bits], dtype=torch.uint16).view(torch.bfloat16)
     for dtype in operators.SYMBOLS:
-        x = torch.zeros(1, 3, 6, 6, dtype=dtype)
-        x[0, 1, 3, 3] = torch.nan
+        x = torch.full((1, 3, 6, 6), torch.inf, dtype=dtype)
+        x[0, 1, 3, 3] = nan.to(dtype)[0]
         assert operators.max_pool(x, 1, "none", 0.0)[0, 1, 2:5, 2:5].isnan().all()
+        x[x == torch.inf] = 0
         assert operators.max_pool(x, 2, "last", 1e-4).isnan().any()
 
 
@@ -51,30 +58,70 @@ def test_it_stands_in_for_the_networks_layers() -> None:
     x = 10 * torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         expected = network(x)
-        assert operators.use_operators(network)
+        operators.use_operators(network)
         torch.testing.assert_close(network(x), expected, rtol=1e-5, atol=1e-6)
-    assert [module.norm for module in network.modules() if isinstance(module, operators.OperatorPool)].count("none") == 11
-    assert not any(isinstance(module, nn.MaxPool2d) for module in network.modules())
-    others = nn.Sequential(
-        nn.MaxPool2d(2), nn.MaxPool2d(3, 2), nn.MaxPool2d(3, 1, 1, dilation=2), nn.MaxPool2d(3, 2, ceil_mode=True)
-    )
-    assert operators.use_operators(others)
-    assert [type(module).__name__ for module in others] == ["MaxPool2d", "MaxPool2d", "MaxPool2d", "OperatorPool"]
+        torch.testing.assert_close(network.double()(x.double()).float(), expected, rtol=1e-5, atol=1e-6)
+    norms = [module.norm for module in network.modules() if isinstance(module, operators.OperatorPool)]
+    assert sorted(norms) == ["first", "last"] + ["none"] * 11
 
 
-def test_without_a_compiler_the_network_keeps_its_layers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+class PaddedPool(nn.MaxPool2d):
+    """Not what its base class is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded: Tensor = super().forward(F.pad(x, (1, 1, 1, 1)))
+        return padded
+
+
+def test_it_leaves_alone_what_it_does_not_know() -> None:
+    hooked = nn.MaxPool2d(3, 1, 1)
+    hooked.register_forward_hook(lambda module, inputs, output: output + 1)
+    strange = [nn.MaxPool2d(2), nn.MaxPool2d(3, 2), nn.MaxPool2d(3, 1, 1, dilation=2), PaddedPool(3, 1, 1), hooked]
+    network = nn.Sequential(*strange, nn.MaxPool2d(3, 2, ceil_mode=True))
+    operators.use_operators(network)
+    assert list(network[:5]) == strange
+    pool = network[5]
+    assert isinstance(pool, operators.OperatorPool)
+    single, doubled = torch.randn(4, 6, 6), torch.randn(1, 4, 6, 6, dtype=torch.float64)
+    for x in (single, doubled):
+        assert torch.equal(pool(x), pool.original(x))
+    with pytest.raises(RuntimeError):
+        pool(torch.randn(1, 4, 1, 1))  # as torch does
+
+
+def test_without_a_working_compiler_the_reason_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cache = tmp_path / "going-deeper"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for compiler in ("no-such-compiler", "false"):
-        monkeypatch.setenv("CC", compiler)
+    reasons = {
+        "no-such-compiler": "no C++ compiler (no-such-compiler) on the PATH",
+        "false": "false cannot build them: no message",
+        "g++ --no-such-flag": "g++ --no-such-flag cannot build them: .*unrecognized",
+    }
+    for compiler, reason in reasons.items():
+        monkeypatch.setenv("CXX", compiler)
         operators.library.cache_clear()
-        network = GoogLeNet(5, input_size=64, width=0.25, aux_heads=())
-        assert operators.use_operators(network) is False
-        assert isinstance(network.pool1, nn.MaxPool2d)
-    monkeypatch.delenv("CC")
+        assert re.match(reason.replace("(", r"\(").replace(")", r"\)").replace("+", r"\+"), str(operators.library()))
+        engine = Engine(Classifier(GoogLeNet(5, input_size=64, width=0.25), PREPROCESSING, 64), torch.device("cpu"))
+        assert engine.description == "cpu, batches of 12"
+        assert isinstance(engine.network.pool1, nn.MaxPool2d)
+    monkeypatch.delenv("CXX")
     operators.library.cache_clear()
-    assert operators.use_operators(GoogLeNet(5, input_size=64, width=0.25))
-    assert (tmp_path / "going-deeper").stat().st_mode & 0o777 == 0o700
-    assert [path.suffix for path in (tmp_path / "going-deeper").iterdir()] == [".so"]
+    assert not isinstance(operators.library(), str)
+    assert cache.stat().st_mode & 0o777 == 0o700
+    (built,) = cache.iterdir()
+    for damage in (b"", built.read_bytes()[:1000]):
+        operators.library.cache_clear()
+        built.unlink()
+        built.write_bytes(damage)
+        assert str(built) in str(operators.library())  # said once, and removed:
+        operators.library.cache_clear()
+        assert not isinstance(operators.library(), str)
+    cache.chmod(0o777)
+    operators.library.cache_clear()
+    assert "others can write to it" in str(operators.library())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(built))
+    operators.library.cache_clear()
+    assert "cannot hold what is compiled here" in str(operators.library())
     operators.library.cache_clear()
 
 

@@ -170,8 +170,11 @@ def test_finished_chunks_are_not_done_again(root: Path, config: EvaluateConfig, 
         Predictions(config, root).merge([first], ["x"] * 15, np.zeros(15, np.int64), {})
     with pytest.raises(RuntimeError, match="do not hold each of 4 images exactly once"):
         Predictions(config, root).merge([first, first], ["x"] * 4, np.zeros(4, np.int64), {})
-    torn = root / config.folder / "chunks" / ".0000004-0000008.safetensors.torn"
-    torn.write_bytes(b"half")  # what a kill in a write leaves
+    (whole,) = (root / config.folder / "chunks").glob("*/0000000-0000004.safetensors")
+    (whole.parent / ".0000004-0000008.safetensors.torn").write_bytes(b"half")  # what a kill in a write leaves
+    others = whole.parents[1] / "made_from_other_inputs" / "0000004-0000008.safetensors"
+    others.parent.mkdir()
+    others.write_bytes(whole.read_bytes())  # chunks of weights or images that were since replaced do not count
     evaluate(config, root)
     assert not (root / config.folder / "chunks").exists()
     assert calls == [[0, 1, 2, 3], [4, 5, 6, 7], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14]]
@@ -188,12 +191,12 @@ def test_killed_at_random_it_ends_with_the_same_bytes(root: Path, config: Evalua
     rng = random.Random(0)
     for _ in range(5):
         process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=subprocess.DEVNULL)
-        enough = min(len(list(chunks.glob("0*"))) + rng.randint(1, 2), 13)
-        while process.poll() is None and len(list(chunks.glob("0*"))) < enough:
+        enough = min(len(list(chunks.glob("*/0*"))) + rng.randint(1, 2), 13)
+        while process.poll() is None and len(list(chunks.glob("*/0*"))) < enough:
             time.sleep(0.002)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    assert 0 < len(list(chunks.glob("0*"))) < 15
+    assert 0 < len(list(chunks.glob("*/0*"))) < 15
     ranks.launch(evaluate, 2, config, root)
     assert written(config, root) == expected
 

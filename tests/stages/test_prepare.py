@@ -66,7 +66,10 @@ def test_unusable_files_are_rejected_by_name(folder: Path, tmp_path: Path) -> No
     assert reasons["red/cut.jpg"].startswith("cannot be decoded: ")
     assert reasons["blue/page.jpg"] == "not an image"
     assert reasons["blue/folder"] == reasons["blue/broken.jpg"] == "not a regular file"
-    assert made.manifest["num_images"] == {"train": 24, "val": 15}
+    assert made.manifest["num_images"] == {"train": 24, "val": 16}  # page.jpg keeps its slot, and will count as an error
+    assert made.manifest["num_unreadable"] == 1
+    assert made.split("val").image_ids[5] == "blue/page.jpg"
+    assert (made.num_rejected("train"), made.num_rejected("val")) == (2, 2)
     assert sum(made.manifest["num_images"].values()) + made.manifest["num_rejected"] == made.manifest["num_files"] == 44
 
 
