@@ -42,7 +42,7 @@ class TrainConfig(StageConfig):
     room: ClassVar[str] = "runs"
     last_file: ClassVar[str] = "run.json"
     resources: ClassVar[frozenset[str]] = frozenset({"validate_every_epochs", "checkpoint_every_seconds"})
-    version: Literal[1] = 1
+    version: Literal[2] = 2  # 2: pools and local response norms by an operator
     data: PrepareConfig
     network: NetworkConfig = NetworkConfig()
     init: Literal["kaiming", "caffe", "gaussian"] = "kaiming"  # ours: the paper is silent; see paper/initialisation.py

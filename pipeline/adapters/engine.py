@@ -153,8 +153,7 @@ def _rows(probabilities: Tensor, count: int) -> np.ndarray:
 def _ready(network: nn.Module, device: torch.device, precision: str) -> nn.Module:
     """A copy on the device, in evaluation mode, with the replacements that this module's docstring names."""
     network = copy.deepcopy(network).to(device).to(memory_format=torch.channels_last).eval()
-    if device.type == "cpu" and torch.get_num_threads() == 1 and not isinstance(operators.library(), str):
-        operators.use_operators(network)  # they run on one thread
+    operators.use_operators(network, device)
     if precision == "bf16":
         if (first := _first_conv(network)) is not None:
             first.conv = _with_fourth_channel(first.conv)

@@ -16,7 +16,7 @@ import tempfile
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ from pipeline.paper.layers import LocalResponseNorm
 from pipeline.study import InputError
 
 FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fPIC", "-shared")
-SYMBOLS = {torch.float32: "pool_float32", torch.bfloat16: "pool_bfloat16"}
+TYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 NORMS = {"none": 0, "first": 1, "last": 2}
 
 
@@ -95,30 +95,62 @@ def _load(path: Path) -> ctypes.CDLL:
     except OSError:  # a damaged file would else be in the way for ever
         path.unlink()
         raise
-    for symbol in SYMBOLS.values():
-        getattr(loaded, symbol).argtypes = (ctypes.c_void_p, ctypes.c_void_p, _Shape)
+    for type_name in TYPES.values():
+        getattr(loaded, f"pool_{type_name}").argtypes = (ctypes.c_void_p, ctypes.c_void_p, _Shape)
+        getattr(loaded, f"pool_backward_{type_name}").argtypes = (*[ctypes.c_void_p] * 3, _Shape)
     return loaded
 
 
 @torch.library.custom_op("going_deeper::max_pool", mutates_args=())
 def max_pool(x_NCHW: Tensor, stride: int, norm: str, alpha: float) -> Tensor:
-    """GoogLeNet's 3x3 max pools on the CPU, float32 or bfloat16, without a gradient, with a local response norm on either side.
+    """GoogLeNet's 3x3 max pools on the CPU, float32 or bfloat16, with a local response norm on either side.
 
     Stride 1 is padded by 1; stride 2 is not, and rounds its size up. `norm` is `first`, `last` or `none`, of 5 channels:
     x / (1 + alpha/5 * sum of squares) ** 0.75, in float32. Maps have at least 2 x 2 pixels.
     """
     x = x_NCHW.contiguous(memory_format=torch.channels_last)
     y = _pooled_like(x, stride)
+    _call("pool", x, y, stride=stride, norm=norm, alpha=alpha)
+    return y
+
+
+@torch.library.custom_op("going_deeper::max_pool_backward", mutates_args=())
+def max_pool_backward(x_NCHW: Tensor, dy_NCHW: Tensor, stride: int, norm: str, alpha: float) -> Tensor:
+    """The gradient of `max_pool` at x. Of equal largest values the first takes it all, as in torch."""
+    x, dy = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x_NCHW, dy_NCHW))
+    dx = torch.empty_like(x)
+    _call("pool_backward", x, dy, dx, stride=stride, norm=norm, alpha=alpha)
+    return dx
+
+
+def _call(function: str, x: Tensor, y: Tensor, *more: Tensor, stride: int, norm: str, alpha: float) -> None:
     n, c, h, w = x.shape
     shape = _Shape(n, h, w, c, *y.shape[2:], stride, 1 if stride == 1 else 0, NORMS[norm], alpha / 5)
-    if getattr(library(), SYMBOLS[x.dtype])(x.data_ptr(), y.data_ptr(), shape):
+    if getattr(library(), f"{function}_{TYPES[x.dtype]}")(*(tensor.data_ptr() for tensor in (x, y, *more)), shape):
         raise MemoryError("no memory for a max pool's row buffers")
-    return y
 
 
 @max_pool.register_fake
 def _(x_NCHW: Tensor, stride: int, norm: str, alpha: float) -> Tensor:
     return _pooled_like(x_NCHW, stride)
+
+
+@max_pool_backward.register_fake
+def _(x_NCHW: Tensor, dy_NCHW: Tensor, stride: int, norm: str, alpha: float) -> Tensor:
+    return torch.empty_like(x_NCHW, memory_format=torch.channels_last)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, *ctx.options = inputs
+    ctx.save_for_backward(x)
+
+
+def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    (x,) = ctx.saved_tensors
+    return max_pool_backward(x, dy, *ctx.options), None, None, None
+
+
+max_pool.register_autograd(_differentiate, setup_context=_keep)
 
 
 def _pooled_like(x: Tensor, stride: int) -> Tensor:
@@ -128,7 +160,7 @@ def _pooled_like(x: Tensor, stride: int) -> Tensor:
 
 
 class OperatorPool(nn.Module):
-    """Stands in for a max pool, or for a max pool and the local response norm beside it, where no gradient is needed.
+    """Stands in for a max pool, or for a max pool and the local response norm beside it.
 
     Inputs that the operator does not know (float64, a single image without a batch, a map of one pixel) take `original`.
     """
@@ -138,13 +170,18 @@ class OperatorPool(nn.Module):
         self.original, self.stride, self.norm, self.alpha = original, stride, norm, alpha
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        known = x_NCHW.dtype in SYMBOLS and x_NCHW.ndim == 4 and min(x_NCHW.shape[2:]) > 1
+        known = x_NCHW.dtype in TYPES and x_NCHW.ndim == 4 and min(x_NCHW.shape[2:]) > 1
         y: Tensor = max_pool(x_NCHW, self.stride, self.norm, self.alpha) if known else self.original(x_NCHW)
         return y
 
 
-def use_operators(network: nn.Module) -> None:
-    """Replace, in place, the pools that the operator knows and GoogLeNet's norms. `library()` must be there."""
+def use_operators(network: nn.Module, device: torch.device) -> bool:
+    """Replace, in place, the pools that the operator knows and GoogLeNet's norms.
+
+    Only on a CPU with one thread, as our ranks have, and where the operators can be built; else False, and nothing changes.
+    """
+    if device.type != "cpu" or torch.get_num_threads() > 1 or isinstance(library(), str):
+        return False
     modules = list(network.modules())
     if isinstance(network, GoogLeNet):
         if isinstance(norm := network.norm1, LocalResponseNorm) and norm.size == 5:
@@ -157,6 +194,7 @@ def use_operators(network: nn.Module) -> None:
         for name, child in module.named_children():
             if (stride := _stride_of(child)) is not None:
                 setattr(module, name, OperatorPool(child, stride))
+    return True
 
 
 def _stride_of(module: nn.Module) -> int | None:

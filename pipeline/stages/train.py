@@ -20,6 +20,7 @@ from pipeline.adapters import ranks
 from pipeline.adapters.classifiers import Classifier
 from pipeline.adapters.engine import Engine, autocast
 from pipeline.adapters.loader import training_batches
+from pipeline.adapters.operators import use_operators
 from pipeline.adapters.progress import Progress
 from pipeline.adapters.tracking import Tracker
 from pipeline.artefacts import storage
@@ -69,6 +70,7 @@ class _Learner:
         network = GoogLeNet(num_classes, **config.network.model_dump())
         INITIALISATIONS[config.init](network, torch.Generator().manual_seed(config.init_seed))
         self.network = network.to(accelerator.device).to(memory_format=torch.channels_last)
+        self.has_operators = use_operators(self.network, accelerator.device)
         averaging = equal() if config.averaging == "equal" else exponential(config.averaging_decay)
         self.average = AveragedModel(self.network, multi_avg_fn=averaging)
         groups = [
@@ -208,6 +210,7 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
                 "seconds": seconds(),
                 "world_size": world_size,
                 "device": str(accelerator.device),
+                "operators": learner.has_operators,
                 "core_or_gpu_hours": round(seconds() * world_size / 3600, 4),
                 "num_parameters": sum(p.numel() for p in learner.network.parameters()),
             }

@@ -1,6 +1,7 @@
 """The C operator computes what torch's max pool and local response norm compute."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,17 @@ from pipeline.adapters import operators
 from pipeline.adapters.classifiers import Classifier
 from pipeline.adapters.engine import Engine
 from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # as a rank has
+    yield
+    torch.set_num_threads(before)
+
 
 shapes = st.tuples(st.integers(1, 3), st.integers(1, 40), st.integers(2, 12), st.integers(2, 12))
 
@@ -41,11 +53,29 @@ def test_equals_torch(shape: tuple[int, int, int, int], stride: int, norm: str, 
         assert torch.equal(found.double(), reference(half, stride, norm))
 
 
+@settings(deadline=None)
+@given(shapes, st.sampled_from([1, 2]), st.sampled_from(sorted(operators.NORMS)), st.booleans(), st.integers(0, 2**31))
+def test_gradient_equals_torch(shape: tuple[int, int, int, int], stride: int, norm: str, with_ties: bool, seed: int) -> None:
+    """Also where largest values tie, as zeros behind a ReLU do: the first takes the gradient."""
+    generator = torch.Generator().manual_seed(seed)
+    x = 5 * torch.randn(shape, generator=generator)
+    x = (x.round().clamp(min=0) if with_ties else x).requires_grad_()
+    dy = torch.randn(reference(x, stride, norm).shape, generator=generator)
+    (expected,) = torch.autograd.grad(reference(x, stride, norm), x, dy.double())
+    if not (with_ties and norm == "first"):  # there rounding decides which of two equal neighbours is larger
+        (found,) = torch.autograd.grad(operators.max_pool(x, stride, norm, 1e-2), x, dy)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        half = x.detach().to(torch.bfloat16).requires_grad_()
+        (found,) = torch.autograd.grad(operators.max_pool(half, stride, norm, 1e-2), half, dy.to(torch.bfloat16))
+        assert found.dtype == torch.bfloat16
+        assert found.float().isfinite().all()
+
+
 @pytest.mark.parametrize("bits", [0x7FC0, 0xFFC0, 0xFFFF, 0x7F81])
 def test_not_a_number_is_not_lost(bits: int) -> None:
     """Of either sign: x86 gives negative ones for inf - inf."""
     nan = torch.tensor([bits], dtype=torch.uint16).view(torch.bfloat16)
-    for dtype in operators.SYMBOLS:
+    for dtype in operators.TYPES:
         x = torch.full((1, 3, 6, 6), torch.inf, dtype=dtype)
         x[0, 1, 3, 3] = nan.to(dtype)[0]
         assert operators.max_pool(x, 1, "none", 0.0)[0, 1, 2:5, 2:5].isnan().all()
@@ -58,7 +88,7 @@ def test_it_stands_in_for_the_networks_layers() -> None:
     x = 10 * torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         expected = network(x)
-        operators.use_operators(network)
+        assert operators.use_operators(network, CPU)
         torch.testing.assert_close(network(x), expected, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(network.double()(x.double()).float(), expected, rtol=1e-5, atol=1e-6)
     norms = [module.norm for module in network.modules() if isinstance(module, operators.OperatorPool)]
@@ -78,7 +108,7 @@ def test_it_leaves_alone_what_it_does_not_know() -> None:
     hooked.register_forward_hook(lambda module, inputs, output: output + 1)
     strange = [nn.MaxPool2d(2), nn.MaxPool2d(3, 2), nn.MaxPool2d(3, 1, 1, dilation=2), PaddedPool(3, 1, 1), hooked]
     network = nn.Sequential(*strange, nn.MaxPool2d(3, 2, ceil_mode=True))
-    operators.use_operators(network)
+    assert operators.use_operators(network, CPU)
     assert list(network[:5]) == strange
     pool = network[5]
     assert isinstance(pool, operators.OperatorPool)
@@ -125,8 +155,9 @@ def test_without_a_working_compiler_the_reason_is_said(monkeypatch: pytest.Monke
     operators.library.cache_clear()
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # of torch's own checker
 def test_torch_may_compile_through_it() -> None:
-    torch.library.opcheck(operators.max_pool, (torch.randn(1, 4, 6, 6), 2, "last", 1e-4))
+    torch.library.opcheck(operators.max_pool, (torch.randn(1, 4, 6, 6, requires_grad=True), 2, "last", 1e-4))
     assert (
         F.max_pool2d(torch.ones(1, 1, 4, 4), 3, 2, ceil_mode=True).shape
         == operators.max_pool(torch.ones(1, 1, 4, 4), 2, "none", 0.0).shape
