@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -191,27 +192,42 @@ def benchmark() -> None:
     """Measure speed on this machine, ours beside what people usually write."""
 
 
-@benchmark.command("evaluate", epilog="Example: going-deeper benchmark evaluate --data ../shared/data/imagenet-sample")
-@click.option("--data", type=PATH, help="Folder of photographs.  [default: two that scikit-learn ships]")
-@click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True, help="Images for each contender.")
-@click.option("--images", type=click.IntRange(min=1), default=4, show_default=True, help="Photographs taken from --data.")
-@click.option("--input-size", type=int, default=224, show_default=True, help="A multiple of 14.")
-@ROOT
-def benchmark_evaluate(data: Path | None, rounds: int, images: int, input_size: int, root: Path) -> None:
+def _measurement(what: str, doc: str, rounds: int) -> None:
+    """Add `benchmark WHAT`; the function `benchmark_WHAT` of pipeline/benchmarks/WHAT.py measures."""
+
+    @benchmark.command(what, help=doc, epilog=f"Example: going-deeper benchmark {what} --data ../shared/data/imagenet-sample")
+    @click.option("--data", type=PATH, help="Folder of photographs.  [default: two that scikit-learn ships]")
+    @click.option("--rounds", type=click.IntRange(min=1), default=rounds, show_default=True, help="Turns of each contender.")
+    @click.option("--images", type=click.IntRange(min=1), default=4, show_default=True, help="Photographs taken from --data.")
+    @click.option("--input-size", type=int, default=224, show_default=True, help="A multiple of 14.")
+    @ROOT
+    def command(data: Path | None, rounds: int, images: int, input_size: int, root: Path) -> None:
+        from pipeline.stages.report import templates
+
+        fields = {"what": what, "input_size": input_size, "rounds": rounds, "num_images": images, "path": data}
+        try:
+            config = BenchmarkConfig.model_validate(fields)
+        except ValidationError as error:
+            raise InputError(one_line(error)) from None
+        module = import_module(f"pipeline.benchmarks.{what}")
+        facts = getattr(module, f"benchmark_{what}")(config, root)
+        print(templates().get_template(f"benchmark_{what}.txt").render(facts))
+        print(f"figures: {root / config.folder / config.last_file}")
+
+
+_measurement(
+    "evaluate",
     """144 crops of photographs through GoogLeNet: naive, careful, compiled, ours; one core, interleaved.
 
     Some 25 seconds a round on a fast core, and a minute to compile. The peers and the rules are in pipeline/benchmarks.
-    """
-    from pipeline.benchmarks import evaluate as measure
-    from pipeline.stages.report import templates
-
-    try:
-        config = BenchmarkConfig(what="evaluate", input_size=input_size, rounds=rounds, num_images=images, path=data)
-    except ValidationError as error:
-        raise InputError(one_line(error)) from None
-    facts = measure.benchmark_evaluate(config, root)
-    print(templates().get_template("benchmark.txt").render(facts))
-    print(f"figures: {root / config.folder / config.last_file}")
+    """,
+    rounds=7,
+)
+_measurement(
+    "train",
+    """A training step and its loader: torchvision's GoogLeNet and ours; one core, interleaved. Some 30 seconds a round.""",
+    rounds=5,
+)
 
 
 def _forget_report(study: Study, root: Path) -> StageConfig:

@@ -286,6 +286,13 @@ def test_benchmark(tmp_path: Path) -> None:
         assert contender["largest_difference"] < (5e-3 if "bf16" in name else 1e-6), name
         assert 0 < contender["preprocessing_share"][1] < 1
     assert facts["contenders"]["naive"]["times_naive"] == [1, 1, 1]
+    found = going_deeper("benchmark", "train", "--input-size", 42, "--rounds", 1, "--root", tmp_path / "train")
+    assert found.returncode == 0, found.stderr
+    (path,) = tmp_path.glob("train/benchmarks/*/benchmark.json")
+    facts = json.loads(path.read_text())
+    assert all(contender["images_per_second"][1] > 0 for contender in facts["contenders"].values())
+    times = facts["step_times_torchvision"][1]
+    assert f"Our step: {times:.2f} times torchvision's as people run it" in found.stdout
     wrong = going_deeper("benchmark", "evaluate", "--data", tmp_path / "nowhere", "--root", tmp_path)
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
     assert "nowhere: no such folder; expected one with images" in wrong.stderr

@@ -62,7 +62,7 @@ def train(config: TrainConfig, root: Path) -> Run:
     return run
 
 
-class _Learner:
+class Learner:
     """What training changes: the weights, their average, and the optimiser's momentum."""
 
     def __init__(self, config: TrainConfig, num_classes: int, accelerator: Accelerator):
@@ -112,7 +112,7 @@ class _Learner:
 
 
 def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerator) -> None:
-    learner = _Learner(config, data.num_classes, accelerator)
+    learner = Learner(config, data.num_classes, accelerator)
     images, validation = data.split("train"), data.split("val")
     num_steps = schedule.total_steps(len(images), config.num_epochs, config.global_batch_size)
     main, world_size = accelerator.is_main_process, accelerator.num_processes

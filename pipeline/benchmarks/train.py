@@ -1,0 +1,175 @@
+"""How fast a training step and its loader are: ours beside torchvision's GoogLeNet, one core, interleaved.
+
+torchvision's network has no LRN, 3x3 in place of 5x5, and batch norm: other work, but the GoogLeNet that people run. It
+trains as people run it (eager, NCHW, float32), and with every switch that ours uses (channels last, bfloat16).
+"""
+
+import io
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline.adapters import ranks
+from pipeline.adapters.environment import PROCESS_ENVIRONMENT
+from pipeline.adapters.loader import Patches, training_batches
+from pipeline.adapters.progress import Progress
+from pipeline.artefacts import storage
+from pipeline.artefacts.dataset import Split, write_shards
+from pipeline.benchmarks.contenders import ONE_THREAD
+from pipeline.benchmarks.turns import Measure, ask, photographs, quartiles, worker
+from pipeline.paper.googlenet import AUX_WEIGHT
+from pipeline.stages.train import Learner
+from pipeline.study import BenchmarkConfig, NetworkConfig, PrepareConfig, TrainConfig
+
+BATCH = 32  # ours: as in the recipes
+STEPS = 2  # ours: steps in one turn
+LOADED = 64  # ours: images in one turn of a loader
+CLASSES = 1000
+
+
+def benchmark_train(config: BenchmarkConfig, root: Path) -> dict[str, Any]:
+    """Measure, write benchmarks/<hash>/benchmark.json, and return what it holds.
+
+    Raises:
+        InputError: `config.path` holds no usable image.
+        StageFailed: a contender failed.
+    """
+    rounds: list[dict[str, float]] = []
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as processes:
+        shards = list(write_shards(Path(folder), "train", photographs(config.path, config.num_images)))
+        workers = {
+            name: processes.enter_context(worker(partial(make, config.input_size, shards), environment))
+            for name, (_, make, environment) in CONTENDERS.items()
+        }
+        with Progress("benchmark train", (config.rounds + 1) * len(workers), "samples") as progress:
+            for number in range(config.rounds + 1):  # the first round warms up; it does not count
+                found = {}
+                for name, contender in workers.items():
+                    found[name] = ask(contender, name, number)
+                    progress.advance(note=name)
+                rounds += [found] if number else []
+    facts = _facts(config, rounds)
+    storage.seal(config, root, [], facts)
+    return facts
+
+
+def _facts(config: BenchmarkConfig, rounds: list[dict[str, float]]) -> dict[str, Any]:
+    def ratio(of: str, to: str) -> list[float]:
+        return quartiles([found[of] / found[to] for found in rounds])
+
+    return {
+        "input_size": config.input_size,
+        "rounds": len(rounds),
+        "batch": BATCH,
+        "contenders": {
+            name: {"text": text, "images_per_second": quartiles([found[name] for found in rounds])}
+            for name, (text, _, _) in CONTENDERS.items()
+        },
+        "step_times_torchvision": ratio("ours bf16", "torchvision"),
+        "step_fp32_times_torchvision": ratio("ours fp32", "torchvision"),
+        "step_times_torchvision_switched": ratio("ours bf16", "torchvision switched"),
+        "loader_times_peer": ratio("our loader", "usual loader"),
+        "overhead_of_loading": quartiles([1 - found["both"] / found["ours bf16"] for found in rounds]),
+    }
+
+
+def torchvision_step(input_size: int, shards: list[Path], switched: bool) -> Measure:
+    """SGD with momentum on torchvision's GoogLeNet and its two heads; `switched`: channels last and bfloat16."""
+    from torchvision import models
+
+    network = models.googlenet(weights=None, num_classes=CLASSES, aux_logits=True, init_weights=False).train()
+    x, labels = torch.randn(BATCH, 3, input_size, input_size), torch.randint(0, CLASSES, (BATCH,))
+    if switched:
+        network, x = (thing.to(memory_format=torch.channels_last) for thing in (network, x))
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, weight_decay=2e-4)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=switched):
+            outputs = network(x)
+        loss = sum(
+            weight * F.cross_entropy(logits.float(), labels)
+            for weight, logits in zip((1, AUX_WEIGHT, AUX_WEIGHT), outputs, strict=True)
+        )
+        assert isinstance(loss, Tensor)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return lambda _: _rate(step, STEPS, BATCH)
+
+
+def our_step(input_size: int, shards: list[Path], precision: str) -> Measure:
+    """The product's own step: normalisation, forward, backward, clipping, SGD, and the average of the weights."""
+    learner = Learner(_config(input_size, precision), CLASSES, ranks.start())
+    pixels = torch.randint(0, 256, (BATCH, input_size, input_size, 3), dtype=torch.uint8)
+    labels = torch.randint(0, CLASSES, (BATCH,))
+    return lambda number: _rate(lambda: learner.step(number, 1e-3, True, pixels, labels), STEPS, BATCH)
+
+
+def both(input_size: int, shards: list[Path]) -> Measure:
+    """The same step fed by one loader process."""
+    config = _config(input_size, "bf16")
+    learner = Learner(config, CLASSES, ranks.start())
+    batches = training_batches(config, Split(shards), range(10**6), 0, 1, num_workers=1, pin_memory=False)
+    return lambda number: _rate(lambda: learner.step(number, 1e-3, True, *next(batches)), STEPS, BATCH)
+
+
+def usual_loader(input_size: int, shards: list[Path]) -> Measure:
+    """Pillow and torchvision's v1 transforms on the full JPEG."""
+    from torchvision import transforms
+
+    split = Split(shards)
+    transform = transforms.Compose(
+        [
+            transforms.RandomResizedCrop(input_size),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
+    )
+    images = iter(range(10**9))
+    return lambda _: _rate(
+        lambda: transform(Image.open(io.BytesIO(split.encoded(next(images) % len(split)))).convert("RGB")), LOADED, 1
+    )
+
+
+def our_loader(input_size: int, shards: list[Path]) -> Measure:
+    """The product's own patches: decoded, cut, resized, mirrored; normalised later, on the device."""
+    split = Split(shards)
+    patches, images = Patches(_config(input_size, "bf16"), split), iter(range(10**9))
+    return lambda number: _rate(lambda: patches[number, next(images) % len(split)], LOADED, 1)
+
+
+def _config(input_size: int, precision: str) -> TrainConfig:
+    data = PrepareConfig(source="imagefolder", name="benchmark")
+    fields = {"network": NetworkConfig(input_size=input_size), "clip_norm": 5.0, "precision": precision}
+    return TrainConfig.model_validate({"data": data, "num_epochs": 10**6, "global_batch_size": BATCH, **fields})
+
+
+def _rate(work: Callable[[], object], times: int, images: int) -> float:
+    """Images a second."""
+    started = time.perf_counter()
+    for _ in range(times):
+        work()
+    return times * images / (time.perf_counter() - started)
+
+
+Contender = tuple[str, Callable[[int, list[Path]], Measure], dict[str, str]]
+CONTENDERS: dict[str, Contender] = {
+    "torchvision": ("its GoogLeNet, eager fp32 NCHW", partial(torchvision_step, switched=False), ONE_THREAD),
+    "torchvision switched": ("channels last, bf16", partial(torchvision_step, switched=True), PROCESS_ENVIRONMENT),
+    "ours fp32": ("true 5x5, LRN, two heads", partial(our_step, precision="fp32"), PROCESS_ENVIRONMENT),
+    "ours bf16": ("the same in bf16", partial(our_step, precision="bf16"), PROCESS_ENVIRONMENT),
+    "both": ("our bf16 step, fed by one loader process", both, PROCESS_ENVIRONMENT),
+    "usual loader": ("Pillow, torchvision's v1 transforms, one process", usual_loader, ONE_THREAD),
+    "our loader": ("one process", our_loader, PROCESS_ENVIRONMENT),
+}

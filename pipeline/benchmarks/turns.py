@@ -1,0 +1,110 @@
+"""Contenders in processes of their own that take turns, so that whatever else the machine does falls on all alike."""
+
+import hashlib
+import logging
+import multiprocessing
+import os
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib import resources
+from importlib.resources.abc import Traversable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.adapters import images
+from pipeline.artefacts.dataset import Record
+from pipeline.study import InputError, StageFailed
+
+Measure = Callable[[int], Any]  # what a contender does in its turn, given the number of an image
+
+
+@contextmanager
+def worker(make: Callable[[], Measure], environment: Mapping[str, str]) -> Iterator[Connection]:
+    """A process that has made a contender and lets it measure whenever it is sent a number. `make` must be picklable."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(there, make))
+    before = dict(os.environ)
+    os.environ.update(environment)
+    process.start()
+    os.environ.clear()
+    os.environ.update(before)
+    there.close()
+    try:
+        yield here
+    finally:
+        with suppress(OSError):
+            here.send(None)
+        process.join(5)
+        process.kill()
+        process.join()
+
+
+def _serve(connection: Connection, make: Callable[[], Measure]) -> None:
+    torch.set_num_threads(1)
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns where a CUDA build finds no GPU
+    try:
+        measure = make()
+        while (number := connection.recv()) is not None:
+            connection.send(measure(number))
+    except (EOFError, KeyboardInterrupt):
+        return
+    except Exception as error:
+        traceback.print_exc()
+        connection.send(f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}")
+
+
+def ask(worker: Connection, name: str, number: int) -> Any:
+    """Give a contender its turn; returns what it measured.
+
+    Raises:
+        StageFailed: it failed or died.
+    """
+    try:
+        with suppress(BrokenPipeError):  # it ended before its turn; what it said is still there
+            worker.send(number)
+        answer = worker.recv()
+    except EOFError:
+        raise StageFailed(f"benchmark: the process of {name!r} died") from None
+    if isinstance(answer, str):
+        raise StageFailed(f"benchmark: {name!r} failed: {answer}")
+    return answer
+
+
+def photographs(path: Path | None, num_images: int) -> Iterator[Record]:
+    """The first usable images below a folder, or the two photographs that scikit-learn ships.
+
+    Raises:
+        InputError: there is no such folder, or no usable image in it.
+    """
+    if path is None:
+        folder = resources.files("sklearn.datasets").joinpath("images")
+        files: Mapping[str, Traversable] = {name: folder.joinpath(name) for name in ("china.jpg", "flower.jpg")}
+    elif path.is_dir():
+        files = {str(path): path for path in sorted(path.rglob("*")) if path.is_file()}
+    else:
+        raise InputError(f"{path}: no such folder; expected one with images")
+    usable = 0
+    for name, file in files.items():
+        if usable == num_images:
+            break
+        content = file.read_bytes()
+        try:
+            image = images.decode(content)
+        except images.BadImage:
+            continue
+        usable += 1
+        yield Record(name, content, 0, image.width, image.height, hashlib.sha256(content).hexdigest())
+    if not usable:
+        raise InputError(f"{path}: none of its {len(files)} files is a usable image")
+
+
+def quartiles(values: list[float]) -> list[float]:
+    """Lower quartile, median, upper quartile."""
+    found: list[float] = np.percentile(values, (25, 50, 75)).tolist()
+    return found
