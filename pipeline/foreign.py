@@ -89,7 +89,7 @@ def foreign_study(
     except ValidationError as error:
         raise InputError(one_line(error)) from None
     title = f"{arch} ({weights.name if weights else Path(code).name}) on {images.name}"
-    results = tuple(EnsembleConfig(members=(evaluation,), policy=policy) for policy in policies)
+    results = tuple(EnsembleConfig(members=(evaluation,), policy=policy) for policy in evaluation.policies)
     return Study(name=_name(f"evaluate-{arch}"), title=title, check=CheckConfig(results=results))
 
 
