@@ -95,9 +95,9 @@ def _denominator(num_images: int, members: list[EvaluateConfig], root: Path) -> 
     bad = sorted({name for facts in sealed for name in facts["bad_images"]})
     text = f"{num_images} validation images"
     if bad:
-        text += f" ({len(bad)} of them could not be read and count as errors: {', '.join(bad[:5])}{' ...' if bad[5:] else ''})"
+        text += f" (unreadable, counted as errors: {len(bad)}: {', '.join(bad[:5])}{' ...' if bad[5:] else ''})"
     if rejected := max(facts["num_rejected"] for facts in sealed):
-        text += f" ({rejected} more files were rejected in preparation)"
+        text += f" (not images, left out in preparation: {rejected})"
     return text
 
 

@@ -237,7 +237,7 @@ def test_bad_images_keep_their_slot_and_are_named(
     study = Study(name="bad", title="Bad", check=CheckConfig(results=(single,)))
     check(study.check, root)
     shown = report(study.report, root)
-    assert "15 validation images (2 of them could not be read and count as errors" in shown.read_text()
+    assert "15 validation images (unreadable, counted as errors: 2: " in shown.read_text()
     written(predictions.config, root)
 
 
