@@ -24,6 +24,7 @@ class Run:
         self.config, self.root = config, root
         self.folder = root / config.folder
         self.metrics_path = self.folder / "metrics.jsonl"
+        self.postmortem_path = self.folder / "postmortem.json"
 
     def weights(self, kind: str) -> dict[str, Tensor]:
         """Final weights of a complete run, `averaged` or `raw`, by parameter name."""
@@ -44,6 +45,10 @@ class Run:
         """Append a row to metrics.jsonl."""
         with self.metrics_path.open("a") as file:
             file.write(json.dumps(row) + "\n")
+
+    def write_postmortem(self, facts: dict[str, Any]) -> None:
+        """Say what was going on when the training had to end: the step, its loss, its images."""
+        storage.write_json(self.postmortem_path, facts)
 
     def save_checkpoint(self, step: int, state: dict[str, Any]) -> None:
         """Save the state after `step` steps; older checkpoints than the last two are removed."""

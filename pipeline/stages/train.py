@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 from pipeline.adapters import ranks
 from pipeline.adapters.classifiers import Classifier
 from pipeline.adapters.engine import Engine, autocast
-from pipeline.adapters.loader import training_batches
+from pipeline.adapters.loader import keys, training_batches
 from pipeline.adapters.operators import use_operators
 from pipeline.adapters.progress import Progress
 from pipeline.adapters.tracking import Tracker
@@ -160,11 +160,20 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
     note, window = "", (first_step, seconds_before)
 
     def mean_loss() -> float:
-        """Of the steps since the last row, over all ranks; a loss that is no number ends the training."""
-        loss = float(accelerator.reduce(torch.stack(losses).mean(), "mean"))
-        if not math.isfinite(loss):
-            raise TrainingDiverged(f"{run.folder}: loss is {loss} near step {step}; lower learning_rate or clip_norm")
-        return loss
+        """Of the steps since the last row, over all ranks; a loss that is no number ends the training, with a post-mortem."""
+        by_step: list[float] = accelerator.reduce(torch.stack(losses), "mean").tolist()
+        wrong = next((k for k, loss in enumerate(by_step) if not math.isfinite(loss)), None)
+        if wrong is None:
+            return sum(by_step) / len(by_step)
+        first = step - len(by_step) + 1 + wrong
+        (batch,) = keys(config, images.labels, range(first - 1, first), 0, 1)
+        facts = {"step": first, "losses_before": by_step[:wrong], "images": [images.image_ids[index] for _, index in batch]}
+        if main:
+            run.write_postmortem({"loss": str(by_step[wrong]), **facts})
+        raise TrainingDiverged(
+            f"{run.folder}: loss is {by_step[wrong]} at step {first}; lower learning_rate or clip_norm; "
+            f"{run.postmortem_path.name} names the images of that step"
+        )
 
     with (
         Progress(label, num_steps, "steps", done=first_step, silent=not main) as progress,

@@ -1,6 +1,7 @@
 """A training that was killed ends with the same bits as one that was not."""
 
 import json
+import math
 import multiprocessing
 import os
 import shutil
@@ -16,7 +17,9 @@ from safetensors.torch import load_file
 
 from pipeline import recipes
 from pipeline.adapters import images, ranks
+from pipeline.adapters.loader import keys
 from pipeline.artefacts import storage
+from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.run import Run
 from pipeline.paper.augmentation import Distortion
 from pipeline.stages.prepare import prepare
@@ -138,8 +141,19 @@ def test_it_learns(root: Path, run_config: TrainConfig) -> None:
 
 
 def test_divergence_is_said(root: Path, run_config: TrainConfig) -> None:
-    with pytest.raises(TrainingDiverged, match=r"loss is (nan|inf) near step 3; lower learning_rate"):
-        train(run_config.but(learning_rate=1e6), root)
+    """The first step whose loss is no number is named, and a file names its images."""
+    config = run_config.but(learning_rate=1e6)
+    with pytest.raises(
+        TrainingDiverged, match=r"loss is (nan|inf) at step (\d); lower learning_rate .* postmortem.json names"
+    ) as raised:
+        train(config, root)
+    facts = json.loads((root / config.folder / "postmortem.json").read_text())
+    assert f"loss is {facts['loss']} at step {facts['step']};" in str(raised.value)
+    assert len(facts["losses_before"]) < facts["step"]
+    assert all(math.isfinite(loss) for loss in facts["losses_before"])
+    split = Dataset(config.data, root).split("train")
+    (batch,) = keys(config, split.labels, range(facts["step"] - 1, facts["step"]), 0, 1)
+    assert facts["images"] == [split.image_ids[index] for _, index in batch]
 
 
 def test_batch_that_ranks_cannot_share_is_refused(root: Path, run_config: TrainConfig) -> None:
