@@ -1,10 +1,12 @@
 """A small image folder and a small study on it, for all tests."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pipeline.study import CheckConfig, EvaluateConfig, NetworkConfig, PrepareConfig, Study, TrainConfig, table3
@@ -12,6 +14,15 @@ from pipeline.study import CheckConfig, EvaluateConfig, NetworkConfig, PrepareCo
 os.environ.setdefault("WANDB_MODE", "disabled")  # tests of tracking switch it on
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 40, 50)}
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """One thread, as a rank has: the operators run on one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ one's, since a network that gives every class 1/1000 would pass any tolerance.
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from importlib import resources
 from itertools import product
@@ -29,15 +29,8 @@ from pipeline.study import CropsConfig
 
 POLICIES = ("crops_1", "crops_10", "crops_36", "crops_144", "crops_144_max")
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("one_thread")
 Resize = Callable[[Image.Image, int, int], Image.Image]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # as a rank has
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
