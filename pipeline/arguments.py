@@ -27,7 +27,7 @@ class Names(click.ParamType[tuple[str, ...]]):
     name = "NAME,..."
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(part.strip() for part in value.split(",")))
+        return tuple(part.strip() for part in value.split(","))
 
 
 def choices(model: type[Frozen]) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -23,7 +23,7 @@ from pipeline.adapters.progress import Progress
 from pipeline.artefacts import storage
 from pipeline.artefacts.dataset import Split, write_shards
 from pipeline.benchmarks.contenders import CONTENDERS, PEAK, conv_peaks
-from pipeline.benchmarks.turns import Measure, ask, photographs, quartiles, worker
+from pipeline.benchmarks.turns import Measure, ask, photographs, quartiles, take_turns, worker
 from pipeline.paper.audit import count_parts
 from pipeline.paper.crops import NUM_CROPS
 from pipeline.paper.googlenet import GoogLeNet
@@ -52,23 +52,20 @@ def benchmark_evaluate(config: BenchmarkConfig, root: Path) -> dict[str, Any]:
             for name in names
         }
         num_images = len(Split(shards))
-        rounds: list[dict[str, Any]] = []
         with Progress("benchmark evaluate", (config.rounds + 1) * len(workers) + 2 * NEIGHBOUR_ROUNDS, "samples") as progress:
-            for number in range(-1, config.rounds):  # the first round builds and compiles; it does not count
-                found = {}
-                for name, contender in workers.items():
-                    found[name] = ask(contender, name, max(number, 0) % num_images)
-                    progress.advance(note=name)
-                if number >= 0:
-                    rounds.append(found)
-            disturbed = _with_neighbour(workers[FASTEST], num_images, progress)
+            rounds = take_turns(workers, config.rounds, progress)
+            disturbed = _with_neighbour(workers[FASTEST], progress)
     facts = _facts(config, rounds, disturbed, num_images)
     storage.seal(config, root, [], facts)
     return facts
 
 
 def _make(name: str, input_size: int, shards: list[Path]) -> Measure:
-    return conv_peaks if name == PEAK else CONTENDERS[name].make(_network(input_size), Split(shards))
+    if name == PEAK:
+        return conv_peaks
+    split = Split(shards)
+    classify_one = CONTENDERS[name].make(_network(input_size), split)
+    return lambda number: classify_one(number % len(split))
 
 
 def _environment(name: str) -> dict[str, str]:
@@ -81,7 +78,7 @@ def _network(input_size: int) -> GoogLeNet:
     return network
 
 
-def _with_neighbour(worker: Connection, num_images: int, progress: Progress) -> list[float]:
+def _with_neighbour(contender: Connection, progress: Progress) -> list[float]:
     """Speed beside a busy process as a share of the speed alone, by pairs of turns."""
     busy = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"  # it does not outlive this process
     neighbour = subprocess.Popen([sys.executable, "-c", busy])
@@ -91,7 +88,7 @@ def _with_neighbour(worker: Connection, num_images: int, progress: Progress) -> 
             seconds = []
             for signal_sent in (signal.SIGSTOP, signal.SIGCONT):
                 neighbour.send_signal(signal_sent)
-                seconds.append(ask(worker, FASTEST, number % num_images).total)
+                seconds.append(ask(contender, FASTEST, number).total)
                 progress.advance(note="busy neighbour")
             shares.append(seconds[0] / seconds[1])
     finally:

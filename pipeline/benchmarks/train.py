@@ -25,7 +25,7 @@ from pipeline.adapters.progress import Progress
 from pipeline.artefacts import storage
 from pipeline.artefacts.dataset import Split, write_shards
 from pipeline.benchmarks.contenders import ONE_THREAD
-from pipeline.benchmarks.turns import Measure, ask, photographs, quartiles, worker
+from pipeline.benchmarks.turns import Measure, photographs, quartiles, take_turns, worker
 from pipeline.paper.googlenet import AUX_WEIGHT
 from pipeline.stages.train import Learner
 from pipeline.study import BenchmarkConfig, NetworkConfig, PrepareConfig, TrainConfig
@@ -43,7 +43,6 @@ def benchmark_train(config: BenchmarkConfig, root: Path) -> dict[str, Any]:
         InputError: `config.path` holds no usable image.
         StageFailed: a contender failed.
     """
-    rounds: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder, ExitStack() as processes:
         shards = list(write_shards(Path(folder), "train", photographs(config.path, config.num_images)))
         workers = {
@@ -51,12 +50,7 @@ def benchmark_train(config: BenchmarkConfig, root: Path) -> dict[str, Any]:
             for name, (_, make, environment) in CONTENDERS.items()
         }
         with Progress("benchmark train", (config.rounds + 1) * len(workers), "samples") as progress:
-            for number in range(config.rounds + 1):  # the first round warms up; it does not count
-                found = {}
-                for name, contender in workers.items():
-                    found[name] = ask(contender, name, number)
-                    progress.advance(note=name)
-                rounds += [found] if number else []
+            rounds = take_turns(workers, config.rounds, progress)
     facts = _facts(config, rounds)
     storage.seal(config, root, [], facts)
     return facts

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from pipeline.adapters import images
+from pipeline.adapters.progress import Progress
 from pipeline.artefacts.dataset import Record
 from pipeline.study import InputError, StageFailed
 
@@ -57,6 +58,18 @@ def _serve(connection: Connection, make: Callable[[], Measure]) -> None:
     except Exception as error:
         traceback.print_exc()
         connection.send(f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}")
+
+
+def take_turns(workers: Mapping[str, Connection], rounds: int, progress: Progress) -> list[dict[str, Any]]:
+    """What every contender measured, round by round. A first round builds and warms up; it does not count."""
+    found = []
+    for number in range(-1, rounds):
+        measured = {}
+        for name, contender in workers.items():
+            measured[name] = ask(contender, name, max(number, 0))
+            progress.advance(note=name)
+        found.append(measured)
+    return found[1:]
 
 
 def ask(worker: Connection, name: str, number: int) -> Any:
