@@ -1,11 +1,16 @@
 """Kinds of arguments on the command line."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, get_args
 
 import click
 
 from pipeline.study import Frozen
+
+PATH = click.Path(path_type=Path)
+ROOT = click.option("--root", type=PATH, default=Path("outputs"), show_default=True, help="Folder of all artefacts.")
+PROCESSES = click.option("--processes", type=click.IntRange(min=1), help="Ranks of a stage here.  [default: one a GPU or core]")
 
 
 class Triple(click.ParamType[tuple[float, ...]]):
@@ -41,5 +46,21 @@ def choices(model: type[Frozen]) -> Callable[[Callable[..., None]], Callable[...
                 function
             )
         return function
+
+    return decorate
+
+
+def study_command(commands: click.Group, example: str) -> Callable[[Callable[..., None]], click.Command]:
+    """A command on a study: EXPERIMENT, the experiment's own options, and --root."""
+
+    def decorate(function: Callable[..., None]) -> click.Command:
+        for decorator in (
+            ROOT,
+            click.argument("arguments", metavar="[OPTIONS OF THE EXPERIMENT]", nargs=-1, type=click.UNPROCESSED),
+            click.argument("experiment", type=PATH),
+            commands.command(epilog=f"Example: {example}", context_settings={"ignore_unknown_options": True}),
+        ):
+            function = decorator(function)
+        return function  # type: ignore[return-value]
 
     return decorate

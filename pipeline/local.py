@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.artefacts import storage
 from pipeline.stages import MULTI_RANK, run_stage
-from pipeline.study import InputError, StageConfig, StageFailed, Study, TrainConfig
+from pipeline.study import InputError, StageConfig, StageEnded, StageFailed, Study, TrainConfig
 
 
 def run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) -> None:
@@ -25,13 +25,13 @@ def run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) 
     for number, config in enumerate(missing, start=1):
         print(f"[{number}/{len(missing)}] {config.stage} {root / config.folder}", file=sys.stderr, flush=True)
         try:
-            if config.stage in MULTI_RANK:
-                from pipeline.adapters import ranks
-
-                ranks.launch(run_stage, num_ranks(config, processes, ranks.num_local()), config, root)
-            else:
+            if config.stage not in MULTI_RANK:
                 run_stage(config, root)
-        except InputError:
+                continue
+            from pipeline.adapters import ranks
+
+            ranks.launch(run_stage, num_ranks(config, processes, ranks.num_local()), config, root)
+        except (InputError, StageEnded):
             raise
         except Exception as error:
             traceback.print_exc()
@@ -44,6 +44,10 @@ def num_ranks(config: StageConfig, wanted: int | None, available: int) -> int:
     """Ranks for a stage here. A training's global batch must be shared equally; by default as many ranks as can do so."""
     if not isinstance(config, TrainConfig):
         return wanted or available
+    if config.local_sgd:
+        if wanted not in (None, config.local_sgd.workers):
+            raise InputError(f"--processes {wanted}: local_sgd has {config.local_sgd.workers} workers, a rank each")
+        return config.local_sgd.workers
     batch = config.global_batch_size
     valid = [ranks for ranks in range(1, max(wanted or 0, available) + 1) if batch % ranks == 0]
     if wanted is not None and wanted not in valid:

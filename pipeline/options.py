@@ -41,6 +41,28 @@ class NetworkConfig(Frozen):
     head: Literal["average", "fully_connected"] = "average"
 
 
+class PatchConfig(Frozen):
+    """How training patches become pixels, where the paper does not say; described in adapters/patches.py and distortions.py.
+
+    `scaled_decoding` decodes a JPEG at a half, a quarter or an eighth where the patch still has as many pixels as the input:
+    faster where photographs are large beside the input, and a little smoother. `distort_on` the device frees the loader from
+    the photometric distortions, and rounds once where Pillow rounds after each.
+    """
+
+    resize: Literal["torch", "pil"] = "torch"  # ours: three times as fast
+    scaled_decoding: bool = False
+    distort_on: Literal["loader", "device"] = "loader"
+
+
+class LocalSGDConfig(Frozen):
+    """Ranks that train on their own and average their weights every `steps` steps: today's stand-in for the paper's
+    asynchronous SGD (section 6). The number of `workers` is science here, as each sees its own share of every batch.
+    """
+
+    workers: int = Field(ge=2)
+    steps: int = Field(ge=1)
+
+
 class ForeignConfig(Frozen):
     """A classifier that was trained elsewhere, and the preprocessing it was trained with.
 

@@ -22,6 +22,10 @@ class StageFailed(Exception):
     """A stage failed, through no fault of the user's input (exit code 3). The message is one line."""
 
 
+class StageEnded(Exception):
+    """A stage was asked to end (SIGTERM, SIGUSR2) and did, with nothing half-done (exit code 143)."""
+
+
 class Frozen(BaseModel):
     """A value: immutable, and unknown fields are errors. `resources` names the fields that change no number."""
 

@@ -9,13 +9,16 @@ from pydantic import Field, model_validator
 from pipeline.options import POLICIES as POLICIES
 from pipeline.options import CropsConfig as CropsConfig
 from pipeline.options import ForeignConfig as ForeignConfig
+from pipeline.options import LocalSGDConfig as LocalSGDConfig
 from pipeline.options import NetworkConfig as NetworkConfig
+from pipeline.options import PatchConfig as PatchConfig
 from pipeline.options import Policies as Policies
 from pipeline.options import Policy as Policy
 from pipeline.paper.crops import DENSE
 from pipeline.stage import Frozen as Frozen
 from pipeline.stage import InputError as InputError
 from pipeline.stage import StageConfig as StageConfig
+from pipeline.stage import StageEnded as StageEnded
 from pipeline.stage import StageFailed as StageFailed
 
 NAME = r"^[A-Za-z0-9._-]{1,64}$"
@@ -36,13 +39,19 @@ class PrepareConfig(StageConfig):
 
 
 class TrainConfig(StageConfig):
-    """One training run. Fields without a comment are `paper`, sections 5 and 6."""
+    """One training run. Fields without a comment are `paper`, sections 5 and 6.
+
+    `max_device_batch_size` is what fits the memory of a rank: a larger share of the global batch is accumulated. Ranks and
+    accumulation change no more than the order of sums. The weights are saved when either checkpoint interval has passed.
+    """
 
     stage: ClassVar[str] = "train"
     room: ClassVar[str] = "runs"
     last_file: ClassVar[str] = "run.json"
-    resources: ClassVar[frozenset[str]] = frozenset({"validate_every_epochs", "checkpoint_every_seconds"})
-    version: Literal[2] = 2  # 2: pools and local response norms by an operator
+    resources: ClassVar[frozenset[str]] = frozenset(
+        {"max_device_batch_size", "validate_every_epochs", "checkpoint_every_seconds", "checkpoint_every_steps"}
+    )
+    version: Literal[3] = 3  # 2: pools and local response norms by an operator; 3: patches resized by torch
     data: PrepareConfig
     network: NetworkConfig = NetworkConfig()
     init: Literal["kaiming", "caffe", "gaussian"] = "kaiming"  # ours: the paper is silent; see paper/initialisation.py
@@ -53,9 +62,11 @@ class TrainConfig(StageConfig):
     learning_rate: float = Field(default=0.01, gt=0)  # ours: Caffe's
     schedule: Literal["paper", "cosine", "caffe_quick"] = "paper"
     warmup_epochs: float = Field(default=0.0, ge=0)  # ours: a deep network without batch norm starts badly at full rate
+    optimizer: Literal["sgd", "lars"] = "sgd"  # ours: LARS (1708.03888, timm's) is for batches of thousands
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=2e-4, ge=0)  # ours: Caffe's; biases are not decayed
     clip_norm: float | None = Field(default=None, gt=0)  # ours: gradient clipping, off
+    local_sgd: LocalSGDConfig | None = None  # ours: off; see options.py
     averaging_decay: float = Field(default=0.9999, ge=0, lt=1)  # ours: Polyak's average as an EMA, Google's later choice
     averaging: Literal["exponential", "equal"] = "exponential"  # ours: the paper does not say which
     averaging_start_epoch: float = Field(default=0.0, ge=0)
@@ -65,9 +76,13 @@ class TrainConfig(StageConfig):
     photometric: bool = False  # the paper found Howard's distortions useful "to some extent"
     min_area: float = Field(default=0.08, gt=0, le=1)
     class_balance: float = Field(default=0.0, ge=0, le=1)  # ours: 0 samples images alike, 1 samples classes alike
+    patches: PatchConfig = PatchConfig()  # ours; see options.py
     precision: Literal["fp32", "bf16"] = "fp32"
+    compiled: bool = False  # torch.compile: other roundings
+    max_device_batch_size: int | None = Field(default=None, gt=0)
     validate_every_epochs: float = Field(default=1.0, gt=0)
     checkpoint_every_seconds: float = Field(default=60.0, ge=0)
+    checkpoint_every_steps: int | None = Field(default=None, gt=0)
 
     @property
     def input_size(self) -> int:
@@ -93,7 +108,7 @@ class EvaluateConfig(StageConfig):
     version: Literal[2] = 2  # 2: local response norm by an operator that rounds once, averages summed in float64
     data: PrepareConfig
     classifier: TrainConfig | ForeignConfig
-    weights: Literal["averaged", "raw"] = "averaged"  # of a run of ours
+    weights: Literal["averaged", "raw", "best"] = "averaged"  # of a run of ours; `best` was chosen on these very images
     policies: Policies = POLICIES
     crops: CropsConfig = CropsConfig()
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -182,6 +197,20 @@ class Study(Frozen):
     name: str = Field(pattern=NAME)
     title: str
     check: CheckConfig
+
+    def trained_member(self, number: int) -> TrainConfig:
+        """The training of a member, from 0.
+
+        Raises:
+            InputError: there is no such member, or it was trained elsewhere.
+        """
+        members = self.check.results[0].members
+        if not 0 <= number < len(members):
+            raise InputError(f"--member {number}: the study has members 0 to {len(members) - 1}")
+        classifier = members[number].classifier
+        if not isinstance(classifier, TrainConfig):
+            raise InputError(f"--member {number}: was trained elsewhere; expected a run of ours")
+        return classifier
 
     @property
     def report(self) -> ReportConfig:

@@ -11,7 +11,7 @@ FLOORS = [
     {"pipeline.artefacts", "pipeline.adapters", "pipeline.experiment"},
     {"pipeline.stages", "pipeline.benchmarks", "pipeline.foreign", "pipeline.recipes", "pipeline.local"},
     {"slurm"},
-    {"pipeline.cli", "pipeline.arguments", "pipeline.__main__"},
+    {"pipeline.cli", "pipeline.arguments", "pipeline.measuring", "pipeline.__main__"},
 ]
 SOURCES = sorted(path for room in ("pipeline", "slurm", "experiments") for path in (TOP / room).rglob("*.py"))
 

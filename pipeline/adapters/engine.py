@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.adapters import operators
+from pipeline.adapters import native, operators
 from pipeline.adapters.classifiers import Classifier
 from pipeline.paper.googlenet import GoogLeNet, normalise
 from pipeline.paper.layers import ConvReLU
@@ -177,12 +177,21 @@ def _first_conv(network: nn.Module) -> ConvReLU | None:
     return network.conv1 if isinstance(network, GoogLeNet) and isinstance(network.conv1, ConvReLU) else None
 
 
-def _compiled(step: Callable[[Tensor], Tensor], device: torch.device) -> Callable[[Tensor], Tensor]:
-    if device.type == "cpu" and operators.compiler() is None:
+def enable_compiling(device: torch.device) -> None:
+    """Make torch.compile ready to use.
+
+    Raises:
+        InputError: there is no compiler.
+    """
+    if device.type == "cpu" and native.compiler() is None:
         named = os.environ.get("CXX", "g++")
-        raise InputError(f"--compile needs a C++ compiler; {named} is not on the PATH (--no-compile goes without)")
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(operators.cache_folder() / "inductor"))
+        raise InputError(f"torch.compile needs a C++ compiler; {named} is not on the PATH (compiled = false goes without)")
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(native.cache_folder() / "inductor"))
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns where a CUDA build finds no GPU
+
+
+def _compiled(step: Callable[[Tensor], Tensor], device: torch.device) -> Callable[[Tensor], Tensor]:
+    enable_compiling(device)
     compiled = torch.compile(step, dynamic=False)
 
     def run(batch: Tensor) -> Tensor:

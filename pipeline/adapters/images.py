@@ -1,13 +1,13 @@
-"""Pixels: decoding image files, cutting training patches, scaling for test-time crops (Pillow; torch if a config says so)."""
+"""Pixels: decoding image files, and scaling them for test-time crops (Pillow; torch if a config says so)."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageEnhance, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from pipeline.paper.augmentation import Distortion, Patch
 from pipeline.paper.crops import Crop, scaled_size
 from pipeline.study import CropsConfig
 
@@ -20,52 +20,56 @@ KERNELS = {
     "bilinear": Image.Resampling.BILINEAR,
     "cubic": Image.Resampling.BICUBIC,
 }
-ENHANCERS = {"contrast": ImageEnhance.Contrast, "brightness": ImageEnhance.Brightness, "colour": ImageEnhance.Color}
 
 
 class BadImage(Exception):
     """The bytes are not an image that can be used; the message says why."""
 
 
+def header(encoded: bytes) -> Image.Image:
+    """The image with its size and mode known, and no pixel decoded yet: decoding (`convert`, `load`) still raises anything.
+
+    Raises:
+        BadImage: the bytes are empty, no image, or claim too many pixels. Nothing large is allocated before.
+    """
+    if not encoded:
+        raise BadImage("empty file")
+    with _said_as_bad_image():
+        image = Image.open(io.BytesIO(encoded))
+    refuse_size(image.width, image.height)
+    if image.mode.startswith(("I", "F")):
+        raise BadImage(f"has pixels of mode {image.mode}; expected 8 bits a channel")
+    return image
+
+
+def refuse_size(width: int, height: int) -> None:
+    """Raise BadImage if an image of this size would take too much memory, decoded or scaled."""
+    if width * height > MAX_PIXELS:
+        raise BadImage(f"claims {width}x{height} pixels, more than {MAX_PIXELS}")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise BadImage(f"is {width}x{height}, longer than {MAX_ASPECT} times its width")
+
+
 def decode(encoded: bytes) -> Image.Image:
     """Decode to RGB; the EXIF orientation is ignored, as every classic ImageNet pipeline does.
 
     Raises:
-        BadImage: the bytes are empty, no image, truncated or claim too many pixels. Nothing large is allocated before.
+        BadImage: as `header`, or the image is truncated or damaged.
     """
-    if not encoded:
-        raise BadImage("empty file")
-    try:
-        image = Image.open(io.BytesIO(encoded))
-        if image.width * image.height > MAX_PIXELS:
-            raise BadImage(f"claims {image.width}x{image.height} pixels, more than {MAX_PIXELS}")
-        if max(image.size) > MAX_ASPECT * min(image.size):
-            raise BadImage(f"is {image.width}x{image.height}, longer than {MAX_ASPECT} times its width")
-        if image.mode.startswith(("I", "F")):
-            raise BadImage(f"has pixels of mode {image.mode}; expected 8 bits a channel")
+    image = header(encoded)
+    with _said_as_bad_image():
         return image.convert("RGB")
+
+
+@contextmanager
+def _said_as_bad_image() -> Iterator[None]:
+    """Decoders raise nearly anything on damaged files."""
+    try:
+        yield
     except UnidentifiedImageError:
         raise BadImage("not an image") from None
-    except BadImage:
-        raise
-    except Exception as error:  # decoders raise nearly anything on damaged files
+    except Exception as error:
         raise BadImage(f"cannot be decoded: {error}") from None
-
-
-def cut_patch(image: Image.Image, patch: Patch, size: int) -> np.ndarray:
-    """The training patch, resized and mirrored as it says: size x size x 3, uint8."""
-    box = (patch.left, patch.top, patch.left + patch.width, patch.top + patch.height)
-    pixels = np.asarray(image.resize((size, size), KERNELS[patch.interpolation], box=box))
-    return pixels[:, ::-1] if patch.mirrored else pixels
-
-
-def distort(pixels: np.ndarray, distortion: Distortion) -> np.ndarray:
-    """Photometric distortions of a patch (height x width x 3, uint8)."""
-    image = Image.fromarray(pixels)
-    for name, factor in distortion.enhancements:
-        image = ENHANCERS[name](image).enhance(factor)
-    shifted = np.asarray(image, np.float32) + 255 * np.asarray(distortion.shift, np.float32)
-    return shifted.round().clip(0, 255).astype(np.uint8)
 
 
 class Plane(NamedTuple):

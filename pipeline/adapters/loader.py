@@ -1,6 +1,7 @@
 """Training patches in the order of the steps (torch's DataLoader around a stateless stream)."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -8,28 +9,53 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from pipeline.adapters import images
+from pipeline.adapters.distortions import as_row, distort
+from pipeline.adapters.images import BadImage
+from pipeline.adapters.patches import cut_patch
 from pipeline.artefacts.dataset import Split
 from pipeline.paper import schedule
-from pipeline.paper.augmentation import stream, training_distortion, training_patch
+from pipeline.paper.augmentation import Patch, stream, training_distortion, training_patch
 from pipeline.study import TrainConfig
 
 
-class Patches(TorchDataset[tuple[np.ndarray, int]]):
-    """Training patches by (epoch, index): the same pixels for the same key, in any process."""
+class Batch(NamedTuple):
+    """One rank's share of a step: pixels (N x H x W x 3, uint8), labels (N), and the distortions that are left to the device
+    (N x NUM_PARAMETERS, or N x 0)."""
+
+    pixels_NHWC: Tensor
+    labels_N: Tensor
+    distortions_NP: Tensor
+
+
+class Patches(TorchDataset[Batch]):
+    """Training patches by (epoch, index), as batches without their first dimension: the same for the same key anywhere.
+
+    An image that cannot be decoded any more raises BadImage; preparation has left out those that never could.
+    """
 
     def __init__(self, config: TrainConfig, split: Split):
         self.config, self.split = config, split
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, int]:
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
         epoch, index = key
-        image = images.decode(self.split.encoded(index))
-        rng = stream("patch", self.config.data_seed, epoch, index)
-        patch = training_patch(rng, image.width, image.height, self.config.min_area, self.config.sampling)
-        pixels = images.cut_patch(image, patch, self.config.input_size)
-        if self.config.photometric:
-            pixels = images.distort(pixels, training_distortion(rng))
-        return pixels.copy(), int(self.split.labels[index])
+        config = self.config
+        rng = stream("patch", config.data_seed, epoch, index)
+
+        def draw(width: int, height: int) -> Patch:
+            return training_patch(rng, width, height, config.min_area, config.sampling)
+
+        try:
+            pixels = cut_patch(self.split.encoded(index), draw, config.input_size, config.patches)
+        except BadImage as problem:
+            raise BadImage(f"image {self.split.image_ids[index]}: {problem}") from None
+        row = torch.empty(0)
+        if config.photometric:
+            distortion = training_distortion(rng)
+            if config.patches.distort_on == "device":
+                row = torch.tensor(as_row(distortion))
+            else:
+                pixels = torch.from_numpy(distort(pixels.numpy(), distortion))
+        return Batch(pixels, torch.tensor(int(self.split.labels[index])), row)
 
 
 def keys(config: TrainConfig, labels: np.ndarray, steps: range, rank: int, world_size: int) -> Iterator[list[tuple[int, int]]]:
@@ -49,8 +75,8 @@ def keys(config: TrainConfig, labels: np.ndarray, steps: range, rank: int, world
 
 def training_batches(
     config: TrainConfig, split: Split, steps: range, rank: int, world_size: int, num_workers: int, pin_memory: bool
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """This rank's pixels (N x H x W x 3, uint8) and labels (N) for each of the steps."""
+) -> Iterator[Batch]:
+    """This rank's share of each of the steps. `num_workers` processes decode ahead; with 0, this one decodes as it goes."""
     loader = DataLoader(
         Patches(config, split),
         batch_sampler=keys(config, split.labels, steps, rank, world_size),

@@ -1,4 +1,4 @@
-"""A small C++ operator for a network's pools and local response norms on a CPU, built on first use by the system's compiler.
+"""A small C++ operator for a network's pools and local response norms on a CPU (`native.py` builds it).
 
 torch's local response norm has no bfloat16 kernel and takes half of a bf16 network's time; the network's own band convolution
 (`paper/layers.py`) costs a twelfth of all multiply-adds; torch's max pools read each value up to nine times. This one reads
@@ -6,27 +6,15 @@ each value once.
 """
 
 import ctypes
-import hashlib
-import os
-import platform
-import shlex
-import shutil
-import subprocess
-import tempfile
-from functools import cache
-from importlib import resources
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.artefacts import storage
+from pipeline.adapters import native
 from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.layers import LocalResponseNorm
-from pipeline.study import InputError
 
-FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fPIC", "-shared")
 TYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 NORMS = {"none": 0, "first": 1, "last": 2}
 
@@ -40,65 +28,15 @@ class _Shape(ctypes.Structure):
     )
 
 
-def cache_folder() -> Path:
-    """Where what is compiled on this machine is kept: below XDG_CACHE_HOME or ~/.cache, for this user alone.
-
-    Raises:
-        InputError: it cannot be made, or others can write to it.
-    """
-    try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "going-deeper"
-        return storage.private_folder(folder)
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"XDG_CACHE_HOME, or else ~/.cache: cannot hold what is compiled here: {error}") from None
+_SIGNATURES = (
+    *((f"pool_{name}", (ctypes.c_void_p, ctypes.c_void_p, _Shape)) for name in TYPES.values()),
+    *((f"pool_backward_{name}", (*[ctypes.c_void_p] * 3, _Shape)) for name in TYPES.values()),
+)
 
 
-def compiler() -> list[str] | None:
-    """The C++ compiler that CXX names, or g++; None where there is none."""
-    command = shlex.split(os.environ.get("CXX", "g++"))
-    return command if command and shutil.which(command[0]) else None
-
-
-@cache
 def library() -> ctypes.CDLL | str:
     """The operators, built if need be, or the reason why there are none."""
-    command = compiler()
-    if command is None:
-        return f"no C++ compiler ({os.environ.get('CXX', 'g++')}) on the PATH"
-    try:
-        return _load(_build(command, cache_folder()))
-    except subprocess.CalledProcessError as error:
-        said = error.stderr.decode(errors="replace").strip() or "no message"
-        return f"{shlex.join(command)} cannot build them: {said.splitlines()[0]}"
-    except (InputError, OSError) as error:
-        return str(error)
-
-
-def _build(command: list[str], folder: Path) -> Path:
-    """The library's file, which is named for all that it is made from."""
-    source = resources.files(__package__).joinpath("operators.cpp").read_bytes()
-    made_from = (source, FLAGS, command, platform.machine(), platform.libc_ver())
-    path = folder / f"operators-{hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]}.so"
-    if not path.exists():
-        with tempfile.TemporaryDirectory() as scratch:
-            built = Path(scratch) / path.name
-            subprocess.run(
-                [*command, *FLAGS, "-x", "c++", "-", "-o", str(built)], input=source, capture_output=True, check=True
-            )
-            storage.write_atomic(path, built.read_bytes())
-    return path
-
-
-def _load(path: Path) -> ctypes.CDLL:
-    try:
-        loaded = ctypes.CDLL(str(path))
-    except OSError:  # a damaged file would else be in the way for ever
-        path.unlink()
-        raise
-    for type_name in TYPES.values():
-        getattr(loaded, f"pool_{type_name}").argtypes = (ctypes.c_void_p, ctypes.c_void_p, _Shape)
-        getattr(loaded, f"pool_backward_{type_name}").argtypes = (*[ctypes.c_void_p] * 3, _Shape)
-    return loaded
+    return native.library("operators.cpp", _SIGNATURES)
 
 
 @torch.library.custom_op("going_deeper::max_pool", mutates_args=())

@@ -13,7 +13,8 @@ from accelerate import Accelerator
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, start_processes
 
 from pipeline.adapters.environment import PROCESS_ENVIRONMENT
-from pipeline.study import InputError
+from pipeline.adapters.signals import ENDING, end_forwarded
+from pipeline.study import InputError, StageEnded
 
 
 class RankFailed(Exception):
@@ -60,10 +61,11 @@ def start() -> Accelerator:
 def launch(function: Callable[..., object], num_ranks: int, *arguments: Any) -> None:
     """Run `function(*arguments)` in `num_ranks` new processes of this machine and wait for all.
 
-    If this process dies, so do they; if one of them fails, the others are ended.
+    If this process dies, so do they; if one of them fails, the others are ended; SIGTERM and SIGUSR2 are passed on to them.
 
     Raises:
         InputError: a rank raised it.
+        StageEnded: they were asked to end, and did.
         RankFailed: a rank failed in another way.
     """
     with socket.socket() as probe:
@@ -77,8 +79,14 @@ def launch(function: Callable[..., object], num_ranks: int, *arguments: Any) -> 
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # it names every process that it ends
     errors = multiprocessing.get_context("spawn").SimpleQueue()
     try:
-        start_processes(_rank_main, args=(function, arguments, errors), nprocs=num_ranks, start_method="spawn")
+        arrangement = (function, arguments, errors)
+        started = start_processes(_rank_main, args=arrangement, nprocs=num_ranks, start_method="spawn", join=False)
+        with end_forwarded(started.pids()) as notice:
+            while not started.join():
+                pass
     except (ProcessRaisedException, ProcessExitedException) as failure:
+        if notice.signal and -(started.processes[0].exitcode or 0) in ENDING:  # the first rank is the one that saves
+            raise StageEnded(f"{notice.signal.name}: the ranks have ended, with nothing half-done") from None
         if errors.empty():
             raise RankFailed(str(failure)) from None
         kind, text = errors.get()

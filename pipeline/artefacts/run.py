@@ -1,38 +1,39 @@
-"""runs/<hash>/: config, metrics, checkpoints and the final weights of one training."""
+"""runs/<hash>/: config, attempts, metrics, checkpoints and the final weights of one training."""
 
-import io
 import json
-import shutil
-import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from pipeline.artefacts import storage
-from pipeline.study import TrainConfig
+from pipeline.artefacts import provenance, storage
+from pipeline.artefacts.checkpoints import Checkpoints
+from pipeline.study import StageFailed, TrainConfig
 
-KEEP_CHECKPOINTS = 2  # ours: the newest may be damaged
+Weights = Literal["averaged", "raw", "best"]
+FILES: dict[Weights, str] = {"averaged": "model.safetensors", "raw": "raw.safetensors", "best": "best.safetensors"}
 
 
 class Run:
-    """One training's folder under `root`."""
+    """One training's folder under `root`.
+
+    An attempt to train claims the next number (`claim`); the number is its fencing token. Should a lock fail to hold, as on
+    some shared disks or when a node is lost but alive, the newer attempt goes on and the older one cannot write any more.
+    """
 
     def __init__(self, config: TrainConfig, root: Path):
         self.config, self.root = config, root
         self.folder = root / config.folder
         self.metrics_path = self.folder / "metrics.jsonl"
         self.postmortem_path = self.folder / "postmortem.json"
+        self.checkpoints = Checkpoints(self.folder / "checkpoints")
+        self.attempt: int | None = None
 
-    def weights(self, kind: str) -> dict[str, Tensor]:
-        """Final weights of a complete run, `averaged` or `raw`, by parameter name."""
+    def weights(self, kind: Weights) -> dict[str, Tensor]:
+        """Final weights of a complete run by parameter name; `best`: the average where its validation error was lowest."""
         storage.unseal(self.config, self.root)
-        return load_file(self._weights_path(kind))
-
-    def _weights_path(self, kind: str) -> Path:
-        return self.folder / "final" / ("model.safetensors" if kind == "averaged" else f"{kind}.safetensors")
+        return load_file(self._final(FILES[kind]))
 
     def metrics(self) -> list[dict[str, Any]]:
         """The rows logged so far."""
@@ -41,64 +42,61 @@ class Run:
         lines = self.metrics_path.read_text().splitlines()
         return [json.loads(line) for line in lines if line.endswith("}")]  # the last may be torn by a power cut
 
+    def claim(self, facts: dict[str, Any]) -> None:
+        """Begin an attempt: from now on, earlier ones cannot write. Its file holds its provenance and `facts`."""
+        content = {**storage.holder(), **facts, "config": self.config.model_dump(mode="json"), **provenance.collect()}
+        content["started_at"] = content.pop("finished_at")
+        number = 1 + max((int(path.stem) for path in self._attempt_path(0).parent.glob("*.json")), default=0)
+        while not storage.publish(self._attempt_path(number), (json.dumps(content, indent=1) + "\n").encode()):
+            number += 1
+        self.attempt = number
+
     def log(self, row: dict[str, Any]) -> None:
         """Append a row to metrics.jsonl."""
+        self._refuse_if_superseded()
         with self.metrics_path.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
     def write_postmortem(self, facts: dict[str, Any]) -> None:
         """Say what was going on when the training had to end: the step, its loss, its images."""
+        self._refuse_if_superseded()
         storage.write_json(self.postmortem_path, facts)
 
-    def save_checkpoint(self, step: int, state: dict[str, Any]) -> None:
-        """Save the state after `step` steps; older checkpoints than the last two are removed."""
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        folder = self.folder / "checkpoints" / f"step_{step:08d}"
-        partial = storage.fresh_folder(folder.with_name(f".{folder.name}"))
-        storage.write_atomic(partial / "state.pt", buffer.getvalue())
-        storage.write_json(partial / "checkpoint.json", {"step": step, "sha256": storage.sha256(partial / "state.pt")})
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
-        for old in self._checkpoints()[KEEP_CHECKPOINTS:]:
-            shutil.rmtree(old)
-
-    def newest_checkpoint(self) -> Path | None:
-        """The newest checkpoint that is whole; a damaged one is named and passed over."""
-        for folder in self._checkpoints():
-            try:
-                noted = json.loads((folder / "checkpoint.json").read_text())["sha256"]
-                if noted == storage.sha256(folder / "state.pt"):
-                    return folder
-            except (OSError, ValueError, KeyError):
-                pass
-            print(f"{folder}: checkpoint is damaged; trying the one before", file=sys.stderr)
-        return None
-
-    def load_checkpoint(self, folder: Path) -> dict[str, Any]:
-        """The state in a checkpoint folder."""
-        state: dict[str, Any] = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
-        return state
+    def save_checkpoint(self, step: int, state: dict[str, Any], error: float | None = None) -> None:
+        """Save the state after `step` steps (see `Checkpoints.save`)."""
+        self.checkpoints.save(step, state, error, self._refuse_if_superseded)
 
     def rewind_metrics(self, step: int) -> None:
         """Drop rows logged after `step`: they will be logged again."""
         rows = [row for row in self.metrics() if row["step"] <= step]
         storage.write_atomic(self.metrics_path, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
-    def finish(self, weights: dict[str, dict[str, Tensor]], facts: dict[str, Any]) -> None:
+    def finish(self, weights: dict[Weights, dict[str, Tensor]], facts: dict[str, Any], model_card: str) -> None:
         """Write the final weights by kind, seal the run, and remove its checkpoints."""
-        paths = []
         for kind, tensors in weights.items():
             if broken := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):
                 raise FloatingPointError(f"{self.folder}: the final weights {broken} ({kind}) are not finite")
-            path = self._weights_path(kind)
+        self._refuse_if_superseded()
+        for kind, tensors in weights.items():
             contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-            storage.write_atomic(path, save(contiguous))
-            paths.append(path)
-        storage.seal(self.config, self.root, paths, facts)  # not the metrics: they hold the clock
-        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+            storage.write_atomic(self._final(FILES[kind]), save(contiguous))
+        storage.write_atomic(self._final("README.md"), model_card.encode())
+        paths = [self._final(FILES[kind]) for kind in weights]
+        storage.seal(self.config, self.root, paths, facts)  # not the metrics, nor the card: they hold the clock
+        self.checkpoints.remove()
 
-    def _checkpoints(self) -> list[Path]:
-        """Newest first."""
-        return sorted((self.folder / "checkpoints").glob("step_*"), reverse=True)
+    def _final(self, name: str) -> Path:
+        return self.folder / "final" / name
+
+    def _attempt_path(self, number: int) -> Path:
+        return self.folder / "attempts" / f"{number:06d}.json"
+
+    def _refuse_if_superseded(self) -> None:
+        if self.attempt is None:
+            raise RuntimeError(f"{self.folder}: nothing is written before an attempt is claimed")
+        newer = self._attempt_path(self.attempt + 1)
+        if newer.exists():
+            by = json.loads(newer.read_text())
+            raise StageFailed(
+                f"{self.folder}: attempt {self.attempt} stops, as attempt {self.attempt + 1} took over: {storage.said(by)}"
+            )

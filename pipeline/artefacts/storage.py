@@ -94,7 +94,7 @@ def lock(config: StageConfig, root: Path) -> Iterator[None]:
     """Hold an artefact while it is made; one process at a time may. It ends with the process, however that ends.
 
     Raises:
-        InputError: another process holds it; the message names its process and host.
+        InputError: another process holds it; the message names its process, host and SLURM job.
     """
     path = root / "locks" / f"{config.stage}-{config.hash}"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,9 +105,19 @@ def lock(config: StageConfig, root: Path) -> Iterator[None]:
             file.seek(0)
             raise InputError(f"{root / config.folder}: is being made already by {file.read().strip()}") from None
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.write(f"{said(holder())}\n")
         file.flush()
         yield
+
+
+def holder() -> dict[str, Any]:
+    """Who makes an artefact: this process, its host, its SLURM job if any."""
+    return {"process": os.getpid(), "host": socket.gethostname(), "job": os.environ.get("SLURM_JOB_ID")}
+
+
+def said(holder: dict[str, Any]) -> str:
+    """A holder in words."""
+    return f"process {holder['process']} on {holder['host']}" + (f", job {holder['job']}" if holder["job"] else "")
 
 
 def private_folder(folder: Path) -> Path:
@@ -120,6 +130,12 @@ def private_folder(folder: Path) -> Path:
     if folder.stat().st_mode & 0o022 or folder.stat().st_uid != os.getuid():
         raise InputError(f"{folder}: others can write to it, and code is run from it; run chmod 700 {folder}")
     return folder
+
+
+def rename(folder: Path, target: Path) -> None:
+    """Give a folder its name, for good."""
+    folder.rename(target)
+    _sync_folder(target.parent)
 
 
 def fresh_folder(path: Path) -> Path:

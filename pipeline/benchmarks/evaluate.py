@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.adapters import operators
+from pipeline.adapters import native
 from pipeline.adapters.progress import Progress
 from pipeline.artefacts import storage
 from pipeline.artefacts.dataset import Split, write_shards
@@ -42,7 +42,7 @@ def benchmark_evaluate(config: BenchmarkConfig, root: Path) -> dict[str, Any]:
         InputError: `config.path` holds no usable image.
         StageFailed: a contender failed.
     """
-    if operators.compiler() is None:
+    if native.compiler() is None:
         raise InputError("the compiled contenders need a C++ compiler; set CXX, or install g++")
     with tempfile.TemporaryDirectory() as folder, ExitStack() as processes:
         shards = list(write_shards(Path(folder), "val", photographs(config.path, config.num_images)))

@@ -20,14 +20,14 @@ from torch.nn import functional as F
 
 from pipeline.adapters import ranks
 from pipeline.adapters.environment import PROCESS_ENVIRONMENT
-from pipeline.adapters.loader import Patches, training_batches
+from pipeline.adapters.loader import Batch, Patches, training_batches
 from pipeline.adapters.progress import Progress
 from pipeline.artefacts import storage
 from pipeline.artefacts.dataset import Split, write_shards
 from pipeline.benchmarks.contenders import ONE_THREAD
 from pipeline.benchmarks.turns import Measure, photographs, quartiles, take_turns, worker
 from pipeline.paper.googlenet import AUX_WEIGHT
-from pipeline.stages.train import Learner
+from pipeline.stages.learner import Learner
 from pipeline.study import BenchmarkConfig, NetworkConfig, PrepareConfig, TrainConfig
 
 BATCH = 32  # ours: as in the recipes
@@ -105,8 +105,8 @@ def our_step(input_size: int, shards: list[Path], precision: str) -> Measure:
     """The product's own step: normalisation, forward, backward, clipping, SGD, and the average of the weights."""
     learner = Learner(_config(input_size, precision), CLASSES, ranks.start())
     pixels = torch.randint(0, 256, (BATCH, input_size, input_size, 3), dtype=torch.uint8)
-    labels = torch.randint(0, CLASSES, (BATCH,))
-    return lambda number: _rate(lambda: learner.step(number, 1e-3, True, pixels, labels), STEPS, BATCH)
+    batch = Batch(pixels, torch.randint(0, CLASSES, (BATCH,)), torch.empty(BATCH, 0))
+    return lambda number: _rate(lambda: learner.step(number, 1e-3, True, batch), STEPS, BATCH)
 
 
 def both(input_size: int, shards: list[Path]) -> Measure:
@@ -114,7 +114,7 @@ def both(input_size: int, shards: list[Path]) -> Measure:
     config = _config(input_size, "bf16")
     learner = Learner(config, CLASSES, ranks.start())
     batches = training_batches(config, Split(shards), range(10**6), 0, 1, num_workers=1, pin_memory=False)
-    return lambda number: _rate(lambda: learner.step(number, 1e-3, True, *next(batches)), STEPS, BATCH)
+    return lambda number: _rate(lambda: learner.step(number, 1e-3, True, next(batches)), STEPS, BATCH)
 
 
 def usual_loader(input_size: int, shards: list[Path]) -> Measure:

@@ -200,7 +200,12 @@ def normalise(pixels_NHWC: Tensor, preprocessing: Preprocessing = PREPROCESSING)
     return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
 
 
-def training_loss(logits: Logits, labels: Tensor, aux_weight: float = AUX_WEIGHT, label_smoothing: float = 0.0) -> Tensor:
-    """Cross entropy of the main output plus `aux_weight` times that of each head (paper, section 5)."""
-    main, *aux = (F.cross_entropy(x.float(), labels, label_smoothing=label_smoothing) for x in (logits.main, *logits.aux))
-    return main + aux_weight * sum(aux, torch.zeros_like(main))
+def output_losses(logits: Logits, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Cross entropy of each output, the main one first, then the heads, shallow first: 1 + heads."""
+    outputs = (logits.main, *logits.aux)
+    return torch.stack([F.cross_entropy(x.float(), labels, label_smoothing=label_smoothing) for x in outputs])
+
+
+def training_loss(losses: Tensor, aux_weight: float = AUX_WEIGHT) -> Tensor:
+    """The main output's loss plus `aux_weight` times that of each head (paper, section 5), from `output_losses`."""
+    return losses[0] + aux_weight * losses[1:].sum()

@@ -2,7 +2,6 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
@@ -14,11 +13,9 @@ from pipeline.artefacts import storage
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.run import Run
-from pipeline.paper.crops import label_of
-from pipeline.paper.googlenet import PREPROCESSING
-from pipeline.paper.statistics import rank_of_label, wilson
-from pipeline.stages.report import templates
-from pipeline.study import EvaluateConfig, InputError, Study, TrainConfig
+from pipeline.paper.statistics import rank_of_label
+from pipeline.stages.model_card import model_card
+from pipeline.study import Study
 
 
 def export(study: Study, root: Path, member: int, into: Path) -> Path:
@@ -27,22 +24,23 @@ def export(study: Study, root: Path, member: int, into: Path) -> Path:
     Raises:
         InputError: no such member, or it is not trained yet.
     """
-    members = study.check.results[0].members
-    if not 0 <= member < len(members):
-        raise InputError(f"--member {member}: the study has members 0 to {len(members) - 1}")
-    evaluation = members[member]
-    if not isinstance(evaluation.classifier, TrainConfig):
-        raise InputError(f"--member {member}: was trained elsewhere; only runs of ours are exported")
-    run = Run(evaluation.classifier, root)
-    sealed = storage.unseal(evaluation.classifier, root)
+    config, evaluation = study.trained_member(member), study.check.results[0].members[member]
+    run = Run(config, root)
+    sealed = storage.unseal(config, root)
     data = Dataset(evaluation.data, root)
-    classifier = our_classifier(evaluation.classifier.network, run.weights(evaluation.weights), data.num_classes)
+    classifier = our_classifier(config.network, run.weights(evaluation.weights), data.num_classes)
 
     into.mkdir(parents=True, exist_ok=True)
-    shape = evaluation.classifier.network.model_dump_json()  # so that `evaluate --arch googlenet` knows its options
+    shape = config.network.model_dump_json()  # so that `evaluate --arch googlenet` knows its options
     storage.write_atomic(into / "model.safetensors", save(run.weights(evaluation.weights), {"network": shape}))
     storage.write_atomic(into / "model.onnx", _onnx(classifier.network, classifier.input_size))
-    storage.write_atomic(into / "README.md", model_card(evaluation, data, sealed, root).encode())
+    labels = data.split("val").labels
+    misses = {}
+    for policy in evaluation.policies if evaluation.is_complete(root) else ():
+        rank = rank_of_label(Predictions(evaluation, root).probabilities(policy), labels)
+        misses[policy] = [int((rank >= top).sum()) for top in (1, 5)]
+    card = model_card(config, evaluation.weights, data, sealed, misses, has_onnx=True)
+    storage.write_atomic(into / "README.md", card.encode())
     return into
 
 
@@ -63,28 +61,3 @@ def _onnx(network: nn.Module, side: int) -> bytes:
     onnx.checker.check_model(program.model_proto)
     content: bytes = program.model_proto.SerializeToString()
     return content
-
-
-def model_card(evaluation: EvaluateConfig, data: Dataset, sealed: dict[str, Any], root: Path) -> str:
-    """What the model is, how it was trained, and its measured errors with 95 % intervals."""
-    run = evaluation.classifier
-    assert isinstance(run, TrainConfig)
-    labels = data.split("val").labels
-    errors = []
-    for policy in evaluation.policies if evaluation.is_complete(root) else ():
-        rank = rank_of_label(Predictions(evaluation, root).probabilities(policy), labels)
-        wrong = [int((rank >= top).sum()) for top in (1, 5)]
-        errors.append((label_of(policy), [(count / len(rank), wilson(count, len(rank))) for count in wrong]))
-    return (
-        templates()
-        .get_template("model_card.md")
-        .render(
-            run=run,
-            weights=evaluation.weights,
-            sealed=sealed,
-            data=data,
-            errors=errors,
-            preprocessing=PREPROCESSING,
-            settings=run.model_dump(exclude={"data", "network", "version"}, exclude_defaults=True),
-        )
-    )

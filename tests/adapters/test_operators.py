@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.adapters import operators
+from pipeline.adapters import native, operators
 from pipeline.adapters.classifiers import Classifier
 from pipeline.adapters.engine import Engine
 from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
@@ -116,35 +116,35 @@ def test_without_a_working_compiler_the_reason_is_said(monkeypatch: pytest.Monke
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     reasons = {
         "no-such-compiler": "no C++ compiler (no-such-compiler) on the PATH",
-        "false": "false cannot build them: no message",
-        "g++ --no-such-flag": "g++ --no-such-flag cannot build them: .*unrecognized",
+        "false": "false cannot build operators.cpp: no message",
+        "g++ --no-such-flag": "g++ --no-such-flag cannot build operators.cpp: .*unrecognized",
     }
     for compiler, reason in reasons.items():
         monkeypatch.setenv("CXX", compiler)
-        operators.library.cache_clear()
+        native.library.cache_clear()
         assert re.match(reason.replace("(", r"\(").replace(")", r"\)").replace("+", r"\+"), str(operators.library()))
         engine = Engine(Classifier(GoogLeNet(5, input_size=64, width=0.25), PREPROCESSING, 64), torch.device("cpu"))
         assert engine.description == "cpu, batches of 12"
         assert isinstance(engine.network.pool1, nn.MaxPool2d)
     monkeypatch.delenv("CXX")
-    operators.library.cache_clear()
+    native.library.cache_clear()
     assert not isinstance(operators.library(), str)
     assert cache.stat().st_mode & 0o777 == 0o700
     (built,) = cache.iterdir()
     for damage in (b"", built.read_bytes()[:1000]):
-        operators.library.cache_clear()
+        native.library.cache_clear()
         built.unlink()
         built.write_bytes(damage)
         assert str(built) in str(operators.library())  # said once, and removed:
-        operators.library.cache_clear()
+        native.library.cache_clear()
         assert not isinstance(operators.library(), str)
     cache.chmod(0o777)
-    operators.library.cache_clear()
+    native.library.cache_clear()
     assert "others can write to it" in str(operators.library())
     monkeypatch.setenv("XDG_CACHE_HOME", str(built))
-    operators.library.cache_clear()
+    native.library.cache_clear()
     assert "cannot hold what is compiled here" in str(operators.library())
-    operators.library.cache_clear()
+    native.library.cache_clear()
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # of torch's own checker

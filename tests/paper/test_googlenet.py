@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline import recipes
 from pipeline.paper.augmentation import stream, training_patch
-from pipeline.paper.googlenet import AUX_WEIGHT, GoogLeNet, Logits, training_loss
+from pipeline.paper.googlenet import AUX_WEIGHT, GoogLeNet, Logits, output_losses, training_loss
 from pipeline.paper.initialisation import INITIALISATIONS
 from pipeline.paper.layers import LocalResponseNorm, max_pool
 from pipeline.paper.schedule import epoch_order
@@ -115,7 +115,7 @@ def test_loss_weighs_the_heads() -> None:
     labels = torch.tensor([0, 1, 2, 3])
     ce = torch.nn.functional.cross_entropy
     expected = ce(main, labels) + 0.3 * (ce(a, labels) + ce(b, labels))
-    torch.testing.assert_close(training_loss(Logits(main, (a, b)), labels), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(training_loss(output_losses(Logits(main, (a, b)), labels)), expected, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("input_size", [42, 56, 112, 126, 224, 238])

@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline import recipes
-from pipeline.adapters import images, ranks
+from pipeline.adapters import ranks
+from pipeline.adapters.distortions import distort
 from pipeline.adapters.loader import keys
 from pipeline.artefacts import storage
 from pipeline.artefacts.dataset import Dataset
@@ -179,10 +180,10 @@ def test_recipes_train(root: Path, data: PrepareConfig, run_config: TrainConfig,
 
 def test_distortions_change_pixels_as_they_say() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
-    same = images.distort(pixels, Distortion((("contrast", 1.0), ("brightness", 1.0), ("colour", 1.0)), (0.0, 0.0, 0.0)))
+    same = distort(pixels, Distortion((("contrast", 1.0), ("brightness", 1.0), ("colour", 1.0)), (0.0, 0.0, 0.0)))
     assert np.array_equal(same, pixels)
-    darker = images.distort(pixels, Distortion((("brightness", 0.5),), (0.0, 0.0, 0.0)))
+    darker = distort(pixels, Distortion((("brightness", 0.5),), (0.0, 0.0, 0.0)))
     assert np.abs(darker - pixels / 2).max() <= 1
-    redder = images.distort(pixels, Distortion((), (10 / 255, 0.0, 0.0)))
+    redder = distort(pixels, Distortion((), (10 / 255, 0.0, 0.0)))
     assert np.array_equal(redder[..., 0], np.minimum(pixels[..., 0].astype(int) + 10, 255))
     assert np.array_equal(redder[..., 1:], pixels[..., 1:])

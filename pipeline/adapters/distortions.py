@@ -1,0 +1,47 @@
+"""Photometric distortions of training patches: one by one with Pillow, or a whole batch at once on the device."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image, ImageEnhance
+from torch import Tensor
+
+from pipeline.paper.augmentation import ENHANCEMENTS, Distortion
+
+ENHANCERS = {"contrast": ImageEnhance.Contrast, "brightness": ImageEnhance.Brightness, "colour": ImageEnhance.Color}
+GREY = (0.299, 0.587, 0.114)  # Pillow's weights of R, G, B (ITU-R 601)
+NUM_PARAMETERS = 2 * len(ENHANCEMENTS) + 3  # of one distortion as a row: (enhancement, factor) in order, shift
+
+
+def distort(pixels_HWC: np.ndarray, distortion: Distortion) -> np.ndarray:
+    """The distortions of one patch (height x width x 3, uint8)."""
+    image = Image.fromarray(pixels_HWC)
+    for name, factor in distortion.enhancements:
+        image = ENHANCERS[name](image).enhance(factor)
+    shifted = np.asarray(image, np.float32) + 255 * np.asarray(distortion.shift, np.float32)
+    return shifted.round().clip(0, 255).astype(np.uint8)
+
+
+def as_row(distortion: Distortion) -> Sequence[float]:
+    """A distortion as NUM_PARAMETERS numbers, to travel with its patch."""
+    enhancements = [(ENHANCEMENTS.index(name), factor) for name, factor in distortion.enhancements]
+    return [value for pair in enhancements for value in pair] + list(distortion.shift)
+
+
+def distort_batch(pixels_NHWC: Tensor, rows_NP: Tensor) -> Tensor:
+    """The distortions of a batch (N x height x width x 3, uint8), from rows of `as_row` (N x NUM_PARAMETERS).
+
+    As `distort`, but for rounding: within a few grey levels of it.
+    """
+    x = pixels_NHWC.float()
+    weights = torch.tensor(GREY, device=x.device)
+    *pairs, shift_N3 = rows_NP.to(x.dtype).split([2] * len(ENHANCEMENTS) + [3], dim=1)
+    for pair in pairs:
+        which, factor = (column.view(-1, 1, 1, 1) for column in pair.unbind(1))
+        grey = (x @ weights)[..., None]
+        start = torch.where(which == ENHANCEMENTS.index("colour"), grey, 0.0)
+        start = torch.where(which == ENHANCEMENTS.index("contrast"), grey.mean((1, 2, 3), keepdim=True), start)
+        x = (start + factor * (x - start)).clamp(0, 255)
+    shifted: Tensor = x + 255 * shift_N3[:, None, None]
+    return shifted.round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,74 @@
+"""Signals that ask a process to end: noted at once, obeyed when nothing is half-done."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+ENDING = (signal.SIGTERM, signal.SIGUSR2)  # a scheduler's notices that the end is near
+
+
+class EndNotice:
+    """A signal that asked this process to end, if one came. A handler only notes it: saving inside a handler tears files, as
+    it may interrupt another save. Whoever is between two steps saves and then obeys.
+
+    A rank that does not save must not obey either: the one that saves would wait for it in vain. It ends with that one.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self.handlers: dict[int, Any] = {}
+
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """The handler."""
+        self.signal = signal.Signals(number)
+
+    def obey(self) -> None:
+        """Do what would have been done: end, or what an earlier handler does (submitit's has the job requeued, and ends)."""
+        number, self.signal = self.signal, None
+        if number is None:
+            return
+        handler = self.handlers[number]
+        if callable(handler):
+            handler(number, None)
+        elif handler != signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+
+@contextmanager
+def end_noted() -> Iterator[EndNotice]:
+    """Within, signals that ask to end are noted."""
+    notice = EndNotice()
+    with _handled_by(notice.note) as notice.handlers:
+        yield notice
+
+
+@contextmanager
+def end_forwarded(process_ids: Sequence[int]) -> Iterator[EndNotice]:
+    """Within, signals that ask to end are noted and passed on to other processes, whose end this one waits for."""
+    notice = EndNotice()
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        notice.note(number, frame)
+        for process_id in process_ids:
+            with suppress(ProcessLookupError):
+                os.kill(process_id, number)
+
+    with _handled_by(forward) as notice.handlers:
+        yield notice
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[dict[int, Any]]:
+    """Set a handler, only possible in the main thread; yields the earlier ones, and restores them."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before: dict[int, Any] = {number: signal.signal(number, handler) for number in ENDING} if in_main_thread else {}
+    try:
+        yield before
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

@@ -1,0 +1,120 @@
+"""checkpoints/step_*/ of a run: the state after a step, whole or passed over."""
+
+import hashlib
+import io
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.artefacts import storage
+
+KEEP = 2  # ours: the newest may be damaged
+DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)  # what reading a damaged note raises
+
+
+class Checkpoints:
+    """The checkpoints in a folder. One is whole when its note names the digest of its state; the folder is renamed last."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def save(
+        self, step: int, state: dict[str, Any], error: float | None = None, fence: Callable[[], None] = lambda: None
+    ) -> None:
+        """Save the state after `step` steps; when this returns, it outlives a power cut. `error`: its validation error.
+
+        The last two are kept, and the one of lowest error. `fence` is called before the checkpoint takes its name; it raises
+        where this process may no longer write.
+        """
+        folder = self._at(step)
+        if _whole_note(folder):
+            return  # of an earlier attempt, with the same bits
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        content = buffer.getvalue()
+        note = {"step": step, "error": error, "sha256": hashlib.sha256(content).hexdigest()}
+        partial = storage.fresh_folder(folder.with_name(f".{folder.name}"))
+        storage.write_atomic(partial / "state.pt", content)
+        storage.write_json(partial / "checkpoint.json", {**note, "note_sha256": _digest(note)})
+        fence()
+        if folder.exists():
+            shutil.rmtree(folder)  # damaged
+        storage.rename(partial, folder)
+        self._prune()
+
+    def newest(self) -> Path | None:
+        """The newest checkpoint that is whole; a damaged one is named and passed over."""
+        for folder in self._all():
+            if _whole_note(folder):
+                return folder
+            print(f"{folder}: checkpoint is damaged; trying the one before", file=sys.stderr)
+        return None
+
+    def best(self) -> Path | None:
+        """The whole checkpoint of lowest validation error; of equals, the earliest."""
+        return next((folder for folder in self._validated() if _whole_note(folder)), None)
+
+    def remove(self) -> None:
+        """All of them."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _at(self, step: int) -> Path:
+        return self.folder / f"step_{step:08d}"
+
+    def _all(self) -> list[Path]:
+        """Newest first."""
+        return sorted(self.folder.glob("step_*"), reverse=True)
+
+    def _validated(self) -> list[Path]:
+        """Those with a validation error, by error, then by step. Their notes are read, their states are not."""
+        found = []
+        for folder in self._all():
+            with suppress(*DAMAGED):
+                note = read_note(folder)
+                if note["error"] is not None:
+                    found.append((note["error"], note["step"], folder))
+        return [folder for *_, folder in sorted(found)]
+
+    def _prune(self) -> None:
+        kept = {*self._all()[:KEEP], *self._validated()[:1]}
+        for old in self._all():
+            if old not in kept:
+                storage.rename(old, old.with_name(f".{old.name}"))  # so that a kill leaves no half
+        for remains in self.folder.glob(".step_*"):
+            shutil.rmtree(remains)
+
+
+def load(folder: Path) -> dict[str, Any]:
+    """The state in a checkpoint's folder, on the CPU."""
+    state: dict[str, Any] = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
+    return state
+
+
+def read_note(folder: Path) -> dict[str, Any]:
+    """Step and validation error of a checkpoint (None where it was not validated).
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError, AttributeError: the note is damaged, or it is another step's.
+    """
+    note: dict[str, Any] = json.loads((folder / "checkpoint.json").read_text())
+    if note.pop("note_sha256") != _digest(note) or folder.name != f"step_{note['step']:08d}":
+        raise ValueError("damaged")
+    return note
+
+
+def _whole_note(folder: Path) -> dict[str, Any] | None:
+    try:
+        note = read_note(folder)
+        return note if note["sha256"] == storage.sha256(folder / "state.pt") else None
+    except DAMAGED:
+        return None
+
+
+def _digest(note: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(note, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,90 @@
+"""The commands that measure and write no artefact of a study: audit, find-rate, benchmark."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+import click
+from pydantic import ValidationError
+
+from pipeline.arguments import PATH, ROOT, study_command
+from pipeline.experiment import load_study, one_line
+from pipeline.stages.prepare import prepare
+from pipeline.study import BenchmarkConfig, InputError
+
+
+def add_to(commands: click.Group) -> None:
+    """Add them to the command line."""
+    commands.add_command(audit)
+    commands.add_command(benchmark)
+    study_command(commands, "going-deeper find-rate experiments/demo.py")(find_rate)
+
+
+@click.command(epilog="Example: going-deeper audit --json")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def audit(as_json: bool) -> None:
+    """Count Table 1 again, row by row: printed, counted, explained; and Table 3's arithmetic."""
+    from pipeline.stages.audit import audit_json, audit_text
+
+    print(audit_json() if as_json else audit_text())
+
+
+@click.option("--member", type=int, default=0, show_default=True, help="Which member of the study, from 0.")
+@click.option(
+    "--steps", type=click.IntRange(min=2), default=100, show_default=True, help="Steps from the lowest rate to the highest."
+)
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def find_rate(experiment: Path, arguments: Sequence[str], root: Path, member: int, steps: int, as_json: bool) -> None:
+    """Try a member's training at a rate that grows at every step, on one process: where the loss falls, where it diverges.
+
+    Prepares the data if need be; writes nothing else.
+    """
+    from pipeline.stages import find_rate as stage
+
+    run = load_study(experiment, arguments).trained_member(member)
+    prepare(run.data, root)
+    found = stage.find_rate(run, root, steps)
+    print(found.as_json() if as_json else found.text())
+
+
+@click.group()
+def benchmark() -> None:
+    """Measure speed on this machine, ours beside what people usually write."""
+
+
+def _measurement(what: str, doc: str, rounds: int) -> None:
+    """Add `benchmark WHAT`; the function `benchmark_WHAT` of pipeline/benchmarks/WHAT.py measures."""
+
+    @benchmark.command(what, help=doc, epilog=f"Example: going-deeper benchmark {what} --data ../shared/data/imagenet-sample")
+    @click.option("--data", type=PATH, help="Folder of photographs.  [default: two that scikit-learn ships]")
+    @click.option("--rounds", type=click.IntRange(min=1), default=rounds, show_default=True, help="Turns of each contender.")
+    @click.option("--images", type=click.IntRange(min=1), default=4, show_default=True, help="Photographs taken from --data.")
+    @click.option("--input-size", type=int, default=224, show_default=True, help="A multiple of 14.")
+    @ROOT
+    def command(data: Path | None, rounds: int, images: int, input_size: int, root: Path) -> None:
+        from pipeline.stages.report import templates
+
+        fields = {"what": what, "input_size": input_size, "rounds": rounds, "num_images": images, "path": data}
+        try:
+            config = BenchmarkConfig.model_validate(fields)
+        except ValidationError as error:
+            raise InputError(one_line(error)) from None
+        module = import_module(f"pipeline.benchmarks.{what}")
+        facts = getattr(module, f"benchmark_{what}")(config, root)
+        print(templates().get_template(f"benchmark_{what}.txt").render(facts))
+        print(f"figures: {root / config.folder / config.last_file}")
+
+
+_measurement(
+    "evaluate",
+    """144 crops of photographs through GoogLeNet: naive, careful, compiled, ours; one core, interleaved.
+
+    Some 25 seconds a round on a fast core, and a minute to compile. The peers and the rules are in pipeline/benchmarks.
+    """,
+    rounds=7,
+)
+_measurement(
+    "train",
+    """A training step and its loader: torchvision's GoogLeNet and ours; one core, interleaved. Some 30 seconds a round.""",
+    rounds=5,
+)
