@@ -14,7 +14,7 @@ from pipeline.adapters import sources
 from pipeline.arguments import PATH, PROCESSES, ROOT, Names, Triple, choices, study_command
 from pipeline.artefacts import provenance, storage
 from pipeline.experiment import load_study
-from pipeline.local import refuse_stale, run_here
+from pipeline.local import is_first, is_rank, refuse_stale, run_here
 from pipeline.paper.crops import CURVE
 from pipeline.stages import run_stage
 from pipeline.stages.prepare import refuse_other_files
@@ -69,6 +69,8 @@ def _run_missing(study: Study, root: Path, site: Path | None, processes: int | N
         from slurm.launch import launch
         from slurm.site import load_site
 
+        if is_rank():
+            raise InputError(f"--site {site}: the ranks have been started already; go without --site")
         place = load_site(site)  # wrong input is said before anything is done
     refuse_stale(study, root)
     for config in study.stages:
@@ -170,7 +172,7 @@ def _forget_report(study: Study, root: Path) -> StageConfig:
 def _show(study: Study, root: Path) -> None:
     """Print the study's table and where its report lies."""
     config = study.report
-    if config.is_complete(root):
+    if config.is_complete(root) and is_first():
         sealed: dict[str, Any] = storage.unseal(config, root)
         print(sealed["summary"])
         print(f"report: {root / config.folder / 'report.html'}")

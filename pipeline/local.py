@@ -1,5 +1,6 @@
 """Running the stages of a study on this machine."""
 
+import os
 import sys
 import time
 import traceback
@@ -14,6 +15,9 @@ from pipeline.study import InputError, StageConfig, StageEnded, StageFailed, Stu
 def run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) -> None:
     """Run stages one after the other, those that can on several ranks.
 
+    Where torchrun or the like has started the ranks, this process is one of them: all share the stages that can be shared, the
+    first does the others.
+
     Raises:
         InputError: the user's input is wrong.
         StageFailed: a stage failed in another way; its traceback has been printed.
@@ -22,22 +26,46 @@ def run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) 
         if processes is not None:
             num_ranks(config, processes, processes)  # a wrong number is said before anything is done
     started = time.monotonic()
+    if is_rank() and missing:
+        _wait_for_ranks()  # so that all have listed what is missing before anything is made
     for number, config in enumerate(missing, start=1):
-        print(f"[{number}/{len(missing)}] {config.stage} {root / config.folder}", file=sys.stderr, flush=True)
+        if is_first():
+            print(f"[{number}/{len(missing)}] {config.stage} {root / config.folder}", file=sys.stderr, flush=True)
         try:
-            if config.stage not in MULTI_RANK:
+            if is_rank():
+                if is_first() or config.stage in MULTI_RANK:
+                    run_stage(config, root)
+                _wait_for_ranks()
+            elif config.stage not in MULTI_RANK:
                 run_stage(config, root)
-                continue
-            from pipeline.adapters import ranks
+            else:
+                from pipeline.adapters import ranks
 
-            ranks.launch(run_stage, num_ranks(config, processes, ranks.num_local()), config, root)
+                ranks.launch(run_stage, num_ranks(config, processes, ranks.num_local()), config, root)
         except (InputError, StageEnded):
             raise
         except Exception as error:
             traceback.print_exc()
             last_line = (str(error).strip() or type(error).__name__).splitlines()[-1]
             raise StageFailed(f"{config.stage} {root / config.folder} failed: {last_line}") from None
-    print(f"{len(missing)} stages done in {time.monotonic() - started:.0f} s", file=sys.stderr)
+    if is_first():
+        print(f"{len(missing)} stages done in {time.monotonic() - started:.0f} s", file=sys.stderr)
+
+
+def is_rank() -> bool:
+    """Whether the environment says that this process is one of several ranks (torchrun's variables)."""
+    return {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
+
+
+def is_first() -> bool:
+    """Whether this process is the first rank, or alone."""
+    return not is_rank() or os.environ["RANK"] == "0"
+
+
+def _wait_for_ranks() -> None:
+    from pipeline.adapters import ranks
+
+    ranks.start().wait_for_everyone()
 
 
 def num_ranks(config: StageConfig, wanted: int | None, available: int) -> int:

@@ -81,6 +81,7 @@ def training_batches(
         Patches(config, split),
         batch_sampler=keys(config, split.labels, steps, rank, world_size),
         num_workers=num_workers,
+        multiprocessing_context="fork" if num_workers else None,  # a spawned rank would spawn, and import all of torch again
         pin_memory=pin_memory,
         generator=torch.Generator().manual_seed(0),  # private: the loader must not draw from the one that feeds dropout
     )

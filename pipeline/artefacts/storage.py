@@ -89,6 +89,9 @@ def unseal(config: StageConfig, root: Path) -> dict[str, Any]:
     return value
 
 
+_locked: list[int] = []  # file descriptors
+
+
 @contextmanager
 def lock(config: StageConfig, root: Path) -> Iterator[None]:
     """Hold an artefact while it is made; one process at a time may. It ends with the process, however that ends.
@@ -107,7 +110,21 @@ def lock(config: StageConfig, root: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"{said(holder())}\n")
         file.flush()
-        yield
+        _locked.append(file.fileno())
+        try:
+            yield
+        finally:
+            _locked.remove(file.fileno())
+
+
+def _forget_locks() -> None:
+    """In a forked process, such as a loader's: else it would go on holding its parent's locks after the parent was killed."""
+    for descriptor in _locked:
+        os.close(descriptor)
+    _locked.clear()
+
+
+os.register_at_fork(after_in_child=_forget_locks)
 
 
 def holder() -> dict[str, Any]:

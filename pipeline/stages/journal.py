@@ -59,8 +59,11 @@ class Journal:
         return float(step * self.run.config.global_batch_size / self._images_per_epoch)
 
     def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The batches, with the time spent waiting for them counted."""
+        """The batches, with the time spent waiting for them counted. The first does not count: loaders have to start."""
         iterator = iter(batches)
+        if (first := next(iterator, None)) is not None:
+            self._window = (self._window[0], self.seconds())
+            yield first
         while True:
             asked = time.monotonic()
             batch = next(iterator, None)

@@ -186,7 +186,7 @@ def _end_diverged(run: Run, images: Split, step: int, losses: list[list[float]],
         found = {"step": first, "losses": [str(loss) for loss in losses[wrong]], "losses_before": losses[:wrong]}
         run.write_postmortem({**found, "images": [images.image_ids[index] for _, index in batch]})
     raise TrainingDiverged(
-        f"{run.folder}: loss is {sum(losses[wrong])} at step {first}; lower learning_rate or clip_norm; "
+        f"{run.folder}: loss is {sum(losses[wrong])} at step {first}; lower learning_rate, or set a lower clip_norm; "
         f"{run.postmortem_path.name} names the images of that step"
     )
 

@@ -145,7 +145,7 @@ def test_divergence_is_said(root: Path, run_config: TrainConfig) -> None:
     """The first step whose loss is no number is named, and a file names its images."""
     config = run_config.but(learning_rate=1e6)
     with pytest.raises(
-        TrainingDiverged, match=r"loss is (nan|inf) at step (\d); lower learning_rate .* postmortem.json names"
+        TrainingDiverged, match=r"loss is (nan|inf) at step (\d); lower learning_rate, .* postmortem.json names"
     ) as raised:
         train(config, root)
     facts = json.loads((root / config.folder / "postmortem.json").read_text())

@@ -1,0 +1,125 @@
+"""A checkpoint is whole or passed over, whatever happened to its writer or to its bytes."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.artefacts.checkpoints import Checkpoints, load, read_note
+from tests.forks import FORKS
+
+
+def state(step: int) -> dict[str, object]:
+    return {"step": step, "weights": torch.full((200_000,), float(step))}
+
+
+def save_for_ever(folder: Path, acknowledged: Path, first: int) -> None:
+    checkpoints = Checkpoints(folder)
+    with acknowledged.open("a") as file:
+        for step in range(first, first + 10_000):
+            checkpoints.save(step, state(step), error=None if step % 3 else 1 / step)
+            file.write(f"{step}\n")
+            file.flush()
+
+
+@pytest.mark.slow
+def test_two_hundred_kills_during_saves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """0 unusable, 0 acknowledged checkpoints lost; and none was ever seen half-written."""
+    folder, acknowledged = tmp_path / "checkpoints", tmp_path / "acknowledged"
+    acknowledged.touch()
+    rng, checkpoints, newest = random.Random(0), Checkpoints(folder), 0
+    for kill in range(200):
+        writer = FORKS.Process(target=save_for_ever, args=(folder, acknowledged, newest + 1))
+        before = acknowledged.stat().st_size
+        writer.start()
+        deadline = time.monotonic() + 30
+        while acknowledged.stat().st_size == before and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.02))  # a save takes some milliseconds
+        assert writer.is_alive(), kill
+        os.kill(writer.pid or 0, signal.SIGKILL)
+        writer.join()
+        found = checkpoints.newest()
+        assert found is not None
+        loaded = load(found)
+        newest = loaded["step"]
+        assert torch.equal(loaded["weights"], torch.full((200_000,), float(newest)))
+        assert newest >= int(acknowledged.read_text().split()[-1])
+        best = checkpoints.best()
+        assert best is None or read_note(best)["step"] == newest // 3 * 3
+    assert capsys.readouterr().err == ""
+
+
+def _flip(content: bytes, rng: random.Random) -> bytes:
+    place = rng.randrange(len(content))
+    return content[:place] + bytes([content[place] ^ 1 << rng.randrange(8)]) + content[place + 1 :]
+
+
+MUTATIONS: list[Callable[[bytes, random.Random], bytes]] = [
+    _flip,
+    lambda content, rng: content[: rng.randrange(len(content))],
+    lambda content, rng: content + rng.randbytes(1 + rng.randrange(100)),
+    lambda content, rng: rng.randbytes(len(content)),
+    lambda content, rng: b"",
+]
+
+
+def test_a_hundred_mutated_checkpoints_are_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = random.Random(1)
+    for number in range(100):
+        folder = tmp_path / str(number)
+        checkpoints = Checkpoints(folder)
+        for step in (1, 2):
+            checkpoints.save(step, {"step": step}, error=0.5 / step)
+        mutated = folder / "step_00000002"
+        path = mutated / ("state.pt" if number % 2 else "checkpoint.json")
+        content = path.read_bytes()
+        path.write_bytes(changed := MUTATIONS[number // 2 % len(MUTATIONS)](content, rng))
+        newest = checkpoints.newest()
+        said = capsys.readouterr().err
+        if path.name == "checkpoint.json" and _same(changed, content):  # whitespace alone
+            assert newest == mutated
+            continue
+        assert newest == folder / "step_00000001"
+        assert said == f"{mutated}: checkpoint is damaged; trying the one before\n"
+        assert checkpoints.best() == folder / "step_00000001"
+        checkpoints.save(2, {"step": 2})  # a damaged one is made anew
+        assert checkpoints.newest() == mutated
+
+
+def _same(changed: bytes, content: bytes) -> bool:
+    try:
+        return bool(json.loads(changed) == json.loads(content))
+    except ValueError:
+        return False
+
+
+def test_a_missing_file_or_another_steps_note_is_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2, 3):
+        checkpoints.save(step, {"step": step}, error=None)
+    first, second = tmp_path / "step_00000002", tmp_path / "step_00000003"
+    shutil.copytree(first, tmp_path / "step_00000009")
+    (second / "state.pt").unlink()
+    assert checkpoints.newest() == first
+    assert capsys.readouterr().err.count("checkpoint is damaged") == 2
+
+
+def test_the_last_two_and_the_best_are_kept(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for step, error in ((1, 0.5), (2, 0.3), (3, 0.3), (4, None), (5, 0.4), (6, None)):
+        checkpoints.save(step, {"step": step}, error)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step_00000002", "step_00000005", "step_00000006"]
+    best = checkpoints.best()
+    assert best is not None
+    assert load(best) == {"step": 2}
+    checkpoints.remove()
+    assert checkpoints.newest() is None
+    assert checkpoints.best() is None

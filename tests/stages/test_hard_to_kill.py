@@ -1,0 +1,143 @@
+"""Whatever kills a training, and whenever: it ends with the bits of one that nothing disturbed."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.artefacts.run import Run
+from pipeline.stages.prepare import prepare
+from pipeline.study import LocalSGDConfig, PrepareConfig, StageFailed, TrainConfig
+from tests.stages import trained
+
+KILLS = 20
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, data: PrepareConfig) -> Path:
+    folder = tmp_path_factory.mktemp("root")
+    prepare(data, folder)
+    return folder
+
+
+@pytest.fixture
+def long_run(run_config: TrainConfig) -> TrainConfig:
+    """200 steps; a checkpoint every 5 steps, validation every 33."""
+    return run_config.but(
+        clip_norm=1.0, num_epochs=200 / 3, validate_every_epochs=11, checkpoint_every_steps=5, checkpoint_every_seconds=1e9
+    )
+
+
+def undisturbed(world_size: int, config: TrainConfig, root: Path) -> tuple[dict[str, bytes], list[dict[str, object]], Path]:
+    trace = root / f"undisturbed-{world_size}-{config.hash}.jsonl"
+    processes = trained.start(world_size, config, root, trace)
+    trained.wait(processes)
+    assert [process.exitcode for process in processes] == [0] * world_size
+    found = trained.final(config, root), trained.rows(config, root), trace
+    shutil.rmtree(root / config.folder)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_twenty_kills_of_a_random_rank_leave_no_trace(root: Path, long_run: TrainConfig, world_size: int) -> None:
+    """SIGKILL to one rank at a random step; the others end by themselves. Each step has the same batch and the same losses."""
+    weights, rows, reference = undisturbed(world_size, long_run, root)
+    rng = random.Random(world_size)
+    trace = root / f"killed-{world_size}.jsonl"
+    num_kills = 0
+    for kill in range(KILLS):
+        before = len(trained.steps(trace))
+        target = rng.randint(kill * 10, kill * 10 + 9)  # spread over the 200 steps
+        processes = trained.start(world_size, long_run, root, trace)
+
+        def reached(before: int = before, target: int = target) -> bool:
+            return any(step["step"] >= target for step in trained.steps(trace)[before:])
+
+        trained.wait(processes, reached)
+        time.sleep(rng.uniform(0, 0.02))
+        victim = rng.choice(processes)
+        num_kills += victim.is_alive()
+        os.kill(victim.pid or 0, signal.SIGKILL)
+        trained.wait(processes)
+        assert victim.exitcode == -signal.SIGKILL
+    assert num_kills == KILLS
+    processes = trained.start(world_size, long_run, root, trace)
+    trained.wait(processes)
+    assert trained.final(long_run, root) == weights
+    assert trained.rows(long_run, root) == rows
+    expected = {step["step"]: step for step in trained.steps(reference)}
+    found = trained.steps(trace)
+    assert len(expected) == 200
+    assert len(found) > 200  # some were done twice,
+    assert all(step == expected[step["step"]] for step in found)  # with the same batch and losses
+    assert {step["step"] for step in found} == expected.keys()
+    sealed = json.loads((root / long_run.folder / "run.json").read_text())
+    assert sealed["attempts"] == KILLS + 1
+    shutil.rmtree(root / long_run.folder)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_notice_is_obeyed_between_two_steps(root: Path, long_run: TrainConfig, number: signal.Signals) -> None:
+    """Saved at the very step, although no save was due; the run goes on from there."""
+    config = long_run.but(checkpoint_every_steps=None, data_seed=int(number), num_epochs=40)
+    weights, rows, _ = undisturbed(2, config, root)
+    trace = root / f"{number.name}.jsonl"
+    processes = trained.start(2, config, root, trace)
+    trained.wait(processes, lambda: len(trained.steps(trace)) >= 42)  # behind the validation at step 33
+    trained.end(processes, number)
+    assert processes[0].exitcode == -number
+    last = trained.steps(trace)[-1]["step"]
+    assert (root / config.folder / f"checkpoints/step_{last:08d}").is_dir()
+    processes = trained.start(2, config, root, trace)
+    trained.wait(processes)
+    assert [step["step"] for step in trained.steps(trace)] == list(range(1, 121))  # none was done twice
+    assert trained.final(config, root) == weights
+    assert trained.rows(config, root) == rows
+
+
+def test_local_sgd_is_resumed_bit_for_bit(root: Path, long_run: TrainConfig) -> None:
+    """Two ranks that average every fourth step; a notice is obeyed at the next averaging."""
+    config = long_run.but(local_sgd=LocalSGDConfig(workers=2, steps=4), num_epochs=20, checkpoint_every_steps=None)
+    weights, rows, reference = undisturbed(2, config, root)
+    trace = root / "local.jsonl"
+    processes = trained.start(2, config, root, trace)
+    trained.wait(processes, lambda: len(trained.steps(trace)) >= 21)
+    trained.end(processes, signal.SIGTERM)
+    assert trained.steps(trace)[-1]["step"] % 4 == 0
+    processes = trained.start(2, config, root, trace)
+    trained.wait(processes)
+    assert trained.steps(trace) == trained.steps(reference)
+    assert trained.final(config, root) == weights
+    assert trained.rows(config, root) == rows
+
+
+def test_a_stale_attempt_cannot_write(root: Path, run_config: TrainConfig) -> None:
+    """As when a lock did not hold: the newer attempt goes on, the older one is stopped at its next write."""
+    config = run_config.but(data_seed=5)
+    stale, fresh = Run(config, root), Run(config, root)
+    stale.claim({"world_size": 1})
+    stale.log({"step": 1})
+    fresh.claim({"world_size": 1})
+    writes: list[Callable[[], None]] = [
+        lambda: stale.log({"step": 2}),
+        lambda: stale.save_checkpoint(2, {"step": 2}),
+        lambda: stale.write_postmortem({}),
+        lambda: stale.finish({}, {}, ""),
+    ]
+    for write in writes:
+        with pytest.raises(StageFailed, match=f"attempt 1 stops, as attempt 2 took over: process {os.getpid()} on "):
+            write()
+    fresh.log({"step": 2})
+    fresh.save_checkpoint(2, {"step": 2})
+    assert [row["step"] for row in fresh.metrics()] == [1, 2]
+    assert [path.name for path in (root / config.folder / "checkpoints").iterdir()] == ["step_00000002"]
+    assert not (root / config.folder / "run.json").exists()
+    attempt = json.loads((root / config.folder / "attempts/000002.json").read_text())
+    assert {"host", "process", "job", "command", "commit", "versions", "started_at", "config"} <= attempt.keys()

@@ -1,0 +1,92 @@
+"""Trainings in processes that start at once: forks of a server that has imported everything."""
+
+import hashlib
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.adapters.loader import Batch
+from pipeline.artefacts.run import Run
+from pipeline.stages.learner import Learner
+from pipeline.stages.train import train
+from pipeline.study import TrainConfig
+from tests.forks import FORKS
+
+
+def start(world_size: int, config: TrainConfig, root: Path, trace: Path | None = None) -> list[BaseProcess]:
+    """Start the ranks of a training; the first writes a line for each step to `trace`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    started: list[BaseProcess] = []
+    for rank in range(world_size):
+        where = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
+        environment = {**{name: str(value) for name, value in where.items()}, "MASTER_ADDR": "127.0.0.1"}
+        process = FORKS.Process(target=_rank, args=({**environment, "MASTER_PORT": str(port)}, config, root, trace))
+        process.start()
+        started.append(process)
+    return started
+
+
+def _rank(environment: dict[str, str], config: TrainConfig, root: Path, trace: Path | None) -> None:
+    os.environ.update(environment, OMP_NUM_THREADS="1", WANDB_MODE="disabled")
+    if trace is not None and environment["RANK"] == "0":
+        _trace_steps(trace)
+    train(config, root)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def _trace_steps(path: Path) -> None:
+    original: Callable[..., torch.Tensor] = Learner.step
+
+    def traced(self: Learner, step: int, rate: float, averages: bool, batch: Batch, settles: bool = True) -> torch.Tensor:
+        losses = original(self, step, rate, averages, batch, settles)
+        pixels = hashlib.sha256(batch.pixels_NHWC.numpy().tobytes() + batch.labels_N.numpy().tobytes()).hexdigest()
+        with path.open("a") as file:
+            file.write(json.dumps({"step": step, "batch": pixels, "rate": rate, "losses": losses.tolist()}) + "\n")
+        return losses
+
+    Learner.step = traced  # type: ignore[method-assign]
+
+
+def end(processes: list[BaseProcess], number: signal.Signals = signal.SIGKILL) -> None:
+    """Signal all and wait for them."""
+    for process in processes:
+        if process.is_alive():
+            os.kill(process.pid or 0, number)
+    for process in processes:
+        process.join()
+
+
+def wait(processes: list[BaseProcess], until: Callable[[], bool] = lambda: False, seconds: float = 120) -> None:
+    """Wait until all have ended, or something is true."""
+    deadline = time.monotonic() + seconds
+    while any(process.is_alive() for process in processes) and not until():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def steps(trace: Path) -> list[dict[str, Any]]:
+    """The traced steps, as they were done; a step that was done again is there twice."""
+    lines = trace.read_text().splitlines() if trace.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def rows(config: TrainConfig, root: Path) -> list[dict[str, Any]]:
+    """The rows of metrics, without what the clock and the memory say."""
+    of_the_machine = ("seconds", "images_per_second", "data_wait", "memory_gb")
+    return [{k: v for k, v in row.items() if k not in of_the_machine} for row in Run(config, root).metrics()]
+
+
+def final(config: TrainConfig, root: Path) -> dict[str, bytes]:
+    """The final weights."""
+    return {path.name: path.read_bytes() for path in sorted((root / config.folder / "final").glob("*.safetensors"))}
