@@ -46,7 +46,7 @@ class PatchConfig(Frozen):
 
     `scaled_decoding` decodes a JPEG at a half, a quarter or an eighth where the patch still has as many pixels as the input:
     faster where photographs are large beside the input, and a little smoother. `distort_on` the device frees the loader from
-    the photometric distortions, and rounds once where Pillow rounds after each.
+    the photometric distortions.
     """
 
     resize: Literal["torch", "pil"] = "torch"  # ours: three times as fast

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from pipeline.study import CheckConfig, EvaluateConfig, NetworkConfig, PrepareConfig, Study, TrainConfig, table3
+from tests.commands import EXPERIMENT
 
 os.environ.setdefault("WANDB_MODE", "disabled")  # tests of tracking switch it on
 
@@ -67,3 +68,10 @@ def study(data: PrepareConfig, run_config: TrainConfig) -> Study:
     runs = [run_config.but(data_seed=seed) for seed in range(2)]
     members = tuple(EvaluateConfig(data=data, classifier=run) for run in runs)
     return Study(name="colours", title="Colours", check=CheckConfig(results=table3(members)))
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.py"
+    path.write_text(EXPERIMENT)
+    return path

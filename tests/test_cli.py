@@ -12,38 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-TOP = Path(__file__).parents[1]
-EXPERIMENT = '''
-"""A study of two members on a folder of images.
-
-Run:     going-deeper run
-Expect:  nothing
-Cost:    seconds
-Differs: in everything
-"""
-from pathlib import Path
-from pipeline.study import *
-
-def experiment(data: Path | None = None, members: int = 2) -> Study:
-    images = PrepareConfig(source="imagefolder", name="colours", path=data)
-    base = TrainConfig(data=images, network=NetworkConfig(input_size=42, width=0.125), num_epochs=4, global_batch_size=8,
-                       checkpoint_every_seconds=0)
-    runs = [base.but(data_seed=seed) for seed in range(members)]
-    evaluated = tuple(EvaluateConfig(data=images, classifier=run) for run in runs)
-    return Study(name="tiny", title="A tiny study", check=CheckConfig(results=table3(evaluated)))
-'''
-
-
-@pytest.fixture
-def experiment(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.py"
-    path.write_text(EXPERIMENT)
-    return path
-
-
-def going_deeper(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "pipeline", *map(str, arguments)]
-    return subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False)
+from tests.commands import EXPERIMENT, TOP, going_deeper
 
 
 def test_a_study_from_one_command_and_again(experiment: Path, image_folder: Path, tmp_path: Path) -> None:
@@ -105,7 +74,7 @@ def test_killed_and_run_again_it_finishes_with_the_same_results(experiment: Path
 
 
 def test_a_failed_stage_is_exit_code_3(experiment: Path, image_folder: Path, tmp_path: Path) -> None:
-    experiment.write_text(EXPERIMENT.replace("num_epochs=4", "num_epochs=4, learning_rate=1e9"))
+    experiment.write_text(EXPERIMENT.replace("num_epochs=epochs", "num_epochs=epochs, learning_rate=1e9"))
     arguments = ("run", experiment, "--data", image_folder, "--members", 1, "--root")
     failed = going_deeper(*arguments, tmp_path / "here", "--processes", 1)
     assert failed.returncode == 3

@@ -32,16 +32,16 @@ def as_row(distortion: Distortion) -> Sequence[float]:
 def distort_batch(pixels_NHWC: Tensor, rows_NP: Tensor) -> Tensor:
     """The distortions of a batch (N x height x width x 3, uint8), from rows of `as_row` (N x NUM_PARAMETERS).
 
-    As `distort`, but for rounding: within a few grey levels of it.
+    As `distort`, with Pillow's roundings: within a grey level of it, but where its weights of R, G, B are rounded otherwise.
     """
     x = pixels_NHWC.float()
     weights = torch.tensor(GREY, device=x.device)
     *pairs, shift_N3 = rows_NP.to(x.dtype).split([2] * len(ENHANCEMENTS) + [3], dim=1)
     for pair in pairs:
         which, factor = (column.view(-1, 1, 1, 1) for column in pair.unbind(1))
-        grey = (x @ weights)[..., None]
+        grey = (x @ weights).round()[..., None]
         start = torch.where(which == ENHANCEMENTS.index("colour"), grey, 0.0)
-        start = torch.where(which == ENHANCEMENTS.index("contrast"), grey.mean((1, 2, 3), keepdim=True), start)
-        x = (start + factor * (x - start)).clamp(0, 255)
+        start = torch.where(which == ENHANCEMENTS.index("contrast"), grey.mean((1, 2, 3), keepdim=True).round(), start)
+        x = (start + factor * (x - start)).clamp(0, 255).floor()
     shifted: Tensor = x + 255 * shift_N3[:, None, None]
     return shifted.round().clamp(0, 255).to(torch.uint8)

@@ -1,8 +1,8 @@
 """Training patches: a file's bytes -> the drawn patch at the input size. Nothing here is random.
 
 The default, `torch`, is `ours`, for speed: JPEGs are decoded by simplejpeg (the same pixels as Pillow's), bilinear and cubic
-patches are resized by torch (within a grey level or two of Pillow; both antialias), and area means what TensorFlow means by
-it: the mean of the box that a pixel covers. Pillow's box takes whole pixels only.
+patches are resized by torch (within two grey levels of Pillow, which at a patch's border reads on beyond it), and area means
+what TensorFlow means by it: the mean of the box that a pixel covers. Pillow's box takes whole pixels only.
 """
 
 import ctypes

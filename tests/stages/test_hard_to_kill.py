@@ -36,9 +36,7 @@ def long_run(run_config: TrainConfig) -> TrainConfig:
 
 def undisturbed(world_size: int, config: TrainConfig, root: Path) -> tuple[dict[str, bytes], list[dict[str, object]], Path]:
     trace = root / f"undisturbed-{world_size}-{config.hash}.jsonl"
-    processes = trained.start(world_size, config, root, trace)
-    trained.wait(processes)
-    assert [process.exitcode for process in processes] == [0] * world_size
+    trained.run(world_size, config, root, trace)
     found = trained.final(config, root), trained.rows(config, root), trace
     shutil.rmtree(root / config.folder)
     return found
@@ -68,8 +66,7 @@ def test_twenty_kills_of_a_random_rank_leave_no_trace(root: Path, long_run: Trai
         trained.wait(processes)
         assert victim.exitcode == -signal.SIGKILL
     assert num_kills == KILLS
-    processes = trained.start(world_size, long_run, root, trace)
-    trained.wait(processes)
+    trained.run(world_size, long_run, root, trace)
     assert trained.final(long_run, root) == weights
     assert trained.rows(long_run, root) == rows
     expected = {step["step"]: step for step in trained.steps(reference)}
@@ -95,8 +92,7 @@ def test_a_notice_is_obeyed_between_two_steps(root: Path, long_run: TrainConfig,
     assert processes[0].exitcode == -number
     last = trained.steps(trace)[-1]["step"]
     assert (root / config.folder / f"checkpoints/step_{last:08d}").is_dir()
-    processes = trained.start(2, config, root, trace)
-    trained.wait(processes)
+    trained.run(2, config, root, trace)
     assert [step["step"] for step in trained.steps(trace)] == list(range(1, 121))  # none was done twice
     assert trained.final(config, root) == weights
     assert trained.rows(config, root) == rows
@@ -111,8 +107,7 @@ def test_local_sgd_is_resumed_bit_for_bit(root: Path, long_run: TrainConfig) -> 
     trained.wait(processes, lambda: len(trained.steps(trace)) >= 21)
     trained.end(processes, signal.SIGTERM)
     assert trained.steps(trace)[-1]["step"] % 4 == 0
-    processes = trained.start(2, config, root, trace)
-    trained.wait(processes)
+    trained.run(2, config, root, trace)
     assert trained.steps(trace) == trained.steps(reference)
     assert trained.final(config, root) == weights
     assert trained.rows(config, root) == rows

@@ -9,23 +9,26 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
-import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from pipeline import recipes
 from pipeline.adapters import ranks
-from pipeline.adapters.distortions import distort
 from pipeline.adapters.loader import keys
 from pipeline.artefacts import storage
-from pipeline.artefacts.dataset import Dataset
-from pipeline.artefacts.run import Run
-from pipeline.paper.augmentation import Distortion
+from pipeline.artefacts.dataset import Dataset, Split
+from pipeline.artefacts.predictions import Predictions
+from pipeline.artefacts.run import Run, Weights
+from pipeline.stages import health
+from pipeline.stages.evaluate import evaluate
+from pipeline.stages.find_rate import find_rate
 from pipeline.stages.prepare import prepare
 from pipeline.stages.train import TrainingDiverged, train
-from pipeline.study import InputError, PrepareConfig, TrainConfig
+from pipeline.study import EvaluateConfig, InputError, LocalSGDConfig, PatchConfig, PrepareConfig, TrainConfig
+from tests.stages import trained
+from tests.stages.trained import final
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +38,6 @@ def root(tmp_path_factory: pytest.TempPathFactory, data: PrepareConfig) -> Path:
     return folder
 
 
-def final(config: TrainConfig, root: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted((root / config.folder / "final").iterdir())}
-
-
 def losses(config: TrainConfig, root: Path) -> list[float]:
     return [row["loss"] for row in Run(config, root).metrics() if "loss" in row]
 
@@ -46,7 +45,7 @@ def losses(config: TrainConfig, root: Path) -> list[float]:
 @pytest.fixture(scope="module")
 def undisturbed(root: Path, run_config: TrainConfig) -> dict[str, bytes]:
     """The final weights of a run on two ranks that nothing interrupted."""
-    ranks.launch(train, 2, run_config, root)
+    trained.run(2, run_config, root)
     found = final(run_config, root)
     shutil.move(root / run_config.folder, root / "undisturbed")
     return found
@@ -59,9 +58,38 @@ def test_a_run_is_whole(root: Path, run_config: TrainConfig, undisturbed: dict[s
     assert sealed["steps"] == 12
     assert sealed["world_size"] == 2
     assert [row["epoch"] for row in rows if "val_top5_error_averaged" in row] == [1.0, 2.0, 3.0, 4.0]
-    assert undisturbed.keys() == {"model.safetensors", "raw.safetensors"}
+    assert undisturbed.keys() == {"model.safetensors", "raw.safetensors", "best.safetensors"}
     assert undisturbed["model.safetensors"] != undisturbed["raw.safetensors"]
     assert not (folder / "checkpoints").exists()
+    (row,) = [row for row in rows if "loss" in row]  # 12 steps are one window
+    assert row["loss"] == pytest.approx(row["loss_main"] + 0.3 * (row["loss_4a"] + row["loss_4d"]), abs=1e-6)
+    assert row["memory_gb"] > 0.05
+    assert 0 <= row["data_wait"] <= 1
+    card = (folder / "final/README.md").read_text()
+    error = sealed["validation"]["top1_error_averaged"]
+    assert f"| 1 | {100 * error:.2f} % |" in card
+    assert f"after step {sealed['best_step']}," in card
+
+
+def test_best_weights_are_those_of_the_lowest_error(root: Path, run_config: TrainConfig) -> None:
+    """The best step's checkpoint outlives newer ones; its average is kept beside the final one."""
+    config = run_config.but(data_seed=21, validate_every_epochs=1 / 3, num_epochs=20, clip_norm=1.0)
+    train(config, root)
+    errors = {row["step"]: row["val_top1_error_averaged"] for row in Run(config, root).metrics() if "val_top1_error_raw" in row}
+    sealed = json.loads((root / config.folder / "run.json").read_text())
+    assert sealed["best_step"] == min(errors, key=lambda step: (errors[step], step))
+    assert sealed["best_step"] < 57
+    assert len(errors) == 60
+    run = Run(config, root)
+    images = EvaluateConfig(data=config.data, classifier=config, policies=("crops_1",))
+    measured = {}
+    for kind in get_args(Weights):
+        assert run.weights(kind).keys() == run.weights("raw").keys()
+        evaluate(images.but(weights=kind), root)
+        found = Predictions(images.but(weights=kind), root).probabilities("crops_1")
+        measured[kind] = float((found.argmax(1) != Dataset(config.data, root).split("val").labels).mean())
+    assert measured["best"] == errors[sealed["best_step"]]
+    assert measured["averaged"] == errors[60]
 
 
 def test_killed_runs_end_with_the_same_bits(root: Path, run_config: TrainConfig, undisturbed: dict[str, bytes]) -> None:
@@ -110,7 +138,7 @@ def test_damaged_checkpoint_is_passed_over(
     monkeypatch.setattr(Run, "finish", lambda *_: None)
     train(config, root)
     checkpoints = sorted((root / config.folder / "checkpoints").iterdir())
-    assert [path.name for path in checkpoints] == ["step_00000010", "step_00000011"]
+    assert [path.name for path in checkpoints] == ["step_00000006", "step_00000010", "step_00000011"]  # the best, the last two
     state = checkpoints[-1] / "state.pt"
     state.write_bytes(state.read_bytes()[:-1])
     monkeypatch.undo()
@@ -122,16 +150,110 @@ def test_damaged_checkpoint_is_passed_over(
     assert final(config, root) == expected
 
 
-def test_world_sizes_agree(root: Path, run_config: TrainConfig) -> None:
-    """The same images in the same steps; only the order of the sums differs."""
-    config = run_config.but(data_seed=3, network=run_config.network.but(aux_heads=(), dropout=0.0))
+@pytest.mark.parametrize("optimizer", ["sgd", "lars"])
+def test_world_sizes_and_accumulation_agree(root: Path, run_config: TrainConfig, optimizer: str) -> None:
+    """50 steps, the same images in the same steps: whether on 1 rank, on 2, or in parts, only the order of the sums differs."""
+    network = run_config.network.but(aux_heads=(), dropout=0.0)
+    config = run_config.but(data_seed=3, network=network, num_epochs=50 / 3, clip_norm=1.0, optimizer=optimizer)
+    config = config.but(checkpoint_every_seconds=1e9, validate_every_epochs=100)
     weights = []
-    for world_size in (1, 2):
-        ranks.launch(train, world_size, config, root)
-        weights.append(load_file(root / config.folder / "final/raw.safetensors"))
+    for world_size, fits in ((1, None), (2, None), (1, 3), (2, 3)):
+        trained.run(world_size, config.but(max_device_batch_size=fits), root)
+        weights.append(Run(config, root).weights("raw"))
         shutil.rmtree(root / config.folder)
-    for name, tensor in weights[0].items():
-        torch.testing.assert_close(weights[1][name], tensor, rtol=0, atol=1e-5)
+    for others in weights[1:]:
+        for name, tensor in weights[0].items():
+            torch.testing.assert_close(others[name], tensor, rtol=0, atol=1e-5)
+
+
+def test_local_sgd_averages_the_workers(root: Path, run_config: TrainConfig) -> None:
+    """With an averaging at every step and no momentum, two workers are one: a mean of steps is the step of the mean."""
+    network = run_config.network.but(aux_heads=(), dropout=0.0)
+    config = run_config.but(data_seed=4, network=network, momentum=0.0)
+    together = config.but(local_sgd=LocalSGDConfig(workers=2, steps=1))
+    apart = config.but(local_sgd=LocalSGDConfig(workers=2, steps=3))
+    for each in (config, together, apart):
+        trained.run(2, each, root)
+    weights = [Run(each, root).weights("averaged") for each in (config, together, apart)]
+    moved = [max(float((weights[0][name] - other[name]).abs().max()) for name in other) for other in weights[1:]]
+    assert moved[0] < 1e-6
+    assert moved[1] > 1e-4
+    with pytest.raises(InputError, match=r"local_sgd\.workers 2 is not the number of ranks, 1"):
+        train(config.but(local_sgd=LocalSGDConfig(workers=2, steps=2)), root)
+
+
+@pytest.mark.slow
+def test_compiled_steps_are_the_same_but_for_rounding(root: Path, run_config: TrainConfig) -> None:
+    config = run_config.but(data_seed=6, network=run_config.network.but(aux_heads=(), dropout=0.0))
+    for each in (config, config.but(compiled=True)):
+        ranks.launch(train, 1, each, root)
+    eager, compiled = (Run(each, root).weights("raw") for each in (config, config.but(compiled=True)))
+    for name, tensor in eager.items():
+        torch.testing.assert_close(compiled[name], tensor, rtol=0, atol=1e-4)
+
+
+def test_distortions_on_the_device_train_alike(root: Path, run_config: TrainConfig) -> None:
+    """The same draws, rounded otherwise."""
+    config = run_config.but(data_seed=8, photometric=True, num_epochs=1)
+    on_device = config.but(patches=PatchConfig(distort_on="device"))
+    for each in (config, on_device):
+        train(each, root)
+    first, second = losses(config, root), losses(on_device, root)
+    assert first != second
+    assert first == pytest.approx(second, rel=1e-2)
+
+
+def test_an_output_that_learns_nothing_is_named(
+    root: Path, run_config: TrainConfig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, and not before it had time to learn."""
+    monkeypatch.setattr(health, "PATIENCE_STEPS", 30)
+    config = run_config.but(num_epochs=20, learning_rate=1e-9, checkpoint_every_seconds=60.0, class_balance=0.0)
+    train(config, root)
+    said = capsys.readouterr().err
+    for name in ("main", "4a", "4d"):
+        assert said.count(f"output {name} learns nothing: its loss at step 40 is ") == 1
+    assert "a guess gives 1.099; see learning_rate" in said
+    assert [row["dead_outputs"] for row in Run(config, root).metrics() if "dead_outputs" in row] == [0, 3, 3]
+
+
+def test_a_training_on_other_data_is_refused(root: Path, run_config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = run_config.but(data_seed=9)
+    monkeypatch.setattr(Run, "finish", lambda *_: None)
+    train(config, root)
+    monkeypatch.undo()
+    manifest = root / config.data.folder / "manifest.json"
+    content = manifest.read_text()
+    other = json.loads(content) | {"digest": "0" * 64}
+    manifest.write_text(json.dumps(other))
+    with pytest.raises(InputError, match=r"step_00000011: was trained on other data than .*; remove .* to begin anew"):
+        train(config, root)
+    manifest.write_text(content)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_was_damaged_since_is_named(
+    root: Path, run_config: TrainConfig, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """Also where a loader's process meets it."""
+    monkeypatch.setattr(ranks, "cores_per_rank", lambda: 1 + workers)
+    monkeypatch.setattr(Split, "encoded", lambda *_: b"no image")
+    with pytest.raises(
+        InputError, match=rf"^{root}/datasets/\w+: image \w+/\d.jpg: not an image; remove it to prepare"
+    ) as raised:
+        train(run_config.but(data_seed=10 + workers), root)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_rate_is_found(root: Path, run_config: TrainConfig) -> None:
+    """The loss falls on the way, and the end is divergence."""
+    config = run_config.but(data_seed=31)
+    found = find_rate(config, root, num_steps=60)
+    assert found.diverged_at is not None
+    assert 1e-4 < found.suggested < found.diverged_at < 10
+    assert f"diverges at {found.diverged_at:.2g}; a learning_rate to try: {found.suggested:.2g}" in found.text()
+    assert json.loads(found.as_json())["rates"] == found.rates
+    assert not (root / config.folder).exists()
 
 
 def test_it_learns(root: Path, run_config: TrainConfig) -> None:
@@ -149,9 +271,10 @@ def test_divergence_is_said(root: Path, run_config: TrainConfig) -> None:
     ) as raised:
         train(config, root)
     facts = json.loads((root / config.folder / "postmortem.json").read_text())
-    assert f"loss is {facts['loss']} at step {facts['step']};" in str(raised.value)
+    assert f" at step {facts['step']};" in str(raised.value)
+    assert not all(math.isfinite(float(loss)) for loss in facts["losses"])
     assert len(facts["losses_before"]) < facts["step"]
-    assert all(math.isfinite(loss) for loss in facts["losses_before"])
+    assert all(math.isfinite(loss) for losses in facts["losses_before"] for loss in losses)
     split = Dataset(config.data, root).split("train")
     (batch,) = keys(config, split.labels, range(facts["step"] - 1, facts["step"]), 0, 1)
     assert facts["images"] == [split.image_ids[index] for _, index in batch]
@@ -174,16 +297,5 @@ def test_recipes_train(root: Path, data: PrepareConfig, run_config: TrainConfig,
     """Each named recipe runs, on a very small network; so does equal-weight averaging from a later epoch."""
     config = recipe(data, num_epochs=2, network=run_config.network).but(averaging="equal", averaging_start_epoch=1)
     train(config, root)
-    assert {"model.safetensors", "raw.safetensors"} == final(config, root).keys()
+    assert {"model.safetensors", "raw.safetensors", "best.safetensors"} == final(config, root).keys()
     assert all(loss > 0 for loss in losses(config, root))
-
-
-def test_distortions_change_pixels_as_they_say() -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
-    same = distort(pixels, Distortion((("contrast", 1.0), ("brightness", 1.0), ("colour", 1.0)), (0.0, 0.0, 0.0)))
-    assert np.array_equal(same, pixels)
-    darker = distort(pixels, Distortion((("brightness", 0.5),), (0.0, 0.0, 0.0)))
-    assert np.abs(darker - pixels / 2).max() <= 1
-    redder = distort(pixels, Distortion((), (10 / 255, 0.0, 0.0)))
-    assert np.array_equal(redder[..., 0], np.minimum(pixels[..., 0].astype(int) + 10, 255))
-    assert np.array_equal(redder[..., 1:], pixels[..., 1:])

@@ -58,6 +58,13 @@ def _trace_steps(path: Path) -> None:
     Learner.step = traced  # type: ignore[method-assign]
 
 
+def run(world_size: int, config: TrainConfig, root: Path, trace: Path | None = None) -> None:
+    """Train to the end."""
+    processes = start(world_size, config, root, trace)
+    wait(processes)
+    assert [process.exitcode for process in processes] == [0] * world_size
+
+
 def end(processes: list[BaseProcess], number: signal.Signals = signal.SIGKILL) -> None:
     """Signal all and wait for them."""
     for process in processes:

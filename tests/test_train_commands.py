@@ -1,0 +1,70 @@
+"""Training as a user runs it: asked to end, under torchrun, and looking for a rate."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.commands import TOP, going_deeper
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_asked_to_end_it_saves_first(experiment: Path, image_folder: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """The command alone gets the signal; its ranks save after the step that they are at."""
+    command = ["run", experiment, "--data", image_folder, "--root", tmp_path / "root", "--processes", 2, "--epochs", 4000]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *map(str, command)], cwd=TOP, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("root/runs/*/checkpoints/step_*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143, said
+    (step,) = re.findall(rf"train \w+: {number.name}: ends after step (\d+), which is saved", said)
+    assert said.strip().splitlines()[-1] == (
+        f"going-deeper: {number.name}: the ranks have ended, with nothing half-done; the same command goes on from here"
+    )
+    assert "Traceback" not in said
+    newest = max(tmp_path.glob("root/runs/*/checkpoints/step_*"))
+    assert newest.name == f"step_{int(step):08d}"
+
+
+@pytest.mark.slow
+def test_under_torchrun_the_same_bytes(experiment: Path, image_folder: Path, tmp_path: Path) -> None:
+    """torchrun's two ranks and our own two: the same artefacts, and a table on the screen once."""
+    arguments = ["run", experiment, "--data", image_folder, "--members", 1, "--root"]
+    found = going_deeper(*arguments, tmp_path / "ours", "--processes", 2)
+    assert found.returncode == 0, found.stderr
+    torchrun = [Path(sys.executable).parent / "torchrun", "--nproc-per-node", 2, "--master-port", 29511, "-m", "pipeline"]
+    command = [*torchrun, *arguments, tmp_path / "torchrun"]
+    under = subprocess.run(
+        [*map(str, command)], cwd=TOP, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert under.returncode == 0, under.stderr
+    assert under.stdout.count("Table 3") == found.stdout.count("Table 3")
+    assert under.stderr.count("stages done in") == 1
+    for pattern in ("runs/*/final/*.safetensors", "predictions/*/*.safetensors", "results/*/hits.parquet"):
+        ours = {path.relative_to(tmp_path / "ours"): path.read_bytes() for path in (tmp_path / "ours").glob(pattern)}
+        theirs = {path.relative_to(tmp_path / "torchrun"): path.read_bytes() for path in (tmp_path / "torchrun").glob(pattern)}
+        assert ours
+        assert ours == theirs
+
+
+def test_find_rate(experiment: Path, image_folder: Path, tmp_path: Path) -> None:
+    command = ("find-rate", experiment, "--data", image_folder, "--root", tmp_path / "root")
+    found = going_deeper(*command, "--steps", 40, "--json")
+    assert found.returncode == 0, found.stderr
+    facts = json.loads(found.stdout)
+    assert len(facts["rates"]) == len(facts["losses"]) <= 40
+    assert facts["rates"][0] == 1e-5
+    assert facts["suggested"] > 0
+    assert sorted(path.name for path in (tmp_path / "root").iterdir()) == ["datasets", "locks"]
+    wrong = going_deeper(*command, "--member", 7)
+    assert (wrong.returncode, wrong.stderr) == (2, "going-deeper: --member 7: the study has members 0 to 1\n")
