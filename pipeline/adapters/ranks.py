@@ -13,8 +13,10 @@ from accelerate import Accelerator
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, start_processes
 
 from pipeline.adapters.environment import PROCESS_ENVIRONMENT
-from pipeline.adapters.signals import ENDING, end_forwarded
+from pipeline.adapters.signals import end_forwarded
 from pipeline.study import InputError, StageEnded
+
+GRACE_SECONDS = 15  # ours: for the other ranks to end by themselves, once one has
 
 
 class RankFailed(Exception):
@@ -82,10 +84,11 @@ def launch(function: Callable[..., object], num_ranks: int, *arguments: Any) -> 
         arrangement = (function, arguments, errors)
         started = start_processes(_rank_main, args=arrangement, nprocs=num_ranks, start_method="spawn", join=False)
         with end_forwarded(started.pids()) as notice:
-            while not started.join():
+            while not started.join(grace_period=GRACE_SECONDS):
                 pass
     except (ProcessRaisedException, ProcessExitedException) as failure:
-        if notice.signal and -(started.processes[0].exitcode or 0) in ENDING:  # the first rank is the one that saves
+        exit_code = started.processes[0].exitcode  # of the rank that saves; another may have failed for want of it
+        if notice.signal and exit_code in (-notice.signal, 128 + notice.signal):
             raise StageEnded(f"{notice.signal.name}: the ranks have ended, with nothing half-done") from None
         if errors.empty():
             raise RankFailed(str(failure)) from None

@@ -27,7 +27,11 @@ class EndNotice:
         self.signal = signal.Signals(number)
 
     def obey(self) -> None:
-        """Do what would have been done: end, or what an earlier handler does (submitit's has the job requeued, and ends)."""
+        """Do what would have been done: end, or what an earlier handler does (submitit's has the job requeued, and ends).
+
+        Raises:
+            SystemExit: no earlier handler; its code is 128 + the signal's number, as a shell says it.
+        """
         number, self.signal = self.signal, None
         if number is None:
             return
@@ -35,8 +39,7 @@ class EndNotice:
         if callable(handler):
             handler(number, None)
         elif handler != signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+            raise SystemExit(128 + number)
 
 
 @contextmanager

@@ -99,7 +99,8 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
 
     def validates_at(step: int) -> bool:
         every = config.validate_every_epochs
-        return step == num_steps or journal.epoch_at(step) // every > journal.epoch_at(step - 1) // every
+        before, now = (math.floor(journal.epoch_at(k) / every + 1e-9) for k in (step - 1, step))
+        return step == num_steps or now > before
 
     def save_is_due(step: int) -> bool:
         every = config.checkpoint_every_steps

@@ -89,7 +89,7 @@ def test_a_notice_is_obeyed_between_two_steps(root: Path, long_run: TrainConfig,
     processes = trained.start(2, config, root, trace)
     trained.wait(processes, lambda: len(trained.steps(trace)) >= 42)  # behind the validation at step 33
     trained.end(processes, number)
-    assert processes[0].exitcode == -number
+    assert processes[0].exitcode == 128 + number
     last = trained.steps(trace)[-1]["step"]
     assert (root / config.folder / f"checkpoints/step_{last:08d}").is_dir()
     trained.run(2, config, root, trace)
