@@ -11,6 +11,8 @@ from pipeline.artefacts import storage
 from pipeline.stages import MULTI_RANK, run_stage
 from pipeline.study import InputError, StageConfig, StageEnded, StageFailed, Study, TrainConfig
 
+POLL_SECONDS = 0.5  # ours
+
 
 def run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) -> None:
     """Run stages one after the other, those that can on several ranks.
@@ -33,9 +35,9 @@ def run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) 
             print(f"[{number}/{len(missing)}] {config.stage} {root / config.folder}", file=sys.stderr, flush=True)
         try:
             if is_rank():
-                if is_first() or config.stage in MULTI_RANK:
-                    run_stage(config, root)
-                _wait_for_ranks()
+                while not (is_first() or config.stage in MULTI_RANK or config.is_complete(root)):
+                    time.sleep(POLL_SECONDS)  # a barrier would give up on a long preparation
+                run_stage(config, root)
             elif config.stage not in MULTI_RANK:
                 run_stage(config, root)
             else:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from pipeline.arguments import PATH, ROOT, study_command
 from pipeline.experiment import load_study, one_line
+from pipeline.local import is_rank
 from pipeline.stages.prepare import prepare
 from pipeline.study import BenchmarkConfig, InputError
 
@@ -41,6 +42,8 @@ def find_rate(experiment: Path, arguments: Sequence[str], root: Path, member: in
     """
     from pipeline.stages import find_rate as stage
 
+    if is_rank():
+        raise InputError("find-rate runs on one process; go without torchrun")
     run = load_study(experiment, arguments).trained_member(member)
     prepare(run.data, root)
     found = stage.find_rate(run, root, steps)

@@ -42,14 +42,15 @@ class TrainConfig(StageConfig):
     """One training run. Fields without a comment are `paper`, sections 5 and 6.
 
     `max_device_batch_size` is what fits the memory of a rank: a larger share of the global batch is accumulated. Ranks and
-    accumulation change no more than the order of sums. The weights are saved when either checkpoint interval has passed.
+    accumulation change no more than the order of sums and which units dropout drops (and, of `norm="batch"`, what a batch
+    is). The weights are saved when either checkpoint interval has passed.
     """
 
     stage: ClassVar[str] = "train"
     room: ClassVar[str] = "runs"
     last_file: ClassVar[str] = "run.json"
     resources: ClassVar[frozenset[str]] = frozenset(
-        {"max_device_batch_size", "validate_every_epochs", "checkpoint_every_seconds", "checkpoint_every_steps"}
+        {"max_device_batch_size", "checkpoint_every_seconds", "checkpoint_every_steps"}
     )
     version: Literal[3] = 3  # 2: pools and local response norms by an operator; 3: patches resized by torch
     data: PrepareConfig
@@ -80,7 +81,7 @@ class TrainConfig(StageConfig):
     precision: Literal["fp32", "bf16"] = "fp32"
     compiled: bool = False  # torch.compile: other roundings
     max_device_batch_size: int | None = Field(default=None, gt=0)
-    validate_every_epochs: float = Field(default=1.0, gt=0)
+    validate_every_epochs: float = Field(default=1.0, gt=0)  # ours; the best weights are chosen among these
     checkpoint_every_seconds: float = Field(default=60.0, ge=0)
     checkpoint_every_steps: int | None = Field(default=None, gt=0)
 

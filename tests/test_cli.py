@@ -78,7 +78,7 @@ def test_a_failed_stage_is_exit_code_3(experiment: Path, image_folder: Path, tmp
     arguments = ("run", experiment, "--data", image_folder, "--members", 1, "--root")
     failed = going_deeper(*arguments, tmp_path / "here", "--processes", 1)
     assert failed.returncode == 3
-    assert "lower learning_rate or clip_norm" in failed.stderr.strip().splitlines()[-1]
+    assert "lower learning_rate, or set a lower clip_norm" in failed.stderr.strip().splitlines()[-1]
     site = going_deeper(*arguments, tmp_path / "site", "--site", TOP / "slurm/sites/local.toml")
     assert site.returncode == 3
     assert "failed; see " in site.stderr.strip().splitlines()[-1]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,20 +15,31 @@ import pytest
 from tests.commands import TOP, going_deeper
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
-def test_asked_to_end_it_saves_first(experiment: Path, image_folder: Path, tmp_path: Path, number: signal.Signals) -> None:
-    """The command alone gets the signal; its ranks save after the step that they are at."""
-    command = ["run", experiment, "--data", image_folder, "--root", tmp_path / "root", "--processes", 2, "--epochs", 4000]
+@pytest.mark.parametrize(("number", "ranks", "send"), [(signal.SIGTERM, 1, os.killpg), (signal.SIGUSR2, 2, os.kill)])
+def test_asked_to_end_it_saves_first(
+    experiment: Path,
+    image_folder: Path,
+    tmp_path: Path,
+    number: signal.Signals,
+    ranks: int,
+    send: Callable[[int, int], None],
+) -> None:
+    """Whether the command alone gets the signal or all its processes, loaders too, the ranks save after the current step."""
+    command = ["run", experiment, "--data", image_folder, "--root", tmp_path / "root", "--processes", ranks, "--epochs", 4000]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline", *map(str, command)], cwd=TOP, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "pipeline", *map(str, command)],
+        cwd=TOP,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("root/runs/*/checkpoints/step_*")) and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.send_signal(number)
+    send(process.pid, number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 143, said
-    (step,) = re.findall(rf"train \w+: {number.name}: ends after step (\d+), which is saved", said)
+    (step,) = re.findall(rf"train \w+: {number.name}: saved after step (\d+)", said)
     assert said.strip().splitlines()[-1] == (
         f"going-deeper: {number.name}: the ranks have ended, with nothing half-done; the same command goes on from here"
     )

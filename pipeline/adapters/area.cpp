@@ -1,5 +1,6 @@
 // Shrinks or grows a window of RGB bytes to a square by area: each output pixel is the mean of the box of the window that it
 // covers, border pixels weighted by their overlap. Rows first, into a line of floats, then columns, four floats at a time.
+#pragma GCC optimize("fp-contract=off")  // the same bits on every processor
 #include <algorithm>
 #include <cmath>
 #include <cstdint>

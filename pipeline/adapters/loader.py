@@ -11,7 +11,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from pipeline.adapters.distortions import as_row, distort
 from pipeline.adapters.images import BadImage
-from pipeline.adapters.patches import cut_patch
+from pipeline.adapters.patches import area_library, cut_patch
+from pipeline.adapters.signals import ignore_notices
 from pipeline.artefacts.dataset import Split
 from pipeline.paper import schedule
 from pipeline.paper.augmentation import Patch, stream, training_distortion, training_patch
@@ -77,12 +78,19 @@ def training_batches(
     config: TrainConfig, split: Split, steps: range, rank: int, world_size: int, num_workers: int, pin_memory: bool
 ) -> Iterator[Batch]:
     """This rank's share of each of the steps. `num_workers` processes decode ahead; with 0, this one decodes as it goes."""
+    area_library()  # built once, before each worker would build it
     loader = DataLoader(
         Patches(config, split),
         batch_sampler=keys(config, split.labels, steps, rank, world_size),
         num_workers=num_workers,
         multiprocessing_context="fork" if num_workers else None,  # a spawned rank would spawn, and import all of torch again
         pin_memory=pin_memory,
+        worker_init_fn=_outlive_notices,
         generator=torch.Generator().manual_seed(0),  # private: the loader must not draw from the one that feeds dropout
     )
     yield from loader
+
+
+def _outlive_notices(worker: int) -> None:
+    """A notice that the end is near may go to a whole group of processes; the rank, which saves first, ends its workers."""
+    ignore_notices()

@@ -92,16 +92,21 @@ def _resize(window: np.ndarray, size: int, interpolation: str) -> Tensor:
 def resize_area(window: np.ndarray, size: int) -> Tensor:
     """The mean of the box that each pixel covers, borders weighted by overlap. Where C++ cannot be built, by matrices."""
     height, width, _ = window.shape
-    library = native.library("area.cpp", _SIGNATURES)
+    library = area_library()
     if isinstance(library, str):
         rows, columns = (torch.from_numpy(_box_weights(n, size)) for n in (height, width))
         by_row = torch.tensordot(rows, torch.from_numpy(window).float(), 1)
-        return torch.einsum("jw,iwc->ijc", columns, by_row).round().to(torch.uint8)
+        return torch.einsum("jw,iwc->ijc", columns, by_row).add(0.5).floor().to(torch.uint8)
     if window.strides[1:] != (3, 1):
         window = np.ascontiguousarray(window)
     found = torch.empty(size, size, 3, dtype=torch.uint8)
     library.resize_area(window.ctypes.data, window.strides[0], height, width, found.data_ptr(), size)
     return found
+
+
+def area_library() -> ctypes.CDLL | str:
+    """The C++ of `resize_area`, or the reason why there is none."""
+    return native.library("area.cpp", _SIGNATURES)
 
 
 def _box_weights(n: int, size: int) -> np.ndarray:

@@ -29,10 +29,9 @@ def num_cores() -> int:
 
 
 def cores_per_rank() -> int:
-    """This rank's share of the machine's cores: those it is bound to, or an equal part of all."""
-    cores = num_cores()
-    is_bound = cores < (os.cpu_count() or cores)
-    return cores if is_bound else max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    """This rank's share of the cores that it may use: what SLURM gave each task, or an equal part for each local rank."""
+    cores, granted = num_cores(), os.environ.get("SLURM_CPUS_PER_TASK")
+    return min(cores, int(granted)) if granted else max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def num_local() -> int:

@@ -15,15 +15,20 @@ class EndNotice:
     """A signal that asked this process to end, if one came. A handler only notes it: saving inside a handler tears files, as
     it may interrupt another save. Whoever is between two steps saves and then obeys.
 
-    A rank that does not save must not obey either: the one that saves would wait for it in vain. It ends with that one.
+    A rank that does not save must not obey either: the one that saves would wait for it in vain. It ends with that one, or at
+    the second signal of a kind.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, saves: bool = True) -> None:
+        self._saves = saves
         self.signal: signal.Signals | None = None
         self.handlers: dict[int, Any] = {}
 
     def note(self, number: int, frame: FrameType | None) -> None:
         """The handler."""
+        if number == self.signal and not self._saves:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
         self.signal = signal.Signals(number)
 
     def obey(self) -> None:
@@ -43,9 +48,9 @@ class EndNotice:
 
 
 @contextmanager
-def end_noted() -> Iterator[EndNotice]:
-    """Within, signals that ask to end are noted."""
-    notice = EndNotice()
+def end_noted(saves: bool) -> Iterator[EndNotice]:
+    """Within, signals that ask to end are noted. `saves`: this process will save and obey."""
+    notice = EndNotice(saves)
     with _handled_by(notice.note) as notice.handlers:
         yield notice
 
@@ -63,6 +68,12 @@ def end_forwarded(process_ids: Sequence[int]) -> Iterator[EndNotice]:
 
     with _handled_by(forward) as notice.handlers:
         yield notice
+
+
+def ignore_notices() -> None:
+    """For a process that another one ends."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

@@ -46,7 +46,7 @@ class Checkpoints:
         if folder.exists():
             shutil.rmtree(folder)  # damaged
         storage.rename(partial, folder)
-        self._prune()
+        self._prune(step)
 
     def newest(self) -> Path | None:
         """The newest checkpoint that is whole; a damaged one is named and passed over."""
@@ -58,7 +58,13 @@ class Checkpoints:
 
     def best(self) -> Path | None:
         """The whole checkpoint of lowest validation error; of equals, the earliest."""
-        return next((folder for folder in self._validated() if _whole_note(folder)), None)
+        validated = []
+        for folder in self._all():
+            with suppress(*DAMAGED):
+                note = read_note(folder)
+                if note["error"] is not None:
+                    validated.append((note["error"], note["step"], folder))
+        return next((folder for *_, folder in sorted(validated) if _whole_note(folder)), None)
 
     def remove(self) -> None:
         """All of them."""
@@ -71,18 +77,9 @@ class Checkpoints:
         """Newest first."""
         return sorted(self.folder.glob("step_*"), reverse=True)
 
-    def _validated(self) -> list[Path]:
-        """Those with a validation error, by error, then by step. Their notes are read, their states are not."""
-        found = []
-        for folder in self._all():
-            with suppress(*DAMAGED):
-                note = read_note(folder)
-                if note["error"] is not None:
-                    found.append((note["error"], note["step"], folder))
-        return [folder for *_, folder in sorted(found)]
-
-    def _prune(self) -> None:
-        kept = {*self._all()[:KEEP], *self._validated()[:1]}
+    def _prune(self, step: int) -> None:
+        """Remove what is older than the last two and not the best; and what is newer than `step`: it was passed over."""
+        kept = {*[folder for folder in self._all() if folder <= self._at(step)][:KEEP], self.best()}
         for old in self._all():
             if old not in kept:
                 storage.rename(old, old.with_name(f".{old.name}"))  # so that a kill leaves no half

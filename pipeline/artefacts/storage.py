@@ -101,15 +101,17 @@ def lock(config: StageConfig, root: Path) -> Iterator[None]:
     """
     path = root / "locks" / f"{config.stage}-{config.hash}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_RDWR, 0o666), "r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             file.seek(0)
             raise InputError(f"{root / config.folder}: is being made already by {file.read().strip()}") from None
-        file.truncate(0)
-        file.write(f"{said(holder())}\n")
-        file.flush()
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}; --root must be on a file system with locks") from None
+        text = f"{said(holder())}\n".encode()
+        os.pwrite(file.fileno(), text, 0)  # never empty in between: a loser reads it
+        os.ftruncate(file.fileno(), len(text))
         _locked.append(file.fileno())
         try:
             yield

@@ -6,6 +6,7 @@ Every option is off by default: the defaults are the paper's network.
 
 from collections import OrderedDict
 from collections.abc import Collection
+from functools import cache
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -195,9 +196,15 @@ class GoogLeNet(nn.Module):
 
 def normalise(pixels_NHWC: Tensor, preprocessing: Preprocessing = PREPROCESSING) -> Tensor:
     """Network input from RGB bytes (N x H x W x 3, uint8): N x 3 x H x W, float32, channels last in memory."""
-    mean, std = (torch.tensor(v, device=pixels_NHWC.device) for v in (preprocessing.mean, preprocessing.std))
+    mean, std = _on_device(preprocessing, pixels_NHWC.device)
     pixels = pixels_NHWC if preprocessing.channel_order == "rgb" else pixels_NHWC.flip(3)
     return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
+
+
+@cache
+def _on_device(preprocessing: Preprocessing, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and deviation, copied to a device once: each copy would wait for it."""
+    return torch.tensor(preprocessing.mean, device=device), torch.tensor(preprocessing.std, device=device)
 
 
 def output_losses(logits: Logits, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:

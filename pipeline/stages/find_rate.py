@@ -12,7 +12,8 @@ from pipeline.adapters.progress import Progress
 from pipeline.artefacts.dataset import Dataset
 from pipeline.paper.googlenet import training_loss
 from pipeline.stages.learner import Learner
-from pipeline.study import TrainConfig
+from pipeline.stages.train import said_of_images
+from pipeline.study import InputError, TrainConfig
 
 LOWEST, HIGHEST = 1e-5, 10.0  # ours
 MEMORY = 0.9  # ours: of the running mean of the losses
@@ -49,7 +50,7 @@ def find_rate(config: TrainConfig, root: Path, num_steps: int) -> RateTest:
     """Train from the initial weights for at most `num_steps` steps on this process alone; nothing is written.
 
     Raises:
-        InputError: the data set is not prepared.
+        InputError: the data set is not prepared, an image of it is damaged, or the first loss is no number.
     """
     data = Dataset(config.data, root)
     accelerator = ranks.start()
@@ -58,11 +59,13 @@ def find_rate(config: TrainConfig, root: Path, num_steps: int) -> RateTest:
     workers = ranks.cores_per_rank() - 1
     batches = training_batches(config, data.split("train"), range(num_steps), 0, 1, workers, accelerator.device.type == "cuda")
     losses: list[float] = []
-    with Progress("find-rate", num_steps, "steps") as progress:
+    with Progress("find-rate", num_steps, "steps") as progress, said_of_images(config, root):
         for step, (rate, batch) in enumerate(zip(rates, batches, strict=True), start=1):
             losses.append(float(training_loss(learner.step(step, rate, False, batch), config.aux_weight)))
             progress.advance(note=f"rate {rate:.2g}, loss {losses[-1]:.3f}")
             smooth = running_mean(losses)
+            if not math.isfinite(losses[0]):
+                raise InputError(f"the loss is {losses[0]} before anything was learned; see init and precision")
             if not math.isfinite(smooth[-1]) or smooth[-1] > DIVERGED * min(smooth):
                 return RateTest(rates[: step - 1], smooth[:-1], rate)
     return RateTest(rates, running_mean(losses), None)

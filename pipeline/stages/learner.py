@@ -33,7 +33,9 @@ class Learner:
         self.has_operators = use_operators(self.network, accelerator.device)
         self._settles_every = config.local_sgd.steps if config.local_sgd else 1
         decay = config.averaging_decay**self._settles_every
-        self.average = AveragedModel(self.network, multi_avg_fn=equal() if config.averaging == "equal" else exponential(decay))
+        update = equal() if config.averaging == "equal" else exponential(decay)
+        # the count is read on the CPU, where it lies: what AveragedModel passes would have each step wait for the GPU
+        self.average = AveragedModel(self.network, multi_avg_fn=lambda mean, new, _: update(mean, new, self.average.n_averaged))
         self.optimizer = _optimizer(config, self.network)
         self._model, self._stepper = accelerator.prepare(self.network, self.optimizer)
         self._local = LocalSGD(accelerator, self._model, self._settles_every, enabled=config.local_sgd is not None)
@@ -71,6 +73,7 @@ class Learner:
         self._stepper.zero_grad()
         if settles:
             self._settle()
+            self._agree_on_buffers()
             if averages:
                 self.average.update_parameters(self.network)
         mean_losses: Tensor = self.accelerator.reduce(losses, "mean")
@@ -103,6 +106,12 @@ class Learner:
         for state in self.optimizer.state.values():
             state["momentum_buffer"] = self.accelerator.reduce(state["momentum_buffer"], "mean")
         self._local.__enter__()
+
+    def _agree_on_buffers(self) -> None:
+        """Batch norm's running statistics are each rank's own: all take the mean."""
+        for buffer in self.network.buffers() if self.accelerator.num_processes > 1 else ():
+            if buffer.is_floating_point():
+                buffer.copy_(self.accelerator.reduce(buffer, "mean"))
 
     def _parts(self) -> dict[str, Any]:
         return {"network": self.network, "average": self.average, "optimizer": self.optimizer}

@@ -6,7 +6,8 @@ step. So a run resumed at any step goes on with the same bits, and a checkpoint 
 
 import math
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -20,6 +21,7 @@ from pipeline.adapters.classifiers import Classifier
 from pipeline.adapters.engine import Engine
 from pipeline.adapters.images import BadImage
 from pipeline.adapters.loader import keys, training_batches
+from pipeline.adapters.patches import area_library
 from pipeline.adapters.progress import Progress
 from pipeline.adapters.signals import end_noted
 from pipeline.adapters.tracking import Tracker
@@ -44,7 +46,7 @@ class TrainingDiverged(Exception):
 def train(config: TrainConfig, root: Path) -> Run:
     """Train as the config says, on all ranks of the environment; resume from the newest whole checkpoint.
 
-    SIGTERM and SIGUSR2 are obeyed between two steps, after a save.
+    SIGTERM and SIGUSR2 to the first rank are obeyed between two steps, after a save.
 
     Raises:
         InputError: the ranks cannot share the global batch equally, another process trains this run, the data set is no longer
@@ -57,14 +59,20 @@ def train(config: TrainConfig, root: Path) -> Run:
         return run
     accelerator = ranks.start()
     refuse_world_size(config, accelerator.num_processes)
-    with storage.lock(config, root) if accelerator.is_main_process else nullcontext():
-        try:
-            _train(config, run, Dataset(config.data, root), accelerator)
-        except BadImage as problem:  # a loader's process adds its traceback before the message
-            said = str(problem).strip().splitlines()[-1].rpartition("BadImage: ")[2]
-            raise InputError(f"{root / config.data.folder}: {said}; remove it to prepare the data again") from None
+    with storage.lock(config, root) if accelerator.is_main_process else nullcontext(), said_of_images(config, root):
+        _train(config, run, Dataset(config.data, root), accelerator)
     accelerator.wait_for_everyone()
     return run
+
+
+@contextmanager
+def said_of_images(config: TrainConfig, root: Path) -> Iterator[None]:
+    """An image that was whole when it was prepared is damaged: say so. A loader's process adds its traceback before that."""
+    try:
+        yield
+    except BadImage as problem:
+        said = str(problem).strip().splitlines()[-1].rpartition("BadImage: ")[2]
+        raise InputError(f"{root / config.data.folder}: {said}; remove it to prepare the data again") from None
 
 
 def refuse_world_size(config: TrainConfig, world_size: int) -> None:
@@ -81,7 +89,12 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
     num_steps = schedule.total_steps(len(images), config.num_epochs, config.global_batch_size)
     main, world_size = accelerator.is_main_process, accelerator.num_processes
     journal = Journal(run, images.labels, data.num_classes, writes=main)
-    machine = {"world_size": world_size, "device": str(accelerator.device), "operators": learner.has_operators}
+    machine = {
+        "world_size": world_size,
+        "device": str(accelerator.device),
+        "operators": learner.has_operators,
+        "area_by_library": not isinstance(area_library(), str),
+    }
 
     if main:
         run.claim({**machine, "data_digest": data.manifest["digest"]})
@@ -110,7 +123,7 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
     with (
         Progress(f"train {config.hash[:8]}", num_steps, "steps", done=first_step, silent=not main) as progress,
         Tracker(config, run.root, active=main) as tracker,
-        end_noted() as notice,
+        end_noted(saves=main) as notice,
     ):
         journal.begin(first_step, saved.get("journal", {}), progress, tracker)
         if first_step:
@@ -141,13 +154,14 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
                 journal.say_validated(step, errors)
             is_best = error is not None and error < lowest
             if main and settles and step < num_steps and (save_is_due(step) or is_best or notice.signal):
-                if journal.is_sound():
-                    state = {"learner": learner.state(), "journal": journal.state(), "data_digest": data.manifest["digest"]}
-                    run.save_checkpoint(step, {"step": step, "world_size": world_size, **state}, error)
-                    saved_at = time.monotonic()
-                    lowest = error if error is not None and is_best else lowest
+                if not journal.is_sound() and (losses := journal.close_window(step, rate)) is not None:
+                    _end_diverged(run, images, step, losses, main)
+                state = {"learner": learner.state(), "journal": journal.state(), "data_digest": data.manifest["digest"]}
+                run.save_checkpoint(step, {"step": step, "world_size": world_size, **state}, error)
+                saved_at = time.monotonic()
+                lowest = error if error is not None and is_best else lowest
                 if notice.signal:
-                    journal.say(f"{notice.signal.name}: ends after step {step}, which is saved")
+                    journal.say(f"{notice.signal.name}: saved after step {step}")
                     notice.obey()
             progress.advance(note=journal.note)
         if main:
@@ -174,7 +188,7 @@ def _resume(run: Run, data: Dataset, learner: Learner, main: bool) -> tuple[dict
         learner.load(saved["learner"])
     if main:
         run.rewind_metrics(saved["step"])
-    best = run.checkpoints.best()
+    best = run.checkpoints.best() if main else None
     return saved, checkpoints.read_note(best)["error"] if best else float("inf")
 
 

@@ -112,6 +112,20 @@ def test_a_missing_file_or_another_steps_note_is_damage(tmp_path: Path, capsys: 
     assert capsys.readouterr().err.count("checkpoint is damaged") == 2
 
 
+def test_a_new_beginning_is_not_thrown_away_for_damaged_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the newest are damaged, training resumes before them, and what it saves is kept."""
+    checkpoints = Checkpoints(tmp_path)
+    for step, error in ((60, 0.1), (70, 0.2), (80, None), (90, None)):
+        checkpoints.save(step, {"step": step}, error)
+    for step in (80, 90):
+        (tmp_path / f"step_{step:08d}/state.pt").write_bytes(b"damaged")
+    assert checkpoints.newest() == tmp_path / "step_00000060"
+    checkpoints.save(65, {"step": 65})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step_00000060", "step_00000065"]
+    assert checkpoints.best() == tmp_path / "step_00000060"
+    assert capsys.readouterr().err.count("damaged") == 2
+
+
 def test_the_last_two_and_the_best_are_kept(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
     for step, error in ((1, 0.5), (2, 0.3), (3, 0.3), (4, None), (5, 0.4), (6, None)):
