@@ -1,6 +1,6 @@
 """Training patches in the order of the steps (torch's DataLoader around a stateless stream)."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -76,8 +76,11 @@ def keys(config: TrainConfig, labels: np.ndarray, steps: range, rank: int, world
 
 def training_batches(
     config: TrainConfig, split: Split, steps: range, rank: int, world_size: int, num_workers: int, pin_memory: bool
-) -> Iterator[Batch]:
-    """This rank's share of each of the steps. `num_workers` processes decode ahead; with 0, this one decodes as it goes."""
+) -> Generator[Batch]:
+    """This rank's share of each of the steps. `num_workers` processes decode ahead; with 0, this one decodes as it goes.
+
+    Close it to end them: they end by themselves only where this process is killed.
+    """
     area_library()  # built once, before each worker would build it
     loader = DataLoader(
         Patches(config, split),

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,7 +60,7 @@ def find_rate(config: TrainConfig, root: Path, num_steps: int) -> RateTest:
     workers = ranks.cores_per_rank() - 1
     batches = training_batches(config, data.split("train"), range(num_steps), 0, 1, workers, accelerator.device.type == "cuda")
     losses: list[float] = []
-    with Progress("find-rate", num_steps, "steps") as progress, said_of_images(config, root):
+    with closing(batches), Progress("find-rate", num_steps, "steps") as progress, said_of_images(config, root):
         for step, (rate, batch) in enumerate(zip(rates, batches, strict=True), start=1):
             losses.append(float(training_loss(learner.step(step, rate, False, batch), config.aux_weight)))
             progress.advance(note=f"rate {rate:.2g}, loss {losses[-1]:.3f}")

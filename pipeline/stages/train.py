@@ -7,7 +7,7 @@ step. So a run resumed at any step goes on with the same bits, and a checkpoint 
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -123,6 +123,7 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
     with (
         Progress(f"train {config.hash[:8]}", num_steps, "steps", done=first_step, silent=not main) as progress,
         Tracker(config, run.root, active=main) as tracker,
+        closing(batches),
         end_noted(saves=main) as notice,
     ):
         journal.begin(first_step, saved.get("journal", {}), progress, tracker)
