@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from pipeline import measuring
+from pipeline import measuring, site_commands
 from pipeline.adapters import sources
 from pipeline.arguments import PATH, PROCESSES, ROOT, Names, Triple, choices, study_command
 from pipeline.artefacts import provenance, storage
@@ -57,17 +57,19 @@ def commands() -> None:
 
 @study_command(commands, "going-deeper run experiments/caltech101.py --data ../shared/data/caltech101 --members 2")
 @click.option("--site", type=PATH, help="Site file: run the stages as jobs there.  [default: here]")
+@click.option("--wait", is_flag=True, help="With --site: print what happens until the study is done.")
 @PROCESSES
-def run(experiment: Path, arguments: Sequence[str], root: Path, site: Path | None, processes: int | None) -> None:
+def run(experiment: Path, arguments: Sequence[str], root: Path, site: Path | None, wait: bool, processes: int | None) -> None:
     """Run the missing stages of a study, here or as jobs of a site. An interrupted run goes on where it stopped."""
-    _run_missing(load_study(experiment, arguments), root, site, processes)
+    _run_missing(load_study(experiment, arguments), root, site, processes, wait)
 
 
-def _run_missing(study: Study, root: Path, site: Path | None, processes: int | None) -> None:
+def _run_missing(study: Study, root: Path, site: Path | None, processes: int | None, wait: bool = False) -> None:
     os.environ.setdefault("WANDB_RUN_GROUP", study.name)
     if site is not None:
         from slurm.launch import launch
         from slurm.site import load_site
+        from slurm.status import wait as await_study
 
         if is_rank():
             raise InputError(f"--site {site}: the ranks have been started already; go without --site")
@@ -85,7 +87,9 @@ def _run_missing(study: Study, root: Path, site: Path | None, processes: int | N
     if not missing:
         print(f"nothing to do: all {len(study.stages)} stages of {study.name} are complete")
     elif site is not None:
-        launch(missing, root, place)
+        launch(study, missing, root, place)
+        if wait and not await_study(study, root):
+            raise StageFailed(f"{study.name}: not complete; see going-deeper status")
     else:
         run_here(missing, root, processes)
     _show(study, root)
@@ -160,6 +164,7 @@ def export(experiment: Path, arguments: Sequence[str], root: Path, member: int, 
 
 
 measuring.add_to(commands)
+site_commands.add_to(commands)
 
 
 def _forget_report(study: Study, root: Path) -> StageConfig:

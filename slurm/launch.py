@@ -1,82 +1,187 @@
-"""The launcher: stages as jobs of submitit. It adds resources and dependencies, nothing more."""
+"""The launcher: a study's missing stages as jobs of submitit. It adds resources and dependencies, nothing more."""
 
-import json
 import os
+import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import submitit
 
 from pipeline.adapters.environment import PROCESS_ENVIRONMENT
-from pipeline.artefacts import storage
-from pipeline.stages import run_stage
-from pipeline.study import STAGES, StageConfig, StageFailed
+from pipeline.study import EvaluateConfig, InputError, StageConfig, StageFailed, Study
+from slurm import queue
+from slurm.job import OrderedJob
+from slurm.ledger import Entry, Order, find, outcomes, record, submitting, write_order
 from slurm.site import Resources, Site
+from slurm.snapshot import code_environment, snapshot
+
+SAFE_PATH = re.compile(r"[A-Za-z0-9._/+-]+")
+ONE_RANK = {"nodes": 1, "tasks_per_node": 1, "array": 1}
+OrderKind = Literal["prepare", "train", "evaluate", "part", "conclude"]
 
 
-def launch(missing: Sequence[StageConfig], root: Path, site: Site) -> None:
-    """Submit the missing stages, inputs first. `local` waits for each; `slurm` chains them and returns at once.
+@dataclass
+class Submission:
+    """One command's jobs: what has been submitted or found, by artefact."""
+
+    root: Path
+    site: Site
+    code: Path
+    known: dict[str, queue.Queued] = field(default_factory=dict)
+    jobs: dict[str, list[str]] = field(default_factory=dict)  # by config hash; those of an array count as one
+    failed: set[str] = field(default_factory=set)  # hashes; only `local` waits, so only it knows
+
+    def add(self, order: Order, resources: Resources, after: Sequence[str], after_any: Sequence[str] = ()) -> str:
+        """Submit an order, unless its job is alive; returns the job's id."""
+        entry = find(self.root, order.name)
+        if entry is not None and self._is_alive(entry):
+            _say(f"{order.name}: job {entry.job_id} is there already")
+            return entry.job_id
+        path = write_order(self.root, order)
+        executor = submitit.AutoExecutor(
+            folder=self.root / "jobs", cluster=self.site.cluster, slurm_max_num_timeout=self.site.max_timeouts
+        )
+        executor.update_parameters(**parameters(order.name, resources, self.site, after, after_any))
+        job = OrderedJob(str(path), str(self.root))
+        if order.num_parts > 1:
+            with executor.batch():
+                submitted = [executor.submit(job) for _ in range(order.num_parts)]
+        else:
+            submitted = [executor.submit(job)]
+        job_id = submitted[0].job_id.split("_")[0]
+        record(self.root, order.name, self.site.cluster, job_id, order.num_parts, self.code.name)
+        _say(f"{order.name}: job {job_id}" + (f", an array of {order.num_parts}" if order.num_parts > 1 else ""))
+        if self.site.cluster == "local":
+            for one in submitted:
+                one.wait()
+        return job_id
+
+    def _is_alive(self, entry: Entry) -> bool:
+        numbers = [job for job_id, job in self.known.items() if job_id.split("_")[0] == entry.job_id]
+        return any(job.is_alive for job in numbers)
+
+
+def launch(study: Study, missing: Sequence[StageConfig], root: Path, site: Site) -> None:
+    """Submit what a study misses, inputs first, and a job that concludes it. `slurm` returns at once, `local` waits.
+
+    A stage whose job waits or runs already, of this study or of another, is not submitted again: the new jobs wait for it. A
+    failed member takes along only what is made from it.
 
     Raises:
-        StageFailed: a local job ended without its artefact; the message names its log.
+        InputError: a path that cannot stand in a script, a folder that others can write, or SLURM's commands are not there.
+        StageFailed: a local job ended without its artefact; the message says why.
     """
-    os.environ.update(PROCESS_ENVIRONMENT | os.environ)  # jobs inherit it
-    root = root.absolute()
-    jobs: dict[str, submitit.Job[None]] = {}
-    for config in missing:
-        parents = [jobs[named.hash].job_id for named in config.inputs if named.hash in jobs]
-        executor = submitit.AutoExecutor(folder=storage.private_folder(root / "jobs"), cluster=site.cluster)
-        executor.update_parameters(**parameters(config, site, parents))
-        job = executor.submit(run_job, str(_write_config(config, root)), str(root))
-        jobs[config.hash] = job
-        print(f"{config.stage} {root / config.folder}: job {job.job_id}", file=sys.stderr, flush=True)
-        if site.cluster == "local":
-            job.wait()
-            if not config.is_complete(root):
-                raise StageFailed(f"{config.stage} {root / config.folder}: job {job.job_id} failed; see {job.paths.stderr}")
+    root = safe(root.absolute())
+    with submitting(root):
+        code = snapshot(root)
+        os.environ.update(PROCESS_ENVIRONMENT | os.environ)  # jobs inherit it
+        os.environ.update({**site.environment, **code_environment(code), **({"TMPDIR": site.scratch} if site.scratch else {})})
+        submission = Submission(root, site, code)
+        if site.cluster == "slurm":
+            entries = [find(root, name) for name in names(study)]
+            submission.known = queue.jobs([entry.job_id for entry in entries if entry is not None])
+        for config in missing:
+            if config.stage in ("prepare", "train", "evaluate"):
+                _submit_stage(submission, config)
+        everything = [job for jobs in submission.jobs.values() for job in jobs]
+        order = Order(
+            name=conclusion(study), kind="conclude", content=study.model_dump(mode="json"), max_retries=site.max_retries
+        )
+        submission.add(order, site.report.but(**ONE_RANK), after=(), after_any=everything)
+    if site.cluster == "local" and not study.report.is_complete(root):
+        last = outcomes(root, order.name)
+        raise StageFailed(last[-1].message if last else f"{order.name}: no word; see {root / 'jobs'}")
 
 
-def parameters(config: StageConfig, site: Site, parents: Sequence[str]) -> dict[str, Any]:
-    """Submitit's parameters for a stage's job, to start once its `parents` have succeeded.
+def safe(root: Path) -> Path:
+    """The root, if its path can stand in a batch script.
 
-    >>> from pipeline.study import PrepareConfig
-    >>> config = PrepareConfig(source="digits", name="digits")
-    >>> parameters(config, Site(cluster="slurm"), ["41", "42"])["slurm_additional_parameters"]["dependency"]
-    'afterok:41:42'
+    Raises:
+        InputError: it has a character that could mean something there.
     """
-    granted: Resources = site.granted(config.stage)
-    chosen: dict[str, Any] = {"name": f"{config.stage}-{config.hash[:8]}", **granted.model_dump(exclude_none=True)}
+    if not SAFE_PATH.fullmatch(str(root)):
+        raise InputError(f"--root {str(root)!r}: its path goes into batch scripts; expected only letters, digits and ._/+-")
+    return root
+
+
+def _submit_stage(submission: Submission, config: StageConfig) -> None:
+    root, site = submission.root, submission.site
+    if any(named.hash in submission.failed for named in config.inputs):
+        submission.failed.add(config.hash)
+        return
+    granted = site.granted(config.stage)
+    after = [job for named in config.inputs for job in submission.jobs.get(named.hash, [])]
+    content, name = config.model_dump(mode="json"), order_name(config)
+    array: list[str] = []
+    if isinstance(config, EvaluateConfig) and granted.array > 1:
+        part = Order(
+            name=f"part-{config.hash}", kind="part", content=content, num_parts=granted.array, max_retries=site.max_retries
+        )
+        array = [submission.add(part, granted, after)]
+        granted = granted.but(array=1)
+    kind: OrderKind = config.stage  # type: ignore[assignment]
+    order = Order(name=name, kind=kind, content=content, max_retries=site.max_retries)
+    submission.jobs[config.hash] = [submission.add(order, granted, after, after_any=array)]
+    if site.cluster == "local" and not config.is_complete(root):
+        submission.failed.add(config.hash)
+        last = outcomes(root, name)
+        _say(f"{name}: failed: {last[-1].message if last else f'no word; see {root}/jobs'}")
+
+
+def order_name(config: StageConfig) -> str:
+    """Under which an artefact's job is noted."""
+    return f"{config.stage}-{config.hash}"
+
+
+def conclusion(study: Study) -> str:
+    """Under which a study's last job is noted."""
+    return f"conclude-{study.check.hash}"
+
+
+def names(study: Study) -> list[str]:
+    """All names under which jobs of a study may be noted, inputs first."""
+    found = []
+    for config in study.stages:
+        if config.stage == "evaluate":
+            found.append(f"part-{config.hash}")
+        if config.stage in ("prepare", "train", "evaluate"):
+            found.append(order_name(config))
+    return [*found, conclusion(study)]
+
+
+def parameters(
+    name: str, granted: Resources, site: Site, after: Sequence[str] = (), after_any: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Submitit's parameters for a job, to start once the jobs `after` have succeeded and those `after_any` have ended.
+
+    >>> found = parameters("train-1", Resources(), Site(cluster="slurm"), ["41", "42"], ["43"])
+    >>> found["slurm_additional_parameters"]["dependency"]
+    'afterok:41:42,afterany:43'
+    """
+    chosen: dict[str, Any] = {"name": name[:64], **granted.model_dump(exclude_none=True, exclude={"array"})}
     if not granted.gpus_per_node:
         del chosen["gpus_per_node"]
-    if site.cluster == "slurm":
-        for name in ("slurm_partition", "slurm_account", "slurm_qos", "slurm_constraint"):
-            if (value := getattr(site, name)) is not None:
-                chosen[name] = value
-        if site.slurm_setup:
-            chosen["slurm_setup"] = ["set -eE -o pipefail", *site.slurm_setup]
-        if parents:
-            after = {"dependency": f"afterok:{':'.join(parents)}", "kill-on-invalid-dep": "yes"}
-            chosen["slurm_additional_parameters"] = after
-    return chosen
+    if site.cluster == "local":
+        return chosen
+    for key in ("slurm_partition", "slurm_account", "slurm_qos", "slurm_constraint", "slurm_exclude"):
+        if (value := getattr(site, key)) is not None:
+            chosen[key] = value
+    if site.slurm_setup:
+        chosen["slurm_setup"] = ["set -eE -o pipefail", *site.slurm_setup]
+    conditions = [f"{kind}:{':'.join(jobs)}" for kind, jobs in (("afterok", after), ("afterany", after_any)) if jobs]
+    more: dict[str, Any] = {"requeue": True}
+    if conditions:
+        more |= {"dependency": ",".join(conditions), "kill-on-invalid-dep": "yes"}
+    return {
+        **chosen,
+        "slurm_array_parallelism": site.slurm_array_parallelism,
+        "slurm_signal_delay_s": site.slurm_signal_delay_s,
+        "slurm_additional_parameters": more,
+    }
 
 
-def run_job(config_path: str, root: str) -> None:
-    """What a job's every rank runs: join the others, then the stage."""
-    environment = submitit.helpers.TorchDistributedEnvironment()
-    if environment.world_size > 1:
-        environment.export(set_cuda_visible_devices=False)
-    run_stage(read_config(Path(config_path)), Path(root))
-
-
-def read_config(path: Path) -> StageConfig:
-    """The config in a job's file."""
-    content = json.loads(path.read_text())
-    return STAGES[content["stage"]].model_validate(content["config"])
-
-
-def _write_config(config: StageConfig, root: Path) -> Path:
-    path = root / "jobs" / f"{config.stage}-{config.hash}.json"
-    storage.write_json(path, {"stage": config.stage, "config": config.model_dump(mode="json")})
-    return path
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

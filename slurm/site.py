@@ -8,14 +8,17 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, ValidationError
 
 from pipeline.experiment import one_line
-from pipeline.study import STAGES, Frozen, InputError
+from pipeline.study import Frozen, InputError
+
+KINDS = ("prepare", "train", "evaluate", "report")  # of jobs, each with a table of its own
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$")]  # no line may smuggle in another
 
 
 class Resources(Frozen):
-    """What one job gets. Ranks of the job: nodes x tasks_per_node."""
+    """What one job gets. Ranks of the job: nodes x tasks_per_node. `array`: jobs that share the images of an evaluation."""
 
     nodes: int = Field(default=1, ge=1)
     tasks_per_node: int = Field(default=1, ge=1)
@@ -23,10 +26,16 @@ class Resources(Frozen):
     gpus_per_node: int = Field(default=0, ge=0)
     mem_gb: float | None = Field(default=None, gt=0)
     timeout_min: int = Field(default=60, ge=1)
+    array: int = Field(default=1, ge=1, le=10_000)
 
 
 class Site(Frozen):
-    """Where jobs run: `local` (processes of this machine) or `slurm`, and the resources of each stage."""
+    """Where jobs run: `local` (processes of this machine) or `slurm`, and the resources of each kind of job.
+
+    `report` is the one job that ensembles, checks and reports. A job that reaches its time limit saves and goes on as
+    another, at most `max_timeouts` times. One that fails for a passing cause (disk, network, a lost rank) is tried again, at
+    most `max_retries` times. `scratch` becomes TMPDIR. `slurm_array_parallelism` bounds how many jobs of an array run.
+    """
 
     cluster: Literal["local", "slurm"]
     slurm_partition: Name | None = None
@@ -34,15 +43,20 @@ class Site(Frozen):
     slurm_qos: Name | None = None
     slurm_constraint: Name | None = None
     slurm_setup: tuple[Line, ...] = ()
+    slurm_exclude: Name | None = None
+    slurm_array_parallelism: int = Field(default=256, ge=1)
+    slurm_signal_delay_s: int = Field(default=90, ge=1)
+    environment: dict[Variable, Line] = {}  # noqa: RUF012 (never changed)
+    scratch: Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._/$-]*$")] | None = None
+    max_timeouts: int = Field(default=100, ge=0)
+    max_retries: int = Field(default=3, ge=0)
     prepare: Resources = Resources()
     train: Resources = Resources()
     evaluate: Resources = Resources()
-    ensemble: Resources = Resources()
-    check: Resources = Resources()
     report: Resources = Resources()
 
     def granted(self, stage: str) -> Resources:
-        """The resources of a stage's jobs."""
+        """The resources of a kind of job."""
         granted: Resources = getattr(self, stage)
         return granted
 
@@ -68,7 +82,7 @@ def load_site(path: Path) -> Site:
 
 def _unknown_key(location: list[str]) -> str:
     *table, key = location
-    valid = list((Resources if table and table[0] in STAGES else Site).model_fields)
+    valid = list((Resources if table and table[0] in KINDS else Site).model_fields)
     near = difflib.get_close_matches(key, valid, n=1)
     hint = f"did you mean {near[0]}?" if near else f"valid keys: {', '.join(valid)}"
     return f"unknown key {'.'.join(location)}; {hint}"

@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 
 from pipeline.study import CheckConfig, EvaluateConfig, NetworkConfig, PrepareConfig, Study, TrainConfig, table3
 from tests.commands import EXPERIMENT
 
+settings.register_profile("shared", deadline=None)  # a busy machine is slow, not wrong
+settings.load_profile("shared")
 os.environ.setdefault("WANDB_MODE", "disabled")  # tests of tracking switch it on
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 40, 50)}

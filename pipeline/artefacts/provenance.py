@@ -1,5 +1,6 @@
 """Where a number comes from: commit, command, versions, machine."""
 
+import json
 import os
 import platform
 import shlex
@@ -13,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 COMMAND = "GOING_DEEPER_COMMAND"  # what the user typed, for stages that run in processes of their own
+COMMIT_FILE = "commit.json"
 PACKAGES = ("torch", "torchvision", "accelerate", "numpy", "pillow", "pyarrow", "scipy", "wandb")
 
 
 def collect() -> dict[str, Any]:
     """Commit, whether the tree had uncommitted changes, command, versions, host and time."""
     return {
-        **_commit(),
+        **commit(),
         "command": os.environ.get(COMMAND, shlex.join(sys.argv)),
         "python": platform.python_version(),
         "versions": {name: metadata.version(name) for name in PACKAGES},
@@ -30,9 +32,12 @@ def collect() -> dict[str, Any]:
 
 
 @cache
-def _commit() -> dict[str, Any]:
-    """The commit of this code; unknown where it runs outside a git checkout."""
+def commit() -> dict[str, Any]:
+    """The commit of this code; unknown where it runs outside a git checkout. A copy of it carries that in a file."""
     here = Path(__file__).resolve().parents[2]
+    if (here / COMMIT_FILE).is_file():
+        carried: dict[str, Any] = json.loads((here / COMMIT_FILE).read_text())
+        return carried
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True).stdout.strip()

@@ -119,6 +119,19 @@ def lock(config: StageConfig, root: Path) -> Iterator[None]:
             _locked.remove(file.fileno())
 
 
+def held_by(config: StageConfig, root: Path) -> str | None:
+    """Who makes an artefact just now, as far as this machine can see."""
+    try:
+        with (root / "locks" / f"{config.stage}-{config.hash}").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return file.read().strip()
+    except OSError:
+        pass
+    return None
+
+
 def _forget_locks() -> None:
     """In a forked process, such as a loader's: else it would go on holding its parent's locks after the parent was killed."""
     for descriptor in _locked:

@@ -29,14 +29,8 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
     data = Dataset(config.data, root)
     split = data.split("val")
     accelerator = ranks.start()
-    classifier = _classifier(config, data.num_classes, root)
-    engine = Engine(classifier, accelerator.device, config.precision, config.compiled)
-    engine.refuse_wrong_outputs(data.num_classes, config.classifier.label)
-    if accelerator.is_main_process and accelerator.device.type == "cpu" and isinstance(why := operators.library(), str):
-        print(f"evaluate: pools and local response norms run more slowly, without our operators: {why}", file=sys.stderr)
-
-    size = config.images_per_chunk
-    chunks = [range(k, min(k + size, len(split))) for k in range(0, len(split), size)]
+    engine = _engine(config, data, accelerator, root)
+    chunks = _chunks(config, len(split))
     with storage.lock(config, root) if accelerator.is_main_process else nullcontext():
         _evaluate_chunks(engine, split, chunks, data.num_classes, predictions, accelerator)
         accelerator.wait_for_everyone()
@@ -56,6 +50,33 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
                     tracker.summarise({f"{policy}/top{top}_error": float((rank >= top).mean()) for top in (1, 5)})
     accelerator.wait_for_everyone()
     return predictions
+
+
+def evaluate_part(config: EvaluateConfig, root: Path, part: int, num_parts: int) -> None:
+    """Do every `num_parts`-th chunk of an evaluation, from chunk `part` on; `evaluate` does what is left, and merges."""
+    if config.is_complete(root):
+        return
+    data = Dataset(config.data, root)
+    split = data.split("val")
+    accelerator = ranks.start()
+    engine = _engine(config, data, accelerator, root)
+    chunks = _chunks(config, len(split))[part::num_parts]
+    _evaluate_chunks(engine, split, chunks, data.num_classes, Predictions(config, root), accelerator)
+    accelerator.wait_for_everyone()
+
+
+def _engine(config: EvaluateConfig, data: Dataset, accelerator: Accelerator, root: Path) -> Engine:
+    classifier = _classifier(config, data.num_classes, root)
+    engine = Engine(classifier, accelerator.device, config.precision, config.compiled)
+    engine.refuse_wrong_outputs(data.num_classes, config.classifier.label)
+    if accelerator.is_main_process and accelerator.device.type == "cpu" and isinstance(why := operators.library(), str):
+        print(f"evaluate: pools and local response norms run more slowly, without our operators: {why}", file=sys.stderr)
+    return engine
+
+
+def _chunks(config: EvaluateConfig, num_images: int) -> list[range]:
+    size = config.images_per_chunk
+    return [range(k, min(k + size, num_images)) for k in range(0, num_images, size)]
 
 
 def _evaluate_chunks(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.study import InputError, PrepareConfig, TrainConfig
+from pipeline.study import InputError, Study
 from slurm.launch import launch, parameters
 from slurm.site import load_site
 
@@ -39,10 +39,10 @@ def test_wrong_sites_are_one_line(tmp_path: Path, text: str | None, message: str
     assert "\n" not in str(raised.value)
 
 
-def test_parameters_of_a_gpu_site(run_config: TrainConfig) -> None:
+def test_parameters_of_a_gpu_site() -> None:
     site = load_site(next(path for path in SITES if path.stem == "gpu"))
-    assert parameters(run_config, site, ["7"]) == {
-        "name": f"train-{run_config.hash[:8]}",
+    assert parameters("train-0123", site.train, site, ["7"]) == {
+        "name": "train-0123",
         "nodes": 1,
         "tasks_per_node": 8,
         "gpus_per_node": 8,
@@ -50,12 +50,14 @@ def test_parameters_of_a_gpu_site(run_config: TrainConfig) -> None:
         "mem_gb": 256.0,
         "timeout_min": 2880,
         "slurm_partition": "gpu",
-        "slurm_additional_parameters": {"dependency": "afterok:7", "kill-on-invalid-dep": "yes"},
+        "slurm_array_parallelism": 256,
+        "slurm_signal_delay_s": 90,
+        "slurm_additional_parameters": {"requeue": True, "dependency": "afterok:7", "kill-on-invalid-dep": "yes"},
     }
 
 
-def test_job_folder_that_others_can_write_is_refused(tmp_path: Path, data: PrepareConfig) -> None:
+def test_job_folder_that_others_can_write_is_refused(tmp_path: Path, study: Study) -> None:
     (tmp_path / "jobs").mkdir()
     (tmp_path / "jobs").chmod(0o777)
     with pytest.raises(InputError, match="others can write to it"):
-        launch([data], tmp_path, load_site(next(path for path in SITES if path.stem == "local")))
+        launch(study, study.stages, tmp_path, load_site(next(path for path in SITES if path.stem == "local")))

@@ -1,0 +1,131 @@
+"""The commands about a study's jobs: status, logs, cancel; about a site: site check; and a cluster to try them on: slurm."""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from pipeline.arguments import PATH, ROOT, study_command
+from pipeline.experiment import load_study
+from pipeline.study import InputError
+
+CLUSTER = click.option(
+    "--dir", "folder", type=PATH, default=Path("/tmp/going-deeper-slurm"), show_default=True, help="Its folder."
+)
+
+
+def add_to(commands: click.Group) -> None:
+    """Add them to the command line."""
+    study_command(commands, "going-deeper status experiments/demo.py")(status)
+    study_command(commands, "going-deeper logs experiments/demo.py --stage train -f")(logs)
+    study_command(commands, "going-deeper cancel experiments/demo.py")(cancel)
+    commands.add_command(site)
+    commands.add_command(slurm)
+
+
+@click.option("--watch", is_flag=True, help="Print what changes until nothing runs or waits any more.")
+def status(experiment: Path, arguments: Sequence[str], root: Path, watch: bool) -> None:
+    """Show a study's stages: state, job, node, progress, time left, and why one waits or failed, with its log."""
+    from slurm import status as view
+
+    study = load_study(experiment, arguments)
+    if watch:
+        view.wait(study, root)
+    print(view.table(view.status(study, root)))
+
+
+@click.option("--stage", default="", help="Only names that begin so: train, train-0484a0 ...")
+@click.option("--lines", type=click.IntRange(min=1), default=20, show_default=True, help="Of each log, the last ones.")
+@click.option("-f", "--follow", is_flag=True, help="Go on printing what is written, until Ctrl-C.")
+def logs(experiment: Path, arguments: Sequence[str], root: Path, stage: str, lines: int, follow: bool) -> None:
+    """Show what the jobs of a study wrote last."""
+    from slurm.launch import names
+    from slurm.ledger import find
+
+    wanted = [name for name in names(load_study(experiment, arguments)) if name.startswith(stage)]
+    entries = [entry for name in wanted if (entry := find(root, name)) is not None]
+    if not entries:
+        raise InputError(f"{root / 'jobs'}: no jobs of this study{f' whose name begins with {stage}' if stage else ''}")
+    at: dict[Path, int] = {}
+    while True:
+        for entry in entries:
+            for path in entry.logs(root):
+                content = path.read_text(errors="replace")
+                new = content[at[path] :] if path in at else "\n".join(content.splitlines()[-lines:])
+                if new.strip():
+                    print(f"==> {path}\n{new.rstrip()}", flush=True)
+                at[path] = len(content)
+        if not follow:
+            return
+        time.sleep(1)
+
+
+def cancel(experiment: Path, arguments: Sequence[str], root: Path) -> None:
+    """End the jobs of a study that run or wait. What is complete stays; a training has saved and goes on at the next run."""
+    from slurm import queue
+    from slurm.launch import names
+    from slurm.ledger import find
+
+    entries = [entry for name in names(load_study(experiment, arguments)) if (entry := find(root, name)) is not None]
+    ids = [entry.job_id for entry in entries if entry.cluster == "slurm"]
+    alive = sorted({job_id.split("_")[0] for job_id, job in queue.jobs(ids).items() if job.is_alive}, key=int, reverse=True)
+    queue.cancel(alive)  # the last first, so that none starts for want of another
+    print(f"cancelled: {', '.join(alive)}" if alive else "nothing to cancel: no job of this study runs or waits")
+
+
+@click.group()
+def site() -> None:
+    """Look at a site before a study is submitted there."""
+
+
+@site.command(epilog="Example: going-deeper site check slurm/sites/gpu.toml")
+@click.argument("path", metavar="SITE", type=PATH)
+@click.option("--nodes", type=click.IntRange(min=1), default=2, show_default=True, help="Nodes of the probe.")
+@ROOT
+def check(path: Path, nodes: int, root: Path) -> None:
+    """Submit a probe of a minute: launch, rendezvous, all-reduce, GPUs, shared disk, clocks, Python, W&B. Waits for it."""
+    from slurm.probe import check_site
+    from slurm.site import load_site
+
+    text, is_sound = check_site(load_site(path), path.stem, root, nodes)
+    print(text)
+    if not is_sound:
+        sys.exit(3)
+
+
+@click.group()
+def slurm() -> None:
+    """A real SLURM cluster of several nodes on this machine, to try a study on. Needs slurmctld, slurmd and munge."""
+
+
+@slurm.command(epilog='Example: going-deeper slurm up && eval "$(going-deeper slurm env)"')
+@CLUSTER
+@click.option("--nodes", type=click.IntRange(1, 500), default=4, show_default=True)
+@click.option("--cores", type=click.IntRange(min=1), default=4, show_default=True, help="That each node claims to have.")
+def up(folder: Path, nodes: int, cores: int) -> None:
+    """Start it."""
+    from slurm.cluster import Cluster
+
+    cluster = Cluster(folder, nodes, cores)
+    cluster.up()
+    print(f"{nodes} nodes are idle; speak to them with: export SLURM_CONF={cluster.conf}")
+
+
+@slurm.command()
+@CLUSTER
+def env(folder: Path) -> None:
+    """Print the line that has SLURM's commands speak to it."""
+    from slurm.cluster import Cluster
+
+    print(f"export SLURM_CONF={Cluster(folder).conf}")
+
+
+@slurm.command()
+@CLUSTER
+def down(folder: Path) -> None:
+    """End its jobs and its daemons."""
+    from slurm.cluster import Cluster
+
+    Cluster(folder).down()

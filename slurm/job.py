@@ -1,0 +1,106 @@
+"""What every rank of a job runs on its node."""
+
+import os
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import submitit
+
+from pipeline.stages import run_stage
+from pipeline.stages.conclude import conclude
+from pipeline.study import EvaluateConfig, InputError, StageFailed
+from slurm import queue
+from slurm.ledger import Kind, Order, Outcome, State, outcomes, read_order, write_outcome
+
+PASSING = ("connection closed", "connection reset", "timed out", "stale file handle", "nccl", "socket", "gloo")
+WORD_SECONDS = 3.0  # ours: for a rank that failed first to say why, before the others judge
+
+
+class OrderedJob:
+    """Carries out an order. submitit pickles it, so it holds two paths only; a requeue calls it again."""
+
+    def __init__(self, order: str, root: str):
+        self.order, self.root = order, root
+
+    def __call__(self) -> None:
+        environment = submitit.helpers.TorchDistributedEnvironment()
+        if environment.world_size > 1:
+            environment.export(set_cuda_visible_devices=False)
+        carry_out(read_order(Path(self.order)), Path(self.root), environment.rank)
+
+    def checkpoint(self) -> submitit.helpers.DelayedSubmission:
+        """What runs after a time limit or a preemption: the same again, from what is on disk."""
+        return submitit.helpers.DelayedSubmission(OrderedJob(self.order, self.root))
+
+
+def carry_out(order: Order, root: Path, rank: int) -> None:
+    """Do what an order says, and say how it ended. A passing cause has the job requeued, a bounded number of times."""
+    part = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
+    name = f"{order.name}.{part}" if order.num_parts > 1 else order.name
+    attempt = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
+
+    def say(state: State, kind: Kind, message: str) -> None:
+        said = Outcome(state=state, kind=kind, message=message, job_id=_job_id(), node=node, attempt=attempt)
+        write_outcome(root, name, said)
+
+    try:
+        _do(order, root, part)
+        if rank == 0:
+            say("done", "", "")
+    except InputError as error:
+        say("failed", "input", str(error))
+        _end(str(error), 2)
+    except StageFailed as error:
+        say("failed", "failure", str(error))
+        _end(str(error), 3)
+    except Exception as error:
+        traceback.print_exc()
+        message = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+        if not is_passing(error):
+            say("failed", "failure", message)
+            _end(message, 3)
+        time.sleep(WORD_SECONDS)
+        judged = any(o.state == "failed" and o.attempt == attempt for o in outcomes(root, name))
+        if judged or rank != 0:
+            _end(message, 3)
+        if attempt >= order.max_retries or not _job_id():
+            say("failed", "passing", f"{message} (attempt {attempt + 1} of {order.max_retries + 1})")
+            _end(message, 3)
+        say("retried", "passing", message)
+        queue.requeue(_job_id())
+        _end(f"{message}; the job is requeued", 3)
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether a failure may be gone at the next try: of a disk, of the network, of another rank."""
+    if isinstance(error, OSError):
+        return not isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError | IsADirectoryError)
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in PASSING)
+
+
+def _do(order: Order, root: Path, part: int) -> None:
+    if order.kind == "conclude":
+        conclude(order.study, root)
+    elif order.kind == "part":
+        from pipeline.stages.evaluate import evaluate_part
+
+        config = order.config
+        assert isinstance(config, EvaluateConfig)
+        evaluate_part(config, root, part, order.num_parts)
+    else:
+        run_stage(order.config, root)
+
+
+def _job_id() -> str:
+    """As scontrol wants it; an array's job is `<array>_<number>`."""
+    array, number = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{number}" if array and number else os.environ.get("SLURM_JOB_ID", "")
+
+
+def _end(message: str, code: int) -> None:
+    print(f"going-deeper: {message}", file=sys.stderr, flush=True)
+    os._exit(code)  # submitit would pickle the exception; and other ranks may keep this one's collective from ending

@@ -1,0 +1,137 @@
+"""jobs/: what was submitted for each artefact, and how it ended. Plain JSON; no result ever travels in a pickle."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from pipeline.artefacts import storage
+from pipeline.study import STAGES, Frozen, InputError, StageConfig, Study
+
+NAME = r"^[a-z]+-[A-Za-z0-9._-]{1,90}$"
+
+
+class Order(Frozen):
+    """What a job is to do: make an artefact, do a part of an evaluation's images, or conclude a study."""
+
+    name: str = Field(pattern=NAME)
+    kind: Literal["prepare", "train", "evaluate", "part", "conclude"]
+    content: dict[str, Any]
+    num_parts: int = Field(default=1, ge=1)
+    max_retries: int = Field(default=0, ge=0)
+
+    @property
+    def config(self) -> StageConfig:
+        """The artefact's config."""
+        return STAGES["evaluate" if self.kind == "part" else self.kind].model_validate(self.content)
+
+    @property
+    def study(self) -> Study:
+        """The study to conclude."""
+        return Study.model_validate(self.content)
+
+
+class Entry(Frozen):
+    """A submitted order: its job, an array if `num_parts` is above 1."""
+
+    name: str = Field(pattern=NAME)
+    cluster: Literal["local", "slurm"]
+    job_id: str = Field(pattern=r"^[0-9]+$")
+    num_parts: int = 1
+    code: str
+    submitted_at: str
+
+    def logs(self, root: Path) -> list[Path]:
+        """The log files that its ranks have written so far; errors and what a stage says are in those that end in .err."""
+        folder = root / "jobs"
+        return sorted([*folder.glob(f"{self.job_id}_*_log.*"), *folder.glob(f"{self.job_id}_log.*")])
+
+
+State = Literal["done", "failed", "retried"]
+Kind = Literal["", "input", "passing", "failure"]
+
+
+class Outcome(Frozen):
+    """How the last attempt of a job ended. `kind`: the user's input was wrong, a passing cause, or another failure."""
+
+    state: State
+    kind: Kind = ""
+    message: str = ""
+    job_id: str = ""
+    node: str = ""
+    attempt: int = 0
+
+
+def order_path(root: Path, name: str) -> Path:
+    """Where an order lies."""
+    return root / "jobs" / f"{name}.order.json"
+
+
+def write_order(root: Path, order: Order) -> Path:
+    """Write an order; returns its path, all that a job's pickle holds."""
+    path = order_path(root, order.name)
+    storage.write_atomic(path, order.model_dump_json(indent=1).encode())
+    return path
+
+
+def read_order(path: Path) -> Order:
+    """Read an order."""
+    return Order.model_validate_json(path.read_text())
+
+
+def record(root: Path, name: str, cluster: Literal["local", "slurm"], job_id: str, num_parts: int, code: str) -> Entry:
+    """Note that an order was submitted; how an earlier attempt ended is forgotten."""
+    for path in (root / "jobs").glob(f"{name}*.outcome.json"):
+        path.unlink()
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    entry = Entry(name=name, cluster=cluster, job_id=job_id, num_parts=num_parts, code=code, submitted_at=now)
+    storage.write_atomic(root / "jobs" / f"{name}.job.json", entry.model_dump_json(indent=1).encode())
+    return entry
+
+
+def find(root: Path, name: str) -> Entry | None:
+    """What was submitted under a name, if anything was; a damaged note counts as nothing."""
+    try:
+        return Entry.model_validate_json((root / "jobs" / f"{name}.job.json").read_text())
+    except (OSError, ValidationError):
+        return None
+
+
+def write_outcome(root: Path, name: str, outcome: Outcome) -> None:
+    """Say how a job (`name`, or `name.k` of an array) ended."""
+    storage.write_atomic(root / "jobs" / f"{name}.outcome.json", outcome.model_dump_json(indent=1).encode())
+
+
+def outcomes(root: Path, name: str) -> list[Outcome]:
+    """How the jobs under a name ended, as far as they said so."""
+    found = []
+    for path in sorted((root / "jobs").glob(f"{name}*.outcome.json")):
+        try:
+            found.append(Outcome.model_validate(json.loads(path.read_text())))
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+@contextmanager
+def submitting(root: Path) -> Iterator[None]:
+    """Only one command submits at a time: another that comes meanwhile finds the jobs of this one.
+
+    Raises:
+        InputError: `root`/jobs can be written by others.
+    """
+    folder = storage.private_folder(root / "jobs")
+    descriptor = os.open(folder / ".submitting", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror or error}") from None
+    finally:
+        os.close(descriptor)

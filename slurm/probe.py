@@ -1,0 +1,149 @@
+"""A site, looked at from its own nodes: what must be right before days of computing rest on it."""
+
+import json
+import os
+import socket
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import submitit
+
+from pipeline.artefacts import storage
+from pipeline.study import StageFailed
+from slurm.launch import parameters, safe
+from slurm.site import Site
+from slurm.snapshot import code_environment, snapshot
+
+MEGABYTES, ROUNDS = 64, 5  # ours: of an all-reduce
+MAX_CLOCK_SECONDS = 5.0  # ours: between nodes; logs of several are else hard to read
+
+
+class Probe:
+    """What every rank of the probe runs; submitit pickles it, so it holds a path only."""
+
+    def __init__(self, folder: str):
+        self.folder = folder
+
+    def __call__(self) -> None:
+        environment = submitit.helpers.TorchDistributedEnvironment()
+        if environment.world_size > 1:
+            environment.export(set_cuda_visible_devices=False)
+        found = probe(Path(self.folder))
+        storage.write_json(Path(self.folder) / f"rank_{environment.rank}.json", found)
+
+
+def check_site(site: Site, name: str, root: Path, nodes: int) -> tuple[str, bool]:
+    """Submit the probe, wait for it, write `root`/sites/<name>.json; returns the text for people and whether all is well.
+
+    Raises:
+        StageFailed: the probe left no word; the message names its log.
+    """
+    root = safe(root.absolute())
+    granted = site.train.but(nodes=nodes if site.cluster == "slurm" else 1, timeout_min=5)
+    folder = storage.private_folder(root / "jobs" / f"probe-{uuid.uuid4().hex[:8]}")
+    os.environ.update({**site.environment, **code_environment(snapshot(root))})
+    executor = submitit.AutoExecutor(folder=storage.private_folder(root / "jobs"), cluster=site.cluster)
+    executor.update_parameters(**parameters(f"probe-{name}", granted, site))
+    submitted = time.time()
+    job = executor.submit(Probe(str(folder)))
+    print(f"probe: job {job.job_id}", file=sys.stderr, flush=True)
+    job.wait()
+    size = granted.nodes * granted.tasks_per_node
+    ranks = [json.loads(path.read_text()) for k in range(size) if (path := folder / f"rank_{k}.json").exists()]
+    if len(ranks) < size:
+        raise StageFailed(f"probe: {len(ranks)} of {size} ranks left word; see {job.paths.stderr}")
+    facts = judge(ranks, submitted)
+    storage.write_json(root / "sites" / f"{name}.json", {"site": site.model_dump(mode="json"), **facts, "ranks": ranks})
+    lines = [f"{'ok  ' if passed else 'FAIL'}  {what}: {words}" for what, (passed, words) in facts["checks"].items()]
+    is_sound = all(passed for passed, _ in facts["checks"].values())
+    return "\n".join([*lines, f"report: {root / 'sites' / f'{name}.json'}"]), is_sound
+
+
+def probe(folder: Path) -> dict[str, Any]:
+    """One rank's look at its node and at the others."""
+    import torch
+
+    from pipeline.adapters import ranks
+
+    started = time.time()
+    accelerator = ranks.start()
+    rank, size, device = accelerator.process_index, accelerator.num_processes, accelerator.device
+    total = int(accelerator.reduce(torch.tensor(rank + 1, device=device), "sum"))
+    values = torch.ones(MEGABYTES * 250_000, device=device)
+    seconds = []
+    for _ in range(ROUNDS):
+        accelerator.wait_for_everyone()
+        begun = time.perf_counter()
+        values = accelerator.reduce(values, "mean")
+        float(values[0])  # waits for the device
+        seconds.append(time.perf_counter() - begun)
+    clock = time.time()  # just behind a barrier
+    won = _is_first(folder / "exclusive")
+    storage.write_atomic(folder / f"seen_{rank}", str(rank).encode())
+    accelerator.wait_for_everyone()
+    deadline = time.monotonic() + 30
+    while (seen := len(list(folder.glob("seen_*")))) < size and time.monotonic() < deadline:
+        time.sleep(0.1)
+    gpu = str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" else None
+    return {
+        "rank": rank,
+        "world_size": size,
+        "total": total,
+        "node": os.environ.get("SLURMD_NODENAME", socket.gethostname()),
+        "started": started,
+        "clock": clock,
+        "gigabytes_per_second": MEGABYTES / 1000 / min(seconds),
+        "won": won,
+        "seen": seen,
+        "gpu": gpu,
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "wandb": _reaches_wandb() if rank == 0 else None,
+    }
+
+
+def judge(ranks: list[dict[str, Any]], submitted: float) -> dict[str, Any]:
+    """The checks, each passed or not and in words, from what the ranks found."""
+    size = len(ranks)
+    gpus = {rank["gpu"] for rank in ranks} - {None}
+    together = all(rank["world_size"] == size and rank["total"] == size * (size + 1) // 2 for rank in ranks)
+    winners = sum(rank["won"] for rank in ranks)
+    clocks = [rank["clock"] for rank in ranks]
+    spread = max(clocks) - min(clocks)
+    versions = sorted({f"Python {rank['python']}, torch {rank['torch']}" for rank in ranks})
+    bandwidth = min(rank["gigabytes_per_second"] for rank in ranks)
+    checks = {
+        "launch": (True, f"{size} ranks on {', '.join(sorted({rank['node'] for rank in ranks}))}"),
+        "start": (True, f"{min(rank['started'] for rank in ranks) - submitted:.1f} s after submission"),
+        "rendezvous": (together, "all ranks in one sum"),
+        "all-reduce": (True, f"{bandwidth:.2f} GB/s for {MEGABYTES} MB"),
+        "GPUs": (not gpus or len(gpus) == size, f"{len(gpus)} for {size} ranks" if gpus else "none"),
+        "shared disk": (all(rank["seen"] == size for rank in ranks), "each rank sees the files of all"),
+        "exclusive files": (winners == 1, f"{winners} of {size} could create one file"),
+        "clocks": (spread < MAX_CLOCK_SECONDS, f"within {spread:.2f} s"),
+        "Python": (len(versions) == 1, "; ".join(versions)),
+        "W&B": (True, ranks[0]["wandb"]),
+    }
+    return {"checks": checks}
+
+
+def _is_first(path: Path) -> bool:
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return False
+    return True
+
+
+def _reaches_wandb() -> str:
+    """In words only: runs are kept offline where it is not reachable."""
+    address = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+    host, _, port = address.split("://")[-1].rstrip("/").partition(":")
+    try:
+        with socket.create_connection((host, int(port or 443)), timeout=5):
+            return f"{address} answers"
+    except (OSError, ValueError):
+        return f"{address} does not answer; runs are kept offline, going-deeper writes them below the root"

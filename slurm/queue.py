@@ -1,0 +1,92 @@
+"""What SLURM says about jobs: squeue, sacct where there is accounting, scancel, scontrol."""
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pipeline.study import InputError
+
+ALIVE = frozenset(
+    {"PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD"}
+    | {"RESIZING", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT"}
+)
+SECONDS = 60  # ours: a busy controller answers late
+
+
+class Queued(NamedTuple):
+    """One job as SLURM sees it. `reason` says why it waits or ended, `nodes` where it runs, `left` how long it may."""
+
+    state: str
+    reason: str = ""
+    nodes: str = ""
+    left: str = ""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs or will."""
+        return self.state in ALIVE
+
+
+def jobs(job_ids: Sequence[str]) -> dict[str, Queued]:
+    """What is known of jobs, by id; an array's jobs as `<id>_<number>`. Those that SLURM has forgotten are left out.
+
+    Raises:
+        InputError: SLURM's commands are not there, or do not answer.
+    """
+    wanted = set(job_ids)
+    if not wanted:
+        return {}
+    form = "%i|%T|%r|%N|%L"
+    listed = _lines(["squeue", "--me", "--states=all", "--array", "--noheader", f"--format={form}"])
+    found = {}
+    for line in listed:
+        job_id, state, reason, nodes, left = [*line.split("|"), *[""] * 5][:5]
+        if job_id.split("_")[0] in wanted:
+            found[job_id] = Queued(state, "" if reason == "None" else reason, nodes, left)
+    forgotten = wanted - {job_id.split("_")[0] for job_id in found}
+    if forgotten and shutil.which("sacct"):
+        found |= _accounted(sorted(forgotten))
+    return found
+
+
+def _accounted(job_ids: Sequence[str]) -> dict[str, Queued]:
+    """Of finished jobs, where the cluster keeps accounts; nothing where it does not."""
+    command = [
+        "sacct",
+        "--noheader",
+        "--parsable2",
+        "--allocations",
+        "--format=JobID,State,NodeList",
+        f"--jobs={','.join(job_ids)}",
+    ]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+    found = {}
+    for line in answer.stdout.splitlines() if answer.returncode == 0 else ():
+        job_id, state, nodes = [*line.split("|"), "", ""][:3]
+        found[job_id] = Queued(state.split()[0] if state else "UNKNOWN", "", nodes)
+    return found
+
+
+def cancel(job_ids: Sequence[str]) -> None:
+    """End jobs, those that wait first."""
+    if job_ids:
+        _lines(["scancel", *job_ids])
+
+
+def requeue(job_id: str) -> None:
+    """Have a running job of ours run again."""
+    _lines(["scontrol", "requeue", job_id])
+
+
+def _lines(command: list[str]) -> list[str]:
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+    except OSError:
+        raise InputError(f"{command[0]}: is not on the PATH; a site of cluster slurm needs SLURM's commands") from None
+    except subprocess.TimeoutExpired:
+        raise InputError(f"{command[0]}: no answer within {SECONDS} s") from None
+    if answer.returncode:
+        said = (answer.stderr.strip() or "no message").splitlines()[0]
+        raise InputError(f"{command[0]}: {said}")
+    return answer.stdout.splitlines()

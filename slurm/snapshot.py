@@ -1,0 +1,43 @@
+"""The code that runs is the code at submission: a copy of the packages, named for what it holds."""
+
+import hashlib
+import json
+import shutil
+import uuid
+from pathlib import Path
+
+from pipeline.artefacts import provenance, storage
+
+TOP = Path(__file__).resolve().parents[1]
+PACKAGES = ("pipeline", "slurm")
+KINDS = (".py", ".cpp", ".toml", ".md", ".html", ".txt")
+
+
+def snapshot(root: Path) -> Path:
+    """Copy the code to `root`/jobs/code/<digest>, unless that is there; returns the folder, for PYTHONPATH."""
+    files = {path.relative_to(TOP).as_posix(): path.read_bytes() for package in PACKAGES for path in _sources(TOP / package)}
+    digest = hashlib.sha256(
+        json.dumps({name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}).encode()
+    ).hexdigest()[:16]
+    folder = storage.private_folder(root / "jobs" / "code") / digest
+    if folder.is_dir():
+        return folder
+    partial = folder.with_name(f".{digest}.{uuid.uuid4().hex}")
+    for name, content in files.items():
+        (partial / name).parent.mkdir(parents=True, exist_ok=True)
+        (partial / name).write_bytes(content)
+    storage.write_json(partial / provenance.COMMIT_FILE, {**provenance.commit(), "code": digest})
+    try:
+        storage.rename(partial, folder)
+    except OSError:  # another submission was first
+        shutil.rmtree(partial)
+    return folder
+
+
+def code_environment(code: Path) -> dict[str, str]:
+    """Variables with which a job's Python imports the copy, even where it starts in the folder of the original."""
+    return {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"}
+
+
+def _sources(package: Path) -> list[Path]:
+    return sorted(path for path in package.rglob("*") if path.suffix in KINDS and "__pycache__" not in path.parts)

@@ -1,0 +1,165 @@
+"""Where a study stands: from its artefacts, the notes in jobs/, and squeue. Works without accounting, and without SLURM."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.artefacts import storage
+from pipeline.paper import schedule
+from pipeline.study import EvaluateConfig, InputError, PrepareConfig, StageConfig, Study, TrainConfig
+from slurm import queue
+from slurm.launch import conclusion, order_name
+from slurm.ledger import Entry, find, outcomes
+
+
+class Row(NamedTuple):
+    """One line of the table. `note` says why it waits or failed; `log` is where to read on."""
+
+    stage: str
+    name: str
+    state: str
+    job: str = ""
+    node: str = ""
+    progress: str = ""
+    left: str = ""
+    note: str = ""
+    log: str = ""
+
+
+def status(study: Study, root: Path) -> list[Row]:
+    """The stages of a study, and the job that concludes it.
+
+    Raises:
+        InputError: jobs were submitted to SLURM, and its commands are not there.
+    """
+    configs = [config for config in study.stages if config.stage in ("prepare", "train", "evaluate")]
+    named = [(config, order_name(config)) for config in configs]
+    entries = {name: entry for _, name in named if (entry := find(root, name))}
+    parts = {f"part-{c.hash}": e for c in configs if (e := find(root, f"part-{c.hash}"))}
+    last = find(root, conclusion(study))
+    noted = [*entries.values(), *parts.values(), *([last] if last else [])]
+    known = queue.jobs([entry.job_id for entry in noted if entry.cluster == "slurm"])
+    rows = []
+    for config, name in named:
+        array = parts.get(f"part-{config.hash}")
+        rows.append(_row(config.stage, config.hash, config, root, entries.get(name), array, known))
+    return [*rows, _row("conclude", study.name, study.report, root, last, None, known)]
+
+
+def _row(
+    stage: str,
+    label: str,
+    config: StageConfig,
+    root: Path,
+    entry: Entry | None,
+    array: Entry | None,
+    known: dict[str, queue.Queued],
+) -> Row:
+    row = Row(stage, label, "missing")
+    if config.is_complete(root):
+        return row._replace(state="complete", job=entry.job_id if entry else "")
+    progress, left = _progress(config, root)
+    row = row._replace(progress=progress)
+    jobs = [(e, job) for e in (array, entry) if e for job_id, job in known.items() if job_id.split("_")[0] == e.job_id]
+    alive = [(e, job) for e, job in jobs if job.is_alive]
+    running = [(e, job) for e, job in alive if job.state == "RUNNING"]
+    if entry is not None:
+        row = row._replace(job=entry.job_id, log=_last_log(entry, root))
+    if running:
+        shown, job = running[0]
+        row = row._replace(node=",".join(sorted({job.nodes for _, job in running})), log=_last_log(shown, root))
+        return row._replace(state="running", job=shown.job_id, left=left or job.left)
+    if alive:
+        shown, job = alive[0]
+        return row._replace(state="queued", job=shown.job_id, note=job.reason)
+    if (holder := storage.held_by(config, root)) is not None:
+        return row._replace(state="running", left=left, note=holder)
+    if entry is None:
+        return row
+    said = outcomes(root, entry.name)
+    if said and said[-1].state == "failed":
+        return row._replace(state="failed", node=said[-1].node, note=said[-1].message)
+    ended = jobs[-1][1].state if jobs else "no longer known to SLURM"
+    return row._replace(state="failed", note="cancelled" if ended == "CANCELLED" else f"ended without a word: {ended}")
+
+
+def _last_log(entry: Entry, root: Path) -> str:
+    logs = entry.logs(root)
+    return str(logs[-1]) if logs else ""
+
+
+def _progress(config: StageConfig, root: Path) -> tuple[str, str]:
+    """How far a stage is, and the time that is left, where its files say so."""
+    if isinstance(config, TrainConfig):
+        return _progress_of_training(config, root)
+    if isinstance(config, EvaluateConfig) and (num_images := _num_images(config.data, root, "val")):
+        done = {path.stem for path in (root / config.folder).glob("chunks/*/*.safetensors")}
+        images = sum(stop - start for start, stop in (map(int, name.split("-")) for name in done))
+        return f"image {min(images, num_images)}/{num_images}", ""
+    return "", ""
+
+
+def _progress_of_training(config: TrainConfig, root: Path) -> tuple[str, str]:
+    num_images = _num_images(config.data, root, "train")
+    rows = _last_rows(root / config.folder / "metrics.jsonl")
+    if not num_images or not rows:
+        return "", ""
+    total = schedule.total_steps(num_images, config.num_epochs, config.global_batch_size)
+    step, epoch = rows[-1]["step"], rows[-1]["epoch"]
+    speed = next((row["images_per_second"] for row in reversed(rows) if "images_per_second" in row), 0.0)
+    left = _time((total - step) * config.global_batch_size / speed) if speed else ""
+    return f"step {step}/{total}, epoch {epoch:.1f}", left
+
+
+def _num_images(config: PrepareConfig, root: Path, split: str) -> int:
+    try:
+        return int(storage.unseal(config, root)["num_images"][split])
+    except (InputError, KeyError):
+        return 0
+
+
+def _last_rows(path: Path) -> list[dict[str, float]]:
+    try:
+        lines = path.read_text().splitlines()[-5:]
+    except OSError:
+        return []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def _time(seconds: float) -> str:
+    """Hours, minutes and seconds.
+
+    >>> _time(3725)
+    '1:02:05'
+    """
+    return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """For people: columns, and below a failed stage the path of its log."""
+    heads = ("stage", "name", "state", "job", "node", "progress", "left", "note")
+    cells = [heads, *(row[: len(heads)] for row in rows)]
+    widths = [max(len(row[k]) for row in cells) for k in range(len(heads))]
+    lines = []
+    for number, row in enumerate(cells):
+        lines.append("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        if number and rows[number - 1].state == "failed" and rows[number - 1].log:
+            lines.append(f"    log: {rows[number - 1].log}")
+    return "\n".join(lines)
+
+
+def wait(study: Study, root: Path, seconds: float = 5.0) -> bool:
+    """Print what changes until nothing of a study runs or waits any more; returns whether it is complete."""
+    shown: dict[tuple[str, str], Row] = {}
+    while True:
+        rows = status(study, root)
+        for row in rows:
+            before = shown.get((row.stage, row.name))
+            if before is None or (row.state, row.progress) != (before.state, before.progress):
+                print("  ".join(filter(None, (row.stage, row.name, row.state, row.node, row.progress, row.note))), flush=True)
+            shown[row.stage, row.name] = row
+        if not any(row.state in ("running", "queued") for row in rows):
+            return study.report.is_complete(root)
+        time.sleep(seconds)
