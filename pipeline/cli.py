@@ -96,14 +96,21 @@ def _run_missing(study: Study, root: Path, site: Path | None, processes: int | N
 
 
 @study_command(commands, "going-deeper plan experiments/demo.py --members 3")
-def plan(experiment: Path, arguments: Sequence[str], root: Path) -> None:
+@click.option("--site", type=PATH, help="Site file: also show what each job would be granted there.")
+def plan(experiment: Path, arguments: Sequence[str], root: Path, site: Path | None) -> None:
     """Show the stages of a study: which exist and which would run."""
     study = load_study(experiment, arguments)
+    granted: dict[str, str] = {}
+    if site is not None:
+        from slurm.site import load_site
+
+        granted = load_site(site).in_words()
     refuse_stale(study, root)
     print(f"{study.name}: {study.title}")
     for config in study.stages:
-        state = "complete" if config.is_complete(root) else "missing"
-        print(f"  {state:9} {config.stage:9} {root / config.folder}")
+        is_complete = config.is_complete(root)
+        words = "" if is_complete else granted.get(config.stage, granted.get("report", ""))
+        print(f"  {'complete' if is_complete else 'missing':9} {config.stage:9} {root / config.folder}  {words}".rstrip())
 
 
 @study_command(commands, "going-deeper report experiments/demo.py --into results")

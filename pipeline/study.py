@@ -85,6 +85,13 @@ class TrainConfig(StageConfig):
     checkpoint_every_seconds: float = Field(default=60.0, ge=0)
     checkpoint_every_steps: int | None = Field(default=None, gt=0)
 
+    def refuse_ranks(self, number: int) -> None:
+        """Raise InputError if so many ranks cannot train as the config says."""
+        if self.local_sgd and self.local_sgd.workers != number:
+            raise InputError(f"local_sgd.workers {self.local_sgd.workers} is not the number of ranks, {number}")
+        if self.global_batch_size % number:
+            raise InputError(f"global_batch_size {self.global_batch_size} cannot be shared equally by {number} ranks")
+
     @property
     def input_size(self) -> int:
         """Side of the network's input in pixels."""

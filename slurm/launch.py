@@ -11,7 +11,7 @@ from typing import Any, Literal
 import submitit
 
 from pipeline.adapters.environment import PROCESS_ENVIRONMENT
-from pipeline.study import EvaluateConfig, InputError, StageConfig, StageFailed, Study
+from pipeline.study import EvaluateConfig, InputError, StageConfig, StageFailed, Study, TrainConfig
 from slurm import queue
 from slurm.job import OrderedJob
 from slurm.ledger import Entry, Order, find, outcomes, record, submitting, write_order
@@ -71,10 +71,14 @@ def launch(study: Study, missing: Sequence[StageConfig], root: Path, site: Site)
     failed member takes along only what is made from it.
 
     Raises:
-        InputError: a path that cannot stand in a script, a folder that others can write, or SLURM's commands are not there.
+        InputError: the site's ranks cannot share a batch, the root's path cannot stand in a script, its jobs/ can be written by
+            others, or SLURM's commands are not there.
         StageFailed: a local job ended without its artefact; the message says why.
     """
     root = safe(root.absolute())
+    for config in missing:
+        if isinstance(config, TrainConfig):
+            config.refuse_ranks(site.train.nodes * site.train.tasks_per_node)
     with submitting(root):
         code = snapshot(root)
         os.environ.update(PROCESS_ENVIRONMENT | os.environ)  # jobs inherit it

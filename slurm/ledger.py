@@ -104,7 +104,9 @@ def find(root: Path, name: str) -> Entry | None:
 
 
 def write_outcome(root: Path, name: str, outcome: Outcome) -> None:
-    """Say how a job (`name`, or `name.k` of an array) ended."""
+    """Say how a job (`name`, or `name.k` of an array) ended. A lost attempt that lived on cannot contradict a later one."""
+    if any(earlier.attempt > outcome.attempt for earlier in outcomes(root, name)):
+        return
     storage.write_atomic(root / "jobs" / f"{name}.outcome.json", outcome.model_dump_json(indent=1).encode())
 
 

@@ -60,6 +60,18 @@ class Site(Frozen):
         granted: Resources = getattr(self, stage)
         return granted
 
+    def in_words(self) -> dict[str, str]:
+        """What each kind of job is granted, for people."""
+        found = {}
+        for kind in KINDS:
+            granted = self.granted(kind)
+            ranks = granted.nodes * granted.tasks_per_node
+            words = f"{ranks} rank{'s' if ranks > 1 else ''} on {granted.nodes} node{'s' if granted.nodes > 1 else ''}"
+            words += f", {granted.gpus_per_node} GPUs a node" if granted.gpus_per_node else ""
+            words += f", an array of {granted.array}" if kind == "evaluate" and granted.array > 1 else ""
+            found[kind] = f"{words}, {granted.timeout_min} min"
+        return found
+
 
 def load_site(path: Path) -> Site:
     """Read a site file.

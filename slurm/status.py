@@ -86,7 +86,7 @@ def _row(
 
 
 def _last_log(entry: Entry, root: Path) -> str:
-    logs = entry.logs(root)
+    logs = [path for path in entry.logs(root) if path.suffix == ".err"]
     return str(logs[-1]) if logs else ""
 
 

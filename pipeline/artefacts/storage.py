@@ -93,8 +93,11 @@ _locked: list[int] = []  # file descriptors
 
 
 @contextmanager
-def lock(config: StageConfig, root: Path) -> Iterator[None]:
+def lock(config: StageConfig, root: Path, fences: bool = False) -> Iterator[None]:
     """Hold an artefact while it is made; one process at a time may. It ends with the process, however that ends.
+
+    A SLURM job that was requeued, as its node was lost, may find its former self alive. Where a stage can bear that (`fences`:
+    an older attempt cannot write, or writes the same bytes), it goes on beside it.
 
     Raises:
         InputError: another process holds it; the message names its process, host and SLURM job.
@@ -106,7 +109,11 @@ def lock(config: StageConfig, root: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise InputError(f"{root / config.folder}: is being made already by {file.read().strip()}") from None
+            by = file.read().strip()
+            if fences and (job := holder()["job"]) and by.endswith(f", job {job}"):
+                yield
+                return
+            raise InputError(f"{root / config.folder}: is being made already by {by}") from None
         except OSError as error:
             raise InputError(f"{path}: {error.strerror}; --root must be on a file system with locks") from None
         text = f"{said(holder())}\n".encode()

@@ -31,7 +31,7 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
     accelerator = ranks.start()
     engine = _engine(config, data, accelerator, root)
     chunks = _chunks(config, len(split))
-    with storage.lock(config, root) if accelerator.is_main_process else nullcontext():
+    with storage.lock(config, root, fences=True) if accelerator.is_main_process else nullcontext():
         _evaluate_chunks(engine, split, chunks, data.num_classes, predictions, accelerator)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:

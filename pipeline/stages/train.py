@@ -58,8 +58,11 @@ def train(config: TrainConfig, root: Path) -> Run:
     if config.is_complete(root):
         return run
     accelerator = ranks.start()
-    refuse_world_size(config, accelerator.num_processes)
-    with storage.lock(config, root) if accelerator.is_main_process else nullcontext(), said_of_images(config, root):
+    config.refuse_ranks(accelerator.num_processes)
+    with (
+        storage.lock(config, root, fences=True) if accelerator.is_main_process else nullcontext(),
+        said_of_images(config, root),
+    ):
         _train(config, run, Dataset(config.data, root), accelerator)
     accelerator.wait_for_everyone()
     return run
@@ -73,14 +76,6 @@ def said_of_images(config: TrainConfig, root: Path) -> Iterator[None]:
     except BadImage as problem:
         said = str(problem).strip().splitlines()[-1].rpartition("BadImage: ")[2]
         raise InputError(f"{root / config.data.folder}: {said}; remove it to prepare the data again") from None
-
-
-def refuse_world_size(config: TrainConfig, world_size: int) -> None:
-    """Raise InputError if so many ranks cannot train as the config says."""
-    if config.local_sgd and config.local_sgd.workers != world_size:
-        raise InputError(f"local_sgd.workers {config.local_sgd.workers} is not the number of ranks, {world_size}")
-    if config.global_batch_size % world_size:
-        raise InputError(f"global_batch_size {config.global_batch_size} cannot be shared equally by {world_size} ranks")
 
 
 def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerator) -> None:

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from pipeline.study import InputError, Study
 from slurm.launch import launch, parameters
-from slurm.site import load_site
+from slurm.site import Resources, Site, load_site
 
 SITES = sorted((Path(__file__).parents[2] / "slurm/sites").glob("*.toml"))
 
@@ -61,3 +62,47 @@ def test_job_folder_that_others_can_write_is_refused(tmp_path: Path, study: Stud
     (tmp_path / "jobs").chmod(0o777)
     with pytest.raises(InputError, match="others can write to it"):
         launch(study, study.stages, tmp_path, load_site(next(path for path in SITES if path.stem == "local")))
+
+
+PAYLOADS = (
+    "gpu\n#SBATCH --uid=0",
+    "gpu\n\nrm -rf ~",
+    "gpu\rid",
+    "gpu\x0bid",
+    "gpu\u2028id",
+    "$(id)",
+    "`id`",
+    "gpu;id",
+    "gpu --uid=0",
+    "gpu'",
+)
+
+
+@pytest.mark.parametrize("field", ["slurm_partition", "slurm_account", "slurm_qos", "slurm_constraint", "slurm_exclude"])
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_no_name_smuggles_a_line_into_the_batch_script(field: str, payload: str) -> None:
+    with pytest.raises(ValidationError, match=field):
+        Site.model_validate({"cluster": "slurm", field: payload})
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_nor_do_paths_lines_and_variables(tmp_path: Path, study: Study, payload: str) -> None:
+    with pytest.raises(InputError, match="its path goes into batch scripts"):
+        launch(study, study.stages, tmp_path / payload, Site(cluster="slurm"))
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValidationError):
+        Site.model_validate({"cluster": "slurm", "environment": {payload: "1"}})
+    with pytest.raises(ValidationError):
+        Site.model_validate({"cluster": "slurm", "scratch": f"/tmp/{payload}"})
+    with pytest.raises(ValidationError):
+        Study.model_validate({**dict(study), "name": payload})
+    if "\n" in payload or "\r" in payload:
+        with pytest.raises(ValidationError):
+            Site.model_validate({"cluster": "slurm", "slurm_setup": [payload]})
+
+
+def test_ranks_that_cannot_share_a_batch_are_refused_before_anything_is_submitted(tmp_path: Path, study: Study) -> None:
+    site = Site(cluster="slurm", train=Resources(nodes=3))
+    with pytest.raises(InputError, match="global_batch_size 8 cannot be shared equally by 3 ranks"):
+        launch(study, study.stages, tmp_path, site)
+    assert list(tmp_path.iterdir()) == []
