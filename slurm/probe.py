@@ -13,6 +13,7 @@ import submitit
 
 from pipeline.artefacts import storage
 from pipeline.study import StageFailed
+from slurm import queue
 from slurm.launch import parameters, safe
 from slurm.site import Site
 from slurm.snapshot import code_environment, snapshot
@@ -50,7 +51,10 @@ def check_site(site: Site, name: str, root: Path, nodes: int) -> tuple[str, bool
     submitted = time.time()
     job = executor.submit(Probe(str(folder)))
     print(f"probe: job {job.job_id}", file=sys.stderr, flush=True)
-    job.wait()
+    if site.cluster == "local":
+        job.wait()
+    while site.cluster == "slurm" and any(found.is_alive for found in queue.jobs([job.job_id]).values()):
+        time.sleep(1)
     size = granted.nodes * granted.tasks_per_node
     ranks = [json.loads(path.read_text()) for k in range(size) if (path := folder / f"rank_{k}.json").exists()]
     if len(ranks) < size:
@@ -146,4 +150,4 @@ def _reaches_wandb() -> str:
         with socket.create_connection((host, int(port or 443)), timeout=5):
             return f"{address} answers"
     except (OSError, ValueError):
-        return f"{address} does not answer; runs are kept offline, going-deeper writes them below the root"
+        return f"{address} does not answer; runs stay offline below the root"
