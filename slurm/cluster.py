@@ -97,6 +97,7 @@ class Cluster:
                 f"{self.folder}: a cluster runs there already; going-deeper slurm down --dir {self.folder} ends it"
             )
         storage.private_folder(self.folder)
+        shutil.rmtree(self.folder / "pids", ignore_errors=True)  # of a cluster that crashed
         self._configure()
         try:
             run = self.folder / "run"
@@ -148,8 +149,12 @@ class Cluster:
     def process_ids(self, node: str | None = None) -> list[int]:
         """The daemons and the jobs' processes of this cluster, or of one of its nodes."""
         parents = dict(processes.parents())
-        mark = f"SLURMD_NODENAME={node}" if node else f"SLURM_CONF={self.conf}"
-        found = {pid for pid in parents if pid != os.getpid() and mark in processes.environment(pid)}
+        marks = {f"SLURMD_NODENAME={name}" for name in ([node] if node else self.names)}  # a user's shell has SLURM_CONF alone
+        found = set()
+        for pid in parents:
+            variables = set(processes.environment(pid))
+            if f"SLURM_CONF={self.conf}" in variables and marks & variables:
+                found.add(pid)
         if node and (daemon := self._pids().get(f"slurmd-{node}")):
             found |= {daemon} | {pid for pid in parents if daemon in processes.ancestors(pid, parents)}
         if node:  # a step's manager belongs to no slurmd and has overwritten its environment, but is its tasks' parent

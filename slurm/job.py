@@ -5,15 +5,17 @@ import socket
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 import submitit
 
+from pipeline.artefacts import storage
 from pipeline.stages import run_stage
 from pipeline.stages.conclude import conclude
 from pipeline.study import EvaluateConfig, InputError, StageFailed
 from slurm import queue
-from slurm.ledger import Kind, Order, Outcome, State, outcomes, read_order, write_outcome
+from slurm.ledger import Kind, Order, Outcome, State, outcome_of, read_order, write_outcome
 
 PASSING = ("connection closed", "connection reset", "timed out", "stale file handle", "nccl", "socket", "gloo")
 WORD_SECONDS = 3.0  # ours: for a rank that failed first to say why, before the others judge
@@ -38,14 +40,18 @@ class OrderedJob:
 
 def carry_out(order: Order, root: Path, rank: int) -> None:
     """Do what an order says, and say how it ended. A passing cause has the job requeued, a bounded number of times."""
-    part = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
+    part = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0")) if order.num_parts > 1 else 0
     name = f"{order.name}.{part}" if order.num_parts > 1 else order.name
-    attempt = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    attempt = int(os.environ.get("SLURM_RESTART_COUNT", "0")) if _job_id() else 0
     node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
 
+    earlier = outcome_of(root, name)
+    retries = earlier.retries if earlier else 0
+
     def say(state: State, kind: Kind, message: str) -> None:
-        said = Outcome(state=state, kind=kind, message=message, job_id=_job_id(), node=node, attempt=attempt)
-        write_outcome(root, name, said)
+        said = Outcome(state=state, kind=kind, message=message, job_id=_job_id(), node=node, attempt=attempt, retries=retries)
+        with suppress(OSError):  # the disk may be what failed
+            write_outcome(root, name, said)
 
     try:
         _do(order, root, part)
@@ -64,15 +70,22 @@ def carry_out(order: Order, root: Path, rank: int) -> None:
             say("failed", "failure", message)
             _end(message, 3)
         time.sleep(WORD_SECONDS)
-        judged = any(o.state == "failed" and o.attempt == attempt for o in outcomes(root, name))
-        if judged or rank != 0:
+        judged = outcome_of(root, name)
+        if judged is not None and judged.state == "failed" and judged.attempt == attempt:
             _end(message, 3)
-        if attempt >= order.max_retries or not _job_id():
-            say("failed", "passing", f"{message} (attempt {attempt + 1} of {order.max_retries + 1})")
+        if retries >= order.max_retries or not _job_id():
+            say("failed", "passing", f"{message} (tried {retries + 1} times)")
             _end(message, 3)
+        if not storage.publish(root / "jobs" / f"{name}.{attempt}.retry", b""):
+            _end(message, 3)  # another rank has the job requeued
+        retries += 1
         say("retried", "passing", message)
-        queue.requeue(_job_id())
-        _end(f"{message}; the job is requeued", 3)
+        try:
+            if queue.restarts(_job_id()) == attempt:  # else this is a lost self of a job that runs again already
+                queue.requeue(_job_id())
+        except InputError as problem:
+            say("failed", "passing", f"{message}; it cannot be requeued: {problem}")
+        _end(message, 3)
 
 
 def is_passing(error: Exception) -> bool:
@@ -96,7 +109,9 @@ def _do(order: Order, root: Path, part: int) -> None:
 
 
 def _job_id() -> str:
-    """As scontrol wants it; an array's job is `<array>_<number>`."""
+    """As scontrol wants it; an array's job is `<array>_<number>`. None of a local job, even inside an allocation."""
+    if os.environ.get("SUBMITIT_EXECUTOR") != "slurm":
+        return ""
     array, number = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{number}" if array and number else os.environ.get("SLURM_JOB_ID", "")
 

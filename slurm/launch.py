@@ -11,13 +11,15 @@ from typing import Any, Literal
 import submitit
 
 from pipeline.adapters.environment import PROCESS_ENVIRONMENT
+from pipeline.stages import MULTI_RANK
 from pipeline.study import EvaluateConfig, InputError, StageConfig, StageFailed, Study, TrainConfig
 from slurm import queue
 from slurm.job import OrderedJob
-from slurm.ledger import Entry, Order, find, outcomes, record, submitting, write_order
+from slurm.ledger import Order, find, forget, outcomes, record, submitting, write_order
 from slurm.site import Resources, Site
 from slurm.snapshot import code_environment, snapshot
 
+NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 SAFE_PATH = re.compile(r"[A-Za-z0-9._/+-]+")
 ONE_RANK = {"nodes": 1, "tasks_per_node": 1, "array": 1}
 OrderKind = Literal["prepare", "train", "evaluate", "part", "conclude"]
@@ -32,14 +34,34 @@ class Submission:
     code: Path
     known: dict[str, queue.Queued] = field(default_factory=dict)
     jobs: dict[str, list[str]] = field(default_factory=dict)  # by config hash; those of an array count as one
+    num_new: int = 0
     failed: set[str] = field(default_factory=set)  # hashes; only `local` waits, so only it knows
 
     def add(self, order: Order, resources: Resources, after: Sequence[str], after_any: Sequence[str] = ()) -> str:
-        """Submit an order, unless its job is alive; returns the job's id."""
-        entry = find(self.root, order.name)
-        if entry is not None and self._is_alive(entry):
-            _say(f"{order.name}: job {entry.job_id} is there already")
-            return entry.job_id
+        """Submit an order, unless its job is alive; returns the job's id.
+
+        Raises:
+            InputError: the site does not take it; the message is what it says.
+        """
+        if (alive := self.alive(order.name)) is not None:
+            _say(f"{order.name}: job {alive} is there already")
+            return alive
+        try:
+            return self._submit(order, resources, after, after_any)
+        except (RuntimeError, ValueError, FileNotFoundError) as error:  # submitit's, with what sbatch said
+            said = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            raise InputError(f"{order.name}: the site does not take the job: {said}") from None
+
+    def alive(self, name: str) -> str | None:
+        """The job under a name, if it waits or runs. SLURM must know it by that name: ids begin anew on another cluster."""
+        entry = find(self.root, name)
+        if entry is None or entry.cluster != "slurm":
+            return None
+        jobs = [job for job_id, job in self.known.items() if job_id.split("_")[0] == entry.job_id]
+        return entry.job_id if any(job.is_alive and job.name == name[:64] for job in jobs) else None
+
+    def _submit(self, order: Order, resources: Resources, after: Sequence[str], after_any: Sequence[str]) -> str:
+        forget(self.root, order.name)
         path = write_order(self.root, order)
         executor = submitit.AutoExecutor(
             folder=self.root / "jobs", cluster=self.site.cluster, slurm_max_num_timeout=self.site.max_timeouts
@@ -52,16 +74,13 @@ class Submission:
         else:
             submitted = [executor.submit(job)]
         job_id = submitted[0].job_id.split("_")[0]
+        self.num_new += 1
         record(self.root, order.name, self.site.cluster, job_id, order.num_parts, self.code.name)
         _say(f"{order.name}: job {job_id}" + (f", an array of {order.num_parts}" if order.num_parts > 1 else ""))
         if self.site.cluster == "local":
             for one in submitted:
                 one.wait()
         return job_id
-
-    def _is_alive(self, entry: Entry) -> bool:
-        numbers = [job for job_id, job in self.known.items() if job_id.split("_")[0] == entry.job_id]
-        return any(job.is_alive for job in numbers)
 
 
 def launch(study: Study, missing: Sequence[StageConfig], root: Path, site: Site) -> None:
@@ -84,9 +103,8 @@ def launch(study: Study, missing: Sequence[StageConfig], root: Path, site: Site)
         os.environ.update(PROCESS_ENVIRONMENT | os.environ)  # jobs inherit it
         os.environ.update({**site.environment, **code_environment(code), **({"TMPDIR": site.scratch} if site.scratch else {})})
         submission = Submission(root, site, code)
-        if site.cluster == "slurm":
-            entries = [find(root, name) for name in names(study)]
-            submission.known = queue.jobs([entry.job_id for entry in entries if entry is not None])
+        entries = [entry for name in names(study) if (entry := find(root, name)) is not None]
+        submission.known = queue.jobs([entry.job_id for entry in entries if entry.cluster == "slurm"])
         for config in missing:
             if config.stage in ("prepare", "train", "evaluate"):
                 _submit_stage(submission, config)
@@ -94,6 +112,10 @@ def launch(study: Study, missing: Sequence[StageConfig], root: Path, site: Site)
         order = Order(
             name=conclusion(study), kind="conclude", content=study.model_dump(mode="json"), max_retries=site.max_retries
         )
+        waiting = submission.alive(order.name)
+        if waiting is not None and submission.num_new:  # it waits for other jobs than those of now
+            queue.cancel([waiting])
+            submission.known = {}
         submission.add(order, site.report.but(**ONE_RANK), after=(), after_any=everything)
     if site.cluster == "local" and not study.report.is_complete(root):
         last = outcomes(root, order.name)
@@ -120,7 +142,9 @@ def _submit_stage(submission: Submission, config: StageConfig) -> None:
     after = [job for named in config.inputs for job in submission.jobs.get(named.hash, [])]
     content, name = config.model_dump(mode="json"), order_name(config)
     array: list[str] = []
-    if isinstance(config, EvaluateConfig) and granted.array > 1:
+    if config.stage not in MULTI_RANK:
+        granted = granted.but(**ONE_RANK)
+    if isinstance(config, EvaluateConfig) and site.cluster == "slurm" and granted.array > 1 and not submission.alive(name):
         part = Order(
             name=f"part-{config.hash}", kind="part", content=content, num_parts=granted.array, max_retries=site.max_retries
         )
@@ -142,7 +166,7 @@ def order_name(config: StageConfig) -> str:
 
 def conclusion(study: Study) -> str:
     """Under which a study's last job is noted."""
-    return f"conclude-{study.check.hash}"
+    return f"conclude-{study.report.hash}"
 
 
 def names(study: Study) -> list[str]:
@@ -165,6 +189,8 @@ def parameters(
     >>> found["slurm_additional_parameters"]["dependency"]
     'afterok:41:42,afterany:43'
     """
+    if not NAME.fullmatch(name):
+        raise InputError(f"{name!r}: cannot name a job; expected letters, digits and ._- only")
     chosen: dict[str, Any] = {"name": name[:64], **granted.model_dump(exclude_none=True, exclude={"array"})}
     if not granted.gpus_per_node:
         del chosen["gpus_per_node"]
@@ -181,6 +207,7 @@ def parameters(
         more |= {"dependency": ",".join(conditions), "kill-on-invalid-dep": "yes"}
     return {
         **chosen,
+        "slurm_srun_args": [f"--cpus-per-task={granted.cpus_per_task}"],  # since 22.05 srun does not take it from sbatch
         "slurm_array_parallelism": site.slurm_array_parallelism,
         "slurm_signal_delay_s": site.slurm_signal_delay_s,
         "slurm_additional_parameters": more,

@@ -66,6 +66,7 @@ class Outcome(Frozen):
     job_id: str = ""
     node: str = ""
     attempt: int = 0
+    retries: int = 0
 
 
 def order_path(root: Path, name: str) -> Path:
@@ -85,10 +86,14 @@ def read_order(path: Path) -> Order:
     return Order.model_validate_json(path.read_text())
 
 
+def forget(root: Path, name: str) -> None:
+    """Forget how an earlier job of a name ended."""
+    for path in [*_outcome_paths(root, name), *(root / "jobs").glob(f"{name}.*retry")]:
+        path.unlink(missing_ok=True)
+
+
 def record(root: Path, name: str, cluster: Literal["local", "slurm"], job_id: str, num_parts: int, code: str) -> Entry:
-    """Note that an order was submitted; how an earlier attempt ended is forgotten."""
-    for path in (root / "jobs").glob(f"{name}*.outcome.json"):
-        path.unlink()
+    """Note that an order was submitted."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     entry = Entry(name=name, cluster=cluster, job_id=job_id, num_parts=num_parts, code=code, submitted_at=now)
     storage.write_atomic(root / "jobs" / f"{name}.job.json", entry.model_dump_json(indent=1).encode())
@@ -105,30 +110,40 @@ def find(root: Path, name: str) -> Entry | None:
 
 def write_outcome(root: Path, name: str, outcome: Outcome) -> None:
     """Say how a job (`name`, or `name.k` of an array) ended. A lost attempt that lived on cannot contradict a later one."""
-    if any(earlier.attempt > outcome.attempt for earlier in outcomes(root, name)):
+    earlier = outcome_of(root, name)
+    if earlier is not None and earlier.attempt > outcome.attempt:
         return
     storage.write_atomic(root / "jobs" / f"{name}.outcome.json", outcome.model_dump_json(indent=1).encode())
 
 
+def outcome_of(root: Path, name: str) -> Outcome | None:
+    """How a job (`name`, or `name.k` of an array) ended, if it said so."""
+    try:
+        return Outcome.model_validate(json.loads((root / "jobs" / f"{name}.outcome.json").read_text()))
+    except (OSError, ValueError):
+        return None
+
+
 def outcomes(root: Path, name: str) -> list[Outcome]:
-    """How the jobs under a name ended, as far as they said so."""
-    found = []
-    for path in sorted((root / "jobs").glob(f"{name}*.outcome.json")):
-        try:
-            found.append(Outcome.model_validate(json.loads(path.read_text())))
-        except (OSError, ValueError):
-            continue
-    return found
+    """How the jobs under a name ended, those of an array too, as far as they said so."""
+    names = [path.name.removesuffix(".outcome.json") for path in _outcome_paths(root, name)]
+    return [outcome for each in names if (outcome := outcome_of(root, each)) is not None]
+
+
+def _outcome_paths(root: Path, name: str) -> list[Path]:
+    folder = root / "jobs"
+    return sorted([*folder.glob(f"{name}.outcome.json"), *folder.glob(f"{name}.[0-9]*.outcome.json")])
 
 
 @contextmanager
 def submitting(root: Path) -> Iterator[None]:
-    """Only one command submits at a time: another that comes meanwhile finds the jobs of this one.
+    """Only one command submits at a time: another that comes meanwhile finds the jobs of this one. What is written is private.
 
     Raises:
         InputError: `root`/jobs can be written by others.
     """
     folder = storage.private_folder(root / "jobs")
+    before = os.umask(0o077)
     descriptor = os.open(folder / ".submitting", os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -137,3 +152,4 @@ def submitting(root: Path) -> Iterator[None]:
         raise InputError(f"{folder}: {error.strerror or error}") from None
     finally:
         os.close(descriptor)
+        os.umask(before)

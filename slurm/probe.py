@@ -59,7 +59,7 @@ def check_site(site: Site, name: str, root: Path, nodes: int) -> tuple[str, bool
     ranks = [json.loads(path.read_text()) for k in range(size) if (path := folder / f"rank_{k}.json").exists()]
     if len(ranks) < size:
         raise StageFailed(f"probe: {len(ranks)} of {size} ranks left word; see {job.paths.stderr}")
-    facts = judge(ranks, submitted)
+    facts = judge(ranks, submitted, wants_gpus=granted.gpus_per_node > 0)
     storage.write_json(root / "sites" / f"{name}.json", {"site": site.model_dump(mode="json"), **facts, "ranks": ranks})
     lines = [f"{'ok  ' if passed else 'FAIL'}  {what}: {words}" for what, (passed, words) in facts["checks"].items()]
     is_sound = all(passed for passed, _ in facts["checks"].values())
@@ -109,7 +109,7 @@ def probe(folder: Path) -> dict[str, Any]:
     }
 
 
-def judge(ranks: list[dict[str, Any]], submitted: float) -> dict[str, Any]:
+def judge(ranks: list[dict[str, Any]], submitted: float, wants_gpus: bool) -> dict[str, Any]:
     """The checks, each passed or not and in words, from what the ranks found."""
     size = len(ranks)
     gpus = {rank["gpu"] for rank in ranks} - {None}
@@ -124,7 +124,7 @@ def judge(ranks: list[dict[str, Any]], submitted: float) -> dict[str, Any]:
         "start": (True, f"{min(rank['started'] for rank in ranks) - submitted:.1f} s after submission"),
         "rendezvous": (together, "all ranks in one sum"),
         "all-reduce": (True, f"{bandwidth:.2f} GB/s for {MEGABYTES} MB"),
-        "GPUs": (not gpus or len(gpus) == size, f"{len(gpus)} for {size} ranks" if gpus else "none"),
+        "GPUs": (len(gpus) == (size if wants_gpus else 0), f"{len(gpus)} for {size} ranks" if gpus or wants_gpus else "none"),
         "shared disk": (all(rank["seen"] == size for rank in ranks), "each rank sees the files of all"),
         "exclusive files": (winners == 1, f"{winners} of {size} could create one file"),
         "clocks": (spread < MAX_CLOCK_SECONDS, f"within {spread:.2f} s"),

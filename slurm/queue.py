@@ -1,5 +1,6 @@
 """What SLURM says about jobs: squeue, sacct where there is accounting, scancel, scontrol."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ SECONDS = 60  # ours: a busy controller answers late
 class Queued(NamedTuple):
     """One job as SLURM sees it. `reason` says why it waits or ended, `nodes` where it runs, `left` how long it may."""
 
+    name: str
     state: str
     reason: str = ""
     nodes: str = ""
@@ -25,7 +27,7 @@ class Queued(NamedTuple):
     @property
     def is_alive(self) -> bool:
         """Whether it runs or will."""
-        return self.state in ALIVE
+        return self.state in ALIVE and self.reason != "DependencyNeverSatisfied"
 
 
 def jobs(job_ids: Sequence[str]) -> dict[str, Queued]:
@@ -37,13 +39,13 @@ def jobs(job_ids: Sequence[str]) -> dict[str, Queued]:
     wanted = set(job_ids)
     if not wanted:
         return {}
-    form = "%i|%T|%r|%N|%L"
+    form = "%i|%j|%T|%r|%N|%L"
     listed = _lines(["squeue", "--me", "--states=all", "--array", "--noheader", f"--format={form}"])
     found = {}
     for line in listed:
-        job_id, state, reason, nodes, left = [*line.split("|"), *[""] * 5][:5]
+        job_id, name, state, reason, nodes, left = [*line.split("|"), *[""] * 6][:6]
         if job_id.split("_")[0] in wanted:
-            found[job_id] = Queued(state, "" if reason == "None" else reason, nodes, left)
+            found[job_id] = Queued(name, state, "" if reason == "None" else reason, nodes, left)
     forgotten = wanted - {job_id.split("_")[0] for job_id in found}
     if forgotten and shutil.which("sacct"):
         found |= _accounted(sorted(forgotten))
@@ -57,14 +59,17 @@ def _accounted(job_ids: Sequence[str]) -> dict[str, Queued]:
         "--noheader",
         "--parsable2",
         "--allocations",
-        "--format=JobID,State,NodeList",
+        "--format=JobID,JobName%100,State,NodeList",
         f"--jobs={','.join(job_ids)}",
     ]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        return {}
     found = {}
     for line in answer.stdout.splitlines() if answer.returncode == 0 else ():
-        job_id, state, nodes = [*line.split("|"), "", ""][:3]
-        found[job_id] = Queued(state.split()[0] if state else "UNKNOWN", "", nodes)
+        job_id, name, state, nodes = [*line.split("|"), *[""] * 4][:4]
+        found[job_id] = Queued(name, state.split()[0] if state else "UNKNOWN", "", nodes)
     return found
 
 
@@ -72,6 +77,12 @@ def cancel(job_ids: Sequence[str]) -> None:
     """End jobs, those that wait first."""
     if job_ids:
         _lines(["scancel", *job_ids])
+
+
+def restarts(job_id: str) -> int:
+    """How often a job has been requeued so far."""
+    found = re.search(r"\bRestarts=(\d+)", "\n".join(_lines(["scontrol", "show", "job", job_id])))
+    return int(found[1]) if found else 0
 
 
 def requeue(job_id: str) -> None:

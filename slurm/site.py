@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from pipeline.experiment import one_line
 from pipeline.study import Frozen, InputError
@@ -47,13 +47,20 @@ class Site(Frozen):
     slurm_array_parallelism: int = Field(default=256, ge=1)
     slurm_signal_delay_s: int = Field(default=90, ge=1)
     environment: dict[Variable, Line] = {}  # noqa: RUF012 (never changed)
-    scratch: Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._/$-]*$")] | None = None
+    scratch: Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._/-]*$")] | None = None
     max_timeouts: int = Field(default=100, ge=0)
     max_retries: int = Field(default=3, ge=0)
     prepare: Resources = Resources()
     train: Resources = Resources()
     evaluate: Resources = Resources()
     report: Resources = Resources()
+
+    @model_validator(mode="after")
+    def _is_one_machine(self) -> "Site":
+        for kind in KINDS:
+            if self.cluster == "local" and (nodes := self.granted(kind).nodes) > 1:
+                raise ValueError(f"{kind}.nodes = {nodes}: a local site is one machine; use tasks_per_node")
+        return self
 
     def granted(self, stage: str) -> Resources:
         """The resources of a kind of job."""

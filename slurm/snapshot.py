@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import uuid
 from pathlib import Path
@@ -36,7 +37,8 @@ def snapshot(root: Path) -> Path:
 
 def code_environment(code: Path) -> dict[str, str]:
     """Variables with which a job's Python imports the copy, even where it starts in the folder of the original."""
-    return {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"}
+    earlier = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    return {"PYTHONPATH": os.pathsep.join([str(code), *earlier]), "PYTHONSAFEPATH": "1"}
 
 
 def _sources(package: Path) -> list[Path]:

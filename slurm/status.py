@@ -13,6 +13,8 @@ from slurm import queue
 from slurm.launch import conclusion, order_name
 from slurm.ledger import Entry, find, outcomes
 
+PATIENCE = 20  # ours: so often in a row may squeue fail while a command waits
+
 
 class Row(NamedTuple):
     """One line of the table. `note` says why it waits or failed; `log` is where to read on."""
@@ -62,7 +64,13 @@ def _row(
         return row._replace(state="complete", job=entry.job_id if entry else "")
     progress, left = _progress(config, root)
     row = row._replace(progress=progress)
-    jobs = [(e, job) for e in (array, entry) if e for job_id, job in known.items() if job_id.split("_")[0] == e.job_id]
+    jobs = [
+        (e, job)
+        for e in (array, entry)
+        if e
+        for job_id, job in known.items()
+        if job_id.split("_")[0] == e.job_id and job.name == e.name[:64]
+    ]
     alive = [(e, job) for e, job in jobs if job.is_alive]
     running = [(e, job) for e, job in alive if job.state == "RUNNING"]
     if entry is not None:
@@ -153,8 +161,16 @@ def table(rows: Sequence[Row]) -> str:
 def wait(study: Study, root: Path, seconds: float = 5.0) -> bool:
     """Print what changes until nothing of a study runs or waits any more; returns whether it is complete."""
     shown: dict[tuple[str, str], Row] = {}
+    problems = 0
     while True:
-        rows = status(study, root)
+        try:
+            rows, problems = status(study, root), 0
+        except InputError:  # a controller that restarts
+            problems += 1
+            if problems > PATIENCE:
+                raise
+            time.sleep(seconds)
+            continue
         for row in rows:
             before = shown.get((row.stage, row.name))
             if before is None or (row.state, row.progress) != (before.state, before.progress):

@@ -97,7 +97,7 @@ def lock(config: StageConfig, root: Path, fences: bool = False) -> Iterator[None
     """Hold an artefact while it is made; one process at a time may. It ends with the process, however that ends.
 
     A SLURM job that was requeued, as its node was lost, may find its former self alive. Where a stage can bear that (`fences`:
-    an older attempt cannot write, or writes the same bytes), it goes on beside it.
+    an older attempt cannot write, or writes the same bytes), it goes on beside it; else it waits for it.
 
     Raises:
         InputError: another process holds it; the message names its process, host and SLURM job.
@@ -110,7 +110,13 @@ def lock(config: StageConfig, root: Path, fences: bool = False) -> Iterator[None
         except BlockingIOError:
             file.seek(0)
             by = file.read().strip()
-            if fences and (job := holder()["job"]) and by.endswith(f", job {job}"):
+            was_requeued = int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0
+            is_former_self = was_requeued and by.endswith(f", job {holder()['job']}")
+            if is_former_self and fences:
+                yield
+                return
+            if is_former_self:
+                fcntl.flock(file, fcntl.LOCK_EX)
                 yield
                 return
             raise InputError(f"{root / config.folder}: is being made already by {by}") from None

@@ -34,7 +34,7 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
     with storage.lock(config, root, fences=True) if accelerator.is_main_process else nullcontext():
         _evaluate_chunks(engine, split, chunks, data.num_classes, predictions, accelerator)
         accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
+        if accelerator.is_main_process and not config.is_complete(root):
             facts = {
                 "num_images": len(split),
                 "world_size": accelerator.num_processes,
@@ -94,7 +94,7 @@ def _evaluate_chunks(
     label, total = f"evaluate {config.hash[:8]}", sum(map(len, mine))
     with Progress(label, total, "images a rank", silent=not accelerator.is_main_process) as progress:
         for chunk in mine:
-            if not predictions.has_chunk(chunk):
+            if not predictions.has_chunk(chunk) and not config.is_complete(predictions.root):
                 started = time.monotonic()
                 scores, bad = classify(engine, split, chunk, num_classes, config.policies, config.crops, num_loaders)
                 predictions.publish_chunk(chunk, scores, bad, time.monotonic() - started, engine.description)

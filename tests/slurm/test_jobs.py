@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.experiment import load_study
 from slurm.cluster import Cluster
 from tests.commands import going_deeper
 from tests.slurm.conftest import write_site
@@ -148,6 +149,36 @@ def test_a_failing_member_takes_only_its_own_along(
     assert any("lower learning_rate" in Path(path).read_text() for path in logs)
     shown = going_deeper("logs", study_file, "--data", image_folder, "--root", root, "--stage", "train", *options)
     assert "lower learning_rate" in shown.stdout
+
+
+def test_what_a_site_does_not_take_is_one_line(cluster: Cluster, study_file: Path, image_folder: Path, tmp_path: Path) -> None:
+    site = write_site(tmp_path)
+    site.write_text(site.read_text().replace('"main"', '"nowhere"'))
+    found = submit(study_file, image_folder, tmp_path / "root", site)
+    assert found.returncode == 2
+    assert re.search(r"^going-deeper: prepare-\w+: the site does not take the job: .*artition", found.stderr, re.MULTILINE)
+    assert "Traceback" not in found.stderr
+
+
+def test_a_passing_failure_is_tried_again_a_few_times(
+    cluster: Cluster, hurry: None, study_file: Path, image_folder: Path, tmp_path: Path
+) -> None:
+    """A disk that fails at the first try: the job is requeued, counts its retries, and goes on."""
+    root = tmp_path / "root"
+    options = ("--members", 1)
+    site = write_site(tmp_path)
+    study = load_study(study_file, ["--data", str(image_folder), "--members", "1"])
+    (training,) = [config for config in study.stages if config.stage == "train"]
+    folder = root / training.folder
+    folder.mkdir(parents=True)
+    (folder / "attempts").touch()  # a file where the run wants a folder: an OSError
+    assert submit(study_file, image_folder, root, site, *options).returncode == 0
+    until(lambda: list((root / "jobs").glob("train-*.outcome.json")))
+    outcome = json.loads(next((root / "jobs").glob("train-*.outcome.json")).read_text())
+    assert (outcome["state"], outcome["kind"], outcome["retries"]) == ("retried", "passing", 1)
+    (folder / "attempts").unlink()
+    table = wait(study_file, image_folder, root, *options)
+    assert len(re.findall(r"^(prepare|train|evaluate|conclude) .* complete ", table, re.MULTILINE)) == 4, table
 
 
 def test_cancel_ends_the_jobs_and_leaves_what_is_whole(

@@ -51,6 +51,7 @@ def test_parameters_of_a_gpu_site() -> None:
         "mem_gb": 256.0,
         "timeout_min": 2880,
         "slurm_partition": "gpu",
+        "slurm_srun_args": ["--cpus-per-task=8"],
         "slurm_array_parallelism": 256,
         "slurm_signal_delay_s": 90,
         "slurm_additional_parameters": {"requeue": True, "dependency": "afterok:7", "kill-on-invalid-dep": "yes"},
@@ -90,6 +91,8 @@ def test_nor_do_paths_lines_and_variables(tmp_path: Path, study: Study, payload:
     with pytest.raises(InputError, match="its path goes into batch scripts"):
         launch(study, study.stages, tmp_path / payload, Site(cluster="slurm"))
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InputError, match="cannot name a job"):
+        parameters(f"probe-{payload}", Resources(), Site(cluster="slurm"))
     with pytest.raises(ValidationError):
         Site.model_validate({"cluster": "slurm", "environment": {payload: "1"}})
     with pytest.raises(ValidationError):
