@@ -60,8 +60,8 @@ def test_one_command_from_data_to_verdict(cluster: Cluster, study_file: Path, im
     assert again.returncode == 0, again.stderr
     submitted, found = (re.findall(r": job (\d+)", said) for said in (first.stderr, again.stderr))
     assert len(submitted) == 8  # prepare, two trainings, two arrays, two that merge them, the conclusion
-    assert found == submitted[-len(found) :]
-    assert again.stderr.count("is there already") == len(found) >= 5
+    assert set(found) <= set(submitted)
+    assert again.stderr.count("is there already") == len(found) >= 4
     assert "R6c" in again.stdout
     assert going_deeper("run", study_file, "--data", image_folder, "--root", here, "--processes", 2).returncode == 0
     assert contents(root) == contents(here) != {}
