@@ -14,7 +14,7 @@ from pipeline.artefacts import storage
 from pipeline.stages import run_stage
 from pipeline.stages.conclude import conclude
 from pipeline.study import EvaluateConfig, InputError, StageFailed
-from slurm import queue
+from slurm import nodes, queue
 from slurm.ledger import Kind, Order, Outcome, State, outcome_of, read_order, write_outcome
 
 PASSING = ("connection closed", "connection reset", "timed out", "stale file handle", "nccl", "socket", "gloo")
@@ -35,14 +35,14 @@ class OrderedJob:
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         """What runs after a time limit or a preemption: the same again, from what is on disk."""
+        with suppress(OSError):
+            nodes.note_pause(Path(self.root), _job_name(read_order(Path(self.order))), _attempt())
         return submitit.helpers.DelayedSubmission(OrderedJob(self.order, self.root))
 
 
 def carry_out(order: Order, root: Path, rank: int) -> None:
     """Do what an order says, and say how it ended. A passing cause has the job requeued, a bounded number of times."""
-    part = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0")) if order.num_parts > 1 else 0
-    name = f"{order.name}.{part}" if order.num_parts > 1 else order.name
-    attempt = int(os.environ.get("SLURM_RESTART_COUNT", "0")) if _job_id() else 0
+    part, name, attempt = _part(order), _job_name(order), _attempt()
     node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
 
     earlier = outcome_of(root, name)
@@ -54,6 +54,12 @@ def carry_out(order: Order, root: Path, rank: int) -> None:
             write_outcome(root, name, said)
 
     try:
+        if rank == 0 and _job_id():
+            if down := nodes.blame(root, name, attempt):
+                print(f"going-deeper: {name}: went down with {', '.join(down)}; goes on here", file=sys.stderr, flush=True)
+            if (died := len(nodes.deaths(root, name, attempt))) > order.max_node_failures:
+                raise StageFailed(f"{name}: died {died} times without a word, each time on its node; see the logs")
+            nodes.note_start(root, name, attempt, queue.expand(os.environ.get("SLURM_JOB_NODELIST", "")))
         _do(order, root, part)
         if rank == 0:
             say("done", "", "")
@@ -80,6 +86,8 @@ def carry_out(order: Order, root: Path, rank: int) -> None:
             _end(message, 3)  # another rank has the job requeued
         retries += 1
         say("retried", "passing", message)
+        with suppress(OSError):
+            nodes.note_pause(root, name, attempt)
         try:
             if queue.restarts(_job_id()) == attempt:  # else this is a lost self of a job that runs again already
                 queue.requeue(_job_id())
@@ -106,6 +114,18 @@ def _do(order: Order, root: Path, part: int) -> None:
         evaluate_part(config, root, part, order.num_parts)
     else:
         run_stage(order.config, root)
+
+
+def _part(order: Order) -> int:
+    return int(os.environ.get("SLURM_ARRAY_TASK_ID", "0")) if order.num_parts > 1 else 0
+
+
+def _job_name(order: Order) -> str:
+    return f"{order.name}.{_part(order)}" if order.num_parts > 1 else order.name
+
+
+def _attempt() -> int:
+    return int(os.environ.get("SLURM_RESTART_COUNT", "0")) if _job_id() else 0
 
 
 def _job_id() -> str:

@@ -13,7 +13,7 @@ import submitit
 from pipeline.adapters.environment import PROCESS_ENVIRONMENT
 from pipeline.stages import MULTI_RANK
 from pipeline.study import EvaluateConfig, InputError, StageConfig, StageFailed, Study, TrainConfig
-from slurm import queue
+from slurm import nodes, queue
 from slurm.job import OrderedJob
 from slurm.ledger import Order, find, forget, outcomes, record, submitting, write_order
 from slurm.site import Resources, Site
@@ -34,6 +34,7 @@ class Submission:
     code: Path
     known: dict[str, queue.Queued] = field(default_factory=dict)
     jobs: dict[str, list[str]] = field(default_factory=dict)  # by config hash; those of an array count as one
+    excluded: list[str] = field(default_factory=list)  # nodes on which jobs died
     num_new: int = 0
     failed: set[str] = field(default_factory=set)  # hashes; only `local` waits, so only it knows
 
@@ -62,11 +63,15 @@ class Submission:
 
     def _submit(self, order: Order, resources: Resources, after: Sequence[str], after_any: Sequence[str]) -> str:
         forget(self.root, order.name)
+        nodes.forget(self.root, order.name)
         path = write_order(self.root, order)
         executor = submitit.AutoExecutor(
             folder=self.root / "jobs", cluster=self.site.cluster, slurm_max_num_timeout=self.site.max_timeouts
         )
-        executor.update_parameters(**parameters(order.name, resources, self.site, after, after_any))
+        chosen = parameters(order.name, resources, self.site, after, after_any)
+        if self.site.cluster == "slurm" and self.excluded:
+            chosen["slurm_exclude"] = ",".join(filter(None, (self.site.slurm_exclude, *self.excluded)))
+        executor.update_parameters(**chosen)
         job = OrderedJob(str(path), str(self.root))
         if order.num_parts > 1:
             with executor.batch():
@@ -102,7 +107,9 @@ def launch(study: Study, missing: Sequence[StageConfig], root: Path, site: Site)
         code = snapshot(root)
         os.environ.update(PROCESS_ENVIRONMENT | os.environ)  # jobs inherit it
         os.environ.update({**site.environment, **code_environment(code), **({"TMPDIR": site.scratch} if site.scratch else {})})
-        submission = Submission(root, site, code)
+        submission = Submission(root, site, code, excluded=nodes.failing(root))
+        if submission.excluded:
+            _say(f"jobs died twice on {', '.join(submission.excluded)}: new ones do not go there")
         entries = [entry for name in names(study) if (entry := find(root, name)) is not None]
         submission.known = queue.jobs([entry.job_id for entry in entries if entry.cluster == "slurm"])
         for config in missing:
@@ -151,7 +158,7 @@ def _submit_stage(submission: Submission, config: StageConfig) -> None:
         array = [submission.add(part, granted, after)]
         granted = granted.but(array=1)
     kind: OrderKind = config.stage  # type: ignore[assignment]
-    order = Order(name=name, kind=kind, content=content, max_retries=site.max_retries)
+    order = Order(name=name, kind=kind, content=content, **site.patience)
     submission.jobs[config.hash] = [submission.add(order, granted, after, after_any=array)]
     if site.cluster == "local" and not config.is_complete(root):
         submission.failed.add(config.hash)

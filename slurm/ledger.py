@@ -25,6 +25,7 @@ class Order(Frozen):
     content: dict[str, Any]
     num_parts: int = Field(default=1, ge=1)
     max_retries: int = Field(default=0, ge=0)
+    max_node_failures: int = Field(default=10, ge=0)
 
     @property
     def config(self) -> StageConfig:

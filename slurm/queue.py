@@ -79,6 +79,18 @@ def cancel(job_ids: Sequence[str]) -> None:
         _lines(["scancel", *job_ids])
 
 
+def down(nodes: Sequence[str]) -> list[str]:
+    """Those of some nodes that SLURM cannot use now, or does not hear from."""
+    listed = _lines(["sinfo", "--noheader", "--Node", f"--nodes={','.join(nodes)}", "--format=%N|%T"]) if nodes else []
+    states = dict(line.split("|")[:2] for line in listed)
+    return sorted(node for node, state in states.items() if state.endswith("*") or state.startswith(("down", "fail", "drain")))
+
+
+def expand(nodes: str) -> list[str]:
+    """The nodes of a list such as SLURM writes it, `node[1-3,7]`."""
+    return _lines(["scontrol", "show", "hostnames", nodes]) if nodes else []
+
+
 def restarts(job_id: str) -> int:
     """How often a job has been requeued so far."""
     found = re.search(r"\bRestarts=(\d+)", "\n".join(_lines(["scontrol", "show", "job", job_id])))

@@ -34,7 +34,8 @@ class Site(Frozen):
 
     `report` is the one job that ensembles, checks and reports. A job that reaches its time limit saves and goes on as
     another, at most `max_timeouts` times. One that fails for a passing cause (disk, network, a lost rank) is tried again, at
-    most `max_retries` times. `scratch` becomes TMPDIR. `slurm_array_parallelism` bounds how many jobs of an array run.
+    most `max_retries` times; one whose node dies, at most `max_node_failures` times, and a node on which jobs died twice in a
+    week gets no new ones. `scratch` becomes TMPDIR. `slurm_array_parallelism` bounds how many jobs of an array run.
     """
 
     cluster: Literal["local", "slurm"]
@@ -50,6 +51,7 @@ class Site(Frozen):
     scratch: Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._/-]*$")] | None = None
     max_timeouts: int = Field(default=100, ge=0)
     max_retries: int = Field(default=3, ge=0)
+    max_node_failures: int = Field(default=10, ge=0)
     prepare: Resources = Resources()
     train: Resources = Resources()
     evaluate: Resources = Resources()
@@ -66,6 +68,11 @@ class Site(Frozen):
         """The resources of a kind of job."""
         granted: Resources = getattr(self, stage)
         return granted
+
+    @property
+    def patience(self) -> dict[str, int]:
+        """How often a job is tried again, by cause."""
+        return {"max_retries": self.max_retries, "max_node_failures": self.max_node_failures}
 
     def in_words(self) -> dict[str, str]:
         """What each kind of job is granted, for people."""

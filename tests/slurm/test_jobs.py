@@ -108,6 +108,8 @@ def test_dead_nodes_lose_nothing(cluster: Cluster, hurry: None, study_file: Path
     cluster.start_node(node)
     assert len(re.findall(r"^(prepare|train|evaluate|conclude) .* complete ", table, re.MULTILINE)) == 4, table
     assert json.loads(next(root.glob("runs/*/run.json")).read_text())["attempts"] >= 2
+    assert {path.name.rsplit(".", 3)[0] for path in (root / "jobs/nodes").glob("*.failure")} <= set(cluster.names)
+    assert list((root / "jobs/nodes").glob("*.failure"))
     ours = going_deeper("run", study_file, "--data", image_folder, "--root", here, "--processes", 1, *options)
     assert ours.returncode == 0, ours.stderr
     assert contents(root) == contents(here) != {}

@@ -1,0 +1,63 @@
+"""Nodes on which jobs died without a word: noted by the job that takes over, and kept from new jobs after the second time."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.artefacts import storage
+from slurm import queue
+
+FAILURES = 2  # ours: once is chance
+DAYS = 7.0  # ours: a node is repaired in the end
+
+
+def note_start(root: Path, name: str, attempt: int, nodes: Sequence[str]) -> None:
+    """Say where an attempt of a job runs."""
+    storage.write_json(_path(root, name, attempt), {"nodes": list(nodes)})
+
+
+def note_pause(root: Path, name: str, attempt: int) -> None:
+    """Say that an attempt ends as it should: at its time limit, preempted, or to be tried again."""
+    storage.publish(_path(root, name, attempt).with_suffix(".paused"), b"")
+
+
+def deaths(root: Path, name: str, attempt: int) -> list[int]:
+    """The attempts before this one that ended without a word."""
+    paused = [_path(root, name, earlier).with_suffix(".paused").exists() for earlier in range(attempt)]
+    return [earlier for earlier, was_paused in enumerate(paused) if not was_paused]
+
+
+def blame(root: Path, name: str, attempt: int) -> list[str]:
+    """If the attempt before this one died, note its nodes that SLURM holds to be down; returns them."""
+    if attempt - 1 not in deaths(root, name, attempt):
+        return []
+    try:
+        nodes = json.loads(_path(root, name, attempt - 1).read_text())["nodes"]
+    except (OSError, ValueError, KeyError):
+        return []
+    down = queue.down(nodes)
+    for node in down:
+        storage.publish(root / "jobs" / "nodes" / f"{node}.{time.time():.3f}.failure", b"")
+    return down
+
+
+def failing(root: Path) -> list[str]:
+    """Nodes that failed twice in the last week."""
+    found: Counter[str] = Counter()
+    for path in (root / "jobs" / "nodes").glob("*.failure"):
+        if time.time() - path.stat().st_mtime < DAYS * 86400:
+            found[path.name.removesuffix(".failure").rsplit(".", 2)[0]] += 1
+    return sorted(node for node, count in found.items() if count >= FAILURES)
+
+
+def forget(root: Path, name: str) -> None:
+    """Forget the attempts of an earlier job of a name; the failures of nodes stay."""
+    for path in (root / "jobs" / "nodes").glob(f"{name}.[0-9]*.*"):
+        if path.suffix in (".json", ".paused"):
+            path.unlink(missing_ok=True)
+
+
+def _path(root: Path, name: str, attempt: int) -> Path:
+    return root / "jobs" / "nodes" / f"{name}.{attempt}.json"
