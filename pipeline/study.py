@@ -42,8 +42,7 @@ class TrainConfig(StageConfig):
     """One training run. Fields without a comment are `paper`, sections 5 and 6.
 
     `max_device_batch_size` is what fits the memory of a rank: a larger share of the global batch is accumulated. Ranks and
-    accumulation change no more than the order of sums and which units dropout drops (and, of `norm="batch"`, what a batch
-    is). The weights are saved when either checkpoint interval has passed.
+    accumulation change no more than the order of sums and which units dropout drops (and what a batch is to batch norm).
     """
 
     stage: ClassVar[str] = "train"

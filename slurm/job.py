@@ -55,11 +55,7 @@ def carry_out(order: Order, root: Path, rank: int) -> None:
 
     try:
         if rank == 0 and _job_id():
-            if down := nodes.blame(root, name, attempt):
-                print(f"going-deeper: {name}: went down with {', '.join(down)}; goes on here", file=sys.stderr, flush=True)
-            if (died := len(nodes.deaths(root, name, attempt))) > order.max_node_failures:
-                raise StageFailed(f"{name}: died {died} times without a word, each time on its node; see the logs")
-            nodes.note_start(root, name, attempt, queue.expand(os.environ.get("SLURM_JOB_NODELIST", "")))
+            _note_nodes(order, root, name, attempt)
         _do(order, root, part)
         if rank == 0:
             say("done", "", "")
@@ -94,6 +90,16 @@ def carry_out(order: Order, root: Path, rank: int) -> None:
         except InputError as problem:
             say("failed", "passing", f"{message}; it cannot be requeued: {problem}")
         _end(message, 3)
+
+
+def _note_nodes(order: Order, root: Path, name: str, attempt: int) -> None:
+    """Where this attempt runs, and what became of the last one's nodes. A controller that is silent is no reason to end."""
+    with suppress(InputError):
+        if down := nodes.blame(root, name, attempt):
+            print(f"going-deeper: {name}: went down with {', '.join(down)}; goes on here", file=sys.stderr, flush=True)
+        nodes.note_start(root, name, attempt, queue.expand(os.environ.get("SLURM_JOB_NODELIST", "")))
+    if (died := len(nodes.deaths(root, name, attempt))) > order.max_node_failures:
+        raise StageFailed(f"{name}: died {died} times without a word, as when a node dies; see its logs")
 
 
 def is_passing(error: Exception) -> bool:

@@ -91,7 +91,12 @@ def training_batches(
         worker_init_fn=_outlive_notices,
         generator=torch.Generator().manual_seed(0),  # private: the loader must not draw from the one that feeds dropout
     )
-    yield from loader
+    batches = iter(loader)
+    try:
+        yield from batches
+    finally:  # also where an image raised: its traceback would keep the workers waiting, and this process waiting for them
+        if num_workers:
+            batches._shutdown_workers()  # type: ignore[attr-defined]
 
 
 def _outlive_notices(worker: int) -> None:

@@ -12,7 +12,7 @@ import pytest
 from pipeline.experiment import load_study
 from slurm.cluster import Cluster
 from tests.commands import going_deeper
-from tests.slurm.conftest import write_site
+from tests.slurm.conftest import STUDY, write_site
 
 PATTERNS = ("runs/*/final/*.safetensors", "predictions/*/*.safetensors", "results/*/hits.parquet")
 pytestmark = pytest.mark.slow
@@ -50,6 +50,20 @@ def log_of(root: Path, name: str) -> str:
     return "\n".join(path.read_text() for path in sorted((root / "jobs").glob(f"{entry['job_id']}_*_log.err")))
 
 
+LONG = ("--members", 1, "--epochs", 1000, "--width", 0.25)  # long enough for a node to be missed
+
+
+@pytest.fixture(scope="module")
+def long_here(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Path, bytes]:
+    """What the long study gives here, undisturbed, on one rank."""
+    folder = tmp_path_factory.mktemp("here")
+    (folder / "tiny.py").write_text(STUDY)
+    command = ("run", folder / "tiny.py", "--data", image_folder, "--root", folder / "root", "--processes", 1)
+    found = going_deeper(*command, *LONG)
+    assert found.returncode == 0, found.stderr
+    return contents(folder / "root")
+
+
 def test_one_command_from_data_to_verdict(cluster: Cluster, study_file: Path, image_folder: Path, tmp_path: Path) -> None:
     """Two members trained on two nodes each, evaluations as arrays of four: as here to the byte. Another command attaches."""
     root, here = tmp_path / "root", tmp_path / "here"
@@ -74,28 +88,28 @@ def test_one_command_from_data_to_verdict(cluster: Cluster, study_file: Path, im
     assert run["provenance"]["code"] == next((root / "jobs/code").iterdir()).name
 
 
-def test_a_time_limit_is_a_pause(cluster: Cluster, hurry: None, study_file: Path, image_folder: Path, tmp_path: Path) -> None:
+def test_a_time_limit_is_a_pause(
+    cluster: Cluster, hurry: None, study_file: Path, image_folder: Path, tmp_path: Path, long_here: dict[Path, bytes]
+) -> None:
     """A training that reaches its limit twice: saved, requeued, and in the end the same bits as one that never did."""
-    root, here = tmp_path / "root", tmp_path / "here"
-    options = ("--members", 1, "--epochs", 900, "--width", 0.25)
+    root = tmp_path / "root"
     site = write_site(tmp_path, minutes=1, delay=40)
-    assert submit(study_file, image_folder, root, site, *options).returncode == 0
-    wait(study_file, image_folder, root, *options)
+    assert submit(study_file, image_folder, root, site, *LONG).returncode == 0
+    wait(study_file, image_folder, root, *LONG)
     said = log_of(root, "train")
     assert said.count("SIGUSR2: saved after step") >= 2, said
     steps = [int(step) for step in re.findall(r"SIGUSR2: saved after step (\d+)", said)]
     assert re.findall(r"resumes at step (\d+) of", said) == [str(step) for step in steps]
-    ours = going_deeper("run", study_file, "--data", image_folder, "--root", here, "--processes", 1, *options)
-    assert ours.returncode == 0, ours.stderr
-    assert contents(root) == contents(here) != {}
+    assert contents(root) == long_here != {}
 
 
-def test_dead_nodes_lose_nothing(cluster: Cluster, hurry: None, study_file: Path, image_folder: Path, tmp_path: Path) -> None:
+def test_dead_nodes_lose_nothing(
+    cluster: Cluster, hurry: None, study_file: Path, image_folder: Path, tmp_path: Path, long_here: dict[Path, bytes]
+) -> None:
     """A node dies in mid-training, another in mid-evaluation: SLURM requeues, the run resumes, every image counts once."""
-    root, here = tmp_path / "root", tmp_path / "here"
-    options = ("--members", 1, "--epochs", 300, "--width", 0.25)
+    root = tmp_path / "root"
     site = write_site(tmp_path, array=2)
-    assert submit(study_file, image_folder, root, site, *options).returncode == 0
+    assert submit(study_file, image_folder, root, site, *LONG).returncode == 0
     until(lambda: list(root.glob("runs/*/checkpoints/step_*")))
     (node,) = nodes_of(cluster, "train-")
     cluster.kill_node(node)
@@ -104,34 +118,29 @@ def test_dead_nodes_lose_nothing(cluster: Cluster, hurry: None, study_file: Path
     until(lambda: list(root.glob("predictions/*/chunks/*/*")))
     node = nodes_of(cluster, "part-")[0]
     cluster.kill_node(node)
-    table = wait(study_file, image_folder, root, *options)
+    table = wait(study_file, image_folder, root, *LONG)
     cluster.start_node(node)
     assert len(re.findall(r"^(prepare|train|evaluate|conclude) .* complete ", table, re.MULTILINE)) == 4, table
     assert json.loads(next(root.glob("runs/*/run.json")).read_text())["attempts"] >= 2
     assert {path.name.rsplit(".", 3)[0] for path in (root / "jobs/nodes").glob("*.failure")} <= set(cluster.names)
     assert list((root / "jobs/nodes").glob("*.failure"))
-    ours = going_deeper("run", study_file, "--data", image_folder, "--root", here, "--processes", 1, *options)
-    assert ours.returncode == 0, ours.stderr
-    assert contents(root) == contents(here) != {}
+    assert contents(root) == long_here != {}
 
 
 def test_a_lost_node_that_lives_on_does_no_harm(
-    cluster: Cluster, hurry: None, study_file: Path, image_folder: Path, tmp_path: Path
+    cluster: Cluster, hurry: None, study_file: Path, image_folder: Path, tmp_path: Path, long_here: dict[Path, bytes]
 ) -> None:
     """slurmd dies, its job does not: SLURM runs the job again beside it. The older attempt is fenced off; the same bits."""
-    root, here = tmp_path / "root", tmp_path / "here"
-    options = ("--members", 1, "--epochs", 1500, "--width", 0.25)
+    root = tmp_path / "root"
     site = write_site(tmp_path)
-    assert submit(study_file, image_folder, root, site, *options).returncode == 0
+    assert submit(study_file, image_folder, root, site, *LONG).returncode == 0
     until(lambda: list(root.glob("runs/*/checkpoints/step_*")))
     (node,) = nodes_of(cluster, "train-")
     cluster.kill_daemon(node)
-    table = wait(study_file, image_folder, root, *options)
+    table = wait(study_file, image_folder, root, *LONG)
     cluster.start_node(node)
     assert len(re.findall(r"^(prepare|train|evaluate|conclude) .* complete ", table, re.MULTILINE)) == 4, table
-    ours = going_deeper("run", study_file, "--data", image_folder, "--root", here, "--processes", 1, *options)
-    assert ours.returncode == 0, ours.stderr
-    assert contents(root) == contents(here) != {}
+    assert contents(root) == long_here != {}
 
 
 def test_a_failing_member_takes_only_its_own_along(
