@@ -41,16 +41,14 @@ def status(experiment: Path, arguments: Sequence[str], root: Path, watch: bool) 
 @click.option("-f", "--follow", is_flag=True, help="Go on printing what is written, until Ctrl-C.")
 def logs(experiment: Path, arguments: Sequence[str], root: Path, stage: str, lines: int, follow: bool) -> None:
     """Show what the jobs of a study wrote last."""
-    from slurm.launch import names
-    from slurm.ledger import find
+    from slurm.launch import entries
 
-    wanted = [name for name in names(load_study(experiment, arguments)) if name.startswith(stage)]
-    entries = [entry for name in wanted if (entry := find(root, name)) is not None]
-    if not entries:
+    shown = [entry for entry in entries(load_study(experiment, arguments), root) if entry.name.startswith(stage)]
+    if not shown:
         raise InputError(f"{root / 'jobs'}: no jobs of this study{f' whose name begins with {stage}' if stage else ''}")
     at: dict[Path, int] = {}
     while True:
-        for entry in entries:
+        for entry in shown:
             for path in entry.logs(root):
                 content = path.read_text(errors="replace")
                 new = content[at[path] :] if path in at else "\n".join(content.splitlines()[-lines:])
@@ -65,12 +63,12 @@ def logs(experiment: Path, arguments: Sequence[str], root: Path, stage: str, lin
 def cancel(experiment: Path, arguments: Sequence[str], root: Path) -> None:
     """End the jobs of a study that run or wait. What is complete stays; a training has saved and goes on at the next run."""
     from slurm import queue
-    from slurm.launch import names
-    from slurm.ledger import find
+    from slurm.launch import entries
 
-    entries = [entry for name in names(load_study(experiment, arguments)) if (entry := find(root, name)) is not None]
-    ids = [entry.job_id for entry in entries if entry.cluster == "slurm"]
-    alive = sorted({job_id.split("_")[0] for job_id, job in queue.jobs(ids).items() if job.is_alive}, key=int, reverse=True)
+    submitted = [entry for entry in entries(load_study(experiment, arguments), root) if entry.cluster == "slurm"]
+    known = queue.jobs([entry.job_id for entry in submitted])
+    ids = {entry.job_id for entry in submitted if any(job.is_alive for job in entry.jobs(known))}
+    alive = sorted(ids, key=int, reverse=True)
     queue.cancel(alive)  # the last first, so that none starts for want of another
     print(f"cancelled: {', '.join(alive)}" if alive else "nothing to cancel: no job of this study runs or waits")
 

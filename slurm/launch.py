@@ -15,7 +15,7 @@ from pipeline.stages import MULTI_RANK
 from pipeline.study import EvaluateConfig, InputError, StageConfig, StageFailed, Study, TrainConfig
 from slurm import nodes, queue
 from slurm.job import OrderedJob
-from slurm.ledger import Order, find, forget, outcomes, record, submitting, write_order
+from slurm.ledger import Entry, Order, find, forget, outcomes, record, submitting, write_order
 from slurm.site import Resources, Site
 from slurm.snapshot import code_environment, snapshot
 
@@ -54,12 +54,11 @@ class Submission:
             raise InputError(f"{order.name}: the site does not take the job: {said}") from None
 
     def alive(self, name: str) -> str | None:
-        """The job under a name, if it waits or runs. SLURM must know it by that name: ids begin anew on another cluster."""
+        """The job under a name, if it waits or runs."""
         entry = find(self.root, name)
         if entry is None or entry.cluster != "slurm":
             return None
-        jobs = [job for job_id, job in self.known.items() if job_id.split("_")[0] == entry.job_id]
-        return entry.job_id if any(job.is_alive and job.name == name[:64] for job in jobs) else None
+        return entry.job_id if any(job.is_alive for job in entry.jobs(self.known)) else None
 
     def _submit(self, order: Order, resources: Resources, after: Sequence[str], after_any: Sequence[str]) -> str:
         forget(self.root, order.name)
@@ -110,15 +109,12 @@ def launch(study: Study, missing: Sequence[StageConfig], root: Path, site: Site)
         submission = Submission(root, site, code, excluded=nodes.failing(root))
         if submission.excluded:
             _say(f"jobs died twice on {', '.join(submission.excluded)}: new ones do not go there")
-        entries = [entry for name in names(study) if (entry := find(root, name)) is not None]
-        submission.known = queue.jobs([entry.job_id for entry in entries if entry.cluster == "slurm"])
+        submission.known = queue.jobs([entry.job_id for entry in entries(study, root) if entry.cluster == "slurm"])
         for config in missing:
             if config.stage in ("prepare", "train", "evaluate"):
                 _submit_stage(submission, config)
         everything = [job for jobs in submission.jobs.values() for job in jobs]
-        order = Order(
-            name=conclusion(study), kind="conclude", content=study.model_dump(mode="json"), max_retries=site.max_retries
-        )
+        order = Order(name=conclusion(study), kind="conclude", content=study.model_dump(mode="json"), **site.patience)
         waiting = submission.alive(order.name)
         if waiting is not None and submission.num_new:  # it waits for other jobs than those of now
             queue.cancel([waiting])
@@ -152,9 +148,7 @@ def _submit_stage(submission: Submission, config: StageConfig) -> None:
     if config.stage not in MULTI_RANK:
         granted = granted.but(**ONE_RANK)
     if isinstance(config, EvaluateConfig) and site.cluster == "slurm" and granted.array > 1 and not submission.alive(name):
-        part = Order(
-            name=f"part-{config.hash}", kind="part", content=content, num_parts=granted.array, max_retries=site.max_retries
-        )
+        part = Order(name=f"part-{config.hash}", kind="part", content=content, num_parts=granted.array, **site.patience)
         array = [submission.add(part, granted, after)]
         granted = granted.but(array=1)
     kind: OrderKind = config.stage  # type: ignore[assignment]
@@ -185,6 +179,11 @@ def names(study: Study) -> list[str]:
         if config.stage in ("prepare", "train", "evaluate"):
             found.append(order_name(config))
     return [*found, conclusion(study)]
+
+
+def entries(study: Study, root: Path) -> list[Entry]:
+    """What has been submitted of a study, inputs first."""
+    return [entry for name in names(study) if (entry := find(root, name)) is not None]
 
 
 def parameters(

@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 
 from pipeline.artefacts import storage
 from pipeline.study import STAGES, Frozen, InputError, StageConfig, Study
+from slurm.queue import Queued
 
 NAME = r"^[a-z]+-[A-Za-z0-9._-]{1,90}$"
 
@@ -48,6 +49,10 @@ class Entry(Frozen):
     code: str
     submitted_at: str
 
+    def jobs(self, known: Mapping[str, Queued]) -> list[Queued]:
+        """Its jobs among those that SLURM knows by id, and by its name: ids begin anew on another cluster."""
+        return [job for job_id, job in known.items() if job_id.split("_")[0] == self.job_id and job.name == self.name[:64]]
+
     def logs(self, root: Path) -> list[Path]:
         """The log files that its ranks have written so far; errors and what a stage says are in those that end in .err."""
         folder = root / "jobs"
@@ -70,14 +75,9 @@ class Outcome(Frozen):
     retries: int = 0
 
 
-def order_path(root: Path, name: str) -> Path:
-    """Where an order lies."""
-    return root / "jobs" / f"{name}.order.json"
-
-
 def write_order(root: Path, order: Order) -> Path:
     """Write an order; returns its path, all that a job's pickle holds."""
-    path = order_path(root, order.name)
+    path = root / "jobs" / f"{order.name}.order.json"
     storage.write_atomic(path, order.model_dump_json(indent=1).encode())
     return path
 

@@ -64,13 +64,7 @@ def _row(
         return row._replace(state="complete", job=entry.job_id if entry else "")
     progress, left = _progress(config, root)
     row = row._replace(progress=progress)
-    jobs = [
-        (e, job)
-        for e in (array, entry)
-        if e
-        for job_id, job in known.items()
-        if job_id.split("_")[0] == e.job_id and job.name == e.name[:64]
-    ]
+    jobs = [(e, job) for e in (array, entry) if e for job in e.jobs(known)]
     alive = [(e, job) for e, job in jobs if job.is_alive]
     running = [(e, job) for e, job in alive if job.state == "RUNNING"]
     if entry is not None:

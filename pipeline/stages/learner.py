@@ -88,7 +88,7 @@ class Learner:
             pixels, labels, distortions = (tensor.to(self.accelerator.device, non_blocking=True) for tensor in part)
             if distortions.shape[1]:
                 pixels = distort_batch(pixels, distortions)
-            sums_gradients = num_parts == 1 or number == num_parts
+            sums_gradients = number == num_parts
             waits: AbstractContextManager[None] = nullcontext() if sums_gradients else self.accelerator.no_sync(self._model)
             with waits:
                 with autocast(self.accelerator.device, self.config.precision):
@@ -109,7 +109,9 @@ class Learner:
 
     def _agree_on_buffers(self) -> None:
         """Batch norm's running statistics are each rank's own: all take the mean."""
-        for buffer in self.network.buffers() if self.accelerator.num_processes > 1 else ():
+        if self.config.network.norm != "batch" or self.accelerator.num_processes == 1:
+            return
+        for buffer in self.network.buffers():
             if buffer.is_floating_point():
                 buffer.copy_(self.accelerator.reduce(buffer, "mean"))
 
