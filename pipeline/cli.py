@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from pipeline import measuring, site_commands
+from pipeline import data_commands, measuring, site_commands
 from pipeline.adapters import sources
 from pipeline.arguments import PATH, PROCESSES, ROOT, Names, Triple, choices, study_command
 from pipeline.artefacts import provenance, storage
@@ -172,6 +172,7 @@ def export(experiment: Path, arguments: Sequence[str], root: Path, member: int, 
 
 measuring.add_to(commands)
 site_commands.add_to(commands)
+commands.add_command(data_commands.data)
 
 
 def _forget_report(study: Study, root: Path) -> StageConfig:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pipeline.artefacts import storage
 from pipeline.stages import MULTI_RANK, run_stage
-from pipeline.study import InputError, StageConfig, StageEnded, StageFailed, Study, TrainConfig
+from pipeline.stages.prepare import prepare
+from pipeline.study import InputError, PrepareConfig, StageConfig, StageEnded, StageFailed, Study, TrainConfig
 
 POLL_SECONDS = 0.5  # ours
 
@@ -38,6 +39,8 @@ def run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) 
                 while not (is_first() or config.stage in MULTI_RANK or config.is_complete(root)):
                     time.sleep(POLL_SECONDS)  # a barrier would give up on a long preparation
                 run_stage(config, root)
+            elif isinstance(config, PrepareConfig):
+                prepare(config, root, processes)
             elif config.stage not in MULTI_RANK:
                 run_stage(config, root)
             else:

@@ -6,6 +6,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.data import NAME
+from pipeline.data import PrepareConfig as PrepareConfig
+from pipeline.data import ReencodeConfig as ReencodeConfig
 from pipeline.options import POLICIES as POLICIES
 from pipeline.options import CropsConfig as CropsConfig
 from pipeline.options import ForeignConfig as ForeignConfig
@@ -20,22 +23,6 @@ from pipeline.stage import InputError as InputError
 from pipeline.stage import StageConfig as StageConfig
 from pipeline.stage import StageEnded as StageEnded
 from pipeline.stage import StageFailed as StageFailed
-
-NAME = r"^[A-Za-z0-9._-]{1,64}$"
-
-
-class PrepareConfig(StageConfig):
-    """Images and labels, as shards. `path` is where the source lies on this machine; `name` says what it holds."""
-
-    stage: ClassVar[str] = "prepare"
-    room: ClassVar[str] = "datasets"
-    last_file: ClassVar[str] = "manifest.json"
-    resources: ClassVar[frozenset[str]] = frozenset({"path"})
-    version: Literal[2] = 2  # 2: an unreadable validation image keeps its slot
-    source: Literal["digits", "imagefolder", "labelled_folder"]
-    name: str = Field(pattern=NAME)
-    path: Path | None = None
-    classes: tuple[str, ...] | None = None  # of a labelled_folder, in the order of the classifier's outputs
 
 
 class TrainConfig(StageConfig):

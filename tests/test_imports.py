@@ -7,11 +7,18 @@ import pytest
 
 TOP = Path(__file__).parents[1]
 FLOORS = [
-    {"pipeline.paper", "pipeline.study", "pipeline.stage", "pipeline.options"},
+    {"pipeline.paper", "pipeline.study", "pipeline.stage", "pipeline.options", "pipeline.data"},
     {"pipeline.artefacts", "pipeline.adapters", "pipeline.experiment"},
     {"pipeline.stages", "pipeline.benchmarks", "pipeline.foreign", "pipeline.recipes", "pipeline.local"},
     {"slurm"},
-    {"pipeline.cli", "pipeline.arguments", "pipeline.measuring", "pipeline.site_commands", "pipeline.__main__"},
+    {
+        "pipeline.cli",
+        "pipeline.arguments",
+        "pipeline.measuring",
+        "pipeline.site_commands",
+        "pipeline.data_commands",
+        "pipeline.__main__",
+    },
 ]
 WITH_SUBMITIT = ("slurm.launch", "slurm.job", "slurm.probe")
 SOURCES = sorted(path for room in ("pipeline", "slurm", "experiments") for path in (TOP / room).rglob("*.py"))

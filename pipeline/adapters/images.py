@@ -1,11 +1,13 @@
 """Pixels: decoding image files, and scaling them for test-time crops (Pillow; torch if a config says so)."""
 
 import io
+import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import numpy as np
+import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.paper.crops import Crop, scaled_size
@@ -13,6 +15,9 @@ from pipeline.study import CropsConfig
 
 MAX_PIXELS = 89_478_485  # ours: Pillow's own threshold for a warning of a decompression bomb
 Image.MAX_IMAGE_PIXELS = None  # this module checks the size itself, before any pixel is decoded
+MAX_BYTES = 256 * 2**20  # ours: of a file; it is held in memory
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # ours: Pillow reads more, some through other programs
+END_OF_JPEG = b"\xff\xd9"
 MAX_ASPECT = 100  # ours: a strip grows to a huge image when its shorter side is scaled up to a crop's
 KERNELS = {
     "nearest": Image.Resampling.NEAREST,
@@ -30,16 +35,53 @@ def header(encoded: bytes) -> Image.Image:
     """The image with its size and mode known, and no pixel decoded yet: decoding (`convert`, `load`) still raises anything.
 
     Raises:
-        BadImage: the bytes are empty, no image, or claim too many pixels. Nothing large is allocated before.
+        BadImage: the bytes are empty, no image, claim too many pixels, or are several images. Nothing
+            large is allocated before.
     """
     if not encoded:
         raise BadImage("empty file")
     with _said_as_bad_image():
-        image = Image.open(io.BytesIO(encoded))
-    refuse_size(image.width, image.height)
+        image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+        refuse_size(image.width, image.height)
+        if image.format != "MPO" and getattr(image, "is_animated", False):  # MPO: a photograph with a preview behind it
+            raise BadImage(f"is animated or has several pages ({image.format}); expected one image")
     if image.mode.startswith(("I", "F")):
         raise BadImage(f"has pixels of mode {image.mode}; expected 8 bits a channel")
     return image
+
+
+def look(encoded: bytes) -> tuple[int, int, bool]:
+    """Width, height, and whether simplejpeg can decode the image; what is odd, CMYK too, is for Pillow to judge.
+
+    Raises:
+        BadImage: as `header`.
+    """
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(encoded)
+    except ValueError:
+        image = header(encoded)
+        return image.width, image.height, False
+    refuse_size(width, height)
+    return width, height, colours in ("YCbCr", "RGB", "Gray")
+
+
+def inspect(encoded: bytes, is_known: bool = False) -> tuple[int, int]:
+    """Width and height of an image, after all of it has been decoded without complaint.
+
+    Of a JPEG, libjpeg's strict decoder at an eighth of the size reads every bit; what it doubts is for Pillow to judge. If the
+    bytes are known to be good (`is_known`), the header and the end of a JPEG are enough.
+
+    Raises:
+        BadImage: as `decode`.
+    """
+    width, height, is_jpeg = look(encoded)
+    if is_jpeg:
+        if is_known and encoded.endswith(END_OF_JPEG):
+            return width, height
+        with suppress(ValueError):
+            simplejpeg.decode_jpeg(encoded, "GRAY", min_height=1, min_width=1, min_factor=8)
+            return width, height
+    return decode(encoded).size
 
 
 def refuse_size(width: int, height: int) -> None:
@@ -61,15 +103,36 @@ def decode(encoded: bytes) -> Image.Image:
         return image.convert("RGB")
 
 
+def shrink(encoded: bytes, shorter_side: int, quality: int) -> bytes | None:
+    """The image as a JPEG of this shorter side; None if it is no larger than that.
+
+    Raises:
+        BadImage: as `decode`.
+    """
+    image = decode(encoded)
+    scale = shorter_side / min(image.size)
+    if scale >= 1:
+        return None
+    file = io.BytesIO()
+    image.resize((round(image.width * scale), round(image.height * scale)), KERNELS["cubic"]).save(
+        file, "JPEG", quality=quality
+    )
+    return file.getvalue()
+
+
 @contextmanager
 def _said_as_bad_image() -> Iterator[None]:
     """Decoders raise nearly anything on damaged files."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd EXIF and the like; the pixels are fine
+            yield
+    except BadImage:
+        raise
     except UnidentifiedImageError:
         raise BadImage("not an image") from None
     except Exception as error:
-        raise BadImage(f"cannot be decoded: {error}") from None
+        raise BadImage(f"cannot be decoded: {error or type(error).__name__}") from None
 
 
 class Plane(NamedTuple):

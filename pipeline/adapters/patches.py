@@ -31,7 +31,7 @@ def cut_patch(encoded: bytes, draw: Callable[[int, int], Patch], size: int, conf
     Raises:
         BadImage: the bytes are not an image that can be used.
     """
-    width, height, is_jpeg = _look(encoded)
+    width, height, is_jpeg = images.look(encoded)
     patch = draw(width, height)
     shrink = min(patch.width, patch.height) / size  # of the patch, so that it keeps at least `size` pixels a side
     if is_jpeg and config.scaled_decoding and shrink >= 2:
@@ -47,17 +47,6 @@ def cut_patch(encoded: bytes, draw: Callable[[int, int], Patch], size: int, conf
         window = pixels[patch.top : patch.top + patch.height, patch.left : patch.left + patch.width]
         cut = _resize(window, size, patch.interpolation)
     return cut.flip(1) if patch.mirrored else cut
-
-
-def _look(encoded: bytes) -> tuple[int, int, bool]:
-    """Width, height, and whether simplejpeg can decode the image; what is odd, CMYK too, is for Pillow to judge."""
-    try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(encoded)
-    except ValueError:
-        header = images.header(encoded)
-        return header.width, header.height, False
-    images.refuse_size(width, height)
-    return width, height, colours in ("YCbCr", "RGB", "Gray")
 
 
 def _decode(encoded: bytes, is_jpeg: bool, min_width: int = 0, min_height: int = 0) -> np.ndarray:

@@ -12,7 +12,7 @@ import torch.multiprocessing as multiprocessing
 from accelerate import Accelerator
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, start_processes
 
-from pipeline.adapters.environment import PROCESS_ENVIRONMENT
+from pipeline.adapters.environment import PROCESS_ENVIRONMENT, num_cores
 from pipeline.adapters.signals import end_forwarded
 from pipeline.study import InputError, StageEnded
 
@@ -21,17 +21,6 @@ GRACE_SECONDS = 15  # ours: for the other ranks to end by themselves, once one h
 
 class RankFailed(Exception):
     """A rank ended with an error of ours, not of the user's input; the message is its traceback."""
-
-
-def num_cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def cores_per_rank() -> int:
-    """This rank's share of the cores that it may use: what SLURM gave each task, or an equal part for each local rank."""
-    cores, granted = num_cores(), os.environ.get("SLURM_CPUS_PER_TASK")
-    return min(cores, int(granted)) if granted else max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def num_local() -> int:

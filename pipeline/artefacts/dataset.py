@@ -4,74 +4,57 @@
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.artefacts import storage
+from pipeline.artefacts.shards import COLUMNS, Rejected, read_shard
 from pipeline.study import PrepareConfig
 
-SHARD_BYTES = 256 * 2**20  # ours: few inodes, and small enough to copy or repair one
-SCHEMA = pa.schema(
-    {
-        "image_id": pa.string(),
-        "image": pa.binary(),
-        "label": pa.int32(),
-        "width": pa.int32(),
-        "height": pa.int32(),
-        "sha256": pa.string(),
-    }
-)
-ROWS_PER_BATCH = 64
-REJECTED = "rejected.jsonl"
-
-
-class Record(NamedTuple):
-    """One image: its encoded bytes, 0-based label, and size in pixels (0 where it cannot be decoded)."""
-
-    image_id: str
-    image: bytes
-    label: int
-    width: int
-    height: int
-    sha256: str
-
-
-class Rejected(NamedTuple):
-    """A file of the source that cannot be used, and why.
-
-    `keeps_slot`: it is an image of the validation split, so it stays there, without a size, and counts as an error.
-    """
-
-    split: str
-    name: str
-    reason: str
-    keeps_slot: bool = False
+REJECTED, LEAKS = "rejected.jsonl", "leaks.jsonl"
 
 
 class Split:
-    """The images of one split by index 0 .. len - 1, in the order of the source. Reads nothing until asked."""
+    """The images of one split by index 0 .. len - 1, in the order of the source. Reads nothing until asked.
+
+    Raises:
+        InputError: a shard is missing or damaged.
+    """
 
     def __init__(self, shards: Iterable[Path]):
-        maps = [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in shards]
-        self._table = pa.concat_tables(maps) if maps else SCHEMA.empty_table()
-        self.labels: np.ndarray = self._table["label"].to_numpy().astype(np.int64)
-        self.image_ids: list[str] = self._table["image_id"].to_pylist()
+        tables = [read_shard(path) for path in shards]
+        self.table: pa.Table = pa.concat_tables(tables) if tables else pa.schema(list(COLUMNS.items())).empty_table()
+        self.labels: np.ndarray = self.table["label"].to_numpy().astype(np.int64)
+        self._encoded = pa.chunked_array([chunk.field("bytes") for chunk in self.table["image"].chunks], pa.binary())
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def num_bytes(self) -> int:
+        """Of all encoded images."""
+        return int(pc.sum(pc.binary_length(self._encoded)).as_py() or 0)
+
+    @cached_property
+    def image_ids(self) -> list[str]:
+        """The names of all images."""
+        names: list[str] = self.table["image_id"].to_pylist()
+        return names
+
     def encoded(self, index: int) -> bytes:
         """The image file's bytes."""
-        value: bytes = self._table["image"][index].as_py()
+        value: bytes = self._encoded[index].as_py()
         return value
 
     def sha256(self, index: int) -> str:
         """SHA-256 of the image file's bytes, as they were prepared."""
-        value: str = self._table["sha256"][index].as_py()
+        value: str = self.table["sha256"][index].as_py()
         return value
 
 
@@ -88,43 +71,24 @@ class Dataset:
         self.classes: list[str] = self.manifest["classes"]
         self.num_classes = len(self.classes)
 
+    @property
+    def rejected(self) -> list[Rejected]:
+        """The files of the source that cannot be used."""
+        return [Rejected(**json.loads(line)) for line in (self.folder / REJECTED).read_text().splitlines()]
+
+    @property
+    def leaks(self) -> list[dict[str, str]]:
+        """Validation images (`val`) whose bytes a training image (`train`) has too."""
+        return [json.loads(line) for line in (self.folder / LEAKS).read_text().splitlines()]
+
     def num_rejected(self, split: str) -> int:
-        """How many files of a split's source are not in the data set; `rejected.jsonl` names them."""
-        rejected = [Rejected(**json.loads(line)) for line in (self.folder / REJECTED).read_text().splitlines()]
-        return sum(item.split == split and not item.keeps_slot for item in rejected)
+        """How many files of a split's source are not in the data set."""
+        return sum(item.split == split and not item.keeps_slot for item in self.rejected)
+
+    def shards(self, split: str) -> list[Path]:
+        """The files of a split, in order."""
+        return [self.folder / name for name in sorted(self.manifest["files"]) if name.startswith(f"{split}-")]
 
     def split(self, name: str) -> Split:
         """All images of a split."""
-        return Split(self.folder / shard for shard in sorted(self.manifest["files"]) if shard.startswith(f"{name}-"))
-
-
-def write_shards(folder: Path, split: str, records: Iterable[Record]) -> Iterator[Path]:
-    """Write records to `folder` as shards `<split>-00000.arrow` ...; yields each path when its shard is whole."""
-    for number, shard in enumerate(_by_size(records)):
-        path = folder / f"{split}-{number:05d}.arrow"
-        with pa.ipc.new_file(str(path), SCHEMA) as writer:
-            for start in range(0, len(shard), ROWS_PER_BATCH):
-                columns = zip(*shard[start : start + ROWS_PER_BATCH], strict=True)
-                arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
-                writer.write_batch(pa.record_batch(arrays, schema=SCHEMA))
-        yield path
-
-
-def _by_size(records: Iterable[Record]) -> Iterator[list[Record]]:
-    shard: list[Record] = []
-    size = 0
-    for record in records:
-        shard.append(record)
-        size += len(record.image)
-        if size >= SHARD_BYTES:
-            yield shard
-            shard, size = [], 0
-    if shard:
-        yield shard
-
-
-def write_rejected(folder: Path, rejected: Iterable[Rejected]) -> Path:
-    """Write rejected.jsonl: one line for each file that cannot be used, with its reason."""
-    path = folder / REJECTED
-    storage.write_atomic(path, "".join(json.dumps(item._asdict()) + "\n" for item in rejected).encode())
-    return path
+        return Split(self.shards(name))

@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,10 +46,15 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def seal(config: StageConfig, root: Path, files: Iterable[Path], facts: dict[str, Any]) -> None:
-    """Complete an artefact: write its last file, with config, digests of `files` and inputs, provenance and `facts`."""
+def seal(
+    config: StageConfig, root: Path, files: Iterable[Path], facts: dict[str, Any], known: Mapping[str, str] | None = None
+) -> None:
+    """Complete an artefact: write its last file, with config, digests of `files` and inputs, provenance and `facts`.
+
+    `known` are digests, by name, of files whose content has been digested in another way than by all bytes.
+    """
     folder = root / config.folder
-    digests = {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(files)}
+    digests = {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(files)} | dict(known or {})
     value = {
         "stage": config.stage,
         "hash": config.hash,
@@ -177,9 +182,9 @@ def private_folder(folder: Path) -> Path:
     return folder
 
 
-def rename(folder: Path, target: Path) -> None:
-    """Give a folder its name, for good."""
-    folder.rename(target)
+def rename(made: Path, target: Path) -> None:
+    """Give a folder or a file its name, for good."""
+    made.rename(target)
     _sync_folder(target.parent)
 
 

@@ -21,9 +21,9 @@ import torch
 from pipeline.adapters import native
 from pipeline.adapters.progress import Progress
 from pipeline.artefacts import storage
-from pipeline.artefacts.dataset import Split, write_shards
+from pipeline.artefacts.dataset import Split
 from pipeline.benchmarks.contenders import CONTENDERS, PEAK, conv_peaks
-from pipeline.benchmarks.turns import Measure, ask, photographs, quartiles, take_turns, worker
+from pipeline.benchmarks.turns import Measure, ask, photograph_shard, quartiles, take_turns, worker
 from pipeline.paper.audit import count_parts
 from pipeline.paper.crops import NUM_CROPS
 from pipeline.paper.googlenet import GoogLeNet
@@ -45,7 +45,7 @@ def benchmark_evaluate(config: BenchmarkConfig, root: Path) -> dict[str, Any]:
     if native.compiler() is None:
         raise InputError("the compiled contenders need a C++ compiler; set CXX, or install g++")
     with tempfile.TemporaryDirectory() as folder, ExitStack() as processes:
-        shards = list(write_shards(Path(folder), "val", photographs(config.path, config.num_images)))
+        shards = [photograph_shard(Path(folder), config.path, config.num_images)]
         names = [*CONTENDERS, PEAK]
         workers = {
             name: processes.enter_context(worker(partial(_make, name, config.input_size, shards), _environment(name)))

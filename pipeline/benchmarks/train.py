@@ -23,9 +23,9 @@ from pipeline.adapters.environment import PROCESS_ENVIRONMENT
 from pipeline.adapters.loader import Batch, Patches, training_batches
 from pipeline.adapters.progress import Progress
 from pipeline.artefacts import storage
-from pipeline.artefacts.dataset import Split, write_shards
+from pipeline.artefacts.dataset import Split
 from pipeline.benchmarks.contenders import ONE_THREAD
-from pipeline.benchmarks.turns import Measure, photographs, quartiles, take_turns, worker
+from pipeline.benchmarks.turns import Measure, photograph_shard, quartiles, take_turns, worker
 from pipeline.paper.googlenet import AUX_WEIGHT
 from pipeline.stages.learner import Learner
 from pipeline.study import BenchmarkConfig, NetworkConfig, PrepareConfig, TrainConfig
@@ -44,7 +44,7 @@ def benchmark_train(config: BenchmarkConfig, root: Path) -> dict[str, Any]:
         StageFailed: a contender failed.
     """
     with tempfile.TemporaryDirectory() as folder, ExitStack() as processes:
-        shards = list(write_shards(Path(folder), "train", photographs(config.path, config.num_images)))
+        shards = [photograph_shard(Path(folder), config.path, config.num_images)]
         workers = {
             name: processes.enter_context(worker(partial(make, config.input_size, shards), environment))
             for name, (_, make, environment) in CONTENDERS.items()

@@ -18,7 +18,7 @@ import torch
 
 from pipeline.adapters import images
 from pipeline.adapters.progress import Progress
-from pipeline.artefacts.dataset import Record
+from pipeline.artefacts.shards import Record, write_shard
 from pipeline.study import InputError, StageFailed
 
 Measure = Callable[[int], Any]  # what a contender does in its turn, given the number of an image
@@ -89,12 +89,18 @@ def ask(worker: Connection, name: str, number: int) -> Any:
     return answer
 
 
-def photographs(path: Path | None, num_images: int) -> Iterator[Record]:
-    """The first usable images below a folder, or the two photographs that scikit-learn ships.
+def photograph_shard(folder: Path, path: Path | None, num_images: int) -> Path:
+    """A shard in `folder` of the first usable images below `path`, or of the two photographs that scikit-learn ships.
 
     Raises:
         InputError: there is no such folder, or no usable image in it.
     """
+    shard = folder / "photographs.arrow"
+    write_shard(shard, ["photograph"], _photographs(path, num_images))
+    return shard
+
+
+def _photographs(path: Path | None, num_images: int) -> Iterator[Record]:
     if path is None:
         folder = resources.files("sklearn.datasets").joinpath("images")
         files: Mapping[str, Traversable] = {name: folder.joinpath(name) for name in ("china.jpg", "flower.jpg")}
@@ -108,11 +114,11 @@ def photographs(path: Path | None, num_images: int) -> Iterator[Record]:
             break
         content = file.read_bytes()
         try:
-            image = images.decode(content)
+            width, height = images.inspect(content)
         except images.BadImage:
             continue
         usable += 1
-        yield Record(name, content, 0, image.width, image.height, hashlib.sha256(content).hexdigest())
+        yield Record(name, content, 0, width, height, hashlib.sha256(content).hexdigest())
     if not usable:
         raise InputError(f"{path}: none of its {len(files)} files is a usable image")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from pipeline.adapters import operators, ranks
+from pipeline.adapters import environment, operators, ranks
 from pipeline.adapters.classifiers import Classifier, foreign_classifier, our_classifier
 from pipeline.adapters.engine import Engine
 from pipeline.adapters.progress import Progress
@@ -89,7 +89,7 @@ def _evaluate_chunks(
 ) -> None:
     """This rank's share of the chunks, except those that an earlier attempt published."""
     config = predictions.config
-    num_loaders = ranks.cores_per_rank() if accelerator.device.type == "cuda" else 0
+    num_loaders = environment.cores_per_rank() if accelerator.device.type == "cuda" else 0
     mine = chunks[accelerator.process_index :: accelerator.num_processes]
     label, total = f"evaluate {config.hash[:8]}", sum(map(len, mine))
     with Progress(label, total, "images a rank", silent=not accelerator.is_main_process) as progress:

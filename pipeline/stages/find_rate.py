@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.adapters import ranks
+from pipeline.adapters import environment, ranks
 from pipeline.adapters.loader import training_batches
 from pipeline.adapters.progress import Progress
 from pipeline.artefacts.dataset import Dataset
@@ -57,7 +57,7 @@ def find_rate(config: TrainConfig, root: Path, num_steps: int) -> RateTest:
     accelerator = ranks.start()
     learner = Learner(config.but(local_sgd=None), data.num_classes, accelerator)
     rates = [LOWEST * (HIGHEST / LOWEST) ** (k / max(1, num_steps - 1)) for k in range(num_steps)]
-    workers = ranks.cores_per_rank() - 1
+    workers = environment.cores_per_rank() - 1
     batches = training_batches(config, data.split("train"), range(num_steps), 0, 1, workers, accelerator.device.type == "cuda")
     losses: list[float] = []
     with closing(batches), Progress("find-rate", num_steps, "steps") as progress, said_of_images(config, root):

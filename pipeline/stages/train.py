@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
-from pipeline.adapters import ranks
+from pipeline.adapters import environment, ranks
 from pipeline.adapters.classifiers import Classifier
 from pipeline.adapters.engine import Engine
 from pipeline.adapters.images import BadImage
@@ -101,7 +101,7 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
         range(first_step, num_steps),
         accelerator.process_index,
         world_size,
-        num_workers=ranks.cores_per_rank() - 1,
+        num_workers=environment.cores_per_rank() - 1,
         pin_memory=accelerator.device.type == "cuda",
     )
 

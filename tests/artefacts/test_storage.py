@@ -5,10 +5,13 @@ import shutil
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pytest
 
+from pipeline.adapters import images
 from pipeline.artefacts import storage
 from pipeline.artefacts.dataset import Dataset
+from pipeline.artefacts.shards import check_shard
 from pipeline.stages.prepare import prepare
 from pipeline.study import EvaluateConfig, InputError, PrepareConfig, TrainConfig
 
@@ -26,9 +29,10 @@ def test_publish_never_overwrites(tmp_path: Path) -> None:
 def test_seal_names_everything(tmp_path: Path, data: PrepareConfig) -> None:
     prepare(data, tmp_path)
     sealed = json.loads((tmp_path / data.folder / "manifest.json").read_text())
-    assert sealed["files"].keys() == {"train-00000.arrow", "val-00000.arrow", "rejected.jsonl"}
+    assert sealed["files"].keys() == {"train-00000.arrow", "val-00000.arrow", "rejected.jsonl", "leaks.jsonl"}
     for name, digest in sealed["files"].items():
-        assert storage.sha256(tmp_path / data.folder / name) == digest
+        path = tmp_path / data.folder / name
+        assert digest == (storage.sha256(path) if path.suffix == ".jsonl" else check_shard(path, sealed["classes"])[0])
     assert sealed["hash"] == data.hash
     assert {"commit", "dirty", "command", "versions", "machine", "finished_at"} <= sealed["provenance"].keys()
 
@@ -56,7 +60,9 @@ def test_shards_open_without_our_code(tmp_path: Path, data: PrepareConfig) -> No
     )
     assert rows["image_id"] == split.image_ids
     assert rows["label"] == split.labels.tolist()
-    assert rows[3]["image"] == split.encoded(3)
+    assert rows.features["label"].names == ["blue", "green", "red"]
+    found = np.asarray(rows[3]["image"])
+    assert (found == np.asarray(images.decode(split.encoded(3)))).all()
 
 
 def test_preparing_again_gives_the_same_bytes(tmp_path: Path, data: PrepareConfig) -> None:

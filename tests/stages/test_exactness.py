@@ -21,7 +21,8 @@ from torchvision.transforms.v2.functional import resize
 
 from pipeline.adapters.classifiers import Classifier
 from pipeline.adapters.engine import Engine
-from pipeline.artefacts.dataset import Record, Split, write_shards
+from pipeline.artefacts.dataset import Split
+from pipeline.artefacts.shards import Record, write_shard
 from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
 from pipeline.paper.initialisation import INITIALISATIONS
 from pipeline.stages.classify import classify
@@ -55,7 +56,9 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Split:
         cut.save(file, "PNG")
         content = file.getvalue()
         records.append(Record(f"{number}", content, 0, *cut.size, hashlib.sha256(content).hexdigest()))
-    return Split(write_shards(tmp_path_factory.mktemp("photographs"), "val", records))
+    path = tmp_path_factory.mktemp("photographs") / "val.arrow"
+    write_shard(path, ["photograph"], records)
+    return Split([path])
 
 
 @pytest.fixture(scope="module")

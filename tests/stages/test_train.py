@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from pipeline import recipes
-from pipeline.adapters import ranks
+from pipeline.adapters import environment, ranks
 from pipeline.adapters.loader import keys
 from pipeline.artefacts import storage
 from pipeline.artefacts.dataset import Dataset, Split
@@ -236,7 +236,7 @@ def test_an_image_that_was_damaged_since_is_named(
     root: Path, run_config: TrainConfig, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     """Also where a loader's process meets it."""
-    monkeypatch.setattr(ranks, "cores_per_rank", lambda: 1 + workers)
+    monkeypatch.setattr(environment, "cores_per_rank", lambda: 1 + workers)
     monkeypatch.setattr(Split, "encoded", lambda *_: b"no image")
     with pytest.raises(
         InputError, match=rf"^{root}/datasets/\w+: image \w+/\d.jpg: not an image; remove it to prepare"

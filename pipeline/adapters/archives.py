@@ -1,0 +1,101 @@
+"""Tar archives read where they lie: nothing is extracted, and no path in them is used as one."""
+
+import hashlib
+import io
+import os
+import tarfile
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.study import InputError
+
+READ_BYTES = 2**20
+CHECKED_BYTES = 2**20  # ours: at both ends of an archive, to tell it from others of its size
+
+
+class Member(NamedTuple):
+    """A member's name as it is written, and where its bytes lie in the file; None if it is a link, a device or a hole."""
+
+    name: str
+    size: int
+    offset: int | None
+
+
+class _Part(io.RawIOBase):
+    """Bytes `start` to `stop` of a file, as a file."""
+
+    def __init__(self, path: Path, start: int, stop: int):
+        self._descriptor, self._start, self._size, self._at = _descriptor(path), start, stop - start, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        wanted = max(0, min(len(buffer), self._size - self._at))
+        count = os.preadv(self._descriptor, [buffer[:wanted]], self._start + self._at)
+        self._at += count
+        return count
+
+
+@lru_cache(maxsize=8)
+def _descriptor(path: Path) -> int:
+    return os.open(path, os.O_RDONLY)
+
+
+def members(path: Path, start: int = 0, stop: int | None = None) -> Iterator[Member]:
+    """The members of a tar archive that is the bytes `start` to `stop` of a file; its folders are left out.
+
+    Raises:
+        InputError: the archive is damaged or ends early; the message names the byte.
+    """
+    end = path.stat().st_size
+    stop = end if stop is None else stop
+    last, offset = "the first member", start
+    file = io.BufferedReader(_Part(path, start, stop), 512)
+    with suppress(tarfile.ReadError), tarfile.open(fileobj=file, mode="r:") as archive:
+        for info in archive:
+            last, offset = f"member {info.name}", start + info.offset_data
+            if offset + info.size > min(stop, end):
+                break
+            if not info.isdir():
+                is_file = info.type in (tarfile.REGTYPE, tarfile.AREGTYPE)
+                yield Member(info.name, info.size, offset if is_file else None)
+            archive.members.clear()  # type: ignore[attr-defined]  # it would keep every header
+        else:
+            offset = start + archive.offset
+            if end >= stop and not read_at(path, offset, min(tarfile.BLOCKSIZE, stop - offset)).strip(b"\0"):
+                return
+    raise InputError(f"{path}: is damaged or ends early, after {last}, at byte {offset}; expected a whole tar archive")
+
+
+def read_at(path: Path, offset: int, size: int) -> bytes:
+    """Bytes of a file; fewer where it ends."""
+    return os.pread(_descriptor(path), size, offset)
+
+
+def md5(path: Path) -> str:
+    """MD5 of a file, in hex."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def ends_digest(path: Path) -> str:
+    """SHA-256 of a file's size and of both its ends."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(f"{size} ".encode())
+    digest.update(read_at(path, 0, CHECKED_BYTES))
+    digest.update(read_at(path, max(0, size - CHECKED_BYTES), CHECKED_BYTES))
+    return digest.hexdigest()

@@ -1,0 +1,95 @@
+"""Sources that are folders of image files."""
+
+import hashlib
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from pipeline.adapters.images import MAX_BYTES
+from pipeline.adapters.sources import Piece, Source, SourceFile, text_of
+from pipeline.study import InputError, PrepareConfig
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"})
+
+
+def imagefolder(config: PrepareConfig) -> Source:
+    """train/<class>/* and val/<class>/*.
+
+    Raises:
+        InputError: there is no such folder, or a split, a class or an image is missing.
+    """
+    path = config.path
+    if path is None:
+        raise InputError(f"data set {config.name}: no path given; pass --data FOLDER with train/<class>/ and val/<class>/")
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder; expected one with train/<class>/ and val/<class>/ below it")
+    for split in config.splits:
+        if not (path / split).is_dir():
+            raise InputError(f"{path}: has no folder {split}/; expected train/<class>/ and val/<class>/")
+    classes, other = (sorted(entry.name for entry in (path / split).iterdir() if entry.is_dir()) for split in config.splits)
+    if different := sorted(set(classes) ^ set(other)):
+        where = "train" if different[0] in classes else "val"
+        raise InputError(f"{path}: class {different[0]} is in {where}/ only; both splits need the same class folders")
+    if len(classes) < 2:
+        raise InputError(f"{path}: has {len(classes)} class folders below train/; at least 2 are needed")
+    listing: list[tuple[str, int, Path]] = []
+    for split in config.splits:
+        for label, name in enumerate(classes):
+            found = sorted((path / split / name).iterdir())
+            if not found:
+                raise InputError(f"{path / split / name}: class folder is empty; each class needs at least one image")
+            listing += [(split, label, file) for file in found]
+    return _source(classes, listing, path)
+
+
+def labelled_folder(config: PrepareConfig) -> Source:
+    """Images to evaluate on: val/<class>/* or <class>/*, or files named <class>_*; without `classes`, the folders' names.
+
+    Raises:
+        InputError: there is no such folder, no image in it, or one that is of no class.
+    """
+    path = config.path
+    if path is None or not path.is_dir():
+        raise InputError(f"{path}: no such folder; expected one with val/<class>/, <class>/ or files named <class>_*")
+    top = path / "val" if (path / "val").is_dir() else path
+    folders = [entry for entry in sorted(top.iterdir()) if entry.is_dir()]
+    if folders:
+        found = [(folder.name, file) for folder in folders for file in sorted(folder.iterdir())]
+    else:
+        found = [(file.name.split("_")[0], file) for file in sorted(top.iterdir()) if file.is_file()]
+    if not found:
+        raise InputError(f"{path}: holds no images; expected val/<class>/, <class>/ or files named <class>_*")
+    names = list(config.classes) if config.classes else sorted({name for name, _ in found})
+    label_of = {name: label for label, name in enumerate(names)}
+    if unknown := next((file for name, file in found if name not in label_of), None):
+        raise InputError(f"{unknown}: belongs to none of the {len(names)} classes")
+    return _source(names, [("val", label_of[name], file) for name, file in found], top)
+
+
+def _source(classes: list[str], listing: list[tuple[str, int, Path]], top: Path) -> Source:
+    """The files of a listing of (split, label, file); their names are relative to `top`."""
+    pieces = [
+        Piece(split, file.relative_to(top).as_posix(), label, file.stat().st_size if file.is_file() else -1)
+        for split, label, file in listing
+    ]
+    stated = [(text_of(piece.name), piece.label, piece.size) for piece in pieces]
+    classes = [text_of(name) for name in classes]
+    fingerprint = hashlib.sha256(repr((classes, stated)).encode()).hexdigest()
+    return Source(classes, fingerprint, lambda: pieces, partial(_read, top))
+
+
+def _read(top: Path, piece: Piece) -> Iterator[SourceFile]:
+    name = text_of(piece.name.removeprefix(f"{piece.split}/"))
+    path = top / piece.name
+    if not path.is_file():
+        yield SourceFile(piece.split, name, piece.label, None)
+        return
+    if (size := path.stat().st_size) > MAX_BYTES:
+        yield SourceFile(piece.split, name, piece.label, None, f"has {size} bytes, more than {MAX_BYTES}")
+        return
+    try:
+        encoded = path.read_bytes()
+    except OSError as error:
+        yield SourceFile(piece.split, name, piece.label, None, f"cannot be read: {error.strerror}")
+        return
+    yield SourceFile(piece.split, name, piece.label, encoded, is_image=path.suffix.lower() in IMAGE_SUFFIXES)

@@ -1,0 +1,188 @@
+"""How a data set's images lie in files: Arrow shards that Hugging Face `datasets` opens too, and a note on each."""
+
+import hashlib
+import json
+import os
+import re
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from pydantic import ValidationError
+
+from pipeline.artefacts import storage
+from pipeline.stage import Frozen, InputError
+
+WNID = re.compile(r"n\d{8}")
+BATCH_BYTES = 32 * 2**20  # ours: held in memory while a shard is written
+COLUMNS = {
+    "image_id": pa.string(),
+    "image": pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+    "label": pa.int64(),
+    "wnid": pa.string(),
+    "width": pa.int32(),
+    "height": pa.int32(),
+    "sha256": pa.string(),
+    "source_sha256": pa.string(),
+}
+
+
+class Record(NamedTuple):
+    """One image: its encoded bytes, 0-based label, its size in pixels (0 where it cannot be decoded), the SHA-256 of the
+    bytes, and that of the source's bytes where they were encoded anew.
+    """
+
+    image_id: str
+    image: bytes
+    label: int
+    width: int
+    height: int
+    sha256: str
+    source_sha256: str | None = None
+
+
+class Rejected(NamedTuple):
+    """A file of the source that cannot be used, and why.
+
+    `keeps_slot`: it is an image of the validation split, so it stays there, without a size, and counts as an error.
+    """
+
+    split: str
+    name: str
+    reason: str
+    keeps_slot: bool = False
+
+
+class ShardNote(Frozen):
+    """What became of a shard's pieces. By label: `files` of the source, usable `images`, `unreadable` ones that keep a slot.
+
+    `digest` is of the rows: of everything that the shard holds.
+    """
+
+    name: str
+    digest: str
+    num_bytes: int
+    files: dict[int, int]
+    images: dict[int, int]
+    unreadable: dict[int, int]
+    rejected: tuple[Rejected, ...]
+
+
+def schema(classes: Sequence[str]) -> pa.Schema:
+    """The columns, with what `datasets` wants to know of them: the image column is one, the labels have names."""
+    features: dict[str, Any] = {name: {"dtype": str(kind), "_type": "Value"} for name, kind in COLUMNS.items()}
+    features["image"] = {"_type": "Image"}
+    features["label"] = {"names": list(classes), "_type": "ClassLabel"}
+    info = json.dumps({"info": {"features": features}})
+    return pa.schema(list(COLUMNS.items()), metadata={"huggingface": info})
+
+
+def write_shard(path: Path, classes: Sequence[str], records: Iterable[Record]) -> str:
+    """Write a shard, whole or not at all, and return the digest of its rows."""
+    digest, layout = RowsDigest(classes), schema(classes)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+    try:
+        with temporary.open("wb") as file:
+            with pa.ipc.new_file(file, layout) as writer:
+                for batch in _batches(records):
+                    for record in batch:
+                        digest.update(record)
+                    writer.write_batch(_arrow(batch, classes, layout))
+            file.flush()
+            os.fsync(file.fileno())
+        storage.rename(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return digest.hexdigest()
+
+
+class RowsDigest:
+    """SHA-256 of the classes and of all rows of a shard: it covers the images by theirs, and no byte of Arrow's own."""
+
+    def __init__(self, classes: Sequence[str]):
+        self._digest = hashlib.sha256(json.dumps(list(classes)).encode())
+
+    def update(self, record: Record) -> None:
+        """Add a row."""
+        row = (record.image_id, *record[2:])
+        self._digest.update(json.dumps(row).encode())
+
+    def hexdigest(self) -> str:
+        """In hex."""
+        return self._digest.hexdigest()
+
+
+def read_shard(path: Path) -> pa.Table:
+    """A shard, memory-mapped: nothing is read until asked.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    try:
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    except (OSError, pa.ArrowInvalid) as error:
+        said = str(error).splitlines()[0]
+        raise InputError(f"{path}: cannot be read as a shard: {said}; see going-deeper data verify") from None
+
+
+def check_shard(path: Path, classes: Sequence[str]) -> tuple[str, list[str]]:
+    """The digest of a shard's rows as they are now, and the images whose bytes are no longer those of their SHA-256.
+
+    Raises:
+        InputError: as `read_shard`.
+    """
+    digest, damaged = RowsDigest(classes), []
+    try:
+        for record in _records(read_shard(path)):
+            digest.update(record)
+            if hashlib.sha256(record.image).hexdigest() != record.sha256:
+                damaged.append(record.image_id)
+    except (pa.ArrowException, UnicodeDecodeError, IndexError) as error:
+        raise InputError(f"{path}: cannot be read as a shard: {str(error).splitlines()[0]}") from None
+    return digest.hexdigest(), damaged
+
+
+def _records(table: pa.Table) -> Iterator[Record]:
+    for batch in table.to_batches():
+        columns = {name: batch.column(name) for name in COLUMNS if name not in ("wnid", "image")}
+        encoded = batch.column("image").field("bytes")
+        for row in range(len(batch)):
+            values = {name: column[row].as_py() for name, column in columns.items()}
+            yield Record(image=encoded[row].as_py(), **values)
+
+
+def read_note(path: Path) -> ShardNote | None:
+    """A note that was written, or None: then the shard is made anew."""
+    try:
+        return ShardNote.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:
+    batch: list[Record] = []
+    size = 0
+    for record in records:
+        batch.append(record)
+        size += len(record.image)
+        if size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _arrow(batch: list[Record], classes: Sequence[str], layout: pa.Schema) -> pa.RecordBatch:
+    columns: dict[str, list[Any]] = dict(zip(Record._fields, map(list, zip(*batch, strict=True)), strict=True))
+    names = [classes[label] for label in columns["label"]]
+    columns["wnid"] = [name if WNID.fullmatch(name) else None for name in names]
+    encoded = pa.array(columns["image"], pa.binary())
+    paths = pa.nulls(len(batch), pa.string())
+    arrays = [
+        pa.StructArray.from_arrays([encoded, paths], ["bytes", "path"]) if name == "image" else pa.array(columns[name], kind)
+        for name, kind in COLUMNS.items()
+    ]
+    return pa.record_batch(arrays, schema=layout)
