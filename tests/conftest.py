@@ -17,6 +17,15 @@ settings.register_profile("shared", deadline=None)  # a busy machine is slow, no
 settings.load_profile("shared")
 os.environ.setdefault("WANDB_MODE", "disabled")  # tests of tracking switch it on
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers a file's tests share one, as they share fixtures, and so do all tests on SLURM, which start first."""
+    items.sort(key=lambda item: "tests/slurm/" not in item.nodeid)
+    for item in items:
+        group = "slurm" if "tests/slurm/" in item.nodeid else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 40, 50)}
 
 

@@ -48,6 +48,7 @@ def _load(config: PrepareConfig, where: str) -> Splits:
     try:
         if config.source == "hub":
             found = datasets.load_dataset(config.hub, config.hub_config, revision=config.revision)
+            _refuse_another_revision(found, config, where)
         elif config.path is None or not config.path.is_dir():
             raise InputError(f"{where}: no such folder; expected one that datasets saved, or one of parquet files")
         elif (config.path / "dataset_dict.json").is_file():
@@ -63,6 +64,14 @@ def _load(config: PrepareConfig, where: str) -> Splits:
     except Exception as error:  # of the network, of a cache, of a file: nearly anything
         said = (str(error).strip() or "no message").splitlines()[0]
         raise InputError(f"{where}: cannot be loaded: {type(error).__name__}: {said}") from None
+
+
+def _refuse_another_revision(found: Splits, config: PrepareConfig, where: str) -> None:
+    """Offline, `datasets` takes whatever revision its cache holds."""
+    for split in found.values():
+        for file in split.cache_files:
+            if config.revision not in Path(file["filename"]).parts:
+                raise InputError(f"{where}: revision {config.revision} is not in the cache, which holds {file['filename']}")
 
 
 def _parquet_files(path: Path, splits: tuple[str, ...]) -> dict[str, list[str]]:

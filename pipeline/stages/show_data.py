@@ -17,15 +17,15 @@ from pipeline.study import PrepareConfig
 THUMBNAIL_PIXELS = 160
 MAX_ROWS = 200  # of what was left out, in the page
 SPLIT_TITLES = (
-    "Images",
+    "images",
     "MB",
-    "Classes",
-    "A class: least",
+    "classes",
+    "a class: least",
     "most",
-    "Shorter side: least",
+    "shorter side: least",
     "median",
     "most",
-    "Longer / shorter, most",
+    "longer / shorter: most",
 )
 
 
@@ -60,7 +60,7 @@ def show(config: PrepareConfig, root: Path, num_pictures: int, out: Path) -> str
     storage.write_atomic(out, templates().get_template("data.html").render(facts).encode())
     lines = [f"{config.name}: {line}" for line in in_words(data.manifest)]
     for row in rows:
-        said = ", ".join(f"{title.lower()} {value}" for title, value in zip(SPLIT_TITLES, row["figures"], strict=True))
+        said = ", ".join(f"{title} {value}" for title, value in zip(SPLIT_TITLES, row["figures"], strict=True))
         lines.append(f"  {row['split']}: {said}")
     return "\n".join(lines)
 

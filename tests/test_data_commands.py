@@ -1,0 +1,138 @@
+"""data prepare, verify, show: as a user runs them."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from pipeline.adapters import images
+from pipeline.artefacts.dataset import Dataset
+from pipeline.data import ReencodeConfig
+from pipeline.stages import verify_data
+from pipeline.stages.prepare import prepare
+from pipeline.study import InputError, PrepareConfig
+from tests.commands import going_deeper
+
+
+@pytest.fixture
+def made(data: PrepareConfig, tmp_path: Path) -> Dataset:
+    return prepare(data, tmp_path, processes=1)
+
+
+def problems(data: PrepareConfig, root: Path) -> dict[str, str]:
+    return {found.file: found.problem for found in verify_data.verify(data, root, processes=1)}
+
+
+def test_damage_is_named_and_repaired(made: Dataset, data: PrepareConfig, tmp_path: Path) -> None:
+    """A bit of an image, a label, a cut file, a missing file, a changed list: each is found; a repair gives the same bytes."""
+    shards = [made.folder / name for name in ("train-00000.arrow", "val-00000.arrow")]
+    sound = {path: path.read_bytes() for path in shards}
+    digest = made.manifest["digest"]
+    assert problems(data, tmp_path) == {}
+
+    image = made.split("train").encoded(5)
+    at = sound[shards[0]].index(image) + len(image) // 2
+    flipped = bytearray(sound[shards[0]])
+    flipped[at] ^= 4
+    shards[0].write_bytes(flipped)
+    assert problems(data, tmp_path) == {"train-00000.arrow": "the bytes of blue/5.jpg are not those that were prepared"}
+
+    name = sound[shards[1]].index(b"green/3.jpg")
+    renamed = bytearray(sound[shards[1]])
+    renamed[name] = ord("G")
+    shards[1].write_bytes(renamed)
+    assert problems(data, tmp_path)["val-00000.arrow"].startswith("has other rows")
+    shards[1].write_bytes(sound[shards[1]][:-400])
+    assert problems(data, tmp_path)["val-00000.arrow"].startswith("cannot be read as a shard")
+    shards[1].unlink()
+    assert problems(data, tmp_path)["val-00000.arrow"] == "is missing"
+    (made.folder / "rejected.jsonl").write_text("{}\n")
+
+    ended = going_deeper("data", "verify", made.folder, "--processes", 1)
+    assert ended.returncode == 3
+    assert f"{shards[0]}: the bytes of blue/5.jpg" in ended.stdout
+    assert ended.stdout.splitlines()[-1] == (
+        f"{made.folder}: to make 3 files again from the source: going-deeper data verify {made.folder} --repair"
+    )
+    ended = going_deeper("data", "verify", "--root", tmp_path, "--processes", 1, "--repair")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines()[-1] == f"{made.folder}: repaired, 3 files made again"
+    assert {path: path.read_bytes() for path in shards} == sound
+    assert Dataset(data, tmp_path).manifest["digest"] == digest
+    ended = going_deeper("data", "verify", made.folder)
+    assert ended.stdout == f"{made.folder}: colours is as it was prepared\n"
+
+
+@pytest.mark.parametrize("share", [k / 40 for k in range(40)])
+def test_any_damaged_byte_is_found(made: Dataset, data: PrepareConfig, tmp_path: Path, share: float) -> None:
+    """Or it is one of Arrow's own that says nothing: then every row reads as it was."""
+    path = made.folder / "train-00000.arrow"
+    content = bytearray(path.read_bytes())
+    before = [(*made.split("train").image_ids,), [made.split("train").encoded(k) for k in range(24)]]
+    at = int(share * len(content))
+    content[at : at + 16] = bytes(value ^ 0xA5 for value in content[at : at + 16])
+    path.write_bytes(content)
+    if not problems(data, tmp_path):
+        now = Dataset(data, tmp_path).split("train")
+        assert [(*now.image_ids,), [now.encoded(k) for k in range(24)]] == before
+
+
+def test_repair_needs_the_source(made: Dataset, data: PrepareConfig, tmp_path: Path) -> None:
+    (made.folder / "val-00000.arrow").unlink()
+    elsewhere = data.but(path=tmp_path / "nowhere")
+    with pytest.raises(InputError, match="no such folder"):
+        verify_data.repair(elsewhere, tmp_path, verify_data.verify(data, tmp_path))
+    assert data.is_complete(tmp_path)
+
+
+def test_what_is_no_data_set_is_said(tmp_path: Path) -> None:
+    ended = going_deeper("data", "verify", tmp_path)
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        f"going-deeper: {tmp_path}: is no prepared data set; expected a folder such as outputs/datasets/<hash>\n",
+    )
+
+
+def test_show_is_one_page(made: Dataset, tmp_path: Path) -> None:
+    page = tmp_path / "sheet.html"
+    ended = going_deeper("data", "show", made.folder, "--images", 10, "--out", page)
+    assert ended.returncode == 0, ended.stderr
+    assert "train: images 24, MB 0.1, classes 3, a class: least 8, most 8" in ended.stdout
+    html = page.read_text()
+    assert html.count("data:image/jpeg;base64,") == 10
+    assert not re.search(r"(src|href)=\"(?!data:)", html)
+    assert "blue/0.jpg" in html
+
+
+def test_wrong_commands_are_one_line(tmp_path: Path, image_folder: Path) -> None:
+    for arguments, message in (
+        (["ilsvrc2012", tmp_path], "ILSVRC2012_devkit_t12.tar.gz: no such file"),
+        (["imagefolder", image_folder, "--trust-archives"], "trust_archives is for source ilsvrc2012, not for imagefolder"),
+        (["hub", "me/colours"], "source hub needs hub (a name) and revision"),
+        (["hub", "me/colours", "--revision", "main"], "revision"),
+        (["imagefolder", image_folder, "--name", "a b"], "name"),
+        (["tarballs", tmp_path], "Invalid value for"),
+    ):
+        ended = going_deeper("data", "prepare", *arguments, "--root", tmp_path / "root")
+        assert ended.returncode == 2, ended.stderr
+        assert message in ended.stderr
+        assert len(ended.stderr.splitlines()) == 1
+    assert not (tmp_path / "root").exists()
+
+
+def test_training_images_may_be_stored_smaller(data: PrepareConfig, made: Dataset, tmp_path: Path) -> None:
+    """Those that are larger; validation images stay, and the digest of the source's bytes is kept for the leak check."""
+    smaller = prepare(data.but(reencode=ReencodeConfig(shorter_side=50)), tmp_path, processes=1)
+    before, after = made.split("train"), smaller.split("train")
+    for index in range(len(before)):
+        old, new = images.decode(before.encoded(index)).size, images.decode(after.encoded(index)).size
+        assert min(new) == min(50, *old)
+        assert new == (after.table["width"][index].as_py(), after.table["height"][index].as_py())
+        source = after.table["source_sha256"][index].as_py()
+        assert source == (before.sha256(index) if min(old) > 50 else None)
+    assert smaller.manifest["files"]["val-00000.arrow"] == made.manifest["files"]["val-00000.arrow"]
+    assert json.loads((smaller.folder / "manifest.json").read_text())["config"]["reencode"] == {
+        "shorter_side": 50,
+        "quality": 90,
+    }
