@@ -55,13 +55,15 @@ def benchmark() -> None:
     """Measure speed on this machine, ours beside what people usually write."""
 
 
-def _measurement(what: str, doc: str, rounds: int) -> None:
+def _measurement(what: str, doc: str, rounds: int, images: int = 4) -> None:
     """Add `benchmark WHAT`; the function `benchmark_WHAT` of pipeline/benchmarks/WHAT.py measures."""
 
     @benchmark.command(what, help=doc, epilog=f"Example: going-deeper benchmark {what} --data ../shared/data/imagenet-sample")
     @click.option("--data", type=PATH, help="Folder of photographs.  [default: two that scikit-learn ships]")
     @click.option("--rounds", type=click.IntRange(min=1), default=rounds, show_default=True, help="Turns of each contender.")
-    @click.option("--images", type=click.IntRange(min=1), default=4, show_default=True, help="Photographs taken from --data.")
+    @click.option(
+        "--images", type=click.IntRange(min=1), default=images, show_default=True, help="Photographs taken from --data."
+    )
     @click.option("--input-size", type=int, default=224, show_default=True, help="A multiple of 14.")
     @ROOT
     def command(data: Path | None, rounds: int, images: int, input_size: int, root: Path) -> None:
@@ -85,6 +87,15 @@ _measurement(
     Some 25 seconds a round on a fast core, and a minute to compile. The peers and the rules are in pipeline/benchmarks.
     """,
     rounds=7,
+)
+_measurement(
+    "prepare",
+    """Images from a raw archive into shards, beside reading and hashing alone; one core, interleaved.
+
+    2400 ImageNet photographs are about one shard; fewer are taken again and again.
+    """,
+    rounds=7,
+    images=2400,
 )
 _measurement(
     "train",

@@ -11,9 +11,9 @@ from pathlib import Path
 import submitit
 
 from pipeline.artefacts import storage
-from pipeline.stages import run_stage
+from pipeline.stages import run_part, run_stage
 from pipeline.stages.conclude import conclude
-from pipeline.study import EvaluateConfig, InputError, StageFailed
+from pipeline.study import InputError, StageFailed
 from slurm import nodes, queue
 from slurm.ledger import Kind, Order, Outcome, State, outcome_of, read_order, write_outcome
 
@@ -112,12 +112,8 @@ def is_passing(error: Exception) -> bool:
 def _do(order: Order, root: Path, part: int) -> None:
     if order.kind == "conclude":
         conclude(order.study, root)
-    elif order.kind == "part":
-        from pipeline.stages.evaluate import evaluate_part
-
-        config = order.config
-        assert isinstance(config, EvaluateConfig)
-        evaluate_part(config, root, part, order.num_parts)
+    elif order.num_parts > 1:
+        run_part(order.config, root, part, order.num_parts)
     else:
         run_stage(order.config, root)
 

@@ -12,7 +12,7 @@ import submitit
 
 from pipeline.adapters.environment import PROCESS_ENVIRONMENT
 from pipeline.stages import MULTI_RANK
-from pipeline.study import EvaluateConfig, InputError, StageConfig, StageFailed, Study, TrainConfig
+from pipeline.study import InputError, StageConfig, StageFailed, Study, TrainConfig
 from slurm import nodes, queue
 from slurm.job import OrderedJob
 from slurm.ledger import Entry, Order, find, forget, outcomes, record, submitting, write_order
@@ -21,8 +21,9 @@ from slurm.snapshot import code_environment, snapshot
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 SAFE_PATH = re.compile(r"[A-Za-z0-9._/+-]+")
-ONE_RANK = {"nodes": 1, "tasks_per_node": 1, "array": 1}
-OrderKind = Literal["prepare", "train", "evaluate", "part", "conclude"]
+ONE_RANK = {"nodes": 1, "tasks_per_node": 1}
+IN_PARTS = ("prepare", "evaluate")  # stages that an array of jobs may share
+OrderKind = Literal["prepare", "train", "evaluate", "conclude"]
 
 
 @dataclass
@@ -147,11 +148,10 @@ def _submit_stage(submission: Submission, config: StageConfig) -> None:
     array: list[str] = []
     if config.stage not in MULTI_RANK:
         granted = granted.but(**ONE_RANK)
-    if isinstance(config, EvaluateConfig) and site.cluster == "slurm" and granted.array > 1 and not submission.alive(name):
-        part = Order(name=f"part-{config.hash}", kind="part", content=content, num_parts=granted.array, **site.patience)
-        array = [submission.add(part, granted, after)]
-        granted = granted.but(array=1)
     kind: OrderKind = config.stage  # type: ignore[assignment]
+    if config.stage in IN_PARTS and site.cluster == "slurm" and granted.array > 1 and not submission.alive(name):
+        part = Order(name=f"part-{config.hash}", kind=kind, content=content, num_parts=granted.array, **site.patience)
+        array = [submission.add(part, granted, after)]
     order = Order(name=name, kind=kind, content=content, **site.patience)
     submission.jobs[config.hash] = [submission.add(order, granted, after, after_any=array)]
     if site.cluster == "local" and not config.is_complete(root):
@@ -174,7 +174,7 @@ def names(study: Study) -> list[str]:
     """All names under which jobs of a study may be noted, inputs first."""
     found = []
     for config in study.stages:
-        if config.stage == "evaluate":
+        if config.stage in IN_PARTS:
             found.append(f"part-{config.hash}")
         if config.stage in ("prepare", "train", "evaluate"):
             found.append(order_name(config))

@@ -19,10 +19,10 @@ NAME = r"^[a-z]+-[A-Za-z0-9._-]{1,90}$"
 
 
 class Order(Frozen):
-    """What a job is to do: make an artefact, do a part of an evaluation's images, or conclude a study."""
+    """What a job is to do: make an artefact, do a share of it if `num_parts` is above 1, or conclude a study."""
 
     name: str = Field(pattern=NAME)
-    kind: Literal["prepare", "train", "evaluate", "part", "conclude"]
+    kind: Literal["prepare", "train", "evaluate", "conclude"]
     content: dict[str, Any]
     num_parts: int = Field(default=1, ge=1)
     max_retries: int = Field(default=0, ge=0)
@@ -31,7 +31,7 @@ class Order(Frozen):
     @property
     def config(self) -> StageConfig:
         """The artefact's config."""
-        return STAGES["evaluate" if self.kind == "part" else self.kind].model_validate(self.content)
+        return STAGES[self.kind].model_validate(self.content)
 
     @property
     def study(self) -> Study:

@@ -18,7 +18,9 @@ Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$")]  # no l
 
 
 class Resources(Frozen):
-    """What one job gets. Ranks of the job: nodes x tasks_per_node. `array`: jobs that share the images of an evaluation."""
+    """What one job gets. Ranks of the job: nodes x tasks_per_node. `array`: jobs that share the images of a preparation or an
+    evaluation.
+    """
 
     nodes: int = Field(default=1, ge=1)
     tasks_per_node: int = Field(default=1, ge=1)
@@ -82,7 +84,7 @@ class Site(Frozen):
             ranks = granted.nodes * granted.tasks_per_node
             words = f"{ranks} rank{'s' if ranks > 1 else ''} on {granted.nodes} node{'s' if granted.nodes > 1 else ''}"
             words += f", {granted.gpus_per_node} GPUs a node" if granted.gpus_per_node else ""
-            words += f", an array of {granted.array}" if kind == "evaluate" and granted.array > 1 else ""
+            words += f", an array of {granted.array}" if granted.array > 1 else ""
             found[kind] = f"{words}, {granted.timeout_min} min"
         return found
 

@@ -11,7 +11,6 @@ from pipeline.artefacts import provenance, storage
 
 TOP = Path(__file__).resolve().parents[1]
 PACKAGES = ("pipeline", "slurm")
-KINDS = (".py", ".cpp", ".toml", ".md", ".html", ".txt")
 
 
 def snapshot(root: Path) -> Path:
@@ -42,4 +41,4 @@ def code_environment(code: Path) -> dict[str, str]:
 
 
 def _sources(package: Path) -> list[Path]:
-    return sorted(path for path in package.rglob("*") if path.suffix in KINDS and "__pycache__" not in path.parts)
+    return sorted(path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts)

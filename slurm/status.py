@@ -96,6 +96,9 @@ def _progress(config: StageConfig, root: Path) -> tuple[str, str]:
     """How far a stage is, and the time that is left, where its files say so."""
     if isinstance(config, TrainConfig):
         return _progress_of_training(config, root)
+    if isinstance(config, PrepareConfig):
+        shards = list((root / config.folder).glob("notes/*/*.json"))
+        return f"{len(shards)} shards" if shards else "", ""
     if isinstance(config, EvaluateConfig) and (num_images := _num_images(config.data, root, "val")):
         done = {path.stem for path in (root / config.folder).glob("chunks/*/*.safetensors")}
         images = sum(stop - start for start, stop in (map(int, name.split("-")) for name in done))

@@ -19,7 +19,7 @@ os.environ.setdefault("WANDB_MODE", "disabled")  # tests of tracking switch it o
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers a file's tests share one, as they share fixtures, and so do all tests on SLURM, which start first."""
+    """Of several workers one runs all of a file, for its fixtures, and one all tests on SLURM, which start first."""
     items.sort(key=lambda item: "tests/slurm/" not in item.nodeid)
     for item in items:
         group = "slurm" if "tests/slurm/" in item.nodeid else item.nodeid.partition("::")[0]

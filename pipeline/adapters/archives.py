@@ -1,7 +1,6 @@
 """Tar archives read where they lie: nothing is extracted, and no path in them is used as one."""
 
 import hashlib
-import io
 import os
 import tarfile
 from collections.abc import Iterator
@@ -24,29 +23,6 @@ class Member(NamedTuple):
     offset: int | None
 
 
-class _Part(io.RawIOBase):
-    """Bytes `start` to `stop` of a file, as a file."""
-
-    def __init__(self, path: Path, start: int, stop: int):
-        self._descriptor, self._start, self._size, self._at = _descriptor(path), start, stop - start, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        return self._at
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        wanted = max(0, min(len(buffer), self._size - self._at))
-        count = os.preadv(self._descriptor, [buffer[:wanted]], self._start + self._at)
-        self._at += count
-        return count
-
-
 @lru_cache(maxsize=8)
 def _descriptor(path: Path) -> int:
     return os.open(path, os.O_RDONLY)
@@ -61,20 +37,23 @@ def members(path: Path, start: int = 0, stop: int | None = None) -> Iterator[Mem
     end = path.stat().st_size
     stop = end if stop is None else stop
     last, offset = "the first member", start
-    file = io.BufferedReader(_Part(path, start, stop), 512)
-    with suppress(tarfile.ReadError), tarfile.open(fileobj=file, mode="r:") as archive:
-        for info in archive:
-            last, offset = f"member {info.name}", start + info.offset_data
-            if offset + info.size > min(stop, end):
-                break
-            if not info.isdir():
-                is_file = info.type in (tarfile.REGTYPE, tarfile.AREGTYPE)
-                yield Member(info.name, info.size, offset if is_file else None)
-            archive.members.clear()  # type: ignore[attr-defined]  # it would keep every header
-        else:
-            offset = start + archive.offset
-            if end >= stop and not read_at(path, offset, min(tarfile.BLOCKSIZE, stop - offset)).strip(b"\0"):
-                return
+    with path.open("rb", buffering=tarfile.BLOCKSIZE) as file, suppress(tarfile.ReadError):
+        file.seek(start)
+        with tarfile.open(fileobj=file, mode="r:") as archive:
+            for info in archive:
+                if info.offset >= stop:  # of an archive behind this one, which lacks its end marker
+                    return
+                last, offset = f"member {info.name}", info.offset_data
+                if offset + info.size > min(stop, end):
+                    break
+                if not info.isdir():
+                    is_file = info.type in (tarfile.REGTYPE, tarfile.AREGTYPE)
+                    yield Member(info.name, info.size, offset if is_file else None)
+                archive.members.clear()  # type: ignore[attr-defined]  # it would keep every header
+            else:
+                offset = archive.offset
+                if end >= stop and not read_at(path, offset, min(tarfile.BLOCKSIZE, stop - offset)).strip(b"\0"):
+                    return
     raise InputError(f"{path}: is damaged or ends early, after {last}, at byte {offset}; expected a whole tar archive")
 
 

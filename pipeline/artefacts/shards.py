@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 from pydantic import ValidationError
 
@@ -16,7 +17,7 @@ from pipeline.artefacts import storage
 from pipeline.stage import Frozen, InputError
 
 WNID = re.compile(r"n\d{8}")
-BATCH_BYTES = 32 * 2**20  # ours: held in memory while a shard is written
+BATCH_BYTES = 16 * 2**20  # ours: held in memory while a shard is written
 COLUMNS = {
     "image_id": pa.string(),
     "image": pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
@@ -179,7 +180,9 @@ def _arrow(batch: list[Record], classes: Sequence[str], layout: pa.Schema) -> pa
     columns: dict[str, list[Any]] = dict(zip(Record._fields, map(list, zip(*batch, strict=True)), strict=True))
     names = [classes[label] for label in columns["label"]]
     columns["wnid"] = [name if WNID.fullmatch(name) else None for name in names]
-    encoded = pa.array(columns["image"], pa.binary())
+    ends = np.cumsum([0, *map(len, columns["image"])], dtype=np.int32)
+    content = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(columns["image"]))]  # pa.array() would copy more than once
+    encoded = pa.Array.from_buffers(pa.binary(), len(batch), content)
     paths = pa.nulls(len(batch), pa.string())
     arrays = [
         pa.StructArray.from_arrays([encoded, paths], ["bytes", "path"]) if name == "image" else pa.array(columns[name], kind)

@@ -96,11 +96,12 @@ def photograph_shard(folder: Path, path: Path | None, num_images: int) -> Path:
         InputError: there is no such folder, or no usable image in it.
     """
     shard = folder / "photographs.arrow"
-    write_shard(shard, ["photograph"], _photographs(path, num_images))
+    write_shard(shard, ["photograph"], photographs(path, num_images))
     return shard
 
 
-def _photographs(path: Path | None, num_images: int) -> Iterator[Record]:
+def photographs(path: Path | None, num_images: int) -> Iterator[Record]:
+    """The images themselves; raises as `photograph_shard`."""
     if path is None:
         folder = resources.files("sklearn.datasets").joinpath("images")
         files: Mapping[str, Traversable] = {name: folder.joinpath(name) for name in ("china.jpg", "flower.jpg")}

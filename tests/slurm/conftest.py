@@ -30,6 +30,7 @@ slurm_partition = "main"
 slurm_signal_delay_s = {delay}
 [prepare]
 mem_gb = 1
+array = {array}
 timeout_min = 10
 [train]
 nodes = {nodes}

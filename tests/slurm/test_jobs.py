@@ -73,7 +73,9 @@ def test_one_command_from_data_to_verdict(cluster: Cluster, study_file: Path, im
     again = submit(study_file, image_folder, root, site, "--wait")  # while the jobs of the first are queued or run
     assert again.returncode == 0, again.stderr
     submitted, found = (re.findall(r": job (\d+)", said) for said in (first.stderr, again.stderr))
-    assert len(submitted) == 8  # prepare, two trainings, two arrays, two that merge them, the conclusion
+    assert (
+        len(submitted) == 9
+    )  # the data set's array and what concludes it, trainings, two arrays, two that merge, a conclusion
     assert set(found) <= set(submitted)
     assert again.stderr.count("is there already") == len(found) >= 4
     assert "R6c" in again.stdout

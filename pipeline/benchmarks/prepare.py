@@ -1,0 +1,143 @@
+"""How fast images get from a raw archive into shards: ours beside what reading and hashing alone allow; one core, interleaved.
+
+The archive lies in the page cache. A store cannot be faster than reading, hashing and writing.
+"""
+
+import hashlib
+import io
+import os
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from pipeline.adapters import archives
+from pipeline.adapters.environment import PROCESS_ENVIRONMENT
+from pipeline.adapters.progress import Progress
+from pipeline.adapters.sources import Piece, SourceFile
+from pipeline.artefacts import storage
+from pipeline.benchmarks.turns import Measure, photographs, quartiles, take_turns, worker
+from pipeline.stages.fill_shard import Shard, Work
+from pipeline.study import BenchmarkConfig
+
+ARCHIVE = "photographs.tar"
+
+
+def benchmark_prepare(config: BenchmarkConfig, root: Path) -> dict[str, Any]:
+    """Measure, write benchmarks/<hash>/benchmark.json, and return what it holds.
+
+    Raises:
+        InputError: `config.path` holds no usable image.
+        StageFailed: a contender failed.
+    """
+    with tempfile.TemporaryDirectory() as name, ExitStack() as processes:
+        folder = Path(name)
+        num_images = _write_archive(folder / ARCHIVE, config)
+        num_bytes = (folder / ARCHIVE).stat().st_size
+        workers = {
+            name: processes.enter_context(worker(partial(_make, name, folder, num_images), PROCESS_ENVIRONMENT))
+            for name in CONTENDERS
+        }
+        with Progress("benchmark prepare", (config.rounds + 1) * len(workers), "samples") as progress:
+            rounds = take_turns(workers, config.rounds, progress)
+    facts = {
+        "rounds": len(rounds),
+        "num_images": num_images,
+        "num_bytes": num_bytes,
+        "contenders": {
+            name: {
+                "text": text,
+                "images_per_second": quartiles([found[name] for found in rounds]),
+                "megabytes_per_second": quartiles([found[name] * num_bytes / num_images / 1e6 for found in rounds]),
+                "share": quartiles([found[name] / found[BOUND] for found in rounds]),
+            }
+            for name, (text, _) in CONTENDERS.items()
+        },
+    }
+    storage.seal(config, root, [], facts)
+    return facts
+
+
+def _write_archive(path: Path, config: BenchmarkConfig) -> int:
+    """So many images, the same again where there are fewer."""
+    found = list(photographs(config.path, config.num_images))
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
+        for number, record in zip(range(config.num_images), cycle(found), strict=False):
+            info = tarfile.TarInfo(f"{number:06d}.JPEG")
+            info.size = len(record.image)
+            archive.addfile(info, io.BytesIO(record.image))
+    return config.num_images
+
+
+def _make(name: str, folder: Path, num_images: int) -> Measure:
+    work = CONTENDERS[name][1]
+
+    def measure(_: int) -> float:
+        with tempfile.TemporaryDirectory(dir=folder) as target:
+            started = time.perf_counter()
+            work(folder / ARCHIVE, Path(target))
+            return num_images / (time.perf_counter() - started)
+
+    return measure
+
+
+def _read_and_hash(archive: Path, target: Path) -> None:
+    for content in _contents(archive):
+        hashlib.sha256(content).hexdigest()
+
+
+def _read_hash_write(archive: Path, target: Path) -> None:
+    with (target / "copy").open("wb") as file:
+        for content in _contents(archive):
+            hashlib.sha256(content).hexdigest()
+            file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _contents(path: Path) -> Iterator[bytes]:
+    with tarfile.open(path) as archive:
+        for info in archive:
+            file = archive.extractfile(info)
+            assert file is not None
+            yield file.read()
+
+
+def _md5(archive: Path, target: Path) -> None:
+    archives.md5(archive)
+
+
+def _usual(archive: Path, target: Path) -> None:
+    with tarfile.open(archive) as opened:
+        opened.extractall(target, filter="data")
+    for path in sorted(target.iterdir()):
+        Image.open(path).convert("RGB")
+        hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _ours(archive: Path, target: Path, is_known: bool) -> None:
+    work = Work(target, target / "notes", ["photograph"], partial(_files, archive), is_known, None)
+    work.fill(Shard("train-00000.arrow", [Piece("train", archive.name, 0, archive.stat().st_size)]))
+
+
+def _files(path: Path, piece: Piece) -> Iterator[SourceFile]:
+    for name, size, offset in archives.members(path):
+        yield SourceFile(piece.split, name, piece.label, archives.read_at(path, offset or 0, size))
+
+
+BOUND = "read, hash, write"  # what the disk and the hash allow
+CONTENDERS: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
+    "read, hash": ("tarfile, SHA-256 of each image; nothing is kept", _read_and_hash),
+    BOUND: ("the same, and one file of all bytes, synced", _read_hash_write),
+    "MD5": ("of the whole archive, as an original's is checked", _md5),
+    "usual": ("extract, decode with Pillow, SHA-256", _usual),
+    "ours, known": ("an original: headers, SHA-256, a shard, synced", partial(_ours, is_known=True)),
+    "ours": ("any other archive: every bit decoded as well", partial(_ours, is_known=False)),
+}
