@@ -18,6 +18,7 @@ settings.load_profile("shared")
 os.environ.setdefault("WANDB_MODE", "disabled")  # tests of tracking switch it on
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of several workers one runs all of a file, for its fixtures, and one all tests on SLURM, which start first."""
     items.sort(key=lambda item: "tests/slurm/" not in item.nodeid)
