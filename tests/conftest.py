@@ -3,12 +3,14 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import settings
 from PIL import Image
+from xdist.scheduler import LoadScopeScheduling
 
 from pipeline.study import CheckConfig, EvaluateConfig, NetworkConfig, PrepareConfig, Study, TrainConfig, table3
 from tests.commands import EXPERIMENT
@@ -18,13 +20,19 @@ settings.load_profile("shared")
 os.environ.setdefault("WANDB_MODE", "disabled")  # tests of tracking switch it on
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups
+class _ByFile(LoadScopeScheduling):  # type: ignore[misc]
+    """One worker runs all tests of a file, as they share fixtures, and one all tests on SLURM, which start first."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "slurm" if nodeid.startswith("tests/slurm/") else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
+    return _ByFile(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several workers one runs all of a file, for its fixtures, and one all tests on SLURM, which start first."""
-    items.sort(key=lambda item: "tests/slurm/" not in item.nodeid)
-    for item in items:
-        group = "slurm" if "tests/slurm/" in item.nodeid else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/slurm/"))
 
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 40, 50)}
