@@ -133,7 +133,7 @@ def report(experiment: Path, arguments: Sequence[str], root: Path, into: Path | 
 )
 @click.option("--arch", required=True, help="googlenet, torchvision:NAME, timm:NAME, or FILE.py:FUNCTION(num_classes).")
 @click.option("--weights", type=PATH, help="A .caffemodel, .safetensors, .pt or .pth file.")
-@click.option("--data", type=PATH, required=True, help="Folder with val/<class>/, <class>/ or files named <class>_*.")
+@click.option("--data", type=PATH, required=True, help="Folder with val/<class>/, <class>/, files named <class>_*, or ILSVRC's val tar and devkit.")
 @click.option("--classes", type=PATH, help="File with a class a line, in the order of the outputs.  [default: sorted]")
 @click.option("--input-size", type=click.IntRange(min=32), help="Side of the input in pixels.  [default: the architecture's]")
 @click.option("--mean", type=Triple(), help="R,G,B in 0..255 (B,G,R for bgr), subtracted.  [default: the architecture's]")

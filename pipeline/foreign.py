@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from pipeline.adapters.ilsvrc import VAL as ILSVRC_VAL
 from pipeline.artefacts import storage
 from pipeline.experiment import one_line, python_function
 from pipeline.paper.crops import CURVE
@@ -77,7 +78,7 @@ def foreign_study(
             channel_order=order,
         )
         name = _name(data.resolve().name or "data")
-        images = PrepareConfig(source="labelled_folder", name=name, path=data, classes=_lines(classes))
+        images = _images(data, name, classes)
         evaluation = EvaluateConfig(
             data=images,
             classifier=foreign,
@@ -91,6 +92,15 @@ def foreign_study(
     title = f"{arch} ({weights.name if weights else Path(code).name}) on {images.name}"
     results = tuple(EnsembleConfig(members=(evaluation,), policy=policy) for policy in evaluation.policies)
     return Study(name=_name(f"evaluate-{arch}"), title=title, check=CheckConfig(results=results))
+
+
+def _images(data: Path, name: str, classes: Path | None) -> PrepareConfig:
+    """A folder of images, or of ILSVRC-2012's raw validation archive and devkit, which know their classes themselves."""
+    if not (data / ILSVRC_VAL).is_file():
+        return PrepareConfig(source="labelled_folder", name=name, path=data, classes=_lines(classes))
+    if classes is not None:
+        raise InputError(f"--classes {classes}: the classes of {data / ILSVRC_VAL} are those of the devkit; go without")
+    return PrepareConfig(source="ilsvrc2012", name=name, path=data, only_val=True)
 
 
 def _lines(path: Path | None) -> tuple[str, ...] | None:
