@@ -98,19 +98,28 @@ def _run_missing(study: Study, root: Path, site: Path | None, processes: int | N
 @study_command(commands, "going-deeper plan experiments/demo.py --members 3")
 @click.option("--site", type=PATH, help="Site file: also show what each job would be granted there.")
 def plan(experiment: Path, arguments: Sequence[str], root: Path, site: Path | None) -> None:
-    """Show the stages of a study: which exist and which would run."""
+    """Show the stages of a study: which exist, which would run, and what they will cost, judged by what was run before."""
+    from pipeline.stages import forecast
+
     study = load_study(experiment, arguments)
     granted: dict[str, str] = {}
+    ranks: dict[str, int] = {}
     if site is not None:
         from slurm.site import load_site
 
-        granted = load_site(site).in_words()
+        place = load_site(site)
+        granted, ranks = place.in_words(), place.num_ranks()
     refuse_stale(study, root)
+    costs = forecast.forecast(study, root)
     print(f"{study.name}: {study.title}")
     for config in study.stages:
         is_complete = config.is_complete(root)
         words = "" if is_complete else granted.get(config.stage, granted.get("report", ""))
-        print(f"  {'complete' if is_complete else 'missing':9} {config.stage:9} {root / config.folder}  {words}".rstrip())
+        cost = forecast.in_words(costs.get(config.hash), ranks.get(config.stage))
+        said = "; ".join(filter(None, (words, cost)))
+        print(f"  {'complete' if is_complete else 'missing':9} {config.stage:9} {root / config.folder}  {said}".rstrip())
+    if costs:
+        print(f"still to do: {forecast.total_in_words(costs.values())}")
 
 
 @study_command(commands, "going-deeper report experiments/demo.py --into results")
@@ -133,7 +142,12 @@ def report(experiment: Path, arguments: Sequence[str], root: Path, into: Path | 
 )
 @click.option("--arch", required=True, help="googlenet, torchvision:NAME, timm:NAME, or FILE.py:FUNCTION(num_classes).")
 @click.option("--weights", type=PATH, help="A .caffemodel, .safetensors, .pt or .pth file.")
-@click.option("--data", type=PATH, required=True, help="Folder with val/<class>/, <class>/, files named <class>_*, or ILSVRC's val tar and devkit.")
+@click.option(
+    "--data",
+    type=PATH,
+    required=True,
+    help="Folder with val/<class>/, <class>/, files named <class>_*, or ILSVRC's val tar and devkit.",
+)
 @click.option("--classes", type=PATH, help="File with a class a line, in the order of the outputs.  [default: sorted]")
 @click.option("--input-size", type=click.IntRange(min=32), help="Side of the input in pixels.  [default: the architecture's]")
 @click.option("--mean", type=Triple(), help="R,G,B in 0..255 (B,G,R for bgr), subtracted.  [default: the architecture's]")

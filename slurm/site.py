@@ -71,6 +71,11 @@ class Site(Frozen):
         granted: Resources = getattr(self, stage)
         return granted
 
+    def num_ranks(self) -> dict[str, int]:
+        """Ranks that share a stage, by kind of job."""
+        kinds = {kind: self.granted(kind) for kind in KINDS}
+        return {kind: found.nodes * found.tasks_per_node * found.array for kind, found in kinds.items()}
+
     @property
     def patience(self) -> dict[str, int]:
         """How often a job is tried again, by cause."""

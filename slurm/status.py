@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.artefacts import storage
+from pipeline.artefacts.dataset import num_images
 from pipeline.paper import schedule
 from pipeline.study import EvaluateConfig, InputError, PrepareConfig, StageConfig, Study, TrainConfig
 from slurm import queue
@@ -99,30 +100,23 @@ def _progress(config: StageConfig, root: Path) -> tuple[str, str]:
     if isinstance(config, PrepareConfig):
         shards = list((root / config.folder).glob("notes/*/*.json"))
         return f"{len(shards)} shards" if shards else "", ""
-    if isinstance(config, EvaluateConfig) and (num_images := _num_images(config.data, root, "val")):
+    if isinstance(config, EvaluateConfig) and (total := num_images(config.data, root, "val")):
         done = {path.stem for path in (root / config.folder).glob("chunks/*/*.safetensors")}
         images = sum(stop - start for start, stop in (map(int, name.split("-")) for name in done))
-        return f"image {min(images, num_images)}/{num_images}", ""
+        return f"image {min(images, total)}/{total}", ""
     return "", ""
 
 
 def _progress_of_training(config: TrainConfig, root: Path) -> tuple[str, str]:
-    num_images = _num_images(config.data, root, "train")
+    num_train = num_images(config.data, root, "train")
     rows = _last_rows(root / config.folder / "metrics.jsonl")
-    if not num_images or not rows:
+    if not num_train or not rows:
         return "", ""
-    total = schedule.total_steps(num_images, config.num_epochs, config.global_batch_size)
+    total = schedule.total_steps(num_train, config.num_epochs, config.global_batch_size)
     step, epoch = rows[-1]["step"], rows[-1]["epoch"]
     speed = next((row["images_per_second"] for row in reversed(rows) if "images_per_second" in row), 0.0)
     left = _time((total - step) * config.global_batch_size / speed) if speed else ""
     return f"step {step}/{total}, epoch {epoch:.1f}", left
-
-
-def _num_images(config: PrepareConfig, root: Path, split: str) -> int:
-    try:
-        return int(storage.unseal(config, root)["num_images"][split])
-    except (InputError, KeyError):
-        return 0
 
 
 def _last_rows(path: Path) -> list[dict[str, float]]:

@@ -1,0 +1,123 @@
+"""What the missing stages of a study will cost, judged by what the same work took before under this root."""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipeline.adapters import ilsvrc
+from pipeline.artefacts.dataset import num_images
+from pipeline.paper.crops import NUM_CROPS, split_policy
+from pipeline.paper.schedule import total_steps
+from pipeline.study import EvaluateConfig, ForeignConfig, NetworkConfig, PrepareConfig, Study, TrainConfig
+
+FULL_NETWORK = NetworkConfig()
+BENCHMARKED = {"bf16": "ours bf16", "fp32": "ours fp32"}  # contenders of benchmarks/train.py
+
+
+class Cost(NamedTuple):
+    """Core- or GPU-hours of a stage, and the device they are of; no hours where nothing like it was measured."""
+
+    hours: float | None
+    device: str = ""
+
+
+def forecast(study: Study, root: Path) -> dict[str, Cost]:
+    """The cost of each missing training and evaluation, by its hash: seconds for an image of earlier ones, times images.
+
+    Trainings are alike if network, precision and compilation are; evaluations if the classifier is too, crop for crop.
+    """
+    measured = dict(_measured(root))
+    found = {}
+    for config in study.stages:
+        if isinstance(config, TrainConfig | EvaluateConfig) and not config.is_complete(root):
+            seconds, device = measured.get(_kind(config), (None, ""))
+            count = _num_images(config.data, root, "train" if isinstance(config, TrainConfig) else "val")
+            if seconds is None or not count:
+                found[config.hash] = Cost(None)
+            else:
+                found[config.hash] = Cost(seconds * _amount(config, count) / 3600, device)
+    return found
+
+
+def _num_images(config: PrepareConfig, root: Path, split: str) -> int:
+    """Those that are prepared; of the original ILSVRC-2012 they are known beforehand."""
+    original = config.source == "ilsvrc2012" and not config.trust_archives
+    return num_images(config, root, split) or (ilsvrc.NUM_IMAGES[split] if original else 0)
+
+
+def _amount(config: TrainConfig | EvaluateConfig, count: int) -> int:
+    """Images through the network: in all steps, or crops of all images."""
+    if isinstance(config, TrainConfig):
+        return total_steps(count, config.num_epochs, config.global_batch_size) * config.global_batch_size
+    return count * max(NUM_CROPS.get(split_policy(policy)[0], 1) for policy in config.policies)
+
+
+def _kind(config: TrainConfig | EvaluateConfig) -> str:
+    """Equal for work that costs the same."""
+    if isinstance(config, TrainConfig):
+        return _named("train", config.network, config.precision, config.compiled)
+    if isinstance(config.classifier, ForeignConfig):
+        what: Any = (config.classifier.arch, config.classifier.input_size)
+    else:
+        what = config.classifier.network.but(aux_heads=())
+    return _named("evaluate", what, config.precision, config.compiled)
+
+
+def _named(stage: str, what: Any, precision: str, compiled: bool) -> str:
+    return json.dumps([stage, what.model_dump() if isinstance(what, NetworkConfig) else what, precision, compiled])
+
+
+def _measured(root: Path) -> Iterator[tuple[str, tuple[float, str]]]:
+    """Seconds of a core or a GPU for an image, by kind of work: first the benchmarks', then those of finished stages."""
+    for sealed in _sealed(root, "benchmarks/*/benchmark.json"):
+        if sealed["config"]["what"] == "train":
+            network = FULL_NETWORK.but(input_size=sealed["config"]["input_size"])
+            for precision, name in BENCHMARKED.items():
+                rate = sealed["contenders"][name]["images_per_second"][1]
+                yield _named("train", network, precision, False), (1 / rate, "core")
+    for kind, pattern in ((TrainConfig, "runs/*/run.json"), (EvaluateConfig, "predictions/*/predictions.json")):
+        for sealed in _sealed(root, pattern):
+            config = kind.model_validate(sealed["config"])
+            images = (
+                sealed["steps"] * config.global_batch_size
+                if isinstance(config, TrainConfig)
+                else _amount(config, sealed["num_images"])
+            )
+            device = "core" if sealed["device"].startswith("cpu") else "GPU"
+            if images:
+                yield _kind(config), (3600 * sealed["core_or_gpu_hours"] / images, device)
+
+
+def _sealed(root: Path, pattern: str) -> Iterator[Mapping[str, Any]]:
+    """Last files that can be read, oldest first, so that the newest measurement counts."""
+    for path in sorted(root.glob(pattern), key=lambda path: path.stat().st_mtime):
+        try:
+            yield json.loads(path.read_text())
+        except ValueError:
+            continue
+
+
+def in_words(cost: Cost | None, ranks: int | None) -> str:
+    """What a stage costs, for people; nothing of stages that take no time to speak of."""
+    if cost is None:
+        return ""
+    if cost.hours is None:
+        return "hours unknown"
+    spread = f", {_hours(cost.hours / ranks)} on {ranks}" if ranks else ""
+    return f"{_hours(cost.hours)} of a {cost.device}{spread}"
+
+
+def total_in_words(costs: Collection[Cost]) -> str:
+    """What all stages cost together."""
+    known = [cost for cost in costs if cost.hours is not None]
+    devices = sorted({cost.device for cost in known})
+    sums = [f"{_hours(sum(c.hours or 0 for c in known if c.device == device))} of a {device}" for device in devices]
+    if unknown := len(costs) - len(known):
+        why = "no data yet, or nothing alike was run or benchmarked under this root"
+        sums.append(f"{unknown} of unknown cost ({why})")
+    return ", and ".join(sums)
+
+
+def _hours(hours: float) -> str:
+    return f"{hours * 60:.2g} min" if hours < 1 else f"{hours:,.1f} h"

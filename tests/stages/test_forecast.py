@@ -1,0 +1,56 @@
+"""What a study will cost follows from what was run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.stages.forecast import Cost, forecast, in_words, total_in_words
+from pipeline.stages.prepare import prepare
+from pipeline.study import CheckConfig, EvaluateConfig, NetworkConfig, PrepareConfig, StageConfig, Study, TrainConfig, table3
+
+
+def seal(config: StageConfig, root: Path, **facts: object) -> None:
+    path = root / config.folder / config.last_file
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"config": config.model_dump(mode="json"), "device": "cpu", **facts}))
+
+
+def of_one(run: TrainConfig, **more: object) -> tuple[Study, EvaluateConfig]:
+    evaluation = EvaluateConfig.model_validate({"data": run.data, "classifier": run, **more})
+    return Study(name="one", title="One", check=CheckConfig(results=table3((evaluation,)))), evaluation
+
+
+def test_cost_is_of_the_same_work(tmp_path: Path, data: PrepareConfig, run_config: TrainConfig) -> None:
+    """24 training images, batches of 8: 3 steps an epoch. 15 validation images."""
+    longer = run_config.but(data_seed=7, num_epochs=10)
+    study, evaluation = of_one(longer)
+    assert set(forecast(study, tmp_path).values()) == {Cost(None)}
+    prepare(data, tmp_path, processes=1)
+    assert set(forecast(study, tmp_path).values()) == {Cost(None)}
+    seal(run_config, tmp_path, steps=12, core_or_gpu_hours=0.5)
+    earlier = EvaluateConfig(data=data, classifier=run_config, policies=("crops_1", "crops_10"))
+    seal(earlier, tmp_path, num_images=15, core_or_gpu_hours=0.25)
+    found = forecast(study, tmp_path)
+    assert found[longer.hash].hours == pytest.approx(0.5 * 30 / 12)
+    assert found[evaluation.hash].hours == pytest.approx(0.25 * 144 / 10)
+    wider, its_evaluation = of_one(longer.but(network=NetworkConfig(input_size=42, width=0.25)))
+    assert set(forecast(wider, tmp_path).values()) == {Cost(None)}
+    assert total_in_words([*found.values(), Cost(None)]).startswith("4.8 h of a core, and 1 of unknown cost")
+    assert in_words(found[longer.hash], 4) == "1.2 h of a core, 19 min on 4"
+    assert its_evaluation.hash not in found
+
+
+def test_benchmarks_stand_in_for_runs(tmp_path: Path) -> None:
+    """ImageNet's size is known before it is prepared."""
+    data = PrepareConfig(source="ilsvrc2012", name="imagenet")
+    run = TrainConfig(data=data, num_epochs=1, precision="bf16")
+    path = tmp_path / "benchmarks/0/benchmark.json"
+    path.parent.mkdir(parents=True)
+    contenders = {name: {"images_per_second": [1, speed, 9]} for name, speed in (("ours bf16", 36), ("ours fp32", 18))}
+    path.write_text(json.dumps({"config": {"what": "train", "input_size": 224}, "contenders": contenders}))
+    study, _ = of_one(run)
+    assert forecast(study, tmp_path)[run.hash].hours == pytest.approx(1_281_167 / 36 / 3600, rel=1e-4)
+    assert forecast(of_one(run.but(precision="fp32"))[0], tmp_path)[run.but(precision="fp32").hash].hours == pytest.approx(
+        1_281_167 / 18 / 3600, rel=1e-4
+    )
