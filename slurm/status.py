@@ -15,6 +15,7 @@ from slurm.launch import conclusion, order_name
 from slurm.ledger import Entry, find, outcomes
 
 PATIENCE = 20  # ours: so often in a row may squeue fail while a command waits
+CANCELLED = "cancelled"
 
 
 class Row(NamedTuple):
@@ -44,11 +45,14 @@ def status(study: Study, root: Path) -> list[Row]:
     last = find(root, conclusion(study))
     noted = [*entries.values(), *parts.values(), *([last] if last else [])]
     known = queue.jobs([entry.job_id for entry in noted if entry.cluster == "slurm"])
-    rows = []
+    rows: dict[str, Row] = {}
     for config, name in named:
-        array = parts.get(f"part-{config.hash}")
-        rows.append(_row(config.stage, config.hash, config, root, entries.get(name), array, known))
-    return [*rows, _row("conclude", study.name, study.report, root, last, None, known)]
+        row = _row(config.stage, config.hash, config, root, entries.get(name), parts.get(f"part-{config.hash}"), known)
+        lost = [rows[made.hash] for made in config.inputs if made.hash in rows and rows[made.hash].state == "failed"]
+        if row.state == "failed" and row.note == CANCELLED and lost:  # by SLURM, as it could never have started
+            row = row._replace(note=f"not run, as {lost[0].stage} {lost[0].name} failed")
+        rows[config.hash] = row
+    return [*rows.values(), _row("conclude", study.name, study.report, root, last, None, known)]
 
 
 def _row(
@@ -85,7 +89,7 @@ def _row(
     if said and said[-1].state == "failed":
         return row._replace(state="failed", node=said[-1].node, note=said[-1].message)
     ended = jobs[-1][1].state if jobs else "no longer known to SLURM"
-    return row._replace(state="failed", note="cancelled" if ended == "CANCELLED" else f"ended without a word: {ended}")
+    return row._replace(state="failed", note=CANCELLED if ended == "CANCELLED" else f"ended without a word: {ended}")
 
 
 def _last_log(entry: Entry, root: Path) -> str:

@@ -156,6 +156,7 @@ def test_a_failing_member_takes_only_its_own_along(
     table = wait(study_file, image_folder, root, *options)
     assert re.search(r"^train .* failed .* TrainingDiverged: .*lower learning_rate", table, re.MULTILINE), table
     assert re.search(r"^conclude .* failed .* no verdict, as these are missing: train \w+, evaluate \w+", table, re.MULTILINE)
+    assert re.search(r"^evaluate .* failed .* not run, as train \w+ failed", table, re.MULTILINE), table
     assert len(list(root.glob("runs/*/run.json"))) == 1
     assert len(list(root.glob("predictions/*/predictions.json"))) == 1
     logs = re.findall(r"^    log: (.*)$", table, re.MULTILINE)
