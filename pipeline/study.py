@@ -125,7 +125,7 @@ class EnsembleConfig(StageConfig):
     stage: ClassVar[str] = "ensemble"
     room: ClassVar[str] = "results"
     last_file: ClassVar[str] = "result.json"
-    version: Literal[1] = 1
+    version: Literal[2] = 2  # 2: the first guesses, worst mistakes and smaller ensembles are kept
     members: tuple[EvaluateConfig, ...] = Field(min_length=1)
     policy: Policy
     choose: Literal["all", "best_top1"] = "all"

@@ -37,6 +37,25 @@ def errors_by_crops(rows: list[dict[str, Any]]) -> str:
     return _svg(base.mark_rule(strokeWidth=2).encode(y="low:Q", y2="high:Q") + points)
 
 
+def errors_by_size(rows: list[dict[str, Any]]) -> str:
+    """Error by number of models: the mean over all ensembles of a size, and their range. Rows: models, crops, error, low, high
+    (all %).
+    """
+    base = alt.Chart(alt.InlineData(values=rows)).encode(
+        x=alt.X("models:O", title="models"), color=alt.Color("crops:N", title="crops", sort=None)
+    )
+    lines = base.mark_line(point=True).encode(
+        y=alt.Y("error:Q", title="validation error, % (mean and range)", scale=alt.Scale(zero=False))
+    )
+    return _svg(base.mark_rule(strokeWidth=2, opacity=0.5).encode(y="low:Q", y2="high:Q") + lines)
+
+
+def png(svg: str) -> bytes:
+    """A chart at twice its size in pixels, for papers and slides."""
+    drawn: bytes = vl_convert.svg_to_png(svg, scale=2)
+    return drawn
+
+
 def _svg(chart: alt.Chart | alt.LayerChart) -> str:
     styled = (
         chart.properties(width=440, height=260, background="transparent")

@@ -1,5 +1,6 @@
 """Pixels: decoding image files, and scaling them for test-time crops (Pillow; torch if a config says so)."""
 
+import base64
 import io
 import warnings
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,7 @@ MAX_PIXELS = 89_478_485  # ours: Pillow's own threshold for a warning of a decom
 Image.MAX_IMAGE_PIXELS = None  # this module checks the size itself, before any pixel is decoded
 MAX_BYTES = 256 * 2**20  # ours: of a file; it is held in memory
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # ours: Pillow reads more, some through other programs
+THUMBNAIL_PIXELS = 160
 END_OF_JPEG = b"\xff\xd9"
 MAX_ASPECT = 100  # ours: a strip grows to a huge image when its shorter side is scaled up to a crop's
 KERNELS = {
@@ -118,6 +120,19 @@ def shrink(encoded: bytes, shorter_side: int, quality: int) -> bytes | None:
         file, "JPEG", quality=quality
     )
     return file.getvalue()
+
+
+def thumbnail(encoded: bytes) -> str:
+    """A small JPEG of the whole image, in base64, for a page.
+
+    Raises:
+        BadImage: as `decode`.
+    """
+    image = decode(encoded)
+    image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=80)
+    return base64.b64encode(file.getvalue()).decode()
 
 
 @contextmanager

@@ -1,7 +1,9 @@
 """results/<hash>/: the errors of one cell of Table 3, its members, and where the true label ranks in every image."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pyarrow import parquet
@@ -12,6 +14,7 @@ from pipeline.paper.statistics import wilson
 from pipeline.study import EnsembleConfig
 
 TOP = (1, 5)
+MISTAKES = "mistakes.json"
 
 
 class Result:
@@ -28,43 +31,73 @@ class Result:
 
     def errors(self, top: int) -> np.ndarray:
         """Per image, whether the true label is not among the `top` first."""
-        return self._hits("rank") >= top
+        return self.hits("rank") >= top
 
     def member_errors(self, top: int) -> np.ndarray:
         """Per image, the share of the members that miss the true label among their `top` first."""
         members = range(len(self.config.members))
-        shares: np.ndarray = np.mean([self._hits(f"rank_member_{k}") >= top for k in members], axis=0)
+        shares: np.ndarray = np.mean([self.hits(f"rank_member_{k}") >= top for k in members], axis=0)
         return shares
 
-    def _hits(self, column: str) -> np.ndarray:
-        ranks: np.ndarray = parquet.read_table(self.folder / "hits.parquet", columns=[column])[column].to_numpy()
-        return ranks
+    def hits(self, column: str) -> np.ndarray:
+        """A column of hits.parquet, over all images: label, predicted (-1: none), rank, rank_member_0 ..."""
+        values: np.ndarray = parquet.read_table(self.folder / "hits.parquet", columns=[column])[column].to_numpy()
+        return values
+
+    @property
+    def mistakes(self) -> list[dict[str, Any]]:
+        """The worst mistakes, with pictures."""
+        found: list[dict[str, Any]] = json.loads((self.folder / MISTAKES).read_text())
+        return found
+
+
+class Hits(NamedTuple):
+    """What became of each image: its label, the first guess (-1 where there is none), where the label ranks, for each member
+    too.
+    """
+
+    image_ids: list[str]
+    labels: np.ndarray
+    rank: np.ndarray
+    predicted: np.ndarray
+    member_ranks: list[np.ndarray]
 
 
 def write_result(
     config: EnsembleConfig,
     root: Path,
-    image_ids: list[str],
-    labels: np.ndarray,
-    rank: np.ndarray,
-    member_ranks: list[np.ndarray],
+    hits: Hits,
     chosen: list[int],
-    num_classes: int,
+    classes: list[str],
+    subsets: Mapping[tuple[int, ...], Mapping[int, float]],
+    mistakes: list[dict[str, Any]],
 ) -> None:
-    """Write hits and errors with their 95 % Wilson intervals, and seal."""
-    columns = {"image_id": image_ids, "label": labels.astype(np.int32), "rank": rank.astype(np.int32)}
-    columns |= {f"rank_member_{k}": ranks.astype(np.int32) for k, ranks in enumerate(member_ranks)}
+    """Write hits, worst mistakes, and errors with their 95 % Wilson intervals, and seal.
+
+    `subsets` are the errors of smaller ensembles of the members, by `TOP`.
+    """
+    columns = {"image_id": hits.image_ids}
+    numbers = {"label": hits.labels, "predicted": hits.predicted, "rank": hits.rank}
+    numbers |= {f"rank_member_{k}": ranks for k, ranks in enumerate(hits.member_ranks)}
+    count = len(hits.rank)
     facts: dict[str, Any] = {
         "policy": config.policy,
         "num_members": len(config.members),
         "chosen_members": chosen,
-        "num_images": len(rank),
-        "num_classes": num_classes,
+        "num_images": count,
+        "num_classes": len(classes),
+        "classes": classes,
+        "subsets": [
+            {"members": list(subset), **{f"top{top}_error": error for top, error in errors.items()}}
+            for subset, errors in subsets.items()
+        ],
     }
     for top in TOP:
-        wrong = int((rank >= top).sum())
-        facts[f"top{top}_error"] = wrong / len(rank)
-        facts[f"top{top}_interval"] = list(wilson(wrong, len(rank)))
-        facts[f"top{top}_error_of_members"] = [float((ranks >= top).mean()) for ranks in member_ranks]
-    hits = write_table(root / config.folder / "hits.parquet", columns)
-    storage.seal(config, root, [hits], facts)
+        wrong = int((hits.rank >= top).sum())
+        facts[f"top{top}_error"] = wrong / count
+        facts[f"top{top}_interval"] = list(wilson(wrong, count))
+        facts[f"top{top}_error_of_members"] = [float((ranks >= top).mean()) for ranks in hits.member_ranks]
+    folder = root / config.folder
+    table = write_table(folder / "hits.parquet", {**columns, **{name: n.astype(np.int32) for name, n in numbers.items()}})
+    storage.write_json(folder / MISTAKES, mistakes)
+    storage.seal(config, root, [table, folder / MISTAKES], facts)

@@ -7,8 +7,10 @@ import numpy as np
 from pipeline.adapters.tracking import Tracker
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions
-from pipeline.artefacts.result import Result, write_result
+from pipeline.artefacts.result import Hits, Result, write_result
 from pipeline.paper.statistics import rank_of_label
+from pipeline.paper.subsets import MAX_MEMBERS, subset_errors
+from pipeline.stages.mistakes import worst_mistakes
 from pipeline.study import EnsembleConfig, EvaluateConfig, InputError
 
 
@@ -27,19 +29,24 @@ def ensemble(config: EnsembleConfig, root: Path) -> Result:
     data = Dataset(config.members[0].data, root)
     split = data.split("val")
 
-    total = np.zeros((len(split), data.num_classes))
-    member_ranks = []
-    for member in config.members:
-        probabilities = Predictions(member, root).probabilities(config.policy)
-        total += probabilities
-        member_ranks.append(rank_of_label(probabilities, split.labels))
-    chosen = list(range(len(config.members)))
-    rank = rank_of_label(total, split.labels)
+    members = [Predictions(member, root).probabilities(config.policy) for member in config.members]
+    chosen = list(range(len(members)))
     if config.choose == "best_top1":
-        best = min(chosen, key=lambda k: _single_crop_errors(config.members[k], root, split.labels))
-        chosen, rank = [best], member_ranks[best]
-
-    write_result(config, root, split.image_ids, split.labels, rank, member_ranks, chosen, data.num_classes)
+        chosen = [min(chosen, key=lambda k: _single_crop_errors(config.members[k], root, split.labels))]
+    total = np.zeros((len(split), data.num_classes))
+    for k in chosen:
+        total += members[k]
+    rank = rank_of_label(total, split.labels)
+    subsets = subset_errors(members, split.labels) if 1 < len(chosen) <= MAX_MEMBERS else {}
+    predicted = np.where(np.isnan(total).any(axis=1), -1, total.argmax(axis=1))
+    hits = Hits(
+        image_ids=split.image_ids,
+        labels=split.labels,
+        rank=rank,
+        predicted=predicted,
+        member_ranks=[rank_of_label(probabilities, split.labels) for probabilities in members],
+    )
+    write_result(config, root, hits, chosen, data.classes, subsets, worst_mistakes(split, total, rank, data.classes))
     result = Result(config, root)
     with Tracker(config, root) as tracker:
         tracker.summarise({name: result.facts[name] for name in ("top1_error", "top5_error")})

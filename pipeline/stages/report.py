@@ -10,25 +10,37 @@ from pipeline.artefacts import storage
 from pipeline.artefacts.result import Result
 from pipeline.artefacts.run import Run
 from pipeline.artefacts.verdict import read_verdicts
-from pipeline.paper.crops import CURVE, NUM_CROPS, label_of
-from pipeline.paper.published import NEIGHBOURS, SOURCE, TABLE3, Cell
+from pipeline.paper.published import NEIGHBOURS, SOURCE
+from pipeline.stages import tables
 from pipeline.stages.audit import TITLES, audit_facts
 from pipeline.stages.check import FEW_CLASSES
 from pipeline.study import EvaluateConfig, ReportConfig, TrainConfig
 
+CAPTIONS = {
+    "errors_by_crops": "Top-{top} error by number of crops and models.",
+    "errors_by_size": "Top-{top} error of all ensembles that the members make, by their size.",
+    "training_curves": "Top-{top} error at one crop during training, for each member.",
+}
+
 
 def report(config: ReportConfig, root: Path) -> Path:
-    """Write the report of a study; returns the path of the page."""
+    """Write the report of a study, its tables (CSV, JSON) and its charts (SVG, PNG); returns the path of the page."""
     page = root / config.folder / "report.html"
     if config.is_complete(root):
         return page
     facts = _facts(config, root)
     environment = templates()
-    written = {}
-    for name, template in (("report.html", "report.html"), ("RESULTS.md", "results.md"), ("summary.txt", "summary.txt")):
-        written[name] = environment.get_template(template).render(facts)
-        storage.write_atomic(root / config.folder / name, written[name].encode())
-    storage.seal(config, root, [root / config.folder / name for name in written], {"summary": written["summary.txt"]})
+    written = {
+        name: environment.get_template(template).render(facts).encode()
+        for name, template in (("report.html", "report.html"), ("RESULTS.md", "results.md"), ("summary.txt", "summary.txt"))
+    }
+    written |= {f"tables/{name}.csv": tables.as_csv(rows) for name, rows in facts["tables"].items() if rows}
+    written["tables.json"] = tables.as_json(facts["tables"])
+    for name, svg in facts["charts"].items():
+        written |= {f"charts/{name}.svg": svg.encode(), f"charts/{name}.png": charts.png(svg)}
+    for name, content in written.items():
+        storage.write_atomic(root / config.folder / name, content)
+    storage.seal(config, root, [root / config.folder / name for name in written], {"summary": written["summary.txt"].decode()})
     return page
 
 
@@ -52,7 +64,14 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
     members = list({member.hash: member for named in config.check.results for member in named.members}.values())
     runs = list({m.classifier.hash: m.classifier for m in members if isinstance(m.classifier, TrainConfig)}.values())
     top = 1 if results[0].facts["num_classes"] < FEW_CLASSES else 5
-    cells = [_cell(result) for result in results]
+    shown = results[-1]
+    classes, confused = tables.of_classes(shown, top)
+    table3, sizes, curves = tables.cells(results, top), tables.ensemble_sizes(results, top), tables.curves(runs, root, top)
+    drawn = {
+        "errors_by_crops": charts.errors_by_crops(tables.crop_curve(table3, top)),
+        **({"errors_by_size": charts.errors_by_size(sizes)} if sizes else {}),
+        **({"training_curves": charts.training_curves(curves)} if curves else {}),
+    }
     return {
         "study": config.name,
         "title": config.title,
@@ -64,7 +83,19 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
         "few_classes": FEW_CLASSES,
         "source": SOURCE,
         "verdicts": verdicts,
-        "cells": cells,
+        "cells": table3,
+        "tables": {
+            "table3": table3,
+            "verdicts": tables.of_verdicts(verdicts),
+            "ensemble_sizes": sizes,
+            "training_curves": curves,
+            "classes": classes,
+            "confusions": confused,
+        },
+        "charts": drawn,
+        "captions": {name: text.format(top=top) for name, text in CAPTIONS.items()},
+        "shown": table3[-1],
+        "mistakes": shown.mistakes,
         "runs": [_run(run, root) for run in runs],
         "evaluations": [_evaluation(member, root) for member in members],
         "check_hash": config.check.hash,
@@ -72,20 +103,6 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
         "neighbours": NEIGHBOURS,
         "audit_titles": TITLES,
         "provenance": checked["provenance"],
-        "curves": charts.training_curves(_curve_rows(runs, root, top)) if runs else "",
-        "crops_chart": charts.errors_by_crops(
-            [
-                {
-                    "crops": NUM_CROPS[cell["policy"]],
-                    "models": str(cell["models"]),
-                    "error": 100 * cell[f"top{top}_error"],
-                    "low": 100 * cell[f"top{top}_interval"][0],
-                    "high": 100 * cell[f"top{top}_interval"][1],
-                }
-                for cell in cells
-                if cell["policy"] in CURVE
-            ]
-        ),
     }
 
 
@@ -101,18 +118,6 @@ def _denominator(num_images: int, members: list[EvaluateConfig], root: Path) -> 
     return text
 
 
-def _cell(result: Result) -> dict[str, Any]:
-    models, policy = result.config.num_models, result.config.policy
-    return {
-        **{name: result.facts[name] for name in ("top1_error", "top5_error", "top1_interval", "top5_interval")},
-        "models": models,
-        "policy": policy,
-        "crops": label_of(policy),
-        "published": TABLE3.get(Cell(models, NUM_CROPS[policy])) if policy in CURVE else None,
-        "hash": result.config.hash,
-    }
-
-
 def _run(run: TrainConfig, root: Path) -> dict[str, Any]:
     sealed = storage.unseal(run, root)
     last = next(row for row in reversed(Run(run, root).metrics()) if "val_top1_error_averaged" in row)
@@ -121,21 +126,6 @@ def _run(run: TrainConfig, root: Path) -> dict[str, Any]:
 
 def _evaluation(member: EvaluateConfig, root: Path) -> dict[str, Any]:
     return {**storage.unseal(member, root), "classifier": member.classifier.label}
-
-
-def _curve_rows(runs: list[TrainConfig], root: Path, top: int) -> list[dict[str, Any]]:
-    return [
-        {
-            "epoch": row["epoch"],
-            "error": 100 * row[f"val_top{top}_error_{weights}"],
-            "member": str(number),
-            "weights": weights,
-        }
-        for number, run in enumerate(runs, start=1)
-        for row in Run(run, root).metrics()
-        for weights in ("averaged", "raw")
-        if f"val_top{top}_error_{weights}" in row
-    ]
 
 
 def _percent(error: float | None) -> str:

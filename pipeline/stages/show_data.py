@@ -1,7 +1,5 @@
 """A prepared data set for people: counts, sizes, what was left out, and a contact sheet."""
 
-import base64
-import io
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,6 @@ from pipeline.stages.prepare import in_words
 from pipeline.stages.report import templates
 from pipeline.study import PrepareConfig
 
-THUMBNAIL_PIXELS = 160
 MAX_ROWS = 200  # of what was left out, in the page
 SPLIT_TITLES = (
     "images",
@@ -87,16 +84,8 @@ def _pictures(name: str, split: Split, names: list[str], count: int) -> list[dic
     found = []
     for index in chosen.tolist():
         width, height = (split.table[side][index].as_py() for side in ("width", "height"))
-        thumbnail = _thumbnail(split.encoded(index)) if width else ""
+        thumbnail = images.thumbnail(split.encoded(index)) if width else ""
         label = names[int(split.labels[index])]
         size = f"{width} x {height}"
         found.append({"split": name, "image_id": split.image_ids[index], "label": label, "size": size, "thumbnail": thumbnail})
     return found
-
-
-def _thumbnail(encoded: bytes) -> str:
-    image = images.decode(encoded)
-    image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=80)
-    return base64.b64encode(file.getvalue()).decode()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.artefacts import storage
-from pipeline.artefacts.result import write_result
+from pipeline.artefacts.result import Hits, write_result
 from pipeline.artefacts.verdict import Verdict
 from pipeline.paper.crops import NUM_CROPS
 from pipeline.stages.check import check
@@ -30,12 +30,13 @@ def verdicts(
     members = tuple(EvaluateConfig(data=data, classifier=run) for run in runs)
     for config in (data, *runs, *members):
         storage.seal(config, root, [], {})
-    cells = table3(members)
+    cells, names = table3(members), [str(k) for k in range(classes)]
     for cell in cells:
         crops = NUM_CROPS[cell.policy]
         of_members = [ranks(errors[1, crops])] * 7
         labels, ids = np.zeros(IMAGES, np.int64), [str(k) for k in range(IMAGES)]
-        write_result(cell, root, ids, labels, ranks(errors[cell.num_models, crops]), of_members, [0], classes)
+        rank = ranks(errors[cell.num_models, crops])
+        write_result(cell, root, Hits(ids, labels, rank, labels, of_members), [0], names, {}, [])
     return {verdict.claim: verdict for verdict in check(CheckConfig(results=cells), root)}
 
 
@@ -84,7 +85,8 @@ def test_missing_cells_are_not_run(tmp_path: Path) -> None:
     for config in (data, run, member):
         storage.seal(config, tmp_path, [], {})
     (cell, *_) = table3((member,))
-    write_result(cell, tmp_path, ["a", "b"], np.zeros(2, np.int64), np.array([0, 7]), [np.array([0, 7])], [0], 10)
+    rank, zeros = np.array([0, 7]), np.zeros(2, np.int64)
+    write_result(cell, tmp_path, Hits(["a", "b"], zeros, rank, zeros, [rank]), [0], [str(k) for k in range(10)], {}, [])
     found = check(CheckConfig(results=(cell,)), tmp_path)
     assert {verdict.decision for verdict in found} == {"not_run"}
     assert found[-1].words == "the study has no result for an ensemble, 144 crops"

@@ -1,0 +1,120 @@
+"""The tables of a study's report, as plain rows: for the page, for RESULTS.md, and as CSV and JSON."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.artefacts.result import Result
+from pipeline.artefacts.run import Run
+from pipeline.artefacts.verdict import Verdict
+from pipeline.paper.crops import CURVE, NUM_CROPS, label_of
+from pipeline.paper.published import TABLE3, Cell
+from pipeline.paper.statistics import mcnemar
+from pipeline.stages.mistakes import class_errors, confusions
+from pipeline.study import TrainConfig
+
+Row = dict[str, Any]
+
+
+def cells(results: Sequence[Result], top: int) -> list[Row]:
+    """Table 3: errors with their intervals, and, as the paper has it, the difference to its base, the first row.
+
+    `p_value`: exact McNemar on the same images, two-sided.
+    """
+    base = results[0].errors(top)
+    rows = []
+    for result in results:
+        errors, policy, models = result.errors(top), result.config.policy, result.config.num_models
+        rows.append(
+            {
+                "models": models,
+                "policy": policy,
+                "crops": label_of(policy),
+                "published": TABLE3.get(Cell(models, NUM_CROPS[policy])) if policy in CURVE else None,
+                **{name: result.facts[name] for name in ("top1_error", "top5_error", "top1_interval", "top5_interval")},
+                "difference": float(errors.mean() - base.mean()),
+                "p_value": min(1.0, 2 * min(mcnemar(base, errors), mcnemar(errors, base))),
+                "hash": result.config.hash,
+            }
+        )
+    return rows
+
+
+def ensemble_sizes(results: Sequence[Result], top: int) -> list[Row]:
+    """Mean and range of the error over all ensembles of each size, at each number of crops that an ensemble was made for."""
+    rows = []
+    for result in results:
+        subsets = result.facts["subsets"]
+        for size in sorted({len(subset["members"]) for subset in subsets}):
+            errors = [100 * subset[f"top{top}_error"] for subset in subsets if len(subset["members"]) == size]
+            mean = sum(errors) / len(errors)
+            spread = {"ensembles": len(errors), "error": mean, "low": min(errors), "high": max(errors)}
+            rows.append({"crops": label_of(result.config.policy), "models": size, **spread})
+    return rows
+
+
+def curves(runs: Sequence[TrainConfig], root: Path, top: int) -> list[Row]:
+    """Validation error at one crop along each training."""
+    return [
+        {"epoch": row["epoch"], "error": 100 * row[f"val_top{top}_error_{weights}"], "member": str(number), "weights": weights}
+        for number, run in enumerate(runs, start=1)
+        for row in Run(run, root).metrics()
+        for weights in ("averaged", "raw")
+        if f"val_top{top}_error_{weights}" in row
+    ]
+
+
+def crop_curve(table3: Sequence[Row], top: int) -> list[Row]:
+    """Error by number of crops, in per cent."""
+    return [
+        {
+            "crops": NUM_CROPS[cell["policy"]],
+            "models": str(cell["models"]),
+            "error": 100 * cell[f"top{top}_error"],
+            "low": 100 * cell[f"top{top}_interval"][0],
+            "high": 100 * cell[f"top{top}_interval"][1],
+        }
+        for cell in table3
+        if cell["policy"] in CURVE
+    ]
+
+
+def of_classes(result: Result, top: int) -> tuple[list[Row], list[Row]]:
+    """Errors of each class, and the pairs that are confused."""
+    labels, predicted, names = result.hits("label"), result.hits("predicted"), result.facts["classes"]
+    return class_errors(labels, predicted, result.hits("rank"), names, top), confusions(labels, predicted, names)
+
+
+def of_verdicts(verdicts: Sequence[Verdict]) -> list[Row]:
+    """Claim by claim."""
+    return [asdict(verdict) for verdict in verdicts]
+
+
+def as_csv(rows: Sequence[Row]) -> bytes:
+    """With a line of names; an interval is two columns."""
+    flat = [_flat(row) for row in rows]
+    names = list(dict.fromkeys(name for row in flat for name in row))
+    file = io.StringIO()
+    writer = csv.DictWriter(file, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return file.getvalue().encode()
+
+
+def as_json(tables: dict[str, list[Row]]) -> bytes:
+    """All tables in one file."""
+    return (json.dumps(tables, indent=1) + "\n").encode()
+
+
+def _flat(row: Row) -> Row:
+    flat: Row = {}
+    for name, value in row.items():
+        if isinstance(value, list | tuple) and len(value) == 2:
+            flat |= {f"{name}_low": value[0], f"{name}_high": value[1]}
+        else:
+            flat[name] = value
+    return flat
