@@ -32,7 +32,7 @@ def errors_by_crops(rows: list[dict[str, Any]]) -> str:
         x=crops, color=alt.Color("models:N", title="models"), xOffset="models:N"
     )
     points = base.mark_point(filled=True, size=80).encode(
-        y=alt.Y("error:Q", title="validation error, % (95 % interval)", scale=alt.Scale(zero=False))
+        y=alt.Y("error:Q", title="error, % (95 % interval)", scale=alt.Scale(zero=False))
     )
     return _svg(base.mark_rule(strokeWidth=2).encode(y="low:Q", y2="high:Q") + points)
 
@@ -45,7 +45,7 @@ def errors_by_size(rows: list[dict[str, Any]]) -> str:
         x=alt.X("models:O", title="models"), color=alt.Color("crops:N", title="crops", sort=None)
     )
     lines = base.mark_line(point=True).encode(
-        y=alt.Y("error:Q", title="validation error, % (mean and range)", scale=alt.Scale(zero=False))
+        y=alt.Y("error:Q", title="error, % (mean, range)", scale=alt.Scale(zero=False))
     )
     return _svg(base.mark_rule(strokeWidth=2, opacity=0.5).encode(y="low:Q", y2="high:Q") + lines)
 
