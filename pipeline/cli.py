@@ -184,6 +184,25 @@ def export(experiment: Path, arguments: Sequence[str], root: Path, member: int, 
     print(stage.export(load_study(experiment, arguments), root, member, into))
 
 
+@commands.command(epilog="Example: WANDB_BASE_URL=https://wandb.example.org going-deeper sync")
+@ROOT
+def sync(root: Path) -> None:
+    """Upload to W&B what was tracked offline. Run again, it goes on with what is still here; runs in progress come later."""
+    from pipeline.adapters import wandb_sync
+
+    pending = [run for run in wandb_sync.offline_runs(root) if not run.is_uploaded]
+    if pending and not wandb_sync.is_reachable():
+        raise StageFailed(f"{len(pending)} runs are pending, and {wandb_sync.server()} does not answer; set WANDB_BASE_URL")
+    problems = 0
+    for run in pending:
+        problem = storage.held_by(run.run_id, root) or wandb_sync.upload(run)
+        problems += bool(problem)
+        print(f"{run.folder.name}: {'pending: ' + problem if problem else 'uploaded'}", flush=True)
+    print(f"{len(pending) - problems} uploaded, {problems} pending")
+    if problems:
+        raise StageFailed(f"{problems} runs are not on the server yet; run going-deeper sync again")
+
+
 measuring.add_to(commands)
 site_commands.add_to(commands)
 commands.add_command(data_commands.data)

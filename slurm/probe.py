@@ -11,6 +11,7 @@ from typing import Any
 
 import submitit
 
+from pipeline.adapters.wandb_sync import is_reachable, server
 from pipeline.artefacts import storage
 from pipeline.study import StageFailed
 from slurm import queue
@@ -105,7 +106,7 @@ def probe(folder: Path) -> dict[str, Any]:
         "gpu": gpu,
         "python": sys.version.split()[0],
         "torch": torch.__version__,
-        "wandb": _reaches_wandb() if rank == 0 else None,
+        "wandb": _wandb_in_words() if rank == 0 else None,
     }
 
 
@@ -142,12 +143,6 @@ def _is_first(path: Path) -> bool:
     return True
 
 
-def _reaches_wandb() -> str:
-    """In words only: runs are kept offline where it is not reachable."""
-    address = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
-    host, _, port = address.split("://")[-1].rstrip("/").partition(":")
-    try:
-        with socket.create_connection((host, int(port or 443)), timeout=5):
-            return f"{address} answers"
-    except (OSError, ValueError):
-        return f"{address} does not answer; runs stay offline below the root"
+def _wandb_in_words() -> str:
+    """Runs are kept offline where it is not reachable."""
+    return f"{server()} answers" if is_reachable() else f"{server()} does not answer; runs stay offline below the root"

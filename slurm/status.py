@@ -81,7 +81,7 @@ def _row(
     if alive:
         shown, job = alive[0]
         return row._replace(state="queued", job=shown.job_id, note=job.reason)
-    if (holder := storage.held_by(config, root)) is not None:
+    if (holder := storage.held_by(config.hash, root)) is not None:
         return row._replace(state="running", left=left, note=holder)
     if entry is None:
         return row

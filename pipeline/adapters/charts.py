@@ -44,9 +44,7 @@ def errors_by_size(rows: list[dict[str, Any]]) -> str:
     base = alt.Chart(alt.InlineData(values=rows)).encode(
         x=alt.X("models:O", title="models"), color=alt.Color("crops:N", title="crops", sort=None)
     )
-    lines = base.mark_line(point=True).encode(
-        y=alt.Y("error:Q", title="error, % (mean, range)", scale=alt.Scale(zero=False))
-    )
+    lines = base.mark_line(point=True).encode(y=alt.Y("error:Q", title="error, % (mean, range)", scale=alt.Scale(zero=False)))
     return _svg(base.mark_rule(strokeWidth=2, opacity=0.5).encode(y="low:Q", y2="high:Q") + lines)
 
 

@@ -137,16 +137,17 @@ def lock(config: StageConfig, root: Path, fences: bool = False) -> Iterator[None
             _locked.remove(file.fileno())
 
 
-def held_by(config: StageConfig, root: Path) -> str | None:
-    """Who makes an artefact just now, as far as this machine can see."""
-    try:
-        with (root / "locks" / f"{config.stage}-{config.hash}").open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return file.read().strip()
-    except OSError:
-        pass
+def held_by(name: str, root: Path) -> str | None:
+    """Who makes the artefact of a hash just now, as far as this machine can see."""
+    for path in (root / "locks").glob(f"*-{name}"):
+        try:
+            with path.open() as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return file.read().strip()
+        except OSError:
+            pass
     return None
 
 

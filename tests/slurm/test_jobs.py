@@ -22,7 +22,7 @@ def contents(root: Path) -> dict[Path, bytes]:
     return {path.relative_to(root): path.read_bytes() for pattern in PATTERNS for path in root.glob(pattern)}
 
 
-def until(test: Callable[[], object], seconds: float = 120) -> None:
+def until(test: Callable[[], object], seconds: float = 400) -> None:
     deadline = time.monotonic() + seconds
     while not test():
         assert time.monotonic() < deadline

@@ -1,0 +1,64 @@
+"""Uploading the offline runs that tracking left under a root. wandb's own client does it, and marks what is done."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+TIMEOUT_SECONDS = 600  # ours: for one run; a server that hangs must not hold the others up for ever
+
+
+class OfflineRun(NamedTuple):
+    """A segment of a run: each attempt of a stage writes one, under the artefact's hash."""
+
+    folder: Path
+
+    @property
+    def run_id(self) -> str:
+        """The artefact's hash."""
+        return self.folder.name.rpartition("-")[2]
+
+    @property
+    def is_uploaded(self) -> bool:
+        """Whether all of it is on the server."""
+        return any(self.folder.glob("run-*.wandb.synced"))
+
+
+def offline_runs(root: Path) -> list[OfflineRun]:
+    """All segments below a root, oldest first: those of one run are joined in this order."""
+    folder = Path(os.environ.get("WANDB_DIR", str(root))) / "wandb"
+    return [OfflineRun(path) for path in sorted(folder.glob("offline-run-*")) if any(path.glob("run-*.wandb"))]
+
+
+def server() -> str:
+    """The address of the user's W&B."""
+    return os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+
+
+def is_reachable() -> bool:
+    """Whether the server can be connected to; its own client would try for many minutes."""
+    host, _, port = server().split("://")[-1].rstrip("/").partition(":")
+    try:
+        with socket.create_connection((host, int(port or (80 if server().startswith("http:") else 443))), timeout=5):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def upload(run: OfflineRun) -> str:
+    """Upload a segment; returns why it could not be, in one line, or nothing."""
+    command = [sys.executable, "-m", "wandb", "sync", str(run.folder)]
+    environment = {name: value for name, value in os.environ.items() if name != "WANDB_MODE"}
+    try:
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return f"the server did not take it in {TIMEOUT_SECONDS} s"
+    if run.is_uploaded:
+        return ""
+    lines = [line.removeprefix("wandb: ").strip() for line in (ended.stdout + ended.stderr).splitlines()]
+    problems = [line for line in lines if "error" in line.lower() or "failed" in line.lower()] or [
+        line for line in lines if line
+    ]
+    return problems[-1] if problems else f"wandb sync ended with exit code {ended.returncode}"

@@ -1,0 +1,115 @@
+"""going-deeper sync: offline runs of W&B reach a server, each row once, and no secret stays behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.artefacts import storage
+from pipeline.study import PrepareConfig
+from tests.commands import TOP, going_deeper
+from tests.wandb_stub import API_KEY, WandbStub, wandb_stub
+
+TRACK = """
+import os, sys, signal
+from pathlib import Path
+from pipeline.adapters.tracking import Tracker
+from pipeline.study import PrepareConfig
+root, first, last, ends = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+config = PrepareConfig(source="imagefolder", name="colours")
+with Tracker(config, root) as tracker:
+    for step in range(first, last):
+        tracker.log({"trainer/step": step, "loss": 1.0 / (1 + step)})
+    if ends != "well":
+        import time; time.sleep(2.5 if ends == "killed" else 600)
+        os.kill(os.getpid(), signal.SIGKILL)
+    tracker.summarise({"num_rejected": 3})
+"""
+CONFIG = PrepareConfig(source="imagefolder", name="colours")
+
+
+@pytest.fixture
+def stub() -> Iterator[WandbStub]:
+    with wandb_stub() as found:
+        yield found
+        assert found.unknown == []
+
+
+@pytest.fixture
+def server(stub: WandbStub, monkeypatch: pytest.MonkeyPatch) -> WandbStub:
+    """The user's environment says where the server is."""
+    monkeypatch.delenv("WANDB_MODE")
+    for name, value in stub.environment.items():
+        monkeypatch.setenv(name, value)
+    return stub
+
+
+def track(root: Path, first: int, last: int, ends: str = "well", **environment: str) -> int:
+    """A process that tracks rows `first` to `last`; returns its exit code."""
+    command = [sys.executable, "-c", TRACK, str(root), str(first), str(last), ends]
+    tracked = {"WANDB_RUN_GROUP": "study", **environment}
+    return subprocess.run(command, cwd=TOP, env={**os.environ, **tracked}, check=False).returncode
+
+
+@pytest.mark.slow
+def test_segments_of_a_killed_run_become_one(server: WandbStub, tmp_path: Path) -> None:
+    """Killed without a word, and gone on with; a server that fails at first; then nothing is left to do."""
+    assert track(tmp_path, 0, 5, "killed") == -signal.SIGKILL
+    assert track(tmp_path, 5, 8) == 0
+    server.faults += [("UpsertBucket", 500), ("file_stream", 500)]
+    ended = going_deeper("sync", "--root", tmp_path)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.splitlines()[-1] == "2 uploaded, 0 pending"
+    assert server.faults == []
+    run = server.runs[CONFIG.hash]
+    assert [row["trainer/step"] for row in run.history] == list(range(8))
+    assert (run.fields["groupName"], run.fields["jobType"]) == ("study", "prepare")
+    assert run.config["name"] == "colours"
+    assert run.summary["num_rejected"] == 3
+    assert going_deeper("sync", "--root", tmp_path).stdout == "0 uploaded, 0 pending\n"
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and API_KEY.encode() in path.read_bytes()] == []
+
+
+@pytest.mark.slow
+def test_a_requeued_run_online_doubles_no_row(server: WandbStub, tmp_path: Path) -> None:
+    """The first attempt is killed once the server has its rows."""
+    command = [sys.executable, "-c", TRACK, str(tmp_path), "0", "4", "waits"]
+    first = subprocess.Popen(command, cwd=TOP, env={**os.environ, "WANDB_MODE": "online"})
+    run = server.runs[CONFIG.hash]
+    while len(run.history) < 4:
+        assert first.poll() is None
+        time.sleep(0.05)
+    first.kill()
+    first.wait()
+    assert track(tmp_path, 4, 6, WANDB_MODE="online") == 0
+    assert [row["trainer/step"] for row in run.history] == list(range(6))
+    assert run.exit_code == 0
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and API_KEY.encode() in path.read_bytes()] == []
+
+
+@pytest.mark.slow
+def test_what_cannot_be_uploaded_stays(server: WandbStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong key; a run in progress. Both are said, and uploaded later."""
+    assert track(tmp_path, 0, 2) == 0
+    with storage.lock(CONFIG, tmp_path):
+        ended = going_deeper("sync", "--root", tmp_path)
+    assert (ended.returncode, ended.stdout.splitlines()[-1]) == (3, "0 uploaded, 1 pending")
+    assert f"pending: process {os.getpid()} on " in ended.stdout
+    address = os.environ["WANDB_BASE_URL"]
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    assert going_deeper("sync", "--root", tmp_path).stderr == (
+        "going-deeper: 1 runs are pending, and http://127.0.0.1:9 does not answer; set WANDB_BASE_URL\n"
+    )
+    monkeypatch.setenv("WANDB_BASE_URL", address)
+    monkeypatch.setenv("WANDB_API_KEY", "f" * 40)
+    ended = going_deeper("sync", "--root", tmp_path)
+    assert (ended.returncode, ended.stdout.splitlines()[-1]) == (3, "0 uploaded, 1 pending")
+    assert "unauthorized" in ended.stdout
+    assert ended.stderr == "going-deeper: 1 runs are not on the server yet; run going-deeper sync again\n"
+    monkeypatch.setenv("WANDB_API_KEY", API_KEY)
+    assert going_deeper("sync", "--root", tmp_path).returncode == 0

@@ -1,0 +1,182 @@
+"""A W&B server in miniature: what wandb's own client sends when it uploads runs is kept, and faults can be injected."""
+
+import base64
+import collections
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import RLock, Thread
+from typing import Any
+
+API_KEY = "0123456789abcdef" * 2 + "canaries"  # in no file, ever
+
+
+class Received:
+    """One run as the server knows it."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, Any] = {}
+        self.lines: dict[str, dict[int, str]] = collections.defaultdict(dict)
+        self.exit_code: int | None = None
+
+    def raw(self, name: str) -> list[str]:
+        return [line for _, line in sorted(self.lines[name].items())]
+
+    def file(self, name: str) -> list[Any]:
+        return [json.loads(line) for line in self.raw(name)]
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        return self.file("wandb-history.jsonl")
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return self.file("wandb-summary.json")[-1] if self.lines["wandb-summary.json"] else {}
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {name: item["value"] for name, item in json.loads(self.fields["config"]).items() if name != "_wandb"}
+
+
+class WandbStub:
+    """`runs` by id; `unknown` operations, of which there should be none; `faults`: (part of a path or operation, status)."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, Received] = collections.defaultdict(Received)
+        self.unknown: list[str] = []
+        self.faults: list[tuple[str, int]] = []
+        self.lock, self.address = RLock(), ""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "WANDB_BASE_URL": self.address,
+            "WANDB_API_KEY": API_KEY,
+            "WANDB_ERROR_REPORTING": "false",
+            "NO_PROXY": "127.0.0.1",
+        }
+
+    def fault(self, operation: str) -> int | None:
+        for number, (part, status) in enumerate(self.faults):
+            if part in operation:
+                del self.faults[number]
+                return status
+        return None
+
+    def answer(self, operation: str, given: dict[str, Any]) -> dict[str, Any]:
+        entity = {"id": "e", "name": "someone"}
+        project = {"id": "p", "name": given.get("project") or "going-deeper", "entity": entity}
+        if operation == "Viewer":
+            return {"viewer": {"id": "u", "entity": "someone", "username": "someone", "flags": "{}", "teams": {"edges": []}}}
+        if operation == "ServerFeaturesQuery":
+            return {"serverInfo": {"features": []}}
+        if operation == "UpsertBucket":
+            name = given["name"] or given["id"]
+            is_new = name not in self.runs
+            run = self.runs[name]
+            run.fields.update({key: value for key, value in given.items() if value is not None})
+            bucket = {
+                "id": name,
+                "name": name,
+                "displayName": name,
+                "project": project,
+                "config": run.fields.get("config", "{}"),
+            }
+            return {"upsertBucket": {"inserted": is_new, "bucket": {**bucket, "historyLineCount": len(run.history)}}}
+        if operation == "RunResumeStatus":
+            return {"model": {**project, "bucket": self._resumed(given["name"])}}
+        if operation == "CreateRunFiles":
+            files = [{"name": name, "uploadUrl": f"{self.address}/storage/{name}"} for name in given["files"]]
+            return {"createRunFiles": {"runID": given["run"], "uploadHeaders": [], "files": files}}
+        if operation == "OrganizationCoreWeaveOrganizationID":
+            return {"entity": None}
+        self.unknown.append(operation)
+        return {}
+
+    def _resumed(self, name: str) -> dict[str, Any] | None:
+        if name not in self.runs:
+            return None
+        run = self.runs[name]
+        counts = {f"{kind}LineCount": len(run.lines[f"wandb-{kind}.jsonl"]) for kind in ("history", "events")}
+        tails = {f"{kind}Tail": json.dumps(run.raw(f"wandb-{kind}.jsonl")[-1:]) for kind in ("history", "events")}
+        more = {"summaryMetrics": json.dumps(run.summary), "logLineCount": 0, "tags": [], "wandbConfig": '{"t": 1}'}
+        return {
+            "id": name,
+            "name": name,
+            "displayName": name,
+            "config": run.fields.get("config", "{}"),
+            **counts,
+            **tails,
+            **more,
+        }
+
+    def stream(self, name: str, body: dict[str, Any]) -> None:
+        run = self.runs[name]
+        for file, chunk in (body.get("files") or {}).items():
+            for number, line in enumerate(chunk["content"], start=chunk["offset"]):
+                run.lines[file][number] = line
+        run.exit_code = body.get("exitcode", run.exit_code)
+
+
+@contextmanager
+def wandb_stub() -> Iterator[WandbStub]:
+    """A stub that listens on this machine."""
+    stub = WandbStub()
+    with _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"stub": stub})) as server:
+        stub.address = f"http://127.0.0.1:{server.server_port}"
+        Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield stub
+        server.shutdown()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that was killed drops its connection."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    stub: WandbStub
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Say nothing."""
+
+    def do_POST(self) -> None:
+        path = self.path.partition("?")[0]
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        is_call = path == "/graphql"
+        content = json.loads(body) if is_call or path.endswith("/file_stream") else {}
+        operation = path
+        if is_call:
+            found = re.search(r"(?:query|mutation)\s+(\w+)", content["query"])
+            operation = content.get("operationName") or (found[1] if found else "?")
+        with self.stub.lock:
+            if (status := self.stub.fault(operation)) is not None:
+                self._reply({"errors": [{"message": "injected"}]}, status)
+            elif (
+                is_call and self.headers.get("Authorization") != "Basic " + base64.b64encode(f"api:{API_KEY}".encode()).decode()
+            ):
+                self._reply({"errors": [{"message": "unauthorized"}]}, 401)
+            elif is_call:
+                self._reply({"data": self.stub.answer(operation, content.get("variables") or {})})
+            else:
+                if path.endswith("/file_stream"):
+                    self.stub.stream(path.split("/")[-2], content)
+                self._reply({"exitcode": None, "limits": {}})
+
+    do_GET = do_PUT = do_POST
+
+    def _reply(self, value: object, status: int = 200) -> None:
+        content = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
