@@ -46,7 +46,8 @@ def main() -> None:
 
 
 def _exit(code: int, message: str) -> None:
-    print(f"going-deeper: {message}", file=sys.stderr)
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)  # a file's name may hold anything
+    print(f"going-deeper: {line}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -9,7 +9,6 @@ from pipeline.stage import Frozen, StageConfig
 
 NAME = r"^[A-Za-z0-9._-]{1,64}$"
 SourceKind = Literal["digits", "imagefolder", "labelled_folder", "ilsvrc2012", "hub", "datasets"]
-WITH_TRUTH_ONLY = ("ilsvrc2012", "hub", "datasets")
 
 
 class ReencodeConfig(Frozen):
@@ -54,17 +53,24 @@ class PrepareConfig(StageConfig):
 
     @model_validator(mode="after")
     def _suits_its_source(self) -> "PrepareConfig":
-        needs: dict[str, tuple[bool, tuple[str, ...]]] = {
-            "classes": (self.classes is not None, ("labelled_folder",)),
-            "trust_archives": (self.trust_archives, ("ilsvrc2012",)),
-            "only_val": (self.only_val, WITH_TRUTH_ONLY),
-            "hub": (self.hub is not None, ("hub",)),
-            "hub_config": (self.hub_config is not None, ("hub",)),
-            "revision": (self.revision is not None, ("hub",)),
+        tables = ("hub", "datasets")
+        suits: dict[str, tuple[str, ...]] = {
+            "path": ("imagefolder", "labelled_folder", "ilsvrc2012", "datasets"),
+            "classes": ("labelled_folder",),
+            "trust_archives": ("ilsvrc2012",),
+            "only_val": ("ilsvrc2012", *tables),
+            "hub": ("hub",),
+            "hub_config": ("hub",),
+            "revision": ("hub",),
+            "train_split": tables,
+            "val_split": tables,
+            "reencode": ("imagefolder", "ilsvrc2012", *tables),
         }
-        for field, (is_given, kinds) in needs.items():
-            if is_given and self.source not in kinds:
+        for field, kinds in suits.items():
+            if self.source not in kinds and getattr(self, field) != type(self).model_fields[field].default:
                 raise ValueError(f"{field} is for source {' or '.join(kinds)}, not for {self.source}")
+        if self.only_val and self.reencode:
+            raise ValueError("reencode is for training images, which only_val leaves out")
         if self.source == "hub" and (self.hub is None or self.revision is None):
             raise ValueError("source hub needs hub (a name) and revision (the 40 hex digits of a commit there)")
         return self

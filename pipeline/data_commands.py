@@ -1,5 +1,6 @@
 """The commands about data sets: data prepare, verify, show."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any, get_args
@@ -7,12 +8,15 @@ from typing import Any, get_args
 import click
 from pydantic import ValidationError
 
-from pipeline.arguments import PATH, PROCESSES, ROOT
+from pipeline.arguments import PATH, ROOT
 from pipeline.data import SourceKind
 from pipeline.experiment import one_line
 from pipeline.study import InputError, PrepareConfig, ReencodeConfig
 
 FOLDERS = click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=PATH)
+
+
+SHARED_BY = click.option("--processes", type=click.IntRange(min=1), help="That share the work.  [default: one a core]")
 
 
 @click.group()
@@ -33,7 +37,7 @@ def data() -> None:
 @click.option("--shorter-side", type=int, help="Store larger training images anew, this small.  [default: as they are]")
 @click.option("--shard-mib", type=int, help="Size of a shard in MiB.  [default: 256]")
 @ROOT
-@PROCESSES
+@SHARED_BY
 def prepare(source: str, where: str | None, root: Path, processes: int | None, shorter_side: int | None, **given: Any) -> None:
     """Store a source's images as shards that are checked, digested and read at full speed.
 
@@ -43,9 +47,12 @@ def prepare(source: str, where: str | None, root: Path, processes: int | None, s
     """
     from pipeline.stages.prepare import prepare as stage
 
-    fields = {name: value for name, value in given.items() if value not in (None, False)}
-    fields |= {"hub" if source == "hub" else "path": where, "source": source}
-    fields.setdefault("name", (where or source).rstrip("/").rpartition("/")[2])
+    fields = {name: value for name, value in given.items() if value is not None and value is not False}
+    if where is None and source != "digits":
+        raise InputError(f"data prepare {source}: needs WHERE, {'a name on the Hub' if source == 'hub' else 'a folder'}")
+    fields |= {"hub": where} if source == "hub" else {"path": where and Path(where).absolute()}
+    fields["source"] = source
+    fields.setdefault("name", re.sub(r"[^A-Za-z0-9._-]", "-", Path(where or source).absolute().name)[:64])
     try:
         if shorter_side is not None:
             fields["reencode"] = ReencodeConfig(shorter_side=shorter_side)
@@ -59,21 +66,21 @@ def prepare(source: str, where: str | None, root: Path, processes: int | None, s
 @data.command(epilog="Example: going-deeper data verify outputs/datasets/550235136daa4528")
 @FOLDERS
 @click.option("--repair", is_flag=True, help="Make damaged files again, from the source; the others stay.")
+@click.option("--source", type=PATH, help="With --repair: where the source lies now.  [default: where it lay]")
 @ROOT
-@PROCESSES
-def verify(folders: tuple[Path, ...], repair: bool, root: Path, processes: int | None) -> None:
+@SHARED_BY
+def verify(folders: tuple[Path, ...], repair: bool, source: Path | None, root: Path, processes: int | None) -> None:
     """Check every image, row and list of data sets against its digest. Without FOLDER: of all below the root."""
     from pipeline.stages import verify_data as stage
 
     is_sound = True
-    for folder in folders or stage.data_sets(root):
-        config = stage.config_of(folder)
-        place = folder.absolute().parent.parent
+    for folder in folders or _all(root):
+        config, place = stage.config_of(folder)
         damaged = stage.verify(config, place, processes)
         for found in damaged:
             print(f"{folder / found.file}: {found.problem}")
         if damaged and repair:
-            stage.repair(config, place, damaged, processes)
+            stage.repair(config if source is None else config.but(path=source.absolute()), place, damaged)
             print(f"{folder}: repaired, {len(damaged)} files made again")
         elif damaged:
             is_sound = False
@@ -92,10 +99,22 @@ def verify(folders: tuple[Path, ...], repair: bool, root: Path, processes: int |
 def show(folders: tuple[Path, ...], images: int, out: Path | None, root: Path) -> None:
     """Print what data sets hold, and write a page with a contact sheet. Without FOLDER: of all below the root."""
     from pipeline.stages import show_data as stage
-    from pipeline.stages.verify_data import config_of, data_sets
+    from pipeline.stages.verify_data import config_of
 
-    for folder in folders or data_sets(root):
-        config = config_of(folder)
-        page = out or root / "reports" / f"data-{config.name}-{config.hash}.html"
-        print(stage.show(config, folder.absolute().parent.parent, images, page))
+    chosen = folders or _all(root)
+    if out is not None and len(chosen) > 1:
+        raise InputError(f"--out {out}: is one page, and these are {len(chosen)} data sets; name one")
+    for folder in chosen:
+        config, place = config_of(folder)
+        page = out or place / "reports" / f"data-{config.name}-{config.hash}.html"
+        print(stage.show(config, place, images, page))
         print(f"page: {page}")
+
+
+def _all(root: Path) -> tuple[Path, ...]:
+    from pipeline.stages.verify_data import data_sets
+
+    found = data_sets(root)
+    if not found:
+        raise InputError(f"{root}: holds no complete data set; name a FOLDER or another --root")
+    return found

@@ -102,7 +102,7 @@ def _progress(config: StageConfig, root: Path) -> tuple[str, str]:
     if isinstance(config, TrainConfig):
         return _progress_of_training(config, root)
     if isinstance(config, PrepareConfig):
-        shards = list((root / config.folder).glob("notes/*/*.json"))
+        shards = list((root / config.folder).glob("shards/*/*.json"))
         return f"{len(shards)} shards" if shards else "", ""
     if isinstance(config, EvaluateConfig) and (total := num_images(config.data, root, "val")):
         done = {path.stem for path in (root / config.folder).glob("chunks/*/*.safetensors")}

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def problems(data: PrepareConfig, root: Path) -> dict[str, str]:
 
 def test_damage_is_named_and_repaired(made: Dataset, data: PrepareConfig, tmp_path: Path) -> None:
     """A bit of an image, a label, a cut file, a missing file, a changed list: each is found; a repair gives the same bytes."""
-    shards = [made.folder / name for name in ("train-00000.arrow", "val-00000.arrow")]
+    shards = [made.shards_folder / name for name in ("train-00000.arrow", "val-00000.arrow")]
     sound = {path: path.read_bytes() for path in shards}
     digest = made.manifest["digest"]
     assert problems(data, tmp_path) == {}
@@ -51,7 +52,7 @@ def test_damage_is_named_and_repaired(made: Dataset, data: PrepareConfig, tmp_pa
 
     ended = going_deeper("data", "verify", made.folder, "--processes", 1)
     assert ended.returncode == 3
-    assert f"{shards[0]}: the bytes of blue/5.jpg" in ended.stdout
+    assert f"{made.folder / shards[0].name}: the bytes of blue/5.jpg" in ended.stdout
     assert ended.stdout.splitlines()[-1] == (
         f"{made.folder}: to make 3 files again from the source: going-deeper data verify {made.folder} --repair"
     )
@@ -67,7 +68,7 @@ def test_damage_is_named_and_repaired(made: Dataset, data: PrepareConfig, tmp_pa
 @pytest.mark.parametrize("share", [k / 40 for k in range(40)])
 def test_any_damaged_byte_is_found(made: Dataset, data: PrepareConfig, tmp_path: Path, share: float) -> None:
     """Or it is one of Arrow's own that says nothing: then every row reads as it was."""
-    path = made.folder / "train-00000.arrow"
+    path = made.shards_folder / "train-00000.arrow"
     content = bytearray(path.read_bytes())
     before = [(*made.split("train").image_ids,), [made.split("train").encoded(k) for k in range(24)]]
     at = int(share * len(content))
@@ -79,11 +80,43 @@ def test_any_damaged_byte_is_found(made: Dataset, data: PrepareConfig, tmp_path:
 
 
 def test_repair_needs_the_source(made: Dataset, data: PrepareConfig, tmp_path: Path) -> None:
-    (made.folder / "val-00000.arrow").unlink()
+    (made.shards_folder / "val-00000.arrow").unlink()
     elsewhere = data.but(path=tmp_path / "nowhere")
     with pytest.raises(InputError, match="no such folder"):
         verify_data.repair(elsewhere, tmp_path, verify_data.verify(data, tmp_path))
     assert data.is_complete(tmp_path)
+
+
+def test_a_repair_gives_what_was_there_or_nothing(image_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    shutil.copytree(image_folder, folder)
+    config = PrepareConfig(source="imagefolder", name="colours", path=folder)
+    made = prepare(config, tmp_path, processes=1)
+    (made.shards_folder / "val-00000.arrow").unlink()
+    image = folder / "val/red/1.jpg"
+    image.write_bytes(image.read_bytes()[:-1] + b"x")
+    with pytest.raises(InputError, match=r"no longer holds what val-00000\.arrow was made from"):
+        verify_data.repair(config, tmp_path, verify_data.verify(config, tmp_path, processes=1))
+    assert sorted(path.name for path in made.folder.iterdir()) == ["leaks.jsonl", "manifest.json", "rejected.jsonl", "shards"]
+
+
+def test_manifests_are_not_trusted(made: Dataset, data: PrepareConfig, tmp_path: Path) -> None:
+    """A path in it is not followed, counts are counted, and a copy is not taken for the original."""
+    path = made.folder / "manifest.json"
+    sound = path.read_text()
+    victim = tmp_path / "victim.txt"
+    victim.write_text("here")
+    path.write_text(sound.replace('"rejected.jsonl":', '"../../victim.txt":'))
+    assert problems(data, tmp_path) == {"manifest.json": "does not list the files that were sealed"}
+    path.write_text(sound.replace('"val": 15', '"val": 14'))
+    assert problems(data, tmp_path) == {"manifest.json": "says 14 val images, the shards hold 15"}
+    with pytest.raises(InputError, match=r"manifest.json: is damaged; remove it and prepare"):
+        verify_data.repair(data, tmp_path, verify_data.verify(data, tmp_path, processes=1))
+    path.write_text(sound)
+    shutil.copytree(made.folder, tmp_path / "datasets/backup")
+    with pytest.raises(InputError, match=f"backup: has another name than it was made under; call it ROOT/datasets/{data.hash}"):
+        verify_data.config_of(tmp_path / "datasets/backup")
+    assert victim.read_text() == "here"
 
 
 def test_what_is_no_data_set_is_said(tmp_path: Path) -> None:
@@ -108,6 +141,9 @@ def test_show_is_one_page(made: Dataset, tmp_path: Path) -> None:
 def test_wrong_commands_are_one_line(tmp_path: Path, image_folder: Path) -> None:
     for arguments, message in (
         (["ilsvrc2012", tmp_path], "ILSVRC2012_devkit_t12.tar.gz: no such file"),
+        (["imagefolder"], "data prepare imagefolder: needs WHERE, a folder"),
+        (["imagefolder", image_folder, "--train-split", "x"], "train_split is for source hub or datasets, not for imagefolder"),
+        (["imagefolder", image_folder, "--shard-mib", 0], "shard_mib = 0"),
         (["imagefolder", image_folder, "--trust-archives"], "trust_archives is for source ilsvrc2012, not for imagefolder"),
         (["hub", "me/colours"], "source hub needs hub (a name) and revision"),
         (["hub", "me/colours", "--revision", "main"], "revision"),

@@ -1,6 +1,7 @@
 """Tar archives read where they lie: nothing is extracted, and no path in them is used as one."""
 
 import hashlib
+import io
 import os
 import tarfile
 from collections.abc import Iterator
@@ -9,18 +10,29 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.adapters.sources import text_of
 from pipeline.study import InputError
 
 READ_BYTES = 2**20
+PADDING_BYTES = 2**20  # ours: of zeros behind the last member; more is a hole that a download left
 CHECKED_BYTES = 2**20  # ours: at both ends of an archive, to tell it from others of its size
 
 
 class Member(NamedTuple):
-    """A member's name as it is written, and where its bytes lie in the file; None if it is a link, a device or a hole."""
+    """A member's name as it is written, and where its bytes lie in the file; None if it is a link, a device or has holes."""
 
     name: str
     size: int
     offset: int | None
+
+
+class _Headers(io.FileIO):
+    """A file of which tarfile reads headers only: one that claims a long name of gigabytes is damaged."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= READ_BYTES:
+            raise tarfile.ReadError(f"a header claims {size} bytes")
+        return super().read(size) or b""
 
 
 @lru_cache(maxsize=8)
@@ -32,27 +44,27 @@ def members(path: Path, start: int = 0, stop: int | None = None) -> Iterator[Mem
     """The members of a tar archive that is the bytes `start` to `stop` of a file; its folders are left out.
 
     Raises:
-        InputError: the archive is damaged or ends early; the message names the byte.
+        InputError: the archive is damaged, has a hole or ends early; the message names the byte.
     """
     end = path.stat().st_size
     stop = end if stop is None else stop
     last, offset = "the first member", start
-    with path.open("rb", buffering=tarfile.BLOCKSIZE) as file, suppress(tarfile.ReadError):
+    with _Headers(path) as file, suppress(tarfile.TarError, ValueError, OverflowError):
         file.seek(start)
         with tarfile.open(fileobj=file, mode="r:") as archive:
             for info in archive:
                 if info.offset >= stop:  # of an archive behind this one, which lacks its end marker
                     return
-                last, offset = f"member {info.name}", info.offset_data
-                if offset + info.size > min(stop, end):
+                if not (info.size >= 0 and offset < info.offset_data and info.offset_data + info.size <= min(stop, end)):
                     break
+                last, offset = f"member {text_of(info.name)!r}", info.offset_data
                 if not info.isdir():
-                    is_file = info.type in (tarfile.REGTYPE, tarfile.AREGTYPE)
+                    is_file = info.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not info.issparse()
                     yield Member(info.name, info.size, offset if is_file else None)
                 archive.members.clear()  # type: ignore[attr-defined]  # it would keep every header
             else:
                 offset = archive.offset
-                if end >= stop and not read_at(path, offset, min(tarfile.BLOCKSIZE, stop - offset)).strip(b"\0"):
+                if end >= stop and stop - offset <= PADDING_BYTES and not read_at(path, offset, stop - offset).strip(b"\0"):
                     return
     raise InputError(f"{path}: is damaged or ends early, after {last}, at byte {offset}; expected a whole tar archive")
 
@@ -69,6 +81,12 @@ def md5(path: Path) -> str:
         while block := file.read(READ_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+def wrong_md5(path: Path, found: str, original: str) -> str:
+    """What to tell the user."""
+    hint = "fetch it again, or say --trust-archives if it is another archive on purpose"
+    return f"{path}: has MD5 {found}, the original has {original}; {hint}"
 
 
 def ends_digest(path: Path) -> str:

@@ -1,6 +1,7 @@
 """Sources that Hugging Face `datasets` reads: a data set of the Hub, what `save_to_disk` wrote, a folder of parquet files."""
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -24,41 +25,10 @@ def rows(config: PrepareConfig) -> Source:
     """
     where = f"hub:{config.hub}" if config.source == "hub" else str(config.path)
     datasets.disable_progress_bars()
-    loaded = _load(config, where)
-    wanted = {"train": config.train_split, "val": config.val_split}
-    for split in config.splits:
-        if wanted[split] not in loaded:
-            raise InputError(f"{where}: has no split {wanted[split]}; it has {', '.join(loaded)}: set {split}_split")
-    splits = {split: loaded[wanted[split]].flatten_indices() for split in config.splits}
-    image, label = _columns(splits["val"], where)
-    names = {split: list(found.features[label].names) for split, found in splits.items()}
-    if names.get("train", names["val"]) != names["val"]:
-        raise InputError(f"{where}: the splits {wanted['train']} and {wanted['val']} have other class names")
-    splits = {split: found.cast_column(image, datasets.Image(decode=False)) for split, found in splits.items()}
-    stated = [config.revision, names["val"], [(split, len(found), found.data.nbytes) for split, found in splits.items()]]
-    return Source(
-        classes=[text_of(name) for name in names["val"]],
-        fingerprint=hashlib.sha256(repr(stated).encode()).hexdigest(),
-        pieces=partial(_pieces, splits, image, label),
-        read=partial(_read, splits, image),
-    )
-
-
-def _load(config: PrepareConfig, where: str) -> Splits:
+    for name in ("datasets", "huggingface_hub"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what they would say is in the error, and that is one line
     try:
-        if config.source == "hub":
-            found = datasets.load_dataset(config.hub, config.hub_config, revision=config.revision)
-            _refuse_another_revision(found, config, where)
-        elif config.path is None or not config.path.is_dir():
-            raise InputError(f"{where}: no such folder; expected one that datasets saved, or one of parquet files")
-        elif (config.path / "dataset_dict.json").is_file():
-            found = datasets.load_from_disk(str(config.path))
-        elif files := _parquet_files(config.path, (config.train_split, config.val_split)):
-            found = datasets.load_dataset("parquet", data_files=files)
-        else:
-            names = f"{config.train_split}-*.parquet and {config.val_split}-*.parquet"
-            raise InputError(f"{where}: has neither dataset_dict.json nor {names}, there or below data/")
-        return dict(found)
+        return _rows(config, where)
     except InputError:
         raise
     except Exception as error:  # of the network, of a cache, of a file: nearly anything
@@ -66,12 +36,55 @@ def _load(config: PrepareConfig, where: str) -> Splits:
         raise InputError(f"{where}: cannot be loaded: {type(error).__name__}: {said}") from None
 
 
+def _rows(config: PrepareConfig, where: str) -> Source:
+    loaded = _load(config, where)
+    wanted = {"train": config.train_split, "val": config.val_split}
+    for split in config.splits:
+        if wanted[split] not in loaded:
+            raise InputError(f"{where}: has no split {wanted[split]}; it has {', '.join(loaded)}: set {split}_split")
+    splits = {split: loaded[wanted[split]] for split in config.splits}
+    if any(getattr(found, "_indices", None) is not None for found in splits.values()):  # else it would copy all the data
+        splits = {split: found.flatten_indices() for split, found in splits.items()}
+    image, label = _columns(splits["val"], where)
+    names = {split: list(found.features[label].names) for split, found in splits.items()}
+    if names.get("train", names["val"]) != names["val"]:
+        raise InputError(f"{where}: the splits {wanted['train']} and {wanted['val']} have other class names")
+    splits = {split: found.cast_column(image, datasets.Image(decode=False)) for split, found in splits.items()}
+    pieces = _pieces(splits, image, label)
+    stated = [config.revision, names["val"], [(piece.label, piece.size) for piece in pieces]]
+    files = [file["filename"] for found in splits.values() for file in found.cache_files]
+    return Source(
+        classes=[text_of(name) for name in names["val"]],
+        fingerprint=hashlib.sha256(repr(stated).encode()).hexdigest(),
+        state=repr([Path(file).stat().st_mtime_ns for file in files]),
+        pieces=lambda: pieces,
+        read=partial(_read, splits, image, len(names["val"])),
+    )
+
+
+def _load(config: PrepareConfig, where: str) -> Splits:
+    if config.source == "hub":
+        found = datasets.load_dataset(config.hub, config.hub_config, revision=config.revision)
+        _refuse_another_revision(found, config, where)
+    elif config.path is None or not config.path.is_dir():
+        raise InputError(f"{where}: no such folder; expected one that datasets saved, or one of parquet files")
+    elif (config.path / "dataset_dict.json").is_file():
+        found = datasets.load_from_disk(str(config.path))
+    elif files := _parquet_files(config.path, (config.train_split, config.val_split)):
+        found = datasets.load_dataset("parquet", data_files=files)
+    else:
+        names = f"{config.train_split}-*.parquet and {config.val_split}-*.parquet"
+        raise InputError(f"{where}: has neither dataset_dict.json nor {names}, there or below data/")
+    return dict(found)
+
+
 def _refuse_another_revision(found: Splits, config: PrepareConfig, where: str) -> None:
-    """Offline, `datasets` takes whatever revision its cache holds."""
+    """Offline, `datasets` takes whatever its cache got last."""
     for split in found.values():
         for file in split.cache_files:
             if config.revision not in Path(file["filename"]).parts:
-                raise InputError(f"{where}: revision {config.revision} is not in the cache, which holds {file['filename']}")
+                said = f"`datasets` gave {file['filename']} in place of revision {config.revision}"
+                raise InputError(f"{where}: {said}; go online, or clear its cache of other revisions")
 
 
 def _parquet_files(path: Path, splits: tuple[str, ...]) -> dict[str, list[str]]:
@@ -107,11 +120,11 @@ def _pieces(splits: Splits, image: str, label: str) -> list[Piece]:
     return found
 
 
-def _read(splits: Splits, image: str, piece: Piece) -> Iterator[SourceFile]:
+def _read(splits: Splits, image: str, num_classes: int, piece: Piece) -> Iterator[SourceFile]:
     found = splits[piece.split][piece.offset][image]
     encoded = found["bytes"] if found else None
     name = f"{piece.name}/{Path(text_of(found['path'])).name}" if found and found["path"] else piece.name
-    if piece.label < 0:
+    if not 0 <= piece.label < num_classes:
         yield SourceFile(piece.split, name, -1, None, f"label {piece.label} is none of the classes")
     elif encoded is None:
         yield SourceFile(piece.split, name, piece.label, None, "the row has no bytes of an image")

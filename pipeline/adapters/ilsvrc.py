@@ -1,16 +1,18 @@
 """ILSVRC-2012 from its raw archives. The constants are those of the original files."""
 
+import gzip
 import hashlib
 import io
 import re
 import tarfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.adapters.archives import ends_digest, members, read_at
+from pipeline.adapters.archives import ends_digest, md5, members, read_at, wrong_md5
 from pipeline.adapters.images import MAX_BYTES
 from pipeline.adapters.sources import Archive, Piece, Source, SourceFile, text_of
 from pipeline.study import InputError, PrepareConfig
@@ -25,7 +27,7 @@ NUM_IMAGES = {"train": 1_281_167, "val": 50_000}
 IMAGES_PER_CLASS = {"train": (732, 1300), "val": (50, 50)}
 NUM_CLASSES = 1000
 META, TRUTH = "data/meta.mat", "data/ILSVRC2012_validation_ground_truth.txt"
-MAX_TEXT_BYTES = 16 * 2**20  # ours: of a file of the devkit; the real ones have a few hundred thousand
+MAX_DEVKIT_BYTES = 64 * 2**20  # ours: unpacked; the real one has a few million
 SORTED_BEGINNING = (65, 970, 230)  # the first validation labels in sorted order: of a file that circulates under TRUTH's name
 VAL_NAME = re.compile(r"(?:.*/)?(ILSVRC2012_val_(\d{8})\.JPEG)", re.DOTALL)
 CLASS_ARCHIVE = re.compile(r"(?:.*/)?(n\d{8})\.tar", re.DOTALL)
@@ -52,11 +54,14 @@ def ilsvrc2012(config: PrepareConfig) -> Source:
     for path in paths:
         if not path.is_file():
             raise InputError(f"{path}: no such file; source ilsvrc2012 needs {', '.join(names)}")
+    if not config.trust_archives and (found := md5(config.path / DEVKIT)) != MD5[DEVKIT]:
+        raise InputError(wrong_md5(config.path / DEVKIT, found, MD5[DEVKIT]))  # before anything in it is believed
     devkit = read_devkit(config.path / DEVKIT)
     ends = [(path.name, ends_digest(path)) for path in paths]
     return Source(
         classes=devkit.wnids,
         fingerprint=hashlib.sha256(repr(ends).encode()).hexdigest(),
+        state=repr([path.stat().st_mtime_ns for path in paths]),
         pieces=partial(_pieces, config, devkit),
         read=partial(_read, config.path),
         archives=() if config.trust_archives else tuple(Archive(path, MD5[path.name]) for path in paths),
@@ -79,7 +84,7 @@ def judge(files_per_class: dict[str, list[int]]) -> dict[str, Any]:
     if (classes := len(next(iter(files_per_class.values())))) != NUM_CLASSES:
         problems.append(f"{classes} classes of {NUM_CLASSES}")
     verdict = "ILSVRC-2012, complete" if not problems else f"not the whole of ILSVRC-2012: {'; '.join(problems)}"
-    return {"expected_images": NUM_IMAGES, "is_complete": not problems, "verdict": verdict}
+    return {"is_complete": not problems, "verdict": verdict}
 
 
 def read_devkit(path: Path) -> Devkit:
@@ -111,16 +116,16 @@ def read_devkit(path: Path) -> Devkit:
 def _texts(path: Path) -> dict[str, bytes]:
     found = {}
     try:
-        with tarfile.open(path, "r:gz") as archive:
+        with gzip.open(path) as file:
+            content = file.read(MAX_DEVKIT_BYTES + 1)  # to its end, where gzip's own checksum is
+        if len(content) > MAX_DEVKIT_BYTES:
+            raise InputError(f"{path}: grows to more than {MAX_DEVKIT_BYTES} bytes; expected the devkit of tasks 1 and 2")
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
             for info in archive:
                 for name in (META, TRUTH):
-                    if info.isreg() and info.name.endswith(name):
-                        if info.size > MAX_TEXT_BYTES:
-                            raise InputError(f"{path}: {info.name} claims {info.size} bytes; expected at most {MAX_TEXT_BYTES}")
-                        member = archive.extractfile(info)
-                        assert member is not None
+                    if info.isreg() and info.name.endswith(name) and (member := archive.extractfile(info)) is not None:
                         found[name] = member.read()
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read as .tar.gz: {error}") from None
     if missing := [name for name in (META, TRUTH) if name not in found]:
         raise InputError(f"{path}: has no {' and no '.join(missing)}; expected the devkit of tasks 1 and 2")
@@ -196,6 +201,8 @@ def _read(folder: Path, piece: Piece) -> Iterator[SourceFile]:
         else:
             yield _file(folder / TRAIN, piece, own, size, offset)
         names.add(own)
+    if not names:
+        raise InputError(f"{folder / TRAIN}: {piece.name}.tar holds no image; expected those of the class")
 
 
 def _file(path: Path, piece: Piece, name: str, size: int, offset: int | None) -> SourceFile:

@@ -45,6 +45,10 @@ def header(encoded: bytes) -> Image.Image:
     with _said_as_bad_image():
         image = Image.open(io.BytesIO(encoded), formats=FORMATS)
         refuse_size(image.width, image.height)
+        if image.format == "TIFF":
+            tile = [int(image.tag_v2.get(tag, 1)) for tag in (322, 323)]  # type: ignore[attr-defined]  # its width and height
+            if tile[0] * tile[1] > MAX_PIXELS:  # a tile may be larger than the image
+                raise BadImage(f"claims tiles of {tile[0]}x{tile[1]} pixels, more than {MAX_PIXELS}")
         if image.format != "MPO" and getattr(image, "is_animated", False):  # MPO: a photograph with a preview behind it
             raise BadImage(f"is animated or has several pages ({image.format}); expected one image")
     if image.mode.startswith(("I", "F")):
@@ -91,7 +95,7 @@ def refuse_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise BadImage(f"claims {width}x{height} pixels, more than {MAX_PIXELS}")
     if max(width, height) > MAX_ASPECT * min(width, height):
-        raise BadImage(f"is {width}x{height}, longer than {MAX_ASPECT} times its width")
+        raise BadImage(f"is {width}x{height}, more than {MAX_ASPECT} times as long as wide")
 
 
 def decode(encoded: bytes) -> Image.Image:

@@ -7,12 +7,15 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
 from multiprocessing import connection
+from pathlib import Path
 from typing import TypeVar
 
 from pipeline.study import StageFailed
 
-MEMORY_BYTES = 2 * 2**30  # ours: of a worker; an image that wants more is refused, not the machine
+MEMORY_BYTES = 7 * 2**28  # ours: 1.75 GiB, that a piece of work may take beyond what its process has; in all below 2 GB
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -25,12 +28,12 @@ def share(work: Callable[[Item], Result], items: Sequence[Item], num_processes: 
     """
     num_processes = min(num_processes, len(items))
     if num_processes <= 1:
-        yield from map(work, items)
+        yield from map(partial(_in_worker, work), items)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_processes, context, initializer=_begin) as executor:
         try:
-            for future in as_completed([executor.submit(work, item) for item in items]):
+            for future in as_completed([executor.submit(_in_worker, work, item) for item in items]):
                 yield future.result()
         except BrokenProcessPool:
             raise StageFailed("a worker process died; it may have wanted more memory than there is") from None
@@ -40,8 +43,24 @@ def share(work: Callable[[Item], Result], items: Sequence[Item], num_processes: 
                 process.terminate()
 
 
+@contextmanager
+def _limited_memory() -> Iterator[None]:
+    """An image that wants more is refused by the allocator, and rejected; the machine stays whole."""
+    pages = int(Path("/proc/self/statm").read_text().split()[5])  # of data, that this process has already
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (pages * resource.getpagesize() + MEMORY_BYTES, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def _in_worker(work: Callable[[Item], Result], item: Item) -> Result:
+    with _limited_memory():
+        return work(item)
+
+
 def _begin() -> None:
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()

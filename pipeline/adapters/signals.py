@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
+from pipeline.stage import StageEnded
+
 ENDING = (signal.SIGTERM, signal.SIGUSR2)  # a scheduler's notices that the end is near
 
 
@@ -68,6 +70,28 @@ def end_forwarded(process_ids: Sequence[int]) -> Iterator[EndNotice]:
 
     with _handled_by(forward) as notice.handlers:
         yield notice
+
+
+@contextmanager
+def end_is_stop() -> Iterator[None]:
+    """Within, SIGTERM stops the work at once: what is done is done, and nothing else is half-done.
+
+    Raises:
+        StageEnded: in place of the signal.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise StageEnded(f"{signal.Signals(number).name}: what was finished is kept")
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:  # a scheduler's own handler knows better
+        yield
+        return
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def ignore_notices() -> None:

@@ -48,7 +48,8 @@ class Archive(NamedTuple):
 
 
 class Source(NamedTuple):
-    """`fingerprint` is a digest of what tells this source from another, without reading every image.
+    """`fingerprint` is a digest of what tells this source from another, without reading every image; `state` changes when a
+    file was written again, so that an interrupted preparation does not mix two of them.
 
     `pieces` lists them in their fixed order; `read` gives a piece's files, in any process. `is_known`: `archives` settle that
     every byte is as it should be, so that images need no decoding to be believed. `judge`, given the number of files of each
@@ -59,6 +60,7 @@ class Source(NamedTuple):
     fingerprint: str
     pieces: Callable[[], list[Piece]]
     read: Callable[[Piece], Iterator[SourceFile]]
+    state: str = ""
     archives: tuple[Archive, ...] = ()
     is_known: bool = False
     class_words: list[str] | None = None

@@ -1,5 +1,6 @@
 """datasets/<hash>/: the encoded images and their labels as memory-mapped Arrow shards, and the manifest that names them.
 
+Shards lie with a note on each in shards/<plan>/, a plan being what they are made from: two plans never mix.
 `datasets.load_dataset("arrow", data_files=...)` opens the shards without this code.
 """
 
@@ -31,6 +32,7 @@ class Split:
         tables = [read_shard(path) for path in shards]
         self.table: pa.Table = pa.concat_tables(tables) if tables else pa.schema(list(COLUMNS.items())).empty_table()
         self.labels: np.ndarray = self.table["label"].to_numpy().astype(np.int64)
+        self._sha256 = self.table["sha256"]  # looked up once: a column of thousands of chunks takes its time
         self._encoded = pa.chunked_array([chunk.field("bytes") for chunk in self.table["image"].chunks], pa.binary())
 
     def __len__(self) -> int:
@@ -54,7 +56,7 @@ class Split:
 
     def sha256(self, index: int) -> str:
         """SHA-256 of the image file's bytes, as they were prepared."""
-        value: str = self.table["sha256"][index].as_py()
+        value: str = self._sha256[index].as_py()
         return value
 
 
@@ -70,6 +72,7 @@ class Dataset:
         self.manifest: dict[str, Any] = storage.unseal(config, root)
         self.classes: list[str] = self.manifest["classes"]
         self.num_classes = len(self.classes)
+        self.shards_folder = self.folder / self.manifest["shards"]
 
     @property
     def rejected(self) -> list[Rejected]:
@@ -87,7 +90,7 @@ class Dataset:
 
     def shards(self, split: str) -> list[Path]:
         """The files of a split, in order."""
-        return [self.folder / name for name in sorted(self.manifest["files"]) if name.startswith(f"{split}-")]
+        return [self.shards_folder / name for name in sorted(self.manifest["files"]) if name.startswith(f"{split}-")]
 
     def split(self, name: str) -> Split:
         """All images of a split."""

@@ -124,26 +124,40 @@ def read_shard(path: Path) -> pa.Table:
     """
     try:
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    except (OSError, pa.ArrowInvalid) as error:
-        said = str(error).splitlines()[0]
+    except Exception as error:  # pyarrow raises nearly anything on damaged files
+        said = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: cannot be read as a shard: {said}; see going-deeper data verify") from None
 
 
-def check_shard(path: Path, classes: Sequence[str]) -> tuple[str, list[str]]:
-    """The digest of a shard's rows as they are now, and the images whose bytes are no longer those of their SHA-256.
+def check_shard(path: Path, classes: Sequence[str]) -> tuple[str, int, list[str]]:
+    """The digest of a shard's rows as they are now, their number, and the images whose bytes are not those of their SHA-256.
 
     Raises:
-        InputError: as `read_shard`.
+        InputError: it cannot be read, or its columns are not what they were.
     """
-    digest, damaged = RowsDigest(classes), []
+    digest, damaged, count = RowsDigest(classes), [], 0
+    table = read_shard(path)
     try:
-        for record in _records(read_shard(path)):
+        table.validate(full=True)  # else a damaged offset may end the process
+        if not table.schema.equals(schema(classes), check_metadata=True):
+            raise ValueError("other columns, or other classes")
+        wnids = table["wnid"].to_pylist()
+        for record in _records(table):
             digest.update(record)
+            if wnids[count] != wnid_of(classes[record.label]):
+                raise ValueError(f"the wnid of {record.image_id} is not that of its class")
             if hashlib.sha256(record.image).hexdigest() != record.sha256:
                 damaged.append(record.image_id)
-    except (pa.ArrowException, UnicodeDecodeError, IndexError) as error:
-        raise InputError(f"{path}: cannot be read as a shard: {str(error).splitlines()[0]}") from None
-    return digest.hexdigest(), damaged
+            count += 1
+    except Exception as error:  # pyarrow raises nearly anything on damaged files
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path}: cannot be read as a shard: {said}") from None
+    return digest.hexdigest(), count, damaged
+
+
+def wnid_of(name: str) -> str | None:
+    """The class's name if it is a wnid."""
+    return name if WNID.fullmatch(name) else None
 
 
 def _records(table: pa.Table) -> Iterator[Record]:
@@ -178,8 +192,7 @@ def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:
 
 def _arrow(batch: list[Record], classes: Sequence[str], layout: pa.Schema) -> pa.RecordBatch:
     columns: dict[str, list[Any]] = dict(zip(Record._fields, map(list, zip(*batch, strict=True)), strict=True))
-    names = [classes[label] for label in columns["label"]]
-    columns["wnid"] = [name if WNID.fullmatch(name) else None for name in names]
+    columns["wnid"] = [wnid_of(classes[label]) for label in columns["label"]]
     ends = np.cumsum([0, *map(len, columns["image"])], dtype=np.int32)
     content = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(columns["image"]))]  # pa.array() would copy more than once
     encoded = pa.Array.from_buffers(pa.binary(), len(batch), content)

@@ -19,7 +19,10 @@ from pipeline.study import InputError, StageConfig
 def write_atomic(path: Path, data: bytes) -> None:
     """Write `data` so that `path` never holds a part of it, even after a power cut."""
     temporary = _write_beside(path, data)
-    temporary.replace(path)
+    try:
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
 
 
@@ -58,7 +61,7 @@ def seal(
     value = {
         "stage": config.stage,
         "hash": config.hash,
-        "digest": hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest(),
+        "digest": digest_of(digests),
         "files": digests,
         "inputs": {named.folder.as_posix(): unseal(named, root)["digest"] for named in config.inputs},
         **facts,
@@ -66,6 +69,11 @@ def seal(
         "provenance": provenance.collect(),
     }
     write_json(folder / config.last_file, value)
+
+
+def digest_of(files: Mapping[str, str]) -> str:
+    """An artefact's digest, of its files' names and digests."""
+    return hashlib.sha256(json.dumps(dict(files), sort_keys=True).encode()).hexdigest()
 
 
 def unseal(config: StageConfig, root: Path) -> dict[str, Any]:

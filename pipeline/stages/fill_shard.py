@@ -13,6 +13,8 @@ from pipeline.artefacts import storage
 from pipeline.artefacts.shards import Record, Rejected, ShardNote, read_note, write_shard
 from pipeline.study import InputError, PrepareConfig, ReencodeConfig
 
+SHARDS = "shards"
+
 
 class Shard(NamedTuple):
     """A file to make, and of what."""
@@ -53,10 +55,9 @@ def plan_shards(pieces: Iterable[Piece], shard_bytes: int) -> list[Shard]:
 
 
 class Work(NamedTuple):
-    """Whatever a worker needs to do any step: `notes` is the folder of the notes on shards and archives of this source."""
+    """Whatever a worker needs to do any step: `folder` is for the shards of this plan, and a note on each shard and archive."""
 
     folder: Path
-    notes: Path
     classes: list[str]
     read: Callable[[Piece], Iterator[SourceFile]]
     is_known: bool
@@ -73,12 +74,13 @@ class Work(NamedTuple):
     def is_done(self, step: Shard | Archive) -> bool:
         """Whether an earlier attempt did it."""
         if isinstance(step, Archive):
-            return (self.notes / f"{step.path.name}.md5").exists()
-        return (self.folder / step.name).exists() and self.note(step.name) is not None
+            return (self.folder / f"{step.path.name}.md5").exists()
+        path, note = self.folder / step.name, self.note(step.name)
+        return note is not None and path.is_file() and path.stat().st_size == note.num_bytes
 
     def note(self, shard: str) -> ShardNote | None:
         """What was noted on a shard."""
-        return read_note(self.notes / f"{shard}.json")
+        return read_note(self.folder / f"{shard}.json")
 
     def fill(self, shard: Shard) -> Done:
         """Make a shard and note it."""
@@ -113,17 +115,14 @@ class Work(NamedTuple):
             unreadable=dict(unreadable),
             rejected=tuple(rejected),
         )
-        storage.write_atomic(self.notes / f"{shard.name}.json", note.model_dump_json().encode())
+        storage.write_atomic(self.folder / f"{shard.name}.json", note.model_dump_json().encode())
         return Done(shard.num_bytes, usable.total())
 
     def check_archive(self, archive: Archive) -> Done:
         """Read an archive and compare its MD5 with the original's."""
         if (found := archives.md5(archive.path)) != archive.md5:
-            raise InputError(
-                f"{archive.path}: has MD5 {found}, the original has {archive.md5}; fetch it again, or say --trust-archives if "
-                "it is another archive on purpose"
-            )
-        storage.write_atomic(self.notes / f"{archive.path.name}.md5", f"{found}\n".encode())
+            raise InputError(archives.wrong_md5(archive.path, found, archive.md5))
+        storage.write_atomic(self.folder / f"{archive.path.name}.md5", f"{found}\n".encode())
         return Done(archive.num_bytes, 0)
 
     def _record(self, file: SourceFile) -> Record:
@@ -142,7 +141,7 @@ class Work(NamedTuple):
 
 def work_of(config: PrepareConfig, source: Source, root: Path) -> tuple[Work, list[Shard | Archive]]:
     """What is to be done for a data set, and its steps: the archives first, as reading one whole takes longest."""
-    folder = root / config.folder
-    plan = hashlib.sha256(f"{source.fingerprint} {config.shard_mib}".encode()).hexdigest()[:16]
-    work = Work(folder, folder / "notes" / plan, source.classes, source.read, source.is_known, config.reencode)
+    plan = hashlib.sha256(f"{source.fingerprint} {source.state} {config.shard_mib}".encode()).hexdigest()[:16]
+    folder = root / config.folder / SHARDS / plan
+    work = Work(folder, source.classes, source.read, source.is_known, config.reencode)
     return work, [*source.archives, *plan_shards(source.pieces(), config.shard_mib * 2**20)]

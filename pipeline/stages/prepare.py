@@ -5,6 +5,7 @@ import shutil
 import sys
 import time
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pipeline.adapters import sources
 from pipeline.adapters.environment import cores_per_rank
 from pipeline.adapters.pool import share
 from pipeline.adapters.progress import Progress
+from pipeline.adapters.signals import end_is_stop
 from pipeline.adapters.sources import Archive, Source
 from pipeline.adapters.tracking import Tracker
 from pipeline.artefacts import storage
@@ -41,7 +43,8 @@ def prepare(config: PrepareConfig, root: Path, processes: int | None = None) -> 
     with storage.lock(config, root, fences=True):
         if not config.is_complete(root):
             work, steps = work_of(config, source, root)
-            _do(work, steps, config.name, processes)
+            with end_is_stop():
+                _do(work, steps, config.name, processes)
             _conclude(config, source, work, steps, root)
     return Dataset(config, root)
 
@@ -82,42 +85,46 @@ def _do(work: Work, steps: list[Shard | Archive], name: str, processes: int | No
 
 
 def _conclude(config: PrepareConfig, source: Source, work: Work, steps: list[Shard | Archive], root: Path) -> None:
-    notes = [work.note(step.name) for step in steps if isinstance(step, Shard)]
-    assert all(notes), "a shard without a note"
-    found = [note for note in notes if note]
-    files, usable, unreadable = (_per_class(found, kind, config, source) for kind in ("files", "images", "unreadable"))
-    rejected = [Rejected(*item) for note in found for item in note.rejected]
-    _refuse_empty_classes(config, source, files, usable, rejected)
-    _remove_remains(work, {note.name for note in found})
-    leaks, num_twice = _same_bytes(work.folder, found)
-    totals = {split: sum(usable[split]) + sum(unreadable[split]) for split in sources.SPLITS}
+    found = [note for step in steps if isinstance(step, Shard) and (note := work.note(step.name))]
+    files, usable, unreadable = (_per_class(found, kind, len(source.classes)) for kind in ("files", "images", "unreadable"))
+    _refuse_empty_classes(config, source, files, usable, found)
+    written, leaks = lists(work.folder, found)
+    images = {split: [a + b for a, b in zip(usable[split], unreadable[split], strict=True)] for split in sources.SPLITS}
     num_unreadable = sum(map(sum, unreadable.values()))
     facts = {
         "classes": source.classes,
         **({"class_words": source.class_words} if source.class_words else {}),
         "num_files": sum(sum(note.files.values()) for note in found),
-        "num_images": totals,
-        "num_rejected": len(rejected) - num_unreadable,
+        "num_images": {split: sum(numbers) for split, numbers in images.items()},
+        "num_rejected": sum(len(note.rejected) for note in found) - num_unreadable,
         "num_unreadable": num_unreadable,
-        "images_per_class": {
-            split: [a + b for a, b in zip(usable[split], unreadable[split], strict=True)] for split in sources.SPLITS
-        },
-        "num_leaks": len(leaks),
-        "num_duplicates": num_twice,
+        "images_per_class": images,
+        "num_leaks": leaks,
         "num_bytes": sum(note.num_bytes for note in found),
+        "shards": work.folder.relative_to(root / config.folder).as_posix(),
         "source_fingerprint": source.fingerprint,
         "source_md5": {archive.path.name: archive.md5 for archive in source.archives},
         **(source.judge({split: files[split] for split in config.splits}) if source.judge else {}),
     }
-    lines = {REJECTED: [item._asdict() for item in rejected], LEAKS: leaks}
-    for name, items in lines.items():
-        storage.write_atomic(work.folder / name, "".join(json.dumps(item) + "\n" for item in items).encode())
+    if config.is_complete(root):  # by a later attempt, while this one was thought lost
+        return
+    for name, content in written.items():
+        storage.write_atomic(root / config.folder / name, content)
     digests = {note.name: note.digest for note in found}
-    storage.seal(config, root, [work.folder / name for name in lines], facts, known=digests)
+    storage.seal(config, root, [root / config.folder / name for name in written], facts, known=digests)
+    _remove_remains(work)
     for line in in_words(facts):
         print(f"prepare {config.name}: {line}", file=sys.stderr)
     with Tracker(config, root) as tracker:
-        tracker.summarise({"num_rejected": len(rejected), **{f"num_{s}_images": n for s, n in totals.items()}})
+        tracker.summarise({"num_rejected": facts["num_rejected"], **{f"num_{s}_images": sum(n) for s, n in images.items()}})
+
+
+def lists(folder: Path, notes: list[ShardNote]) -> tuple[dict[str, bytes], int]:
+    """The contents of rejected.jsonl and leaks.jsonl, and the number of leaks; a function of the shards and their notes."""
+    rejected = [Rejected(*item)._asdict() for note in notes for item in note.rejected]
+    leaks = _same_bytes(folder, notes)
+    rows = {REJECTED: rejected, LEAKS: leaks}
+    return {name: "".join(json.dumps(row) + "\n" for row in found).encode() for name, found in rows.items()}, len(leaks)
 
 
 def in_words(facts: dict[str, Any]) -> list[str]:
@@ -133,18 +140,23 @@ def in_words(facts: dict[str, Any]) -> list[str]:
     return found
 
 
-def _per_class(notes: list[ShardNote], kind: str, config: PrepareConfig, source: Source) -> dict[str, list[int]]:
+def _per_class(notes: list[ShardNote], kind: str, num_classes: int) -> dict[str, list[int]]:
     """Sums over the shards of each split, by class."""
     count: Counter[tuple[str, int]] = Counter()
     for note in notes:
         for label, number in getattr(note, kind).items():
             count[note.name.partition("-")[0], label] += number
-    return {split: [count[split, label] for label in range(len(source.classes))] for split in sources.SPLITS}
+    return {split: [count[split, label] for label in range(num_classes)] for split in sources.SPLITS}
 
 
 def _refuse_empty_classes(
-    config: PrepareConfig, source: Source, files: dict[str, list[int]], usable: dict[str, list[int]], rejected: list[Rejected]
+    config: PrepareConfig,
+    source: Source,
+    files: dict[str, list[int]],
+    usable: dict[str, list[int]],
+    notes: list[ShardNote],
 ) -> None:
+    rejected = [Rejected(*item) for note in notes for item in note.rejected]
     if not any(map(any, usable.values())):
         why = f" (the first was rejected: {rejected[0].reason})" if rejected else ""
         raise InputError(f"data set {config.name}: has no usable image{why}")
@@ -156,27 +168,24 @@ def _refuse_empty_classes(
                 raise InputError(f"class {name} has no usable image in {split}/{why}")
 
 
-def _remove_remains(work: Work, shards: set[str]) -> None:
+def _remove_remains(work: Work) -> None:
     """Of attempts that were interrupted, or made from other files."""
-    for path in work.folder.iterdir():
-        if path.is_file() and path.name not in shards:
-            path.unlink()
-    for path in work.notes.parent.iterdir():
-        if path != work.notes:
+    for path in work.folder.glob(".*"):
+        path.unlink()
+    for path in work.folder.parent.iterdir():
+        if path != work.folder:
             shutil.rmtree(path)
 
 
-def _same_bytes(folder: Path, notes: list[ShardNote]) -> tuple[list[dict[str, str]], int]:
-    """Validation images whose bytes a training image has too, and how many images repeat another of their split."""
+def _same_bytes(folder: Path, notes: list[ShardNote]) -> list[dict[str, str]]:
+    """Validation images whose bytes a training image has too."""
     columns = {}
     for split in sources.SPLITS:
         tables = [read_shard(folder / note.name) for note in notes if note.name.startswith(f"{split}-")]
         names = [name for table in tables for name in table["image_id"].to_pylist()]
-        digests = [digest for table in tables for digest in pc.coalesce(table["source_sha256"], table["sha256"]).to_pylist()]
-        columns[split] = list(zip(digests, names, strict=True))
+        own = [pc.coalesce(table["source_sha256"], table["sha256"]).to_pylist() for table in tables]
+        columns[split] = list(zip(chain.from_iterable(own), names, strict=True))
     train: dict[str, str] = {}
     for digest, name in columns["train"]:
         train.setdefault(digest, name)
-    leaks = [{"val": name, "train": train[digest], "sha256": digest} for digest, name in columns["val"] if digest in train]
-    num_twice = sum(len(rows) - len({digest for digest, _ in rows}) for rows in columns.values())
-    return leaks, num_twice
+    return [{"val": name, "train": train[digest], "sha256": digest} for digest, name in columns["val"] if digest in train]

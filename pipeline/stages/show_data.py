@@ -84,8 +84,15 @@ def _pictures(name: str, split: Split, names: list[str], count: int) -> list[dic
     found = []
     for index in chosen.tolist():
         width, height = (split.table[side][index].as_py() for side in ("width", "height"))
-        thumbnail = images.thumbnail(split.encoded(index)) if width else ""
+        thumbnail = _thumbnail(split.encoded(index)) if width else ""
         label = names[int(split.labels[index])]
         size = f"{width} x {height}"
         found.append({"split": name, "image_id": split.image_ids[index], "label": label, "size": size, "thumbnail": thumbnail})
     return found
+
+
+def _thumbnail(encoded: bytes) -> str:
+    try:
+        return images.thumbnail(encoded)
+    except images.BadImage:  # damaged since; `data verify` says so
+        return ""

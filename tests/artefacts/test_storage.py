@@ -31,7 +31,7 @@ def test_seal_names_everything(tmp_path: Path, data: PrepareConfig) -> None:
     sealed = json.loads((tmp_path / data.folder / "manifest.json").read_text())
     assert sealed["files"].keys() == {"train-00000.arrow", "val-00000.arrow", "rejected.jsonl", "leaks.jsonl"}
     for name, digest in sealed["files"].items():
-        path = tmp_path / data.folder / name
+        path = tmp_path / data.folder / (sealed["shards"] if name.endswith(".arrow") else "") / name
         assert digest == (storage.sha256(path) if path.suffix == ".jsonl" else check_shard(path, sealed["classes"])[0])
     assert sealed["hash"] == data.hash
     assert {"commit", "dirty", "command", "versions", "machine", "finished_at"} <= sealed["provenance"].keys()
@@ -56,7 +56,10 @@ def test_missing_input_is_named(tmp_path: Path, data: PrepareConfig, run_config:
 def test_shards_open_without_our_code(tmp_path: Path, data: PrepareConfig) -> None:
     split = prepare(data, tmp_path).split("val")
     rows = datasets.load_dataset(
-        "arrow", data_files=str(tmp_path / data.folder / "val-*.arrow"), split="train", cache_dir=str(tmp_path / "cache")
+        "arrow",
+        data_files=str(tmp_path / data.folder / "shards/*/val-*.arrow"),
+        split="train",
+        cache_dir=str(tmp_path / "cache"),
     )
     assert rows["image_id"] == split.image_ids
     assert rows["label"] == split.labels.tolist()

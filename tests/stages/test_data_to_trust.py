@@ -4,6 +4,7 @@ import io
 import json
 import random
 import resource
+import shutil
 import signal
 import struct
 import subprocess
@@ -19,7 +20,7 @@ from PIL import Image
 
 from pipeline.adapters import images
 from pipeline.artefacts.dataset import Dataset
-from pipeline.stages.prepare import prepare
+from pipeline.stages.prepare import prepare, prepare_part
 from pipeline.study import PrepareConfig
 from tests.commands import TOP, going_deeper
 from tests.ilsvrc_archives import write_archives
@@ -59,7 +60,7 @@ def test_killed_ten_times_it_gives_the_same_bytes(archives: Path, tmp_path: Path
     config = PrepareConfig(source="ilsvrc2012", name="kills", path=archives, trust_archives=True, shard_mib=1)
     calm = prepare(config, tmp_path / "calm", processes=1)
     rng, kills, shards_kept = random.Random(0), 0, []
-    notes = tmp_path / "killed" / config.folder / "notes"
+    notes = tmp_path / "killed" / config.folder / "shards"
 
     def num_notes() -> int:
         return len(list(notes.glob("*/*.json")))
@@ -83,10 +84,13 @@ def test_killed_ten_times_it_gives_the_same_bytes(archives: Path, tmp_path: Path
     made = Dataset(config, tmp_path / "killed")
     assert made.manifest["files"] == calm.manifest["files"]
     assert made.manifest["digest"] == calm.manifest["digest"]
-    kept = {path.name for path in made.folder.iterdir()}
-    assert kept == {*made.manifest["files"], "manifest.json", "notes"}  # nothing half-done is left
+    assert {path.name for path in made.folder.iterdir()} == {"manifest.json", "rejected.jsonl", "leaks.jsonl", "shards"}
+    whole = {name for name in made.manifest["files"] if name.endswith(".arrow")}
+    assert {path.name for path in made.shards_folder.iterdir()} == whole | {
+        f"{name}.json" for name in whole
+    }  # nothing half-done
     for path in made.shards("train") + made.shards("val"):
-        assert path.read_bytes() == (calm.folder / path.name).read_bytes()
+        assert path.read_bytes() == (calm.shards_folder / path.name).read_bytes()
 
 
 BASES: list[Callable[[Image.Image], bytes]] = [
@@ -231,3 +235,46 @@ def test_bombs_take_less_than_two_gigabytes(tmp_path: Path) -> None:
     assert "claims 30000x30000 pixels" in reasons["png_900_megapixels"]
     assert reasons["huge"] == f"has {2**34} bytes, more than {2**28}"
     assert "png_rgba" not in reasons
+
+
+def test_two_plans_never_mix(archives: Path, tmp_path: Path) -> None:
+    """Shards of another size that an interrupted attempt left, and one that was cut since, are not taken for these."""
+    config = PrepareConfig(source="ilsvrc2012", name="plans", path=archives, trust_archives=True, shard_mib=4)
+    calm = prepare(config, tmp_path / "calm", processes=1)
+    root = tmp_path / "root"
+    prepare_part(config, root, 0, 2)
+    prepare_part(config.but(shard_mib=9), root, 0, 2)
+    cut = next((root / config.folder).glob("shards/*/train-00002.arrow"))
+    cut.write_bytes(cut.read_bytes()[:-500])
+    prepare_part(config.but(shard_mib=9), root, 1, 2)
+    made = prepare(config, root, processes=1)
+    assert made.manifest["files"] == calm.manifest["files"]
+    assert [path.name for path in (made.folder / "shards").iterdir()] == [made.shards_folder.name]
+    for path in calm.shards("train") + calm.shards("val"):
+        assert (made.shards_folder / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_source_that_changes_is_not_mixed(image_folder: Path, tmp_path: Path) -> None:
+    """A file is written again, as long as before, between two attempts."""
+    folder = tmp_path / "images"
+    shutil.copytree(image_folder, folder)
+    config = PrepareConfig(source="imagefolder", name="changing", path=folder)
+    prepare_part(config, tmp_path / "root", 0, 1)
+    path = folder / "train/red/3.jpg"
+    changed = bytearray(path.read_bytes())
+    changed[-20] ^= 1
+    path.write_bytes(changed)
+    made = prepare(config, tmp_path / "root", processes=1)
+    assert bytes(changed) in [made.split("train").encoded(k) for k in range(24)]
+
+
+@pytest.mark.slow
+def test_sigterm_is_obeyed_at_once(archives: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(command(archives, tmp_path, 2), cwd=TOP, stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob("datasets/*/shards/*/*.json")):
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.terminate()
+    _, said = process.communicate()
+    assert process.returncode == 143, said
+    assert said.splitlines()[-1] == "going-deeper: SIGTERM: what was finished is kept; the same command goes on from here"

@@ -91,6 +91,10 @@ def test_a_path_in_a_row_is_never_opened(splits: datasets.DatasetDict, tmp_path:
         pq.write_table(content, tmp_path / "data" / f"{name}-0.parquet")
     made = prepare(config(tmp_path), tmp_path)
     assert [item.reason for item in made.rejected] == ["the row has no bytes of an image"]
+    labels = pa.array([0, 1, 0, 1, 7, 1])
+    pq.write_table(table.set_column(1, table.schema.field(1), labels), tmp_path / "data/validation-0.parquet")
+    made = prepare(config(tmp_path, name="other"), tmp_path)
+    assert [item.reason for item in made.rejected] == ["label 7 is none of the classes"]
 
 
 def test_several_processes_read_rows_alike(splits: datasets.DatasetDict, tmp_path: Path) -> None:
@@ -152,4 +156,4 @@ def test_the_hub_is_asked_for_one_revision(parquet: Path, tmp_path: Path) -> Non
         assert wrong.returncode == 2
         assert wrong.stderr.splitlines()[-1].startswith("going-deeper: hub:me/colours: ")
         assert "Traceback" not in wrong.stderr
-    assert f"revision {REVISION[::-1]} is not in the cache, which holds " in other.stderr
+    assert f"in place of revision {REVISION[::-1]}; go online" in other.stderr

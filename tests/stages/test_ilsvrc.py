@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline.adapters import ilsvrc
+from pipeline.adapters.archives import members
 from pipeline.adapters.ilsvrc import DEVKIT, TRAIN, VAL
 from pipeline.artefacts.dataset import Dataset
 from pipeline.stages.prepare import prepare
@@ -158,6 +159,14 @@ def train_of(folder: Path, files: dict[str, bytes]) -> None:
             archive.addfile(info, io.BytesIO(content))
 
 
+def hole(folder: Path, size: int) -> None:
+    """Zeros where the header of a file within a class archive was, and behind it: as a download leaves them."""
+    content = bytearray((folder / TRAIN).read_bytes())
+    start = content.index(b"n02012849_1.JPEG")
+    content[start : start + size] = bytes(size)
+    (folder / TRAIN).write_bytes(content)
+
+
 ZERO_BASED = "65\n970\n230\n" + "1\n" * 7
 SPOILED: list[tuple[Callable[[Path], object], str]] = [
     (lambda path: (path / TRAIN).unlink(), f"{TRAIN}: no such file; source ilsvrc2012 needs"),
@@ -169,9 +178,13 @@ SPOILED: list[tuple[Callable[[Path], object], str]] = [
     (lambda path: archives(path, truth="1\n" * 9), "has member 'ILSVRC2012_val_00000010.JPEG'; expected ILSVRC2012_val_0+1"),
     (lambda path: (path / DEVKIT).write_bytes(b"no archive"), f"{DEVKIT}: cannot be read as .tar.gz"),
     (lambda path: cut(path, DEVKIT, 0.5), f"{DEVKIT}: cannot be read as .tar.gz"),
-    (lambda path: cut(path, TRAIN, 0.5), f"{TRAIN}: is damaged or ends early, after member n"),
-    (lambda path: cut(path, VAL, 0.3), f"{VAL}: is damaged or ends early, after member ILSVRC"),
+    (lambda path: cut(path, TRAIN, 0.5), f"{TRAIN}: is damaged or ends early, after member 'n"),
+    (lambda path: cut(path, VAL, 0.3), f"{VAL}: is damaged or ends early, after member 'ILSVRC"),
     (lambda path: swap(path, VAL, b"ILSVRC2012_val_00000003", b"XLSVRC2012_val_00000003"), "is damaged or ends early"),
+    (lambda path: hole(path, 512), "is damaged or ends early, after member 'n02012849_0.JPEG'"),
+    (lambda path: hole(path, 2048), "is damaged or ends early, after member 'n02012849_0.JPEG'"),
+    (lambda path: train_of(path, dict.fromkeys((f"{w}.tar" for w in WNIDS), b"")), r"n01440764\.tar holds no image"),
+    (lambda path: train_of(path, {f"{w}.tar": inner_tar([]) for w in WNIDS}), r"n01440764\.tar holds no image"),
     (lambda path: (path / TRAIN).write_bytes(b"\1" * 10_240), "is damaged or ends early, after the first member, at byte 0"),
     (lambda path: train_of(path, {"n02012849.tar": inner_tar([])}), r"has no n01440764\.tar; 4 of the devkit's 5 classes"),
     (lambda path: train_of(path, {"n99999999.tar": b""}), "has member 'n99999999.tar'; expected a tar of each class"),
@@ -187,3 +200,46 @@ def test_wrong_archives_are_named(tmp_path: Path, spoil: Callable[[Path], object
     with pytest.raises(InputError, match=message):
         prepare(config(folder), tmp_path / "root", processes=1)
     assert not config(folder).is_complete(tmp_path / "root")
+
+
+def test_a_flipped_bit_of_the_devkit_is_seen(folder: Path, tmp_path: Path) -> None:
+    """By gzip's own checksum, wherever it lies; or it changes nothing that is read."""
+    sound = (folder / DEVKIT).read_bytes()
+    devkit, refused = ilsvrc.read_devkit(folder / DEVKIT), 0
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        content = bytearray(sound)
+        content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
+        (tmp_path / DEVKIT).write_bytes(content)
+        try:
+            assert ilsvrc.read_devkit(tmp_path / DEVKIT) == devkit
+        except InputError:
+            refused += 1
+    assert refused > 170
+
+
+def test_headers_that_claim_gigabytes_are_refused(tmp_path: Path) -> None:
+    """A GNU long name of 60 GiB, a negative size, a member with holes."""
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 60 * 2**30
+    negative = tarfile.TarInfo("x")
+    negative.size = 1
+    block = bytearray(negative.tobuf(tarfile.GNU_FORMAT))
+    block[124:136] = b"\xff" * 12
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    for content in (info.tobuf(tarfile.GNU_FORMAT), bytes(block)):
+        (tmp_path / TRAIN).write_bytes(content + bytes(10_240))
+        with pytest.raises(InputError, match="is damaged or ends early, after the first member"):
+            list(members(tmp_path / TRAIN))
+    sparse = tarfile.TarInfo("sparse")
+    sparse.pax_headers = {
+        "GNU.sparse.major": "0",
+        "GNU.sparse.minor": "1",
+        "GNU.sparse.map": "0,4,100,4",
+        "GNU.sparse.size": "104",
+    }
+    sparse.size = 8
+    with tarfile.open(tmp_path / TRAIN, "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(sparse, io.BytesIO(b"abcdefgh"))
+    assert [member.offset for member in members(tmp_path / TRAIN)] == [None]

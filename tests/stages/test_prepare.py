@@ -59,18 +59,23 @@ def test_unusable_files_are_rejected_by_name(folder: Path, tmp_path: Path) -> No
     (folder / "val/blue/page.jpg").write_text("<html>")
     (folder / "val/blue/folder").mkdir()
     (folder / "val/blue/broken.jpg").symlink_to("nowhere")
+    (folder / "val/stray.jpg").write_bytes(whole)
     made = prepare(config(folder), tmp_path / "root")
     lines = (made.folder / "rejected.jsonl").read_text().splitlines()
     reasons = {item["name"]: item["reason"] for item in map(json.loads, lines)}
     assert reasons["red/empty.jpg"] == "empty file"
     assert reasons["red/cut.jpg"].startswith("cannot be decoded: ")
     assert reasons["blue/page.jpg"] == "not an image"
-    assert reasons["blue/folder"] == reasons["blue/broken.jpg"] == "not a regular file"
+    assert (reasons["blue/folder"], reasons["blue/broken.jpg"]) == (
+        "is a folder; what is in it is not looked at",
+        "not a regular file",
+    )
     assert made.manifest["num_images"] == {"train": 24, "val": 16}  # page.jpg keeps its slot, and will count as an error
     assert made.manifest["num_unreadable"] == 1
     assert made.split("val").image_ids[5] == "blue/page.jpg"
-    assert (made.num_rejected("train"), made.num_rejected("val")) == (2, 2)
-    assert sum(made.manifest["num_images"].values()) + made.manifest["num_rejected"] == made.manifest["num_files"] == 44
+    assert reasons["stray.jpg"].startswith("lies in no class folder")
+    assert (made.num_rejected("train"), made.num_rejected("val")) == (2, 3)
+    assert sum(made.manifest["num_images"].values()) + made.manifest["num_rejected"] == made.manifest["num_files"] == 45
 
 
 def test_other_files_under_the_same_name_are_refused(folder: Path, tmp_path: Path, image_folder: Path) -> None:
@@ -103,7 +108,7 @@ def test_a_header_that_lies_is_not_believed(image_folder: Path) -> None:
 def test_sixteen_bits_and_strips_are_refused() -> None:
     for image, reason in (
         (Image.new("I;16", (9, 9)), "pixels of mode I;16"),
-        (Image.new("RGB", (2, 600)), "2x600, longer than"),
+        (Image.new("RGB", (2, 600)), "2x600, more than 100 times"),
     ):
         file = io.BytesIO()
         image.save(file, "PNG")
