@@ -72,6 +72,7 @@ def test_segments_of_a_killed_run_become_one(server: WandbStub, tmp_path: Path) 
     assert run.config["name"] == "colours"
     assert run.summary["num_rejected"] == 3
     assert going_deeper("sync", "--root", tmp_path).stdout == "0 uploaded, 0 pending\n"
+    assert not (TOP / "wandb").exists()
     assert [path for path in tmp_path.rglob("*") if path.is_file() and API_KEY.encode() in path.read_bytes()] == []
 
 

@@ -14,7 +14,7 @@ from pipeline.adapters.sources import text_of
 from pipeline.study import InputError
 
 READ_BYTES = 2**20
-PADDING_BYTES = 2**20  # ours: of zeros behind the last member; more is a hole that a download left
+PADDING_BYTES = 2 * tarfile.RECORDSIZE  # ours: zeros behind the last member; more is a hole that a download left
 CHECKED_BYTES = 2**20  # ours: at both ends of an archive, to tell it from others of its size
 
 

@@ -49,10 +49,13 @@ def is_reachable() -> bool:
 
 def upload(run: OfflineRun) -> str:
     """Upload a segment; returns why it could not be, in one line, or nothing."""
-    command = [sys.executable, "-m", "wandb", "sync", str(run.folder)]
+    place = run.folder.absolute().parents[1]  # wandb writes a log below the folder that it is started in
+    command = [sys.executable, "-m", "wandb", "sync", str(run.folder.absolute())]
     environment = {name: value for name, value in os.environ.items() if name != "WANDB_MODE"}
     try:
-        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+        ended = subprocess.run(
+            command, cwd=place, env=environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+        )
     except subprocess.TimeoutExpired:
         return f"the server did not take it in {TIMEOUT_SECONDS} s"
     if run.is_uploaded:
