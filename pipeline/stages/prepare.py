@@ -85,7 +85,10 @@ def _do(work: Work, steps: list[Shard | Archive], name: str, processes: int | No
 
 
 def _conclude(config: PrepareConfig, source: Source, work: Work, steps: list[Shard | Archive], root: Path) -> None:
-    found = [note for step in steps if isinstance(step, Shard) and (note := work.note(step.name))]
+    shards = [step for step in steps if isinstance(step, Shard)]
+    found = [note for shard in shards if (note := work.note(shard.name))]
+    if len(found) < len(shards):
+        raise RuntimeError(f"{work.folder}: {len(shards) - len(found)} of {len(shards)} shards have lost their notes")
     files, usable, unreadable = (_per_class(found, kind, len(source.classes)) for kind in ("files", "images", "unreadable"))
     _refuse_empty_classes(config, source, files, usable, found)
     written, leaks = lists(work.folder, found)

@@ -34,7 +34,7 @@ def show(config: PrepareConfig, root: Path, num_pictures: int, out: Path) -> str
     names = _class_names(data)
     per_class = data.manifest["images_per_class"]
     facts = {
-        "name": config.name,
+        "title": config.name,
         "source": f"{config.source}{f' {config.hub} at {config.revision}' if config.hub else ''}",
         "finished_at": data.manifest["provenance"]["finished_at"],
         "folder": data.folder,
