@@ -96,7 +96,7 @@ def test_every_kind_of_file_is_decoded_as_pillow_does(content: bytes) -> None:
         (b"<html>", "not an image"),
         (encoded(photograph())[:2000], "cannot be decoded"),
         (encoded(photograph())[:-2], "cannot be decoded"),
-        (encoded(photograph(2000, 10)), "is 2000x10, longer than 100 times its width"),
+        (encoded(photograph(2000, 10)), "is 2000x10, more than 100 times as long as wide"),
     ],
     ids=["empty", "html", "truncated", "no end", "strip"],
 )
