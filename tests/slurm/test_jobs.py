@@ -100,8 +100,12 @@ def test_a_time_limit_is_a_pause(
     wait(study_file, image_folder, root, *LONG)
     said = log_of(root, "train")
     assert said.count("SIGUSR2: saved after step") >= 2, said
-    steps = [int(step) for step in re.findall(r"SIGUSR2: saved after step (\d+)", said)]
-    assert re.findall(r"resumes at step (\d+) of", said) == [str(step) for step in steps]
+    saved, resumed = (
+        re.findall(pattern, said) for pattern in (r"SIGUSR2: saved after step (\d+)", r"resumes at step (\d+) of")
+    )
+    assert [step for step in resumed if step in saved] == saved, (
+        said
+    )  # a busy machine may miss a notice: then from the last save
     assert contents(root) == long_here != {}
 
 
