@@ -14,8 +14,6 @@ from pipeline.experiment import one_line
 from pipeline.study import InputError, PrepareConfig, ReencodeConfig
 
 FOLDERS = click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=PATH)
-
-
 SHARED_BY = click.option("--processes", type=click.IntRange(min=1), help="That share the work.  [default: one a core]")
 
 
