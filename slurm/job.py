@@ -15,6 +15,7 @@ from pipeline.stages import run_part, run_stage
 from pipeline.stages.conclude import conclude
 from pipeline.study import InputError, StageFailed
 from slurm import nodes, queue
+from slurm.hold_notices import listen
 from slurm.ledger import Kind, Order, Outcome, State, outcome_of, read_order, write_outcome
 
 PASSING = ("connection closed", "connection reset", "timed out", "stale file handle", "nccl", "socket", "gloo")
@@ -28,6 +29,7 @@ class OrderedJob:
         self.order, self.root = order, root
 
     def __call__(self) -> None:
+        listen()
         environment = submitit.helpers.TorchDistributedEnvironment()
         if environment.world_size > 1:
             environment.export(set_cuda_visible_devices=False)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -66,7 +67,10 @@ class Submission:
         nodes.forget(self.root, order.name)
         path = write_order(self.root, order)
         executor = submitit.AutoExecutor(
-            folder=self.root / "jobs", cluster=self.site.cluster, slurm_max_num_timeout=self.site.max_timeouts
+            folder=self.root / "jobs",
+            cluster=self.site.cluster,
+            slurm_max_num_timeout=self.site.max_timeouts,
+            slurm_python=shlex.join([sys.executable, "-S", str(self.code / "slurm" / "hold_notices.py")]),
         )
         chosen = parameters(order.name, resources, self.site, after, after_any)
         if self.site.cluster == "slurm" and self.excluded:
