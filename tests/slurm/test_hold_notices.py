@@ -20,9 +20,9 @@ listen()
 
 def test_a_notice_during_the_imports_is_delivered_once_the_job_listens() -> None:
     command = [sys.executable, "-S", TOP / "slurm" / "hold_notices.py", "-u", "-c", JOB]
-    process = subprocess.Popen(command, cwd=TOP, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    said = [process.stdout.readline()]
-    process.send_signal(NOTICE)
-    said += process.stdout.readlines()
-    assert (process.wait(), said) == (0, ["started\n", "listens\n", "noticed\n"])
+    with subprocess.Popen(command, cwd=TOP, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = [process.stdout.readline()]
+        process.send_signal(NOTICE)
+        said += process.stdout.readlines()
+    assert (process.returncode, said) == (0, ["started\n", "listens\n", "noticed\n"])
