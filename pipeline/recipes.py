@@ -1,9 +1,12 @@
 """Named recipes: the fields of a training that belong together. Each constant is `paper` (section) or `ours` (reason)."""
 
-from pipeline.study import NetworkConfig, PrepareConfig, TrainConfig
+from collections.abc import Iterator
+
+from pipeline.study import Frozen, NetworkConfig, PrepareConfig, StageConfig, TrainConfig
 
 TABLE_1 = NetworkConfig()  # paper, Table 1
 WIDER = 1.25  # ours: the paper's seventh member is "wider" (section 7), by how much it does not say
+SEEDS = ("init_seed", "data_seed")
 
 
 def paper(data: PrepareConfig, num_epochs: float = 250, network: NetworkConfig = TABLE_1) -> TrainConfig:
@@ -41,3 +44,32 @@ def seven_members(base: TrainConfig, members: int = 7) -> tuple[TrainConfig, ...
     if members == 7:
         runs[-1] = runs[-1].but(network=base.network.but(width=WIDER * base.network.width))
     return tuple(runs)
+
+
+def arm_of(config: StageConfig) -> str:
+    """The arm of an ablation that an artefact belongs to: in what its training (the first, of several) differs from the
+    defaults, seeds and data aside.
+
+    >>> images = PrepareConfig(source="digits", name="digits")
+    >>> arm_of(TrainConfig(data=images, network=NetworkConfig(aux_heads=("4a",)), num_epochs=9, data_seed=3))
+    'aux_heads=4a num_epochs=9'
+    """
+    if isinstance(config, TrainConfig):
+        return " ".join(_differences(config))
+    return next(filter(None, map(arm_of, config.inputs)), "")
+
+
+def _differences(chosen: Frozen) -> Iterator[str]:
+    for name, field in type(chosen).model_fields.items():
+        value = getattr(chosen, name)
+        if value == field.default or name in SEEDS or name in chosen.resources or isinstance(value, StageConfig):
+            continue
+        if isinstance(value, Frozen):
+            yield from _differences(value)
+        else:
+            spelled = ("+".join(value) or "none") if isinstance(value, tuple) else f"{value:g}" if _is_number(value) else value
+            yield f"{name}={spelled}"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.artefacts import storage
+from pipeline.artefacts.result import Result
+from pipeline.experiment import load_study
+from pipeline.recipes import arm_of
 from pipeline.study import PrepareConfig
 from tests.commands import TOP, going_deeper
 from tests.wandb_stub import API_KEY, WandbStub, wandb_stub
@@ -19,6 +22,7 @@ TRACK = """
 import os, sys, signal
 from pathlib import Path
 from pipeline.adapters.tracking import Tracker
+from pipeline.artefacts import storage
 from pipeline.study import PrepareConfig
 root, first, last, ends = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 config = PrepareConfig(source="imagefolder", name="colours")
@@ -28,7 +32,8 @@ with Tracker(config, root) as tracker:
     if ends != "well":
         import time; time.sleep(2.5 if ends == "killed" else 600)
         os.kill(os.getpid(), signal.SIGKILL)
-    tracker.summarise({"num_rejected": 3})
+    storage.seal(config, root, [], {})
+    tracker.conclude({"num_rejected": 3})
 """
 CONFIG = PrepareConfig(source="imagefolder", name="colours")
 
@@ -74,6 +79,37 @@ def test_segments_of_a_killed_run_become_one(server: WandbStub, tmp_path: Path) 
     assert going_deeper("sync", "--root", tmp_path).stdout == "0 uploaded, 0 pending\n"
     assert not (TOP / "wandb").exists()
     assert [path for path in tmp_path.rglob("*") if path.is_file() and API_KEY.encode() in path.read_bytes()] == []
+
+
+@pytest.mark.slow
+def test_a_study_reaches_the_server_with_its_lineage(
+    server: WandbStub, experiment: Path, image_folder: Path, tmp_path: Path
+) -> None:
+    """Every artefact is a run and one of W&B's artifacts, used by what was made from it; tables and pictures come along."""
+    root = tmp_path / "root"
+    arguments = ["--data", str(image_folder), "--members", "1"]
+    assert going_deeper("run", experiment, *arguments, "--root", root).returncode == 0
+    ended = going_deeper("sync", "--root", root)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    study = load_study(experiment, arguments)
+    for config in study.stages[:-1]:  # all but the report
+        run, artifact = server.runs[config.hash], server.artifacts[f"{config.stage}-{config.hash}"]
+        assert (run.exit_code, artifact.state, artifact.metadata["hash"]) == (0, "COMMITTED", config.hash)
+        assert artifact.given["runName"] == config.hash
+        assert artifact.users == {other.hash for other in study.stages[:-1] if config in other.inputs}
+        assert run.config["arm"] == arm_of(config) != ("" if config.stage != "prepare" else None)
+        stored = server.stored[f"{artifact.id}/{config.last_file}"]
+        assert stored == (root / config.folder / config.last_file).read_bytes()
+    result = study.check.results[-1]
+    assert {"top1_error", "published_top5_error", "gap_to_published"} <= server.runs[result.hash].summary.keys()
+    training = next(config for config in study.stages if config.stage == "train")
+    history = server.runs[training.hash].history
+    last = history[-1]
+    assert last["gap_to_published"] == pytest.approx(last["val_top5_error_averaged"] - 0.1007)
+    assert {"memory_gb", "images_per_second", "learning_rate"} <= set().union(*history)
+    tables = [name for name in server.artifacts if name.startswith(f"run-{result.hash}-")]
+    assert {name.rpartition("-")[2] for name in tables} <= {"worst_mistakes", "confusions"}
+    assert len(tables) == (2 if Result(result, root).facts["top1_error"] else 0)
 
 
 @pytest.mark.slow

@@ -5,8 +5,10 @@ import collections
 import gzip
 import json
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import RLock, Thread
 from typing import Any
@@ -41,11 +43,33 @@ class Received:
         return {name: item["value"] for name, item in json.loads(self.fields["config"]).items() if name != "_wandb"}
 
 
+@dataclass
+class Artifact:
+    """One of W&B's artifacts: who made it, who used it, and its files by name."""
+
+    given: dict[str, Any]
+    id: str
+    state: str = "PENDING"
+    files: set[str] = field(default_factory=set)
+    users: set[str] = field(default_factory=set)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.given.get("metadata") or "{}")
+        return found
+
+
 class WandbStub:
-    """`runs` by id; `unknown` operations, of which there should be none; `faults`: (part of a path or operation, status)."""
+    """`runs` by id; `artifacts` by name; `stored` files; `views`, saved workspaces and reports.
+
+    `unknown` operations, of which there should be none; `faults`: (part of a path or operation, status)."""
 
     def __init__(self) -> None:
         self.runs: dict[str, Received] = collections.defaultdict(Received)
+        self.artifacts: dict[str, Artifact] = {}
+        self.stored: dict[str, bytes] = {}
+        self.views: dict[str, dict[str, Any]] = {}
+        self.delay = 0.0  # seconds before every answer
         self.unknown: list[str] = []
         self.faults: list[tuple[str, int]] = []
         self.lock, self.address = RLock(), ""
@@ -91,10 +115,60 @@ class WandbStub:
         if operation == "CreateRunFiles":
             files = [{"name": name, "uploadUrl": f"{self.address}/storage/{name}"} for name in given["files"]]
             return {"createRunFiles": {"runID": given["run"], "uploadHeaders": [], "files": files}}
-        if operation == "OrganizationCoreWeaveOrganizationID":
+        if operation in ("OrganizationCoreWeaveOrganizationID", "XXHashDigestsEnabled", "FetchOrgEntityFromEntity"):
             return {"entity": None}
+        if (found := getattr(self, "_" + re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower(), None)) is not None:
+            answered: dict[str, Any] = found(given.get("input", given))
+            return answered
         self.unknown.append(operation)
         return {}
+
+    def _artifact(self, identifier: str) -> Artifact:
+        return next(artifact for artifact in self.artifacts.values() if artifact.id == identifier)
+
+    def _upload_to(self, path: str) -> dict[str, Any]:
+        return {"id": path, "uploadUrl": f"{self.address}/storage/{path}", "uploadHeaders": []}
+
+    def _create_artifact(self, given: dict[str, Any]) -> dict[str, Any]:
+        name = given["artifactCollectionName"]
+        made = Artifact(given, f"{name}-{given['digest'][:8]}")
+        if name not in self.artifacts or self.artifacts[name].id != made.id:
+            self.artifacts[name] = made
+        artifact = self.artifacts[name]
+        return {
+            "createArtifact": {
+                "artifact": {"id": artifact.id, "state": artifact.state, "artifactSequence": {"latestArtifact": None}}
+            }
+        }
+
+    def _create_artifact_manifest(self, given: dict[str, Any]) -> dict[str, Any]:
+        file = self._upload_to(f"{given['artifactID']}/{given['name']}")
+        return {"createArtifactManifest": {"artifactManifest": {"id": given["artifactID"], "file": file}}}
+
+    def _update_artifact_manifest(self, given: dict[str, Any]) -> dict[str, Any]:
+        file = self._upload_to(f"{given['artifactManifestID']}/wandb_manifest.json")
+        return {"updateArtifactManifest": {"artifactManifest": {"id": given["artifactManifestID"], "file": file}}}
+
+    def _create_artifact_files(self, given: dict[str, Any]) -> dict[str, Any]:
+        edges = []
+        for file in given["artifactFiles"]:
+            self._artifact(file["artifactID"]).files.add(file["name"])
+            path = f"{file['artifactID']}/{file['name']}"
+            more = {"storagePath": path, "uploadMultipartUrls": None, "artifact": {"id": file["artifactID"]}}
+            edges.append({"node": {**self._upload_to(path), **more}})
+        return {"createArtifactFiles": {"files": {"edges": edges}}}
+
+    def _commit_artifact(self, given: dict[str, Any]) -> dict[str, Any]:
+        artifact = self._artifact(given["artifactID"])
+        artifact.state = "COMMITTED"
+        return {"commitArtifact": {"artifact": {"id": artifact.id, "digest": artifact.given["digest"]}}}
+
+    def _use_artifact(self, given: dict[str, Any]) -> dict[str, Any]:
+        self._artifact(given["artifactID"]).users.add(given["runName"])
+        return {"useArtifact": {"artifact": {"id": given["artifactID"]}}}
+
+    def _artifact_type(self, given: dict[str, Any]) -> dict[str, Any]:
+        return {"project": None}
 
     def _resumed(self, name: str) -> dict[str, Any] | None:
         if name not in self.runs:
@@ -154,6 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
         is_call = path == "/graphql"
         content = json.loads(body) if is_call or path.endswith("/file_stream") else {}
         operation = path
+        time.sleep(self.stub.delay)
         if is_call:
             found = re.search(r"(?:query|mutation)\s+(\w+)", content["query"])
             operation = content.get("operationName") or (found[1] if found else "?")
@@ -169,6 +244,8 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 if path.endswith("/file_stream"):
                     self.stub.stream(path.split("/")[-2], content)
+                elif path.startswith("/storage/"):
+                    self.stub.stored[path.removeprefix("/storage/")] = body
                 self._reply({"exitcode": None, "limits": {}})
 
     do_GET = do_PUT = do_POST

@@ -1,6 +1,6 @@
 """Stage: results -> a verdict on each claim of the paper."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from pipeline.adapters.tracking import Tracker
@@ -39,7 +39,8 @@ def check(config: CheckConfig, root: Path) -> list[Verdict]:
     write_verdicts(config, root, verdicts)
     with Tracker(config, root) as tracker:
         decisions = [verdict.decision for verdict in verdicts]
-        tracker.summarise({decision: decisions.count(decision) for decision in sorted(set(decisions))})
+        tracker.table("verdicts", [asdict(verdict) | {"interval": str(verdict.interval or "")} for verdict in verdicts])
+        tracker.conclude({decision: decisions.count(decision) for decision in sorted(set(decisions))})
     return verdicts
 
 

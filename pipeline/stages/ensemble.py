@@ -1,6 +1,7 @@
 """Stage: predictions of several models -> the errors of their averaged probabilities (paper, section 7)."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -8,9 +9,11 @@ from pipeline.adapters.tracking import Tracker
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.result import Hits, Result, write_result
+from pipeline.paper.crops import CURVE, NUM_CROPS
+from pipeline.paper.published import TABLE3, Cell
 from pipeline.paper.statistics import rank_of_label
 from pipeline.paper.subsets import MAX_MEMBERS, subset_errors
-from pipeline.stages.mistakes import worst_mistakes
+from pipeline.stages.mistakes import confusions, worst_mistakes
 from pipeline.study import EnsembleConfig, EvaluateConfig, InputError
 
 
@@ -49,8 +52,25 @@ def ensemble(config: EnsembleConfig, root: Path) -> Result:
     write_result(config, root, hits, chosen, data.classes, subsets, worst_mistakes(split, total, rank, data.classes))
     result = Result(config, root)
     with Tracker(config, root) as tracker:
-        tracker.summarise({name: result.facts[name] for name in ("top1_error", "top5_error")})
+        tracker.table("confusions", confusions(hits.labels, predicted, data.classes))
+        tracker.table("worst_mistakes", [_in_a_row(mistake) for mistake in result.mistakes])
+        tracker.conclude(_figures(result))
     return result
+
+
+def _figures(result: Result) -> dict[str, float]:
+    """The errors, and how far the top-5 error is from the published one, where there is one for the cell."""
+    figures = {name: result.facts[name] for name in ("top1_error", "top5_error")}
+    config = result.config
+    published = TABLE3.get(Cell(config.num_models, NUM_CROPS[config.policy])) if config.policy in CURVE else None
+    if published is not None:
+        figures |= {"published_top5_error": published, "gap_to_published": result.facts["top5_error"] - published}
+    return {**figures, "num_models": config.num_models}
+
+
+def _in_a_row(mistake: dict[str, Any]) -> dict[str, Any]:
+    guesses = ", ".join(f"{guess['label']} {100 * guess['probability']:.0f} %" for guess in mistake["guesses"])
+    return {**mistake, "guesses": guesses}
 
 
 def _single_crop_errors(member: EvaluateConfig, root: Path, labels: np.ndarray) -> int:

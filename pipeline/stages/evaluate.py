@@ -45,9 +45,11 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
             for name, reason in bad.items():
                 print(f"evaluate: {name}: {reason}; it counts as an error", file=sys.stderr)
             with Tracker(config, root) as tracker:
+                figures: dict[str, float] = {"core_or_gpu_hours": storage.unseal(config, root)["core_or_gpu_hours"]}
                 for policy in config.policies:
                     rank = rank_of_label(predictions.probabilities(policy), split.labels)
-                    tracker.summarise({f"{policy}/top{top}_error": float((rank >= top).mean()) for top in (1, 5)})
+                    figures |= {f"{policy}/top{top}_error": float((rank >= top).mean()) for top in (1, 5)}
+                tracker.conclude(figures)
     accelerator.wait_for_everyone()
     return predictions
 

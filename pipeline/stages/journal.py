@@ -15,7 +15,10 @@ from pipeline.adapters.progress import Progress
 from pipeline.adapters.tracking import Tracker
 from pipeline.artefacts.run import Run
 from pipeline.paper.googlenet import training_loss
+from pipeline.paper.published import TABLE3, Cell
 from pipeline.stages import health
+
+SINGLE_CROP = TABLE3[Cell(1, 1)]  # what validation along the training should come to
 
 
 class Journal:
@@ -105,6 +108,8 @@ class Journal:
         if self._writes:
             placed = {"epoch": round(self.epoch_at(step), 4), "seconds": self.seconds(), **row}
             self.run.log({"step": step, **placed})
+            if (error := row.get("val_top5_error_averaged")) is not None:
+                placed |= {"published_top5_error": SINGLE_CROP, "gap_to_published": error - SINGLE_CROP}
             self._tracker.log({"trainer/step": step, **placed})
 
     def say(self, text: str) -> None:

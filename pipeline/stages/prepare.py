@@ -119,7 +119,7 @@ def _conclude(config: PrepareConfig, source: Source, work: Work, steps: list[Sha
     for line in in_words(facts):
         print(f"prepare {config.name}: {line}", file=sys.stderr)
     with Tracker(config, root) as tracker:
-        tracker.summarise({"num_rejected": facts["num_rejected"], **{f"num_{s}_images": sum(n) for s, n in images.items()}})
+        tracker.conclude({"num_rejected": facts["num_rejected"], **{f"num_{s}_images": sum(n) for s, n in images.items()}})
 
 
 def lists(folder: Path, notes: list[ShardNote]) -> tuple[dict[str, bytes], int]:

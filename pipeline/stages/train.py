@@ -171,7 +171,8 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
                 "validation": errors,
             }
             _finish(run, data, learner, facts, is_best)
-            tracker.summarise({"seconds": facts["seconds"], "num_parameters": facts["num_parameters"]})
+            figures = ("seconds", "core_or_gpu_hours", "num_parameters", "attempts")
+            tracker.conclude({**{name: facts[name] for name in figures}, **facts["validation"]})
 
 
 def _resume(run: Run, data: Dataset, learner: Learner, main: bool) -> tuple[dict[str, Any], float]:

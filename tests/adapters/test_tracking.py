@@ -6,6 +6,7 @@ import pytest
 import wandb
 
 from pipeline.adapters.tracking import Tracker
+from pipeline.artefacts import storage
 from pipeline.study import PrepareConfig
 
 
@@ -15,7 +16,8 @@ def test_offline_run_holds_the_rows(tmp_path: Path, data: PrepareConfig, monkeyp
     monkeypatch.setenv("WANDB_API_KEY", "c0ffee" * 7)
     with Tracker(data, tmp_path) as tracker:
         tracker.log({"trainer/step": 1, "loss": 0.125})
-        tracker.summarise({"top1_error": 0.5})
+        storage.seal(data, tmp_path, [], {})
+        tracker.conclude({"top1_error": 0.5})
     (written,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     content = written.read_bytes()
     assert written.name == f"run-{data.hash}.wandb"

@@ -19,7 +19,7 @@ listen()
 
 
 def test_a_notice_during_the_imports_is_delivered_once_the_job_listens() -> None:
-    command = [sys.executable, "-S", TOP / "slurm" / "hold_notices.py", "-u", "-c", JOB]
+    command = [sys.executable, "-S", str(TOP / "slurm" / "hold_notices.py"), "-u", "-c", JOB]
     with subprocess.Popen(command, cwd=TOP, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         said = [process.stdout.readline()]
