@@ -204,6 +204,14 @@ def sync(root: Path) -> None:
         raise StageFailed(f"{problems} runs are not on the server yet; run going-deeper sync again")
 
 
+@study_command(commands, "WANDB_ENTITY=team going-deeper dashboard experiments/demo.py")
+def dashboard(experiment: Path, arguments: Sequence[str], root: Path) -> None:
+    """Create or update a study's workspace and report on W&B: gap to the paper, verdicts, curves, crops, mistakes."""
+    from pipeline.stages.dashboard import save_dashboard
+
+    print("\n".join(save_dashboard(load_study(experiment, arguments), root)))
+
+
 measuring.add_to(commands)
 site_commands.add_to(commands)
 commands.add_command(data_commands.data)

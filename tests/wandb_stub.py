@@ -93,7 +93,7 @@ class WandbStub:
     def answer(self, operation: str, given: dict[str, Any]) -> dict[str, Any]:
         entity = {"id": "e", "name": "someone"}
         project = {"id": "p", "name": given.get("project") or "going-deeper", "entity": entity}
-        if operation == "Viewer":
+        if operation in ("Viewer", "GetDefaultEntity"):
             return {"viewer": {"id": "u", "entity": "someone", "username": "someone", "flags": "{}", "teams": {"edges": []}}}
         if operation == "ServerFeaturesQuery":
             return {"serverInfo": {"features": []}}
@@ -117,7 +117,7 @@ class WandbStub:
             return {"createRunFiles": {"runID": given["run"], "uploadHeaders": [], "files": files}}
         if operation in ("OrganizationCoreWeaveOrganizationID", "XXHashDigestsEnabled", "FetchOrgEntityFromEntity"):
             return {"entity": None}
-        if (found := getattr(self, "_" + re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower(), None)) is not None:
+        if (found := getattr(self, "_" + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).lower(), None)) is not None:
             answered: dict[str, Any] = found(given.get("input", given))
             return answered
         self.unknown.append(operation)
@@ -169,6 +169,29 @@ class WandbStub:
 
     def _artifact_type(self, given: dict[str, Any]) -> dict[str, Any]:
         return {"project": None}
+
+    def _upsert_view2(self, given: dict[str, Any]) -> dict[str, Any]:
+        name = given.get("name") or f"unnamed-{len(self.views)}"
+        is_new = name not in self.views
+        self.views[name] = {"title": given["displayName"], "type": given["type"], "spec": json.loads(given["spec"])}
+        return {"upsertView": {"inserted": is_new, "view": {"id": f"id-{name}", "name": name}}}
+
+    def _upsert_view(self, given: dict[str, Any]) -> dict[str, Any]:
+        name = given["id"].removeprefix("id-") if given.get("id") else given["name"]
+        answered = self._upsert_view2({**given, "name": name})
+        kept = {key: given[key] for key in ("type", "displayName", "description", "spec")}
+        project = {"id": "p", "name": given["projectName"], "entityName": given["entityName"]}
+        answered["upsertView"]["view"] |= {**kept, "project": project, "updatedAt": "2026-01-01T00:00:00Z"}
+        return answered
+
+    def _create_project(self, given: dict[str, Any]) -> dict[str, Any]:
+        return {"upsertModel": {"inserted": True, "project": {"id": "p"}}}
+
+    def _get_projects(self, given: dict[str, Any]) -> dict[str, Any]:
+        return {"models": {"pageInfo": {"endCursor": None, "hasNextPage": False}, "edges": []}}
+
+    def _project_internal_id(self, given: dict[str, Any]) -> dict[str, Any]:
+        return {"project": {"id": "p", "internalId": "1"}}
 
     def _resumed(self, name: str) -> dict[str, Any] | None:
         if name not in self.runs:
