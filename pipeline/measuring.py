@@ -55,7 +55,7 @@ def benchmark() -> None:
     """Measure speed on this machine, ours beside what people usually write."""
 
 
-def _measurement(what: str, doc: str, rounds: int, images: int = 4) -> None:
+def _measurement(what: str, doc: str, rounds: int, images: int = 4, input_size: int = 224) -> None:
     """Add `benchmark WHAT`; the function `benchmark_WHAT` of pipeline/benchmarks/WHAT.py measures."""
 
     @benchmark.command(what, help=doc, epilog=f"Example: going-deeper benchmark {what} --data ../shared/data/imagenet-sample")
@@ -64,7 +64,7 @@ def _measurement(what: str, doc: str, rounds: int, images: int = 4) -> None:
     @click.option(
         "--images", type=click.IntRange(min=1), default=images, show_default=True, help="Photographs taken from --data."
     )
-    @click.option("--input-size", type=int, default=224, show_default=True, help="A multiple of 14.")
+    @click.option("--input-size", type=int, default=input_size, show_default=True, help="A multiple of 14.")
     @ROOT
     def command(data: Path | None, rounds: int, images: int, input_size: int, root: Path) -> None:
         from pipeline.stages.report import templates
@@ -101,4 +101,10 @@ _measurement(
     "train",
     """A training step and its loader: torchvision's GoogLeNet and ours; one core, interleaved. Some 30 seconds a round.""",
     rounds=5,
+)
+_measurement(
+    "tracking",
+    """A training step with and without W&B (offline); one core, interleaved. Draws its own images: --data is not read.""",
+    rounds=31,
+    input_size=56,
 )

@@ -178,7 +178,7 @@ class BenchmarkConfig(StageConfig):
     last_file: ClassVar[str] = "benchmark.json"
     resources: ClassVar[frozenset[str]] = frozenset({"path"})
     version: Literal[1] = 1
-    what: Literal["evaluate", "prepare", "train"]
+    what: Literal["evaluate", "prepare", "tracking", "train"]
     input_size: int = Field(default=224, ge=42, multiple_of=14)
     rounds: int = Field(default=7, gt=0)
     num_images: int = Field(default=4, gt=0)

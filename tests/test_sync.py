@@ -150,3 +150,52 @@ def test_what_cannot_be_uploaded_stays(server: WandbStub, tmp_path: Path, monkey
     assert ended.stderr == "going-deeper: 1 runs are not on the server yet; run going-deeper sync again\n"
     monkeypatch.setenv("WANDB_API_KEY", API_KEY)
     assert going_deeper("sync", "--root", tmp_path).returncode == 0
+
+
+FAULTY = """
+import os, sys, signal, time
+from pathlib import Path
+from pipeline.adapters.tracking import Tracker
+from pipeline.study import PrepareConfig
+def service():
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == os.getpid() and b"wandb-core" in (path / "cmdline").read_bytes():
+                return int(path.name)
+        except OSError: pass
+took = []
+with Tracker(PrepareConfig(source="imagefolder", name="colours"), Path(sys.argv[1])) as tracker:
+    for step in range(200):
+        if step == 100 and sys.argv[2] != "none":
+            os.kill(service(), getattr(signal, sys.argv[2]))
+            time.sleep(0.5)
+        started = time.monotonic()
+        tracker.log({"trainer/step": step, "loss": 1.0})
+        took.append(time.monotonic() - started)
+print(sum(took) / len(took), max(took))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signal_sent", ["SIGTERM", "SIGKILL"])
+def test_a_dead_wandb_process_is_one_line(tmp_path: Path, signal_sent: str) -> None:
+    """As when scancel reaches wandb's own process before ours: the stage goes on."""
+    command = [sys.executable, "-c", FAULTY, str(tmp_path), signal_sent]
+    environment = {**os.environ, "WANDB_MODE": "offline"}
+    ended = subprocess.run(command, cwd=TOP, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count("W&B is off for this stage") == 1
+
+
+@pytest.mark.slow
+def test_a_slow_server_does_not_slow_the_rows(server: WandbStub, tmp_path: Path) -> None:
+    """Every answer takes a second; rows are handed over at once, and reach it."""
+    server.delay = 1.0
+    command = [sys.executable, "-c", FAULTY, str(tmp_path), "none"]
+    environment = {**os.environ, "WANDB_MODE": "online"}
+    ended = subprocess.run(command, cwd=TOP, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    mean, _ = map(float, ended.stdout.split()[-2:])
+    assert mean < server.delay / 10
+    assert [row["trainer/step"] for row in server.runs[CONFIG.hash].history] == list(range(200))
