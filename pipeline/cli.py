@@ -9,16 +9,16 @@ from typing import Any
 
 import click
 
-from pipeline import data_commands, measuring, site_commands
+from pipeline import data_commands, measuring, report_commands, site_commands
 from pipeline.adapters import sources
 from pipeline.arguments import PATH, PROCESSES, ROOT, Names, Triple, choices, study_command
-from pipeline.artefacts import provenance, storage
+from pipeline.artefacts import provenance
 from pipeline.experiment import load_study
-from pipeline.local import is_first, is_rank, refuse_stale, run_here
+from pipeline.local import is_rank, refuse_stale, run_here
 from pipeline.paper.crops import CURVE
-from pipeline.stages import run_stage
+from pipeline.report_commands import forget_report, show
 from pipeline.stages.prepare import refuse_other_files
-from pipeline.study import CropsConfig, InputError, PrepareConfig, StageConfig, StageEnded, StageFailed, Study
+from pipeline.study import CropsConfig, InputError, PrepareConfig, StageEnded, StageFailed, Study
 
 WRONG_INPUT, STAGE_FAILED, INTERRUPTED, ENDED = 2, 3, 130, 143
 
@@ -81,7 +81,7 @@ def _run_missing(study: Study, root: Path, site: Path | None, processes: int | N
             refuse_other_files(config, root)
     missing = [config for config in study.stages if not config.is_complete(root)]
     if missing and study.report not in missing:
-        missing.append(_forget_report(study, root))
+        missing.append(forget_report(study, root))
     for config in missing:
         if isinstance(config, PrepareConfig):
             sources.open_source(config)  # a wrong path is said here, not in a job's log
@@ -93,7 +93,7 @@ def _run_missing(study: Study, root: Path, site: Path | None, processes: int | N
             raise StageFailed(f"{study.name}: not complete; see going-deeper status")
     else:
         run_here(missing, root, processes)
-    _show(study, root)
+    show(study, root)
 
 
 @study_command(commands, "going-deeper plan experiments/demo.py --members 3")
@@ -121,20 +121,6 @@ def plan(experiment: Path, arguments: Sequence[str], root: Path, site: Path | No
         print(f"  {'complete' if is_complete else 'missing':9} {config.stage:9} {root / config.folder}  {said}".rstrip())
     if costs:
         print(f"still to do: {forecast.total_in_words(costs.values())}")
-
-
-@study_command(commands, "going-deeper report experiments/demo.py --into results")
-@click.option("--into", type=PATH, help="Also write RESULTS.md into this folder.")
-def report(experiment: Path, arguments: Sequence[str], root: Path, into: Path | None) -> None:
-    """Rebuild the report of a study from its verdicts and results."""
-    study = load_study(experiment, arguments)
-    refuse_stale(study, root)
-    storage.unseal(study.check, root)
-    config = _forget_report(study, root)
-    run_stage(config, root)
-    if into is not None:
-        storage.write_atomic(into / "RESULTS.md", (root / config.folder / "RESULTS.md").read_bytes())
-    _show(study, root)
 
 
 @commands.command(
@@ -185,49 +171,7 @@ def export(experiment: Path, arguments: Sequence[str], root: Path, member: int, 
     print(stage.export(load_study(experiment, arguments), root, member, into))
 
 
-@commands.command(epilog="Example: WANDB_BASE_URL=https://wandb.example.org going-deeper sync")
-@ROOT
-def sync(root: Path) -> None:
-    """Upload to W&B what was tracked offline. Run again, it goes on with what is still here; runs in progress come later."""
-    from pipeline.adapters import wandb_sync
-
-    pending = [run for run in wandb_sync.offline_runs(root) if not run.is_uploaded]
-    if pending and not wandb_sync.is_reachable():
-        raise StageFailed(f"{len(pending)} runs are pending, and {wandb_sync.server()} does not answer; set WANDB_BASE_URL")
-    problems = 0
-    for run in pending:
-        problem = storage.held_by(run.run_id, root) or wandb_sync.upload(run)
-        problems += bool(problem)
-        print(f"{run.folder.name}: {'pending: ' + problem if problem else 'uploaded'}", flush=True)
-    print(f"{len(pending) - problems} uploaded, {problems} pending")
-    if problems:
-        raise StageFailed(f"{problems} runs are not on the server yet; run going-deeper sync again")
-
-
-@study_command(commands, "WANDB_ENTITY=team going-deeper dashboard experiments/demo.py")
-def dashboard(experiment: Path, arguments: Sequence[str], root: Path) -> None:
-    """Create or update a study's workspace and report on W&B: gap to the paper, verdicts, curves, crops, mistakes."""
-    from pipeline.stages.dashboard import save_dashboard
-
-    print("\n".join(save_dashboard(load_study(experiment, arguments), root)))
-
-
+report_commands.add_to(commands)
 measuring.add_to(commands)
 site_commands.add_to(commands)
 commands.add_command(data_commands.data)
-
-
-def _forget_report(study: Study, root: Path) -> StageConfig:
-    """Have the report made again: it is quick, and what it shows may be newer than it."""
-    config = study.report
-    (root / config.folder / config.last_file).unlink(missing_ok=True)
-    return config
-
-
-def _show(study: Study, root: Path) -> None:
-    """Print the study's table and where its report lies."""
-    config = study.report
-    if config.is_complete(root) and is_first():
-        sealed: dict[str, Any] = storage.unseal(config, root)
-        print(sealed["summary"])
-        print(f"report: {root / config.folder / 'report.html'}")

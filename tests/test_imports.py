@@ -7,9 +7,9 @@ import pytest
 
 TOP = Path(__file__).parents[1]
 FLOORS = [
-    {"pipeline.paper", "pipeline.study", "pipeline.stage", "pipeline.options", "pipeline.data"},
+    {"pipeline.paper", "pipeline.study", "pipeline.stage", "pipeline.options", "pipeline.data", "pipeline.recipes"},
     {"pipeline.artefacts", "pipeline.adapters", "pipeline.experiment"},
-    {"pipeline.stages", "pipeline.benchmarks", "pipeline.foreign", "pipeline.recipes", "pipeline.local"},
+    {"pipeline.stages", "pipeline.benchmarks", "pipeline.foreign", "pipeline.local"},
     {"slurm"},
     {
         "pipeline.cli",
@@ -17,6 +17,7 @@ FLOORS = [
         "pipeline.measuring",
         "pipeline.site_commands",
         "pipeline.data_commands",
+        "pipeline.report_commands",
         "pipeline.__main__",
     },
 ]

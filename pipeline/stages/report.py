@@ -1,5 +1,7 @@
 """Stage: verdicts and results -> RESULTS.md, a self-contained report.html, and the summary for the screen."""
 
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from pipeline.paper.published import NEIGHBOURS, SOURCE
 from pipeline.stages import tables
 from pipeline.stages.audit import TITLES, audit_facts
 from pipeline.stages.check import FEW_CLASSES
-from pipeline.study import EvaluateConfig, ReportConfig, TrainConfig
+from pipeline.study import CheckConfig, EvaluateConfig, ReportConfig, Study, TrainConfig
 
 CAPTIONS = {
     "errors_by_crops": "Top-{top} error by number of crops and models.",
@@ -44,6 +46,30 @@ def report(config: ReportConfig, root: Path) -> Path:
     return page
 
 
+def report_progress(study: Study, root: Path, rows: Sequence[Mapping[str, str]]) -> Path:
+    """Write the page of a study that is not complete, where its report will be; returns its path. `rows` say where it stands,
+    by stage. The page asks for itself again every half minute.
+    """
+    results = [Result(named, root) for named in study.check.results if named.is_complete(root)]
+    top = 1 if results and results[0].facts["num_classes"] < FEW_CLASSES else 5
+    table3 = tables.cells(results, top) if results else []
+    facts = {
+        "study": study.name,
+        "title": study.title,
+        "rows": rows,
+        "done": sum(row["state"] == "complete" for row in rows),
+        "num_results": len(study.check.results),
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cells": table3,
+        "top": top,
+        "charts": _charts(table3, [], tables.curves(_trainings(study.check), root, top), top),
+        "captions": _captions(top),
+    }
+    page = root / study.report.folder / "report.html"
+    storage.write_atomic(page, templates().get_template("progress.html").render(facts).encode())
+    return page
+
+
 def templates() -> jinja2.Environment:
     """The folder `templates`, with filters that spell errors as people read them."""
     environment = jinja2.Environment(
@@ -62,16 +88,11 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
     verdicts, checked = read_verdicts(config.check, root)
     results = [Result(named, root) for named in config.check.results]
     members = list({member.hash: member for named in config.check.results for member in named.members}.values())
-    runs = list({m.classifier.hash: m.classifier for m in members if isinstance(m.classifier, TrainConfig)}.values())
+    runs = _trainings(config.check)
     top = 1 if results[0].facts["num_classes"] < FEW_CLASSES else 5
     shown = results[-1]
     classes, confused = tables.of_classes(shown, top)
     table3, sizes, curves = tables.cells(results, top), tables.ensemble_sizes(results, top), tables.curves(runs, root, top)
-    drawn = {
-        "errors_by_crops": charts.errors_by_crops(tables.crop_curve(table3, top)),
-        **({"errors_by_size": charts.errors_by_size(sizes)} if sizes else {}),
-        **({"training_curves": charts.training_curves(curves)} if curves else {}),
-    }
     return {
         "study": config.name,
         "title": config.title,
@@ -87,13 +108,14 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
         "tables": {
             "table3": table3,
             "verdicts": tables.of_verdicts(verdicts),
+            "claims": tables.of_claims(config.check, root),
             "ensemble_sizes": sizes,
             "training_curves": curves,
             "classes": classes,
             "confusions": confused,
         },
-        "charts": drawn,
-        "captions": {name: text.format(top=top) for name, text in CAPTIONS.items()},
+        "charts": _charts(table3, sizes, curves, top),
+        "captions": _captions(top),
         "shown": table3[-1],
         "mistakes": shown.mistakes,
         "runs": [_run(run, root) for run in runs],
@@ -104,6 +126,26 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
         "audit_titles": TITLES,
         "provenance": checked["provenance"],
     }
+
+
+def _trainings(check: CheckConfig) -> list[TrainConfig]:
+    """Of ours, each once."""
+    members = [member.classifier for named in check.results for member in named.members]
+    return list({run.hash: run for run in members if isinstance(run, TrainConfig)}.values())
+
+
+def _charts(table3: list[tables.Row], sizes: list[tables.Row], curves: list[tables.Row], top: int) -> dict[str, str]:
+    """Those for which there is something to draw."""
+    drawn = {
+        "errors_by_crops": (charts.errors_by_crops, tables.crop_curve(table3, top)),
+        "errors_by_size": (charts.errors_by_size, sizes),
+        "training_curves": (charts.training_curves, curves),
+    }
+    return {name: draw(rows) for name, (draw, rows) in drawn.items() if rows}
+
+
+def _captions(top: int) -> dict[str, str]:
+    return {name: text.format(top=top) for name, text in CAPTIONS.items()}
 
 
 def _denominator(num_images: int, members: list[EvaluateConfig], root: Path) -> str:

@@ -8,14 +8,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pipeline.artefacts import storage
 from pipeline.artefacts.result import Result
 from pipeline.artefacts.run import Run
-from pipeline.artefacts.verdict import Verdict
+from pipeline.artefacts.verdict import Verdict, read_verdicts
 from pipeline.paper.crops import CURVE, NUM_CROPS, label_of
-from pipeline.paper.published import TABLE3, Cell
+from pipeline.paper.published import CLAIMS, TABLE3, Cell
 from pipeline.paper.statistics import mcnemar
 from pipeline.stages.mistakes import class_errors, confusions
-from pipeline.study import TrainConfig
+from pipeline.study import CheckConfig, EnsembleConfig, StageConfig, TrainConfig
 
 Row = dict[str, Any]
 
@@ -87,6 +88,34 @@ def of_classes(result: Result, top: int) -> tuple[list[Row], list[Row]]:
     """Errors of each class, and the pairs that are confused."""
     labels, predicted, names = result.hits("label"), result.hits("predicted"), result.facts["classes"]
     return class_errors(labels, predicted, result.hits("rank"), names, top), confusions(labels, predicted, names)
+
+
+def of_claims(config: CheckConfig, root: Path) -> list[Row]:
+    """What each claim rests on: its results, what made them, the cost of their trainings and evaluations."""
+    decided = {verdict.claim for verdict in read_verdicts(config, root)[0] if verdict.decision != "not_run"}
+    rows: list[Row] = []
+    for claim in CLAIMS:
+        wanted = [cell for cell in (claim.cell, claim.base) if cell is not None]
+        used = [named for named in config.results if any(_is_of(named, cell) for cell in wanted)] if claim.id in decided else []
+        made: dict[str, StageConfig] = {}
+        for member in (member for named in used for member in named.members):
+            made |= {part.hash: part for part in (member, member.classifier) if isinstance(part, StageConfig)}
+        origin = [Result(named, root).facts["provenance"] for named in used]
+        rows.append(
+            {
+                "claim": claim.id,
+                "results": " ".join(named.hash for named in used),
+                "commit": " ".join(dict.fromkeys(found["commit"][:12] + ("+" if found["dirty"] else "") for found in origin)),
+                "command": "; ".join(dict.fromkeys(found["command"] for found in origin)),
+                "core_or_gpu_hours": sum(storage.unseal(part, root).get("core_or_gpu_hours", 0.0) for part in made.values()),
+            }
+        )
+    return rows
+
+
+def _is_of(named: EnsembleConfig, cell: Cell) -> bool:
+    is_size = named.num_models > 1 if cell.models == "all" else named.num_models == cell.models
+    return is_size and named.policy in CURVE and NUM_CROPS[named.policy] == cell.crops
 
 
 def of_verdicts(verdicts: Sequence[Verdict]) -> list[Row]:

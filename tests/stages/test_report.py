@@ -9,59 +9,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.artefacts import storage
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.result import Result
-from pipeline.stages.check import check
-from pipeline.stages.ensemble import ensemble
-from pipeline.stages.prepare import prepare
-from pipeline.stages.report import report
-from pipeline.study import CheckConfig, EvaluateConfig, PrepareConfig, Study, TrainConfig, table3
+from pipeline.artefacts.verdict import read_verdicts
+from pipeline.stages.report import report_progress
+from pipeline.study import CheckConfig, Study
 
 MEMBERS = 7
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("root")
+def root(seven_root: Path) -> Path:
+    return seven_root
 
 
 @pytest.fixture(scope="module")
-def study(root: Path, data: PrepareConfig, run_config: TrainConfig) -> Study:
-    """Members that were never trained: their probabilities are drawn, better with more crops, and one image has none."""
-    prepare(data, root, processes=1)
-    split = Dataset(data, root).split("val")
-    rng, members = np.random.default_rng(0), []
-    for seed in range(MEMBERS):
-        run = run_config.but(data_seed=seed)
-        rows = [
-            {
-                "step": step,
-                "epoch": step / 3,
-                **{f"val_top{top}_error_{w}": 0.9 - step / 20 for top in (1, 5) for w in ("averaged", "raw")},
-            }
-            for step in (3, 6, 9, 12)
-        ]
-        storage.write_atomic(root / run.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
-        facts: dict[str, object] = {"steps": 12, "seconds": 3.0, "world_size": 1, "core_or_gpu_hours": 0.1, "num_parameters": 9}
-        storage.seal(run, root, [root / run.folder / "metrics.jsonl"], facts)
-        members.append(EvaluateConfig(data=data, classifier=run))
-        scores = {}
-        for policy, noise in (("crops_1", 1.0), ("crops_10", 0.7), ("crops_144", 0.5)):
-            drawn = np.eye(3)[split.labels] * 0.5 + rng.random((len(split), 3)) * noise
-            drawn[4] = np.nan
-            scores[policy] = (drawn / drawn.sum(axis=1, keepdims=True)).astype(np.float32)
-        predictions = Predictions(members[-1], root)
-        predictions.publish_chunk(range(len(split)), scores, {4: "not an image"}, 1.0, "drawn")
-        facts = {"num_images": len(split), "world_size": 1, "device": "cpu", "num_rejected": 0}
-        predictions.merge([range(len(split))], split.image_ids, split.labels, facts)
-    made = Study(name="seven", title="Seven <members>", check=CheckConfig(results=table3(tuple(members))))
-    for cell in made.check.results:
-        ensemble(cell, root)
-    check(made.check, root)
-    report(made.report, root)
-    return made
+def study(seven_members: Study) -> Study:
+    return seven_members
 
 
 def table(root: Path, study: Study, name: str) -> list[dict[str, str]]:
@@ -117,6 +82,52 @@ def test_mistakes_are_mistakes(root: Path, study: Study) -> None:
     path = root / study.report.folder / "tables/confusions.csv"
     confused = table(root, study, "confusions") if path.exists() else []
     assert sum(int(row["images"]) for row in confused) == shown.errors(1).sum() - 1
+
+
+def test_results_md_says_of_each_claim_what_the_files_say(root: Path, study: Study) -> None:
+    """Published, measured, verdict, results, commit, command and cost, against verdicts.jsonl and the sealed files."""
+    text = (root / study.report.folder / "RESULTS.md").read_text()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| R")]
+    verdicts, _ = read_verdicts(study.check, root)
+    assert [row[0] for row in rows] == 2 * [verdict.claim for verdict in verdicts]
+    results = {cell.hash: Result(cell, root) for cell in study.check.results}
+    for verdict, judged, rests in zip(verdicts, rows, rows[len(verdicts) :], strict=False):
+        assert judged[7] == f"**{verdict.decision}**"
+        assert (judged[4] == "-") == (verdict.measured is None)
+        if verdict.decision == "not_run":
+            assert rests[1:] == ["not run", "-", "-", "-"]
+            continue
+        assert verdict.measured is not None
+        assert judged[4].startswith(f"{100 * verdict.measured:+.2f} points")
+        used = [results[hash] for hash in re.findall(r"`(\w+)`", rests[1])]
+        assert used
+        assert rests[2].strip("`+") in {result.facts["provenance"]["commit"][:12] for result in used}
+        assert rests[4].strip("`") in {result.facts["provenance"]["command"] for result in used}
+        assert float(rests[3]) == pytest.approx(MEMBERS * (0.1 + 15 / 15 / 3600), abs=0.01)  # each training once
+    assert any(verdict.decision == "reproduced" for verdict in verdicts)
+
+
+def test_a_study_in_progress_has_a_page(root: Path, study: Study, tmp_path: Path) -> None:
+    """With the results and curves that exist, where each stage stands, and no verdict."""
+    longer = Study(name="longer", title="A longer <study>", check=CheckConfig(results=study.check.results[:3]))
+    row = {
+        "stage": "train",
+        "name": "abc",
+        "state": "running",
+        "job": "7",
+        "node": "n1",
+        "progress": "step 3/9",
+        "left": "1:00",
+    }
+    page = report_progress(longer, root, [{**row, "left": "1:00", "note": "<i>"}]).read_text()
+    assert "A longer &lt;study&gt;" in page
+    assert "0 of 1 stages complete, 3 of 3 results" in page
+    assert 'http-equiv="refresh"' in page
+    assert "step 3/9" in page
+    assert page.count("<svg") == 2
+    assert "Verdict" not in page
+    nothing = report_progress(longer, tmp_path, []).read_text()
+    assert "<svg" not in nothing
 
 
 def test_the_page_is_alone_and_says_what_it_shows(root: Path, study: Study) -> None:

@@ -1,0 +1,62 @@
+"""A study of seven members that were never trained, for the tests of what is shown."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.artefacts import storage
+from pipeline.artefacts.dataset import Dataset
+from pipeline.artefacts.predictions import Predictions
+from pipeline.stages.check import check
+from pipeline.stages.ensemble import ensemble
+from pipeline.stages.prepare import prepare
+from pipeline.stages.report import report
+from pipeline.study import CheckConfig, EvaluateConfig, PrepareConfig, Study, TrainConfig, table3
+
+SEVEN = 7
+
+
+@pytest.fixture(scope="module")
+def seven_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("root")
+
+
+@pytest.fixture(scope="module")
+def seven_members(seven_root: Path, data: PrepareConfig, run_config: TrainConfig) -> Study:
+    """Members that were never trained: their probabilities are drawn, better with more crops, and one image has none."""
+    prepare(data, seven_root, processes=1)
+    split = Dataset(data, seven_root).split("val")
+    rng, members = np.random.default_rng(0), []
+    for seed in range(SEVEN):
+        run = run_config.but(data_seed=seed)
+        rows = [
+            {
+                "step": step,
+                "epoch": step / 3,
+                **{f"val_top{top}_error_{w}": 0.9 - step / 20 for top in (1, 5) for w in ("averaged", "raw")},
+            }
+            for step in (3, 6, 9, 12)
+        ]
+        storage.write_atomic(
+            seven_root / run.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode()
+        )
+        facts: dict[str, object] = {"steps": 12, "seconds": 3.0, "world_size": 1, "core_or_gpu_hours": 0.1, "num_parameters": 9}
+        storage.seal(run, seven_root, [seven_root / run.folder / "metrics.jsonl"], facts)
+        members.append(EvaluateConfig(data=data, classifier=run))
+        scores = {}
+        for policy, noise in (("crops_1", 1.0), ("crops_10", 0.7), ("crops_144", 0.5)):
+            drawn = np.eye(3)[split.labels] * 0.5 + rng.random((len(split), 3)) * noise
+            drawn[4] = np.nan
+            scores[policy] = (drawn / drawn.sum(axis=1, keepdims=True)).astype(np.float32)
+        predictions = Predictions(members[-1], seven_root)
+        predictions.publish_chunk(range(len(split)), scores, {4: "not an image"}, 1.0, "drawn")
+        facts = {"num_images": len(split), "world_size": 1, "device": "cpu", "num_rejected": 0}
+        predictions.merge([range(len(split))], split.image_ids, split.labels, facts)
+    made = Study(name="seven", title="Seven <members>", check=CheckConfig(results=table3(tuple(members))))
+    for cell in made.check.results:
+        ensemble(cell, seven_root)
+    check(made.check, seven_root)
+    report(made.report, seven_root)
+    return made
