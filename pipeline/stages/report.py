@@ -1,5 +1,6 @@
 """Stage: verdicts and results -> RESULTS.md, a self-contained report.html, and the summary for the screen."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from pipeline.paper.published import NEIGHBOURS, SOURCE
 from pipeline.stages import tables
 from pipeline.stages.audit import TITLES, audit_facts
 from pipeline.stages.check import FEW_CLASSES
-from pipeline.study import CheckConfig, EvaluateConfig, ReportConfig, Study, TrainConfig
+from pipeline.study import BenchmarkConfig, CheckConfig, EvaluateConfig, ReportConfig, Study, TrainConfig
 
 CAPTIONS = {
     "errors_by_crops": "Top-{top} error by number of crops and models.",
@@ -123,6 +124,7 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
         "check_hash": config.check.hash,
         "audit": audit_facts(),
         "neighbours": NEIGHBOURS,
+        "benchmarks": _benchmarks(root),
         "audit_titles": TITLES,
         "provenance": checked["provenance"],
     }
@@ -168,6 +170,17 @@ def _run(run: TrainConfig, root: Path) -> dict[str, Any]:
 
 def _evaluation(member: EvaluateConfig, root: Path) -> dict[str, Any]:
     return {**storage.unseal(member, root), "classifier": member.classifier.label}
+
+
+def _benchmarks(root: Path) -> list[dict[str, Any]]:
+    """What was measured under this root, in the words of the command."""
+    found = []
+    for path in sorted((root / BenchmarkConfig.room).glob(f"*/{BenchmarkConfig.last_file}")):
+        facts = json.loads(path.read_text())
+        what = facts["config"]["what"]
+        text = templates().get_template(f"benchmark_{what}.txt").render(facts)
+        found.append({"what": what, "text": text, "provenance": facts["provenance"]})
+    return sorted(found, key=lambda benchmark: str(benchmark["what"]))
 
 
 def _percent(error: float | None) -> str:

@@ -31,7 +31,7 @@ def browse(page: Path, folder: Path, *options: str) -> "subprocess.CompletedProc
     """Open a page; what the browser prints. The names of all hosts lead nowhere."""
     folder.mkdir(exist_ok=True)
     command: list[str | Path] = [
-        BROWSER,
+        browser(),
         "--headless",
         "--no-sandbox",
         "--disable-gpu",
