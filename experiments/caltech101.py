@@ -9,25 +9,13 @@ Differs: 112 px, half the channels, 101 classes, 6,960 training images; cosine s
 
 from pathlib import Path
 
-from pipeline.study import CheckConfig, EvaluateConfig, NetworkConfig, PrepareConfig, Study, TrainConfig, table3
+from pipeline.recipes import miniature
+from pipeline.study import CheckConfig, EvaluateConfig, PrepareConfig, Study, table3
 
 
 def experiment(data: Path | None = None, members: int = 1, epochs: float = 70) -> Study:
     images = PrepareConfig(source="imagefolder", name="caltech101", path=data)
-    base = TrainConfig(
-        data=images,
-        network=NetworkConfig(input_size=112, width=0.5),  # ours: a sixteenth of the cost
-        num_epochs=epochs,
-        learning_rate=0.03,  # ours
-        schedule="cosine",  # ours: a short training must end at a small rate
-        warmup_epochs=1,
-        averaging_decay=0.998,  # ours: an average over some two epochs
-        clip_norm=5.0,  # ours: steps of a network without batch norm are uneven
-        min_area=0.2,  # ours: the objects fill these photographs
-        class_balance=0.5,  # ours: classes have 19 to 788 training images; validation has 12 of each
-        precision="bf16",
-        validate_every_epochs=5,
-    )
+    base = miniature(images, epochs)
     runs = [base.but(data_seed=seed) for seed in range(members)]
     predictions = tuple(EvaluateConfig(data=images, classifier=run, precision="bf16") for run in runs)
     return Study(

@@ -37,6 +37,29 @@ def caffe_quick(data: PrepareConfig, num_epochs: float = 60, network: NetworkCon
     return paper(data, num_epochs, network).but(schedule="caffe_quick", sampling="caffe", photometric=False)
 
 
+def miniature(data: PrepareConfig, num_epochs: float = 70) -> TrainConfig:
+    """Half the width at 112 px, for some thousands of photographs and a CPU: 16 core-minutes for 40 epochs of 7,000 images.
+
+    All constants are ours: a sixteenth of the cost; a cosine, as a short training must end at a small rate; an average over
+    some two epochs; clipping, as steps of a network without batch norm are uneven; large patches, as the objects fill these
+    photographs; sampling between images alike and classes alike, as validation has the same number of each class.
+    """
+    return TrainConfig(
+        data=data,
+        network=NetworkConfig(input_size=112, width=0.5),
+        num_epochs=num_epochs,
+        learning_rate=0.03,
+        schedule="cosine",
+        warmup_epochs=1,
+        averaging_decay=0.998,
+        clip_norm=5.0,
+        min_area=0.2,
+        class_balance=0.5,
+        precision="bf16",
+        validate_every_epochs=5,
+    )
+
+
 def seven_members(base: TrainConfig, members: int = 7) -> tuple[TrainConfig, ...]:
     """The ensemble of section 7: equal initial weights (same `init_seed`), other sampling and order (`data_seed`); the
     last of seven is the wider one."""

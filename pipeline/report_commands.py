@@ -66,7 +66,7 @@ def rebuild(study: Study, root: Path) -> Path:
     from slurm.status import status
 
     for config in study.stages:
-        if config.stage == "ensemble" and all(named.is_complete(root) for named in config.inputs):
+        if config.stage in ("ensemble", "compare") and all(named.is_complete(root) for named in config.inputs):
             run_stage(config, root)
     return report_progress(study, root, [row._asdict() for row in status(study, root)])
 

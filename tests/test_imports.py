@@ -7,7 +7,15 @@ import pytest
 
 TOP = Path(__file__).parents[1]
 FLOORS = [
-    {"pipeline.paper", "pipeline.study", "pipeline.stage", "pipeline.options", "pipeline.data", "pipeline.recipes"},
+    {
+        "pipeline.paper",
+        "pipeline.study",
+        "pipeline.stage",
+        "pipeline.options",
+        "pipeline.data",
+        "pipeline.training",
+        "pipeline.recipes",
+    },
     {"pipeline.artefacts", "pipeline.adapters", "pipeline.experiment"},
     {"pipeline.stages", "pipeline.benchmarks", "pipeline.foreign", "pipeline.local"},
     {"slurm"},

@@ -82,6 +82,56 @@ def images_to_decide(error: float, other: float, power: float = 0.5) -> int:
     return math.ceil(float(z / (error - other)) ** 2)
 
 
+def holm(p_values: list[float]) -> list[float]:
+    """Holm's correction: p-values that hold for a whole table, in the given order.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    corrected, highest = [0.0] * len(p_values), 0.0
+    for number, k in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(p_values) - number) * p_values[k]))
+        corrected[k] = highest
+    return corrected
+
+
+def across_seeds(differences: np.ndarray) -> tuple[float, Interval]:
+    """Of differences, one a seed: the two-sided p-value of "their mean is zero" (Student's t) and its 95 % interval.
+
+    Covers the seeds, given these images.
+
+    Raises:
+        ValueError: there are fewer than two.
+
+    >>> p_value, (low, high) = across_seeds(np.array([0.01, 0.02, 0.03]))
+    >>> round(p_value, 4), round(low, 4), round(high, 4)
+    (0.0742, -0.0048, 0.0448)
+    """
+    if len(differences) < 2:
+        raise ValueError("one seed says nothing of others")
+    if np.ptp(differences) < 1e-12:  # no spread, no t: seeds that agree so are too few to tell, unless they differ in nothing
+        return 1.0, Interval(float(differences[0]), float(differences[0]))
+    test = stats.ttest_1samp(differences, 0.0)
+    low, high = test.confidence_interval(0.95)
+    return float(test.pvalue), Interval(float(low), float(high))
+
+
+def bootstrap_interval(differences_SN: np.ndarray, seed: int = 0, resamples: int = 10_000) -> Interval:
+    """95 % percentile interval of the mean of differences by seed and image: both are drawn anew, images for all seeds alike.
+
+    With few seeds it is too narrow, as any bootstrap: `across_seeds` decides, this shows how much the images add.
+    """
+    rng = np.random.default_rng(seed)
+    seeds, images = differences_SN.shape
+    weights_RS = rng.multinomial(seeds, [1 / seeds] * seeds, size=resamples) / seeds
+    means = np.empty(resamples)
+    for k in range(resamples):
+        counts_N = np.bincount(rng.integers(images, size=images), minlength=images)
+        means[k] = weights_RS[k] @ (differences_SN @ counts_N) / images
+    low, high = np.percentile(means, (2.5, 97.5))
+    return Interval(float(low), float(high))
+
+
 def paired_interval(differences: np.ndarray) -> Interval:
     """95 % interval of the mean of per-image differences (normal approximation of the paired standard error)."""
     half = 1.959964 * float(differences.std(ddof=1)) / len(differences) ** 0.5 if len(differences) > 1 else 1.0

@@ -16,7 +16,7 @@ def conclude(study: Study, root: Path) -> None:
         config for config in study.stages if config.stage in ("prepare", "train", "evaluate") and not config.is_complete(root)
     ]
     for config in study.stages:
-        if config.stage == "ensemble" and all(named.is_complete(root) for named in config.inputs):
+        if config.stage in ("ensemble", "compare") and all(named.is_complete(root) for named in config.inputs):
             run_stage(config, root)
     if missing:
         names = ", ".join(f"{config.stage} {config.hash}" for config in missing)

@@ -12,7 +12,7 @@ from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import Verdict, read_verdicts
 from pipeline.paper.crops import CURVE
 from pipeline.stages.check import FEW_CLASSES
-from pipeline.stages.report import templates
+from pipeline.stages.report import comparisons, templates
 from pipeline.study import InputError, StageFailed, Study
 
 
@@ -54,7 +54,7 @@ def contents_of(study: Study, root: Path) -> Contents:
         policies=[policy for policy in CURVE if policy in policies],
         top=1 if is_known and Result(first, root).facts["num_classes"] < FEW_CLASSES else 5,
         verdicts=_as_markdown(verdicts) if verdicts else "",
-        ablations="",
+        ablations=templates().get_template("ablations.md").render(comparisons=comparisons(study.comparisons, root)).strip(),
     )
 
 

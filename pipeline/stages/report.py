@@ -13,11 +13,12 @@ from pipeline.artefacts import storage
 from pipeline.artefacts.result import Result
 from pipeline.artefacts.run import Run
 from pipeline.artefacts.verdict import read_verdicts
+from pipeline.paper.crops import label_of
 from pipeline.paper.published import NEIGHBOURS, SOURCE
 from pipeline.stages import tables
 from pipeline.stages.audit import TITLES, audit_facts
 from pipeline.stages.check import FEW_CLASSES
-from pipeline.study import BenchmarkConfig, CheckConfig, EvaluateConfig, ReportConfig, Study, TrainConfig
+from pipeline.study import BenchmarkConfig, CheckConfig, CompareConfig, EvaluateConfig, ReportConfig, Study, TrainConfig
 
 CAPTIONS = {
     "errors_by_crops": "Top-{top} error by number of crops and models.",
@@ -71,6 +72,17 @@ def report_progress(study: Study, root: Path, rows: Sequence[Mapping[str, str]])
     return page
 
 
+def comparisons(configs: Sequence[CompareConfig], root: Path) -> list[dict[str, Any]]:
+    """What the templates show of the ablations that are complete."""
+    found = []
+    for number, config in enumerate(configs, start=1):
+        if config.is_complete(root):
+            facts = storage.unseal(config, root)
+            named = {"top": facts["decided_on"], "crops": label_of(config.policy), "chart": f"ablation_{number}"}
+            found.append({**facts, **named, "arms": tables.of_comparison(facts, facts["decided_on"])})
+    return found
+
+
 def templates() -> jinja2.Environment:
     """The folder `templates`, with filters that spell errors as people read them."""
     environment = jinja2.Environment(
@@ -93,6 +105,7 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
     top = 1 if results[0].facts["num_classes"] < FEW_CLASSES else 5
     shown = results[-1]
     classes, confused = tables.of_classes(shown, top)
+    compared = comparisons(config.comparisons, root)
     table3, sizes, curves = tables.cells(results, top), tables.ensemble_sizes(results, top), tables.curves(runs, root, top)
     return {
         "study": config.name,
@@ -109,13 +122,16 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
         "tables": {
             "table3": table3,
             "verdicts": tables.of_verdicts(verdicts),
+            "ablations": [row for comparison in compared for row in comparison["arms"]],
             "claims": tables.of_claims(config.check, root),
             "ensemble_sizes": sizes,
             "training_curves": curves,
             "classes": classes,
             "confusions": confused,
         },
-        "charts": _charts(table3, sizes, curves, top),
+        "charts": _charts(table3, sizes, curves, top)
+        | {comparison["chart"]: charts.forest(tables.forest(comparison["arms"])) for comparison in compared},
+        "comparisons": compared,
         "captions": _captions(top),
         "shown": table3[-1],
         "mistakes": shown.mistakes,

@@ -118,6 +118,21 @@ def _is_of(named: EnsembleConfig, cell: Cell) -> bool:
     return is_size and named.policy in CURVE and NUM_CROPS[named.policy] == cell.crops
 
 
+def of_comparison(facts: Row, top: int) -> list[Row]:
+    """The arms of an ablation: mean error over seeds and its spread, the difference to the first arm, p and what follows."""
+    return [{"question": facts["question"], **row} for row in facts[f"top{top}"]]
+
+
+def forest(arms: Sequence[Row]) -> list[Row]:
+    """What the forest plot of an ablation shows, in points: all arms but the first."""
+    return [
+        {"arm": row["arm"], "difference": 100 * row["difference"], "low": 100 * low, "high": 100 * high}
+        for row in arms
+        if "interval" in row
+        for low, high in [row["interval"]]
+    ]
+
+
 def of_verdicts(verdicts: Sequence[Verdict]) -> list[Row]:
     """Claim by claim."""
     return [asdict(verdict) for verdict in verdicts]

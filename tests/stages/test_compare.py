@@ -1,0 +1,122 @@
+"""Ablations: arms paired by seed and image, whatever follows checked against the predictions themselves."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import parquet
+from pydantic import ValidationError
+from scipy import stats
+
+from pipeline.artefacts.dataset import Dataset
+from pipeline.artefacts.predictions import Predictions
+from pipeline.paper.statistics import across_seeds, bootstrap_interval, holm, mcnemar
+from pipeline.stages.compare import compare
+from pipeline.stages.dashboard import contents_of
+from pipeline.stages.report import report
+from pipeline.study import Arm, CompareConfig, Study
+
+
+@pytest.fixture(scope="module")
+def comparison(seven_members: Study) -> CompareConfig:
+    members = seven_members.check.results[0].members
+    arms = [Arm(name=name, members=members[k : k + 2]) for k, name in ((0, "first"), (2, "second"), (4, "third"))]
+    return CompareConfig(question="Does the seed matter?", arms=tuple(arms))
+
+
+def wrong(config: CompareConfig, root: Path) -> np.ndarray:
+    """Arms x seeds x images, from the predictions."""
+    labels = Dataset(config.arms[0].members[0].data, root).split("val").labels
+    scores = [[Predictions(member, root).probabilities(config.policy) for member in arm.members] for arm in config.arms]
+    return np.array([[np.isnan(s[:, 0]) | (s.argmax(axis=1) != labels) for s in arm] for arm in scores])
+
+
+def test_differences_are_those_of_the_predictions(seven_root: Path, comparison: CompareConfig) -> None:
+    facts, errors = compare(comparison, seven_root), wrong(comparison, seven_root)
+    assert facts["num_seeds"] == 2
+    assert facts["decided_on"] == 1
+    for row, of_arm in zip(facts["top1"], errors, strict=True):
+        assert row["errors"] == pytest.approx(of_arm.mean(axis=1))
+        assert row["difference"] == pytest.approx(of_arm.mean() - errors[0].mean())
+    p_values = []
+    for row, of_arm in zip(facts["top1"][1:], errors[1:], strict=True):
+        first, second = errors[0].mean(axis=1), of_arm.mean(axis=1)
+        has_spread = np.ptp(second - first) > 1e-12
+        p_values.append(float(stats.ttest_rel(second, first).pvalue) if has_spread else 1.0)
+        assert row["p_value"] == pytest.approx(p_values[-1])
+        low, high = row["interval_bootstrap"]
+        assert low - 1e-9 <= row["difference"] <= high + 1e-9
+    assert [row["p_holm"] for row in facts["top1"][1:]] == pytest.approx(holm(p_values))
+    table = parquet.read_table(seven_root / comparison.folder / "hits.parquet")
+    ranks = [[table[f"rank_{k}_{number}"].to_numpy() for number in range(2)] for k in range(3)]
+    assert (np.array(ranks) >= 1).tolist() == errors.tolist()
+    before = (seven_root / comparison.folder / comparison.last_file).stat().st_mtime_ns
+    assert compare(comparison, seven_root) == facts
+    assert (seven_root / comparison.folder / comparison.last_file).stat().st_mtime_ns == before
+
+
+def test_one_seed_is_judged_over_images(seven_root: Path, seven_members: Study) -> None:
+    members = seven_members.check.results[0].members
+    config = CompareConfig(
+        question="One seed?", arms=(Arm(name="a", members=members[:1]), Arm(name="b", members=members[1:2])), policy="crops_144"
+    )
+    row, errors = compare(config, seven_root)["top1"][1], wrong(config, seven_root)
+    one_sided = (mcnemar(errors[0, 0], errors[1, 0]), mcnemar(errors[1, 0], errors[0, 0]))
+    assert row["p_value"] == row["p_holm"] == pytest.approx(min(1.0, 2 * min(one_sided)))
+    assert row["spread"] is None
+
+
+def test_the_report_shows_the_forest(seven_root: Path, seven_members: Study, comparison: CompareConfig) -> None:
+    compare(comparison, seven_root)
+    fields = {"name": "ablation", "title": "An ablation", "check": seven_members.check, "comparisons": (comparison,)}
+    study = Study.model_validate(fields)
+    assert comparison in study.stages
+    assert study.report.hash != seven_members.report.hash
+    page = report(study.report, seven_root)
+    text, results = page.read_text(), (page.parent / "RESULTS.md").read_text()
+    row = compare(comparison, seven_root)["top1"][2]
+    shown = f"{100 * row['difference']:+.2f}"
+    assert text.count("<svg") == 4
+    assert shown in text
+    assert "Does the seed matter?" in text
+    assert f"| third | {100 * row['error']:.2f} % |" in results
+    assert f"| {shown} points |" in results
+    assert (page.parent / "charts/ablation_1.svg").is_file()
+    ablations = json.loads((page.parent / "tables.json").read_text())["ablations"]
+    assert [found["arm"] for found in ablations] == ["first", "second", "third"]
+    assert "| third |" in contents_of(study, seven_root).ablations
+
+
+def test_arms_that_cannot_be_paired_are_refused(seven_members: Study) -> None:
+    members = seven_members.check.results[0].members
+    with pytest.raises(ValidationError, match="cannot be paired"):
+        CompareConfig(question="?", arms=(Arm(name="a", members=members[:1]), Arm(name="b", members=members[1:3])))
+    with pytest.raises(ValidationError, match="names of their own"):
+        CompareConfig(question="?", arms=(Arm(name="a", members=members[:1]), Arm(name="a", members=members[1:2])))
+    arms = (Arm(name="a", members=members[:1]), Arm(name="b", members=members[1:2]))
+    with pytest.raises(ValidationError, match="crops_36"):
+        CompareConfig(question="?", arms=arms, policy="crops_36")
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
+def test_holm_is_between_the_raw_and_bonferroni(p_values: list[float]) -> None:
+    corrected = holm(p_values)
+    for raw, found in zip(p_values, corrected, strict=True):
+        assert raw <= found <= min(1.0, len(p_values) * raw * (1 + 1e-12))
+    in_order = [found for _, found in sorted(zip(p_values, corrected, strict=True))]
+    assert in_order == sorted(in_order)
+
+
+def test_the_bootstrap_has_the_width_of_its_normal_approximation() -> None:
+    """Of many seeds and images, drawn with a known spread of both."""
+    rng = np.random.default_rng(0)
+    seeds, images = 40, 400
+    differences = 0.02 + 0.05 * rng.standard_normal((seeds, 1)) + 0.3 * rng.standard_normal((1, images))
+    low, high = bootstrap_interval(differences)
+    expected = (differences.mean(axis=1).var() / seeds + differences.mean(axis=0).var() / images) ** 0.5
+    assert (high - low) / (2 * 1.96) == pytest.approx(expected, rel=0.1)
+    with pytest.raises(ValueError, match="one seed"):
+        across_seeds(np.array([0.1]))
