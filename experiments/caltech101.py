@@ -9,17 +9,16 @@ Differs: 112 px, half the channels, 101 classes, 6,960 training images; cosine s
 
 from pathlib import Path
 
-from pipeline.recipes import miniature
-from pipeline.study import CheckConfig, EvaluateConfig, PrepareConfig, Study, table3
+from pipeline.recipes import miniature, miniature_members
+from pipeline.study import CheckConfig, PrepareConfig, Study, table3
 
 
 def experiment(data: Path | None = None, members: int = 1, epochs: float = 70) -> Study:
     images = PrepareConfig(source="imagefolder", name="caltech101", path=data)
     base = miniature(images, epochs)
-    runs = [base.but(data_seed=seed) for seed in range(members)]
-    predictions = tuple(EvaluateConfig(data=images, classifier=run, precision="bf16") for run in runs)
+    predictions = miniature_members(base, members)
     return Study(
         name="caltech101",
         title=f"Caltech-101 at 112 px: {members} GoogLeNet{'s' if members > 1 else ''} of half the width",
-        check=CheckConfig(results=table3(predictions)),
+        check=CheckConfig(results=table3(predictions, predictions[0].policies)),
     )

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 
-from pipeline.study import Frozen, NetworkConfig, PrepareConfig, StageConfig, TrainConfig
+from pipeline.paper.crops import CURVE
+from pipeline.study import EvaluateConfig, Frozen, NetworkConfig, PrepareConfig, StageConfig, TrainConfig
 
 TABLE_1 = NetworkConfig()  # paper, Table 1
 WIDER = 1.25  # ours: the paper's seventh member is "wider" (section 7), by how much it does not say
+MINIATURE_POLICIES = (*CURVE, "crops_144_max")
 SEEDS = ("init_seed", "data_seed")
 
 
@@ -58,6 +60,12 @@ def miniature(data: PrepareConfig, num_epochs: float = 70) -> TrainConfig:
         precision="bf16",
         validate_every_epochs=5,
     )
+
+
+def miniature_members(run: TrainConfig, seeds: int) -> tuple[EvaluateConfig, ...]:
+    """A miniature training under so many seeds, each evaluated at every number of crops in one pass."""
+    runs = [run.but(data_seed=seed) for seed in range(seeds)]
+    return tuple(EvaluateConfig(data=run.data, classifier=each, policies=MINIATURE_POLICIES, precision="bf16") for each in runs)
 
 
 def seven_members(base: TrainConfig, members: int = 7) -> tuple[TrainConfig, ...]:

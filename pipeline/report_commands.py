@@ -62,6 +62,8 @@ def rebuild(study: Study, root: Path) -> Path:
         forget_report(study, root)
         run_stage(study.report, root)
         return root / study.report.folder / "report.html"
+    if not any((root / config.folder).exists() for config in study.stages):
+        raise InputError(f"{root}: nothing of {study.name} is there; run the study first")
     from pipeline.stages.report import report_progress
     from slurm.status import status
 

@@ -1,6 +1,6 @@
 """What a study is: frozen configs that name each other, one class a stage, and the order of their stages."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -199,10 +199,22 @@ class Study(Frozen):
         return tuple(ordered.values())
 
 
-def table3(members: tuple[EvaluateConfig, ...]) -> tuple[EnsembleConfig, ...]:
-    """The cells of the paper's Table 3: the best single model and the ensemble, at 1, 10 and 144 crops."""
+def table3(members: tuple[EvaluateConfig, ...], policies: Policies = POLICIES) -> tuple[EnsembleConfig, ...]:
+    """The cells of the paper's Table 3: the best single model and the ensemble, at 1, 10 and 144 crops, or at others."""
     choices: tuple[Literal["best_top1", "all"], ...] = ("best_top1", "all") if len(members) > 1 else ("all",)
-    return tuple(EnsembleConfig(members=members, policy=p, choose=c) for c in choices for p in POLICIES)
+    return tuple(EnsembleConfig(members=members, policy=p, choose=c) for c in choices for p in policies)
+
+
+def ablation(name: str, question: str, arms: Mapping[str, Sequence[EvaluateConfig]], policy: Policy = "crops_10") -> Study:
+    """A study of arms, by name, each with its members (one a seed); the first arm is the baseline, and has its Table 3."""
+    made = tuple(Arm(name=arm, members=tuple(members)) for arm, members in arms.items())
+    baseline = made[0].members
+    return Study(
+        name=name,
+        title=f"{question} {', '.join(arms)}; {len(baseline)} seed{'s' if len(baseline) > 1 else ''} each",
+        check=CheckConfig(results=table3(baseline)),
+        comparisons=(CompareConfig(question=question, arms=made, policy=policy),),
+    )
 
 
 STAGES: dict[str, type[StageConfig]] = {

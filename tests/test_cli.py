@@ -105,7 +105,8 @@ def test_a_failed_stage_is_exit_code_3(experiment: Path, image_folder: Path, tmp
         (["evaluate", "--arch", "googlenet", "--weights", "a", "--data", "x", "--mean", "1,2"], "is not three numbers"),
         (["export", "experiments/demo.py", "--into", "x"], "run.json: does not exist; run the train stage first"),
         (["rnu"], "No such command 'rnu'"),
-        (["report", "experiments/demo.py"], "check.json: does not exist; run the check stage first"),
+        (["report", "experiments/demo.py"], "nothing of demo is there; run the study first"),
+        (["report", "experiments/demo.py", "--into", "x"], "check.json: does not exist; run the check stage first"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
@@ -117,7 +118,9 @@ def test_wrong_input_is_one_line_and_exit_code_2(arguments: list[str], message: 
     assert not list(tmp_path.rglob("*.json"))
 
 
-@pytest.mark.parametrize("arguments", [[], ["run"], ["plan"], ["report"], ["evaluate"], ["export"], ["audit"]], ids=str)
+@pytest.mark.parametrize(
+    "arguments", [[], ["run"], ["plan"], ["report"], ["evaluate"], ["export"], ["audit"], ["sync"], ["dashboard"]], ids=str
+)
 def test_help_has_an_example(arguments: list[str]) -> None:
     shown = going_deeper(*arguments, "--help")
     assert shown.returncode == 0

@@ -1,0 +1,23 @@
+"""What augmentation is worth: the paper's patches, Caffe's fixed window, photometric distortions, in miniature.
+
+Run:     going-deeper run experiments/augmentation.py --data ../shared/data/caltech101
+Expect:  nothing is known at this scale
+Cost:    half a core-hour a training at 70 epochs
+Differs: as experiments/caltech101.py, of which the first arm's trainings are the same artefacts
+"""
+
+from pathlib import Path
+
+from pipeline.recipes import miniature, miniature_members
+from pipeline.study import PrepareConfig, Study, ablation
+
+
+def experiment(data: Path | None = None, seeds: int = 3, epochs: float = 70) -> Study:
+    images = PrepareConfig(source="imagefolder", name="caltech101", path=data)
+    base = miniature(images, epochs)
+    trainings = {
+        "patches": base,
+        "patches and distortions": base.but(photometric=True),
+        "window of Caffe": base.but(sampling="caffe"),
+    }
+    return ablation("augmentation", "What is it worth?", {arm: miniature_members(run, seeds) for arm, run in trainings.items()})

@@ -1,0 +1,36 @@
+"""The studies in experiments/: each loads, and they share every artefact that they can."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.experiment import load_study
+from pipeline.study import Study
+from tests.commands import TOP
+
+EXPERIMENTS = sorted((TOP / "experiments").glob("*.py"))
+ABLATIONS = ("aux_heads", "pooling_head", "augmentation", "normalisation", "init", "averaging")
+
+
+def load(name: str, data: Path) -> Study:
+    return load_study(TOP / "experiments" / f"{name}.py", ["--data", str(data)])
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_a_study_says_how_it_is_run(path: Path, tmp_path: Path) -> None:
+    arguments = [] if path.stem == "demo" else ["--data", str(tmp_path)]
+    study = load_study(path, arguments)
+    assert study.stages[-1].stage == "report"
+    text = path.read_text()
+    assert f"going-deeper run experiments/{path.name}" in text
+    assert all(heading in text for heading in ("Run:", "Expect:", "Cost:", "Differs:"))
+
+
+def test_ablations_share_their_baseline(tmp_path: Path) -> None:
+    """Six ablations and the seven members of Table 3: the data set once, a baseline once."""
+    studies = [load(name, tmp_path) for name in ABLATIONS]
+    studies.append(load_study(TOP / "experiments/caltech101.py", ["--data", str(tmp_path), "--members", "7"]))
+    trainings = [[stage.hash for stage in study.stages if stage.stage == "train"] for study in studies]
+    assert [len(runs) for runs in trainings] == [12, 6, 9, 9, 9, 6, 7]
+    assert len({hash for runs in trainings for hash in runs}) == 7 + 9 + 3 + 6 + 6 + 6 + 3  # of 58
+    assert len({stage.hash for study in studies for stage in study.stages if stage.stage == "prepare"}) == 1
