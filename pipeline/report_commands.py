@@ -18,7 +18,7 @@ from pipeline.artefacts import storage
 from pipeline.experiment import load_study
 from pipeline.local import is_first, refuse_stale
 from pipeline.stages import run_stage
-from pipeline.study import InputError, StageConfig, StageFailed, Study
+from pipeline.study import STAGES, InputError, StageConfig, StageFailed, Study
 
 WATCH_SECONDS = 30.0  # ours: between two looks
 
@@ -26,7 +26,7 @@ WATCH_SECONDS = 30.0  # ours: between two looks
 def add_to(commands: click.Group) -> None:
     """Add `report`, `dashboard` and `sync`."""
     study_command(commands, "going-deeper report experiments/demo.py --into results")(report)
-    study_command(commands, "WANDB_ENTITY=team going-deeper dashboard experiments/demo.py")(dashboard)
+    study_command(commands, "going-deeper dashboard experiments/demo.py")(dashboard)
     commands.add_command(sync)
 
 
@@ -43,23 +43,25 @@ def report(
     if into is not None and not watch:
         storage.unseal(study.check, root)  # RESULTS.md holds verdicts only
     page = rebuild(study, root)
-    with _server(page.parent, port) if serve else _nothing():
+    with _server(page, port) if serve else _nothing():
         while watch and not study.check.is_complete(root):
             time.sleep(WATCH_SECONDS)
-            page = rebuild(study, root)
+            page = rebuild(study, root, anew=False)  # the study's own command makes it too
         if into is not None:
             storage.write_atomic(into / "RESULTS.md", (page.parent / "RESULTS.md").read_bytes())
-        show(study, root)
-        if not study.check.is_complete(root):
+        if study.check.is_complete(root):
+            show(study, root)
+        else:
             print(f"in progress, no verdict yet: {page}")
         while serve:
             time.sleep(3600)
 
 
-def rebuild(study: Study, root: Path) -> Path:
-    """Make the report anew, or the page of a study in progress; returns the page."""
+def rebuild(study: Study, root: Path, anew: bool = True) -> Path:
+    """Make the report, also if it is there (`anew`), or the page of a study in progress; returns the page."""
     if study.check.is_complete(root):
-        forget_report(study, root)
+        if anew:
+            forget_report(study, root)
         run_stage(study.report, root)
         return root / study.report.folder / "report.html"
     if not any((root / config.folder).exists() for config in study.stages):
@@ -67,10 +69,12 @@ def rebuild(study: Study, root: Path) -> Path:
     from pipeline.stages.report import report_progress
     from slurm.status import status
 
-    for config in study.stages:
-        if config.stage in ("ensemble", "compare") and all(named.is_complete(root) for named in config.inputs):
-            run_stage(config, root)
-    return report_progress(study, root, [row._asdict() for row in status(study, root)])
+    rows: list[dict[str, str]] = []
+    try:
+        rows = [row._asdict() for row in status(study, root)]
+    except InputError as error:  # SLURM is silent, or not on this machine: the files still say much
+        print(f"going-deeper: {error}; the page shows no jobs", file=sys.stderr, flush=True)
+    return report_progress(study, root, rows)
 
 
 def forget_report(study: Study, root: Path) -> StageConfig:
@@ -96,10 +100,12 @@ def dashboard(experiment: Path, arguments: Sequence[str], root: Path) -> None:
     print("\n".join(save_dashboard(load_study(experiment, arguments), root)))
 
 
-@click.command(epilog="Example: WANDB_BASE_URL=https://wandb.example.org going-deeper sync")
+@click.command(epilog="Example: going-deeper sync --root outputs")
 @ROOT
 def sync(root: Path) -> None:
-    """Upload to W&B what was tracked offline. Run again, it goes on with what is still here; runs in progress come later."""
+    """Upload to W&B what was tracked offline. Run again, it goes on with what is still here; runs in progress come later.
+
+    Sync before a root is moved: weights and tables are read where they were made."""
     from pipeline.adapters import wandb_sync
 
     pending = [run for run in wandb_sync.offline_runs(root) if not run.is_uploaded]
@@ -107,12 +113,19 @@ def sync(root: Path) -> None:
         raise StageFailed(f"{len(pending)} runs are pending, and {wandb_sync.server()} does not answer; set WANDB_BASE_URL")
     problems = 0
     for run in pending:
-        problem = storage.held_by(run.run_id, root) or wandb_sync.upload(run)
+        problem = storage.held_by(run.run_id, root) or _lost(run.run_id, root, run.folder) or wandb_sync.upload(run)
         problems += bool(problem)
         print(f"{run.folder.name}: {'pending: ' + problem if problem else 'uploaded'}", flush=True)
     print(f"{len(pending) - problems} uploaded, {problems} pending")
     if problems:
         raise StageFailed(f"{problems} runs are not on the server yet; run going-deeper sync again")
+
+
+def _lost(run_id: str, root: Path, folder: Path) -> str:
+    """Why the files that a run refers to cannot be uploaded, or nothing: W&B's client would leave them out without a word."""
+    if any((root / kind.room / run_id).is_dir() for kind in STAGES.values()):
+        return ""
+    return f"its artefact is gone; make it again, or remove {folder} to give this up"
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -121,14 +134,14 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def _server(folder: Path, port: int) -> Iterator[None]:
-    """Within, the folder is served to this machine alone."""
+def _server(page: Path, port: int) -> Iterator[None]:
+    """Within, a page and what lies beside it are served to this machine alone."""
     try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Quiet, directory=str(folder)))
+        server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Quiet, directory=str(page.parent)))
     except OSError as error:
         raise InputError(f"--port {port}: {os.strerror(error.errno or 0)}; leave it out for a free one") from None
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(f"http://127.0.0.1:{server.server_port}/report.html (Ctrl-C ends)", file=sys.stderr, flush=True)
+    print(f"http://127.0.0.1:{server.server_port}/{page.name} (Ctrl-C ends)", file=sys.stderr, flush=True)
     try:
         yield
     finally:

@@ -55,7 +55,7 @@ class Tracker:
                 silent=True,
                 console="off",
                 init_timeout=20,
-                finish_timeout=30 if online else 60,  # a server may hang; the local file is only slow on a busy machine
+                finish_timeout=120 if online else 60,  # weights have to be uploaded, and a server may hang
                 x_transaction_log_flush_interval=1,
                 x_save_requirements=False,
                 disable_git=True,
@@ -76,7 +76,11 @@ class Tracker:
     def conclude(self, figures: Mapping[str, float | int | None]) -> None:
         """Set the final figures of the artefact, now complete, and log it as one of W&B's, made from those of its inputs."""
         self._guard(lambda: self._run.summary.update(dict(figures)) if self._run else None)
-        self._guard(lambda: self._publish() if self._run else None)
+        try:
+            if self._run:
+                self._publish()
+        except Exception as error:
+            print(f"W&B has no artifact of this stage ({type(error).__name__}: {error}); the files hold it", file=sys.stderr)
 
     def _publish(self) -> None:
         for named in self._config.inputs:

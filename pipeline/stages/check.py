@@ -9,7 +9,7 @@ from pipeline.artefacts.verdict import Decision, Verdict, read_verdicts, write_v
 from pipeline.paper.crops import CURVE, NUM_CROPS
 from pipeline.paper.published import CLAIMS, DATASET, Cell, Claim
 from pipeline.paper.statistics import SIGNIFICANCE, mcnemar, paired_interval, sign_flip
-from pipeline.study import CheckConfig, ForeignConfig, TrainConfig
+from pipeline.study import CheckConfig, EnsembleConfig, ForeignConfig, TrainConfig
 
 INPUT_SIZE, NUM_IMAGES, NUM_CLASSES = 224, 50_000, 1000  # paper, sections 5 and 7: the validation set of Table 3
 FEW_CLASSES = 25  # ours: among so few, five guesses are nearly always right, so the claims are judged on top-1
@@ -23,15 +23,7 @@ def check(config: CheckConfig, root: Path) -> list[Verdict]:
     """
     if config.is_complete(root):
         return read_verdicts(config, root)[0]
-    cells: dict[Cell, Result] = {}
-    for named in config.results:
-        result = Result(named, root)
-        if named.policy not in CURVE:
-            continue  # the claims are about the paper's crops, averaged
-        crops = NUM_CROPS[named.policy]
-        cells[Cell(named.num_models, crops)] = result
-        if named.num_models > 1:
-            cells[Cell("all", crops)] = result
+    cells = {cell: Result(named, root) for cell, named in by_cell(config).items()}
     facts = Result(config.results[0], root).facts
     top = 1 if facts["num_classes"] < FEW_CLASSES else 5
     elsewhere = _not_the_papers(config, facts["num_images"], facts["num_classes"])
@@ -42,6 +34,18 @@ def check(config: CheckConfig, root: Path) -> list[Verdict]:
         tracker.table("verdicts", [asdict(verdict) | {"interval": str(verdict.interval or "")} for verdict in verdicts])
         tracker.conclude({decision: decisions.count(decision) for decision in sorted(set(decisions))})
     return verdicts
+
+
+def by_cell(config: CheckConfig) -> dict[Cell, EnsembleConfig]:
+    """The results that claims are judged on: of the paper's crops, averaged. Of several ensembles the last is "all"."""
+    cells: dict[Cell, EnsembleConfig] = {}
+    for named in config.results:
+        if named.policy in CURVE:
+            crops = NUM_CROPS[named.policy]
+            cells[Cell(named.num_models, crops)] = named
+            if named.num_models > 1:
+                cells[Cell("all", crops)] = named
+    return cells
 
 
 def _not_the_papers(config: CheckConfig, num_images: int, num_classes: int) -> str | None:

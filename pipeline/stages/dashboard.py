@@ -27,9 +27,12 @@ def save_dashboard(study: Study, root: Path) -> list[str]:
     if not wandb_sync.is_reachable():
         raise InputError(f"{server} does not answer; set WANDB_BASE_URL")
     place = [os.environ.get(name, "") for name in ("WANDB_ENTITY", "WANDB_PROJECT")]
-    path = root / "dashboards" / f"{study.name}.json"
-    known = json.loads(path.read_text()) if path.is_file() else {}
-    earlier = Saved(**known["saved"]) if known.get("server") == server and known.get("place") == place else Saved()
+    path = root / "dashboards" / f"{study.report.folder.name}.json"
+    try:
+        known = json.loads(path.read_text()) if path.is_file() else {}
+        earlier = Saved(**known["saved"]) if known and [known["server"], known["place"]] == [server, place] else Saved()
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: is damaged; remove it, and the dashboard is made once more") from None
     try:
         saved, addresses = dashboard.save(contents_of(study, root), earlier)
     except Exception as error:  # wandb's, pydantic's, of the connection: whatever it is, nothing was written here

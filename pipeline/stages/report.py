@@ -20,6 +20,7 @@ from pipeline.stages.audit import TITLES, audit_facts
 from pipeline.stages.check import FEW_CLASSES
 from pipeline.study import BenchmarkConfig, CheckConfig, CompareConfig, EvaluateConfig, ReportConfig, Study, TrainConfig
 
+PROGRESS = "progress.html"
 CAPTIONS = {
     "errors_by_crops": "Top-{top} error by number of crops and models.",
     "errors_by_size": "Top-{top} error of all ensembles that the members make, by their size.",
@@ -44,13 +45,16 @@ def report(config: ReportConfig, root: Path) -> Path:
         written |= {f"charts/{name}.svg": svg.encode(), f"charts/{name}.png": charts.png(svg)}
     for name, content in written.items():
         storage.write_atomic(root / config.folder / name, content)
+    if (progress := root / config.folder / PROGRESS).exists():  # somebody may look at it
+        storage.write_atomic(progress, b'<meta http-equiv="refresh" content="0;url=report.html">\n')
     storage.seal(config, root, [root / config.folder / name for name in written], {"summary": written["summary.txt"].decode()})
     return page
 
 
 def report_progress(study: Study, root: Path, rows: Sequence[Mapping[str, str]]) -> Path:
-    """Write the page of a study that is not complete, where its report will be; returns its path. `rows` say where it stands,
-    by stage. The page asks for itself again every half minute.
+    """Write the page of a study that is not complete, beside where its report will be; returns its path.
+
+    `rows` say where it stands, by stage. The page asks for itself again every half minute, and leads to the report at last.
     """
     results = [Result(named, root) for named in study.check.results if named.is_complete(root)]
     top = 1 if results and results[0].facts["num_classes"] < FEW_CLASSES else 5
@@ -59,7 +63,8 @@ def report_progress(study: Study, root: Path, rows: Sequence[Mapping[str, str]])
         "study": study.name,
         "title": study.title,
         "rows": rows,
-        "done": sum(row["state"] == "complete" for row in rows),
+        "done": sum(stage.is_complete(root) for stage in study.stages),
+        "num_stages": len(study.stages),
         "num_results": len(study.check.results),
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "cells": table3,
@@ -67,7 +72,7 @@ def report_progress(study: Study, root: Path, rows: Sequence[Mapping[str, str]])
         "charts": _charts(table3, [], tables.curves(_trainings(study.check), root, top), top),
         "captions": _captions(top),
     }
-    page = root / study.report.folder / "report.html"
+    page = root / study.report.folder / PROGRESS
     storage.write_atomic(page, templates().get_template("progress.html").render(facts).encode())
     return page
 

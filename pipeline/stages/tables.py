@@ -15,8 +15,9 @@ from pipeline.artefacts.verdict import Verdict, read_verdicts
 from pipeline.paper.crops import CURVE, NUM_CROPS, label_of
 from pipeline.paper.published import CLAIMS, TABLE3, Cell
 from pipeline.paper.statistics import mcnemar
+from pipeline.stages.check import by_cell
 from pipeline.stages.mistakes import class_errors, confusions
-from pipeline.study import CheckConfig, EnsembleConfig, StageConfig, TrainConfig
+from pipeline.study import CheckConfig, StageConfig, TrainConfig
 
 Row = dict[str, Any]
 
@@ -91,31 +92,29 @@ def of_classes(result: Result, top: int) -> tuple[list[Row], list[Row]]:
 
 
 def of_claims(config: CheckConfig, root: Path) -> list[Row]:
-    """What each claim rests on: its results, what made them, the cost of their trainings and evaluations."""
+    """What each claim rests on: its results, the trainings and evaluations behind them, by which commits and commands these
+    were made, and what they cost.
+    """
     decided = {verdict.claim for verdict in read_verdicts(config, root)[0] if verdict.decision != "not_run"}
-    rows: list[Row] = []
+    cells, rows = by_cell(config), list[Row]()
     for claim in CLAIMS:
-        wanted = [cell for cell in (claim.cell, claim.base) if cell is not None]
-        used = [named for named in config.results if any(_is_of(named, cell) for cell in wanted)] if claim.id in decided else []
+        wanted = [cell for cell in (claim.cell, claim.base) if cell in cells] if claim.id in decided else []
+        used = {cells[cell].hash: cells[cell] for cell in wanted}
         made: dict[str, StageConfig] = {}
-        for member in (member for named in used for member in named.members):
-            made |= {part.hash: part for part in (member, member.classifier) if isinstance(part, StageConfig)}
-        origin = [Result(named, root).facts["provenance"] for named in used]
+        for member in (member for named in used.values() for member in named.members):
+            made |= {part.hash: part for part in (member.classifier, member) if isinstance(part, StageConfig)}
+        sealed = [storage.unseal(part, root) for part in (*made.values(), *used.values())]
+        origin = [facts["provenance"] for facts in sealed]
         rows.append(
             {
                 "claim": claim.id,
-                "results": " ".join(named.hash for named in used),
+                "results": " ".join(used),
                 "commit": " ".join(dict.fromkeys(found["commit"][:12] + ("+" if found["dirty"] else "") for found in origin)),
                 "command": "; ".join(dict.fromkeys(found["command"] for found in origin)),
-                "core_or_gpu_hours": sum(storage.unseal(part, root).get("core_or_gpu_hours", 0.0) for part in made.values()),
+                "core_or_gpu_hours": sum(facts.get("core_or_gpu_hours", 0.0) for facts in sealed),
             }
         )
     return rows
-
-
-def _is_of(named: EnsembleConfig, cell: Cell) -> bool:
-    is_size = named.num_models > 1 if cell.models == "all" else named.num_models == cell.models
-    return is_size and named.policy in CURVE and NUM_CROPS[named.policy] == cell.crops
 
 
 def of_comparison(facts: Row, top: int) -> list[Row]:

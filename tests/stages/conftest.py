@@ -51,7 +51,7 @@ def seven_members(seven_root: Path, data: PrepareConfig, run_config: TrainConfig
             drawn[4] = np.nan
             scores[policy] = (drawn / drawn.sum(axis=1, keepdims=True)).astype(np.float32)
         predictions = Predictions(members[-1], seven_root)
-        predictions.publish_chunk(range(len(split)), scores, {4: "not an image"}, 1.0, "drawn")
+        predictions.publish_chunk(range(len(split)), scores, {4: "not an image"}, 360.0, "drawn")
         facts = {"num_images": len(split), "world_size": 1, "device": "cpu", "num_rejected": 0}
         predictions.merge([range(len(split))], split.image_ids, split.labels, facts)
     made = Study(name="seven", title="Seven <members>", check=CheckConfig(results=table3(tuple(members))))
