@@ -51,7 +51,7 @@ def errors_by_size(rows: list[dict[str, Any]]) -> str:
 def forest(rows: list[dict[str, Any]]) -> str:
     """Differences to a baseline, an arm a line, with their intervals, and a line at zero. Rows: arm, difference, low, high."""
     base = alt.Chart(alt.InlineData(values=rows)).encode(y=alt.Y("arm:N", title=None, sort=None))
-    x = alt.X("difference:Q", title="difference of the error to the first arm, points (95 % interval)")
+    x = alt.X("difference:Q", title="difference to the first arm, points (95 % interval)", axis=alt.Axis(tickCount=6))
     none = alt.Chart(alt.InlineData(values=[{"none": 0}])).mark_rule(strokeDash=[4, 4], color=INK).encode(x="none:Q")
     rules = base.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q", color=alt.value(PALETTE[0]))
     return _svg(none + rules + base.mark_point(filled=True, size=80).encode(x=x, color=alt.value(PALETTE[0])))
