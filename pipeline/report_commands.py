@@ -38,13 +38,15 @@ def report(
     experiment: Path, arguments: Sequence[str], root: Path, into: Path | None, watch: bool, serve: bool, port: int
 ) -> None:
     """Rebuild the report of a study from its verdicts and results; of a study in progress, show what there is."""
+    from pipeline.stages.report import PROGRESS  # late, as the libraries that draw take half a second
+
     study = load_study(experiment, arguments)
     refuse_stale(study, root)
     if into is not None and not watch:
         storage.unseal(study.check, root)  # RESULTS.md holds verdicts only
     page = rebuild(study, root)
     with _server(page, port) if serve else _nothing():
-        while watch and not study.check.is_complete(root):
+        while watch and page.name == PROGRESS:
             time.sleep(WATCH_SECONDS)
             page = rebuild(study, root, anew=False)  # the study's own command makes it too
         if into is not None:

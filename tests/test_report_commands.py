@@ -1,0 +1,49 @@
+"""going-deeper report while a study is in progress: --watch and --serve until the verdict."""
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.commands import TOP, going_deeper
+
+
+@pytest.mark.slow
+def test_a_study_is_watched_until_its_report(experiment: Path, image_folder: Path, tmp_path: Path) -> None:
+    """The page in progress is served; once the verdict is there, the same address leads to the report."""
+    root, arguments = tmp_path / "root", [experiment, "--data", image_folder, "--members", "1", "--root", tmp_path / "root"]
+    assert going_deeper("run", *arguments).returncode == 0
+    (verdicts,), (reports,) = root.glob("verdicts/*"), root.glob("reports/*")
+    shutil.move(verdicts, tmp_path / "verdicts")
+    shutil.rmtree(reports)
+    command = [
+        sys.executable,
+        "-c",
+        "import pipeline.report_commands as c; c.WATCH_SECONDS = 0.5; import pipeline.cli as m; m.main()",
+    ]
+    options = ["report", *map(str, arguments), "--watch", "--serve", "--into", str(tmp_path / "into")]
+    with subprocess.Popen([*command, *options], cwd=TOP, stderr=subprocess.PIPE, text=True) as watching:
+        assert watching.stderr is not None
+        address = re.search(r"http://\S+", watching.stderr.readline())
+        assert address is not None
+
+        def page() -> str:
+            with urllib.request.urlopen(address[0]) as answer:
+                return str(answer.read().decode())
+
+        assert "In progress: 6 of 8 stages complete" in page()
+        shutil.move(tmp_path / "verdicts", verdicts)
+        deadline = time.monotonic() + 60
+        while "url=report.html" not in page():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        while not (tmp_path / "into/RESULTS.md").is_file():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        watching.terminate()
+    assert "| R6a |" in (tmp_path / "into/RESULTS.md").read_text()
