@@ -8,17 +8,16 @@ Differs: as experiments/caltech101.py, of which the first arm's trainings are th
 
 from pathlib import Path
 
-from pipeline.recipes import miniature, miniature_members
-from pipeline.study import InputError, PrepareConfig, Study, ablation
+from pipeline.recipes import miniature, miniature_arms
+from pipeline.study import InputError, Study, ablation
 
 HEADS: dict[str, tuple[str, ...]] = {"both": ("4a", "4d"), "none": (), "4a": ("4a",), "4d": ("4d",)}
 
 
 def experiment(data: Path | None = None, seeds: int = 3, epochs: float = 70, arms: str = "both,none,4a,4d") -> Study:
-    images = PrepareConfig(source="imagefolder", name="caltech101", path=data)
-    base = miniature(images, epochs)
+    base = miniature(data, epochs)
     trainings = {name: base.but(network=base.network.but(aux_heads=heads)) for name, heads in HEADS.items()}
     if unknown := set(arms.split(",")) - set(trainings):
         raise InputError(f"--arms {arms}: {', '.join(sorted(unknown))} is none of {', '.join(trainings)}")
-    chosen = {name: miniature_members(trainings[name], seeds) for name in arms.split(",")}
-    return ablation("aux_heads", "Do the auxiliary heads help?", chosen)
+    chosen = {name: trainings[name] for name in arms.split(",")}
+    return ablation("aux_heads", "Do the auxiliary heads help?", miniature_arms(chosen, seeds))

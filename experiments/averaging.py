@@ -9,12 +9,11 @@ Differs: as experiments/caltech101.py, of which the first arm's trainings are th
 from pathlib import Path
 
 from pipeline.recipes import miniature, miniature_members
-from pipeline.study import PrepareConfig, Study, ablation
+from pipeline.study import Study, ablation
 
 
 def experiment(data: Path | None = None, seeds: int = 3, epochs: float = 70) -> Study:
-    images = PrepareConfig(source="imagefolder", name="caltech101", path=data)
-    base = miniature(images, epochs)
+    base = miniature(data, epochs)
     averaged = miniature_members(base, seeds)
     equal = base.but(averaging="equal", averaging_start_epoch=epochs / 2)
     arms = {

@@ -10,12 +10,11 @@ Differs: 112 px, half the channels, 101 classes, 6,960 training images; cosine s
 from pathlib import Path
 
 from pipeline.recipes import miniature, miniature_members
-from pipeline.study import CheckConfig, PrepareConfig, Study, table3
+from pipeline.study import CheckConfig, Study, table3
 
 
 def experiment(data: Path | None = None, members: int = 1, epochs: float = 70) -> Study:
-    images = PrepareConfig(source="imagefolder", name="caltech101", path=data)
-    base = miniature(images, epochs)
+    base = miniature(data, epochs)
     predictions = miniature_members(base, members)
     return Study(
         name="caltech101",

@@ -8,16 +8,15 @@ Differs: as experiments/caltech101.py, of which the first arm's trainings are th
 
 from pathlib import Path
 
-from pipeline.recipes import miniature, miniature_members
-from pipeline.study import PrepareConfig, Study, ablation
+from pipeline.recipes import miniature, miniature_arms
+from pipeline.study import Study, ablation
 
 
 def experiment(data: Path | None = None, seeds: int = 3, epochs: float = 70) -> Study:
-    images = PrepareConfig(source="imagefolder", name="caltech101", path=data)
-    base = miniature(images, epochs)
+    base = miniature(data, epochs)
     trainings = {
         "kaiming": base,
         "caffe": base.but(init="caffe"),
         "gaussian": base.but(init="gaussian"),
     }
-    return ablation("init", "Which is best?", {arm: miniature_members(run, seeds) for arm, run in trainings.items()})
+    return ablation("init", "Which is best?", miniature_arms(trainings, seeds))

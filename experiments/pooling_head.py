@@ -8,17 +8,14 @@ Differs: as experiments/caltech101.py, of which the first arm's trainings are th
 
 from pathlib import Path
 
-from pipeline.recipes import miniature, miniature_members
-from pipeline.study import PrepareConfig, Study, ablation
+from pipeline.recipes import miniature, miniature_arms
+from pipeline.study import Study, ablation
 
 
 def experiment(data: Path | None = None, seeds: int = 3, epochs: float = 70) -> Study:
-    images = PrepareConfig(source="imagefolder", name="caltech101", path=data)
-    base = miniature(images, epochs)
+    base = miniature(data, epochs)
     trainings = {
         "average pooling": base,
         "fully connected": base.but(network=base.network.but(head="fully_connected")),
     }
-    return ablation(
-        "pooling_head", "Is pooling better?", {arm: miniature_members(run, seeds) for arm, run in trainings.items()}
-    )
+    return ablation("pooling_head", "Is pooling better?", miniature_arms(trainings, seeds))

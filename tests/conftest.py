@@ -14,6 +14,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from pipeline.study import CheckConfig, EvaluateConfig, NetworkConfig, PrepareConfig, Study, TrainConfig, table3
 from tests.commands import EXPERIMENT
+from tests.wandb_stub import WandbStub, wandb_stub
 
 settings.register_profile("shared", deadline=None)  # a busy machine is slow, not wrong
 settings.load_profile("shared")
@@ -96,3 +97,14 @@ def experiment(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.py"
     path.write_text(EXPERIMENT)
     return path
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbStub]:
+    """A W&B server in miniature; the user's environment says where it is. It knows every operation that it is asked for."""
+    monkeypatch.delenv("WANDB_MODE")
+    with wandb_stub() as stub:
+        for name, value in stub.environment.items():
+            monkeypatch.setenv(name, value)
+        yield stub
+        assert stub.unknown == []

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from pipeline.adapters import dashboard
 from pipeline.adapters.dashboard import Contents
 from tests.commands import TOP, going_deeper
-from tests.wandb_stub import WandbStub, wandb_stub
+from tests.wandb_stub import WandbStub
 
 GOLDEN = TOP / "tests" / "golden" / "workspace.json"
 CONTENTS = Contents(
@@ -22,16 +21,6 @@ CONTENTS = Contents(
     verdicts="| claim |\n|---|\n| R1 |\n",
     ablations="",
 )
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbStub]:
-    monkeypatch.delenv("WANDB_MODE")
-    with wandb_stub() as stub:
-        for name, value in stub.environment.items():
-            monkeypatch.setenv(name, value)
-        yield stub
-        assert stub.unknown == []
 
 
 def test_the_workspace_is_the_golden_one() -> None:

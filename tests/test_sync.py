@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from pipeline.experiment import load_study
 from pipeline.recipes import arm_of
 from pipeline.study import PrepareConfig
 from tests.commands import TOP, going_deeper
-from tests.wandb_stub import API_KEY, WandbStub, wandb_stub
+from tests.wandb_stub import API_KEY, WandbStub
 
 TRACK = """
 import os, sys, signal
@@ -36,22 +35,6 @@ with Tracker(config, root) as tracker:
     tracker.conclude({"num_rejected": 3})
 """
 CONFIG = PrepareConfig(source="imagefolder", name="colours")
-
-
-@pytest.fixture
-def stub() -> Iterator[WandbStub]:
-    with wandb_stub() as found:
-        yield found
-        assert found.unknown == []
-
-
-@pytest.fixture
-def server(stub: WandbStub, monkeypatch: pytest.MonkeyPatch) -> WandbStub:
-    """The user's environment says where the server is."""
-    monkeypatch.delenv("WANDB_MODE")
-    for name, value in stub.environment.items():
-        monkeypatch.setenv(name, value)
-    return stub
 
 
 def track(root: Path, first: int, last: int, ends: str = "well", **environment: str) -> int:

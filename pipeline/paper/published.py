@@ -6,6 +6,8 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter
 
+from pipeline.paper.crops import CURVE, NUM_CROPS
+
 
 class PrintedRow(NamedTuple):
     """A row of Table 1 as printed: `params` in K = 1024 weights, `ops` in millions of multiply-adds."""
@@ -70,3 +72,12 @@ TABLE4: list[dict[str, Any]] = _PUBLISHED["table4"]["rows"]
 TABLE5: list[dict[str, Any]] = _PUBLISHED["table5"]["rows"]
 CLAIMS = TypeAdapter(tuple[Claim, ...]).validate_python(_PUBLISHED["claim"])
 NEIGHBOURS = TypeAdapter(tuple[Neighbour, ...]).validate_python(_PUBLISHED["neighbour"])
+
+
+def published_error(models: int, policy: str) -> float | None:
+    """Table 3's top-5 error of so many models under a policy of `paper/crops.py`; None where it has no such cell.
+
+    >>> published_error(7, "crops_144"), published_error(7, "crops_144_max")
+    (0.0667, None)
+    """
+    return TABLE3.get(Cell(models, NUM_CROPS[policy])) if policy in CURVE else None

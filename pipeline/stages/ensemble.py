@@ -9,8 +9,7 @@ from pipeline.adapters.tracking import Tracker
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.result import Hits, Result, write_result
-from pipeline.paper.crops import CURVE, NUM_CROPS
-from pipeline.paper.published import TABLE3, Cell
+from pipeline.paper.published import published_error
 from pipeline.paper.statistics import rank_of_label
 from pipeline.paper.subsets import MAX_MEMBERS, subset_errors
 from pipeline.stages.mistakes import confusions, worst_mistakes
@@ -62,7 +61,7 @@ def _figures(result: Result) -> dict[str, float]:
     """The errors, and how far the top-5 error is from the published one, where there is one for the cell."""
     figures = {name: result.facts[name] for name in ("top1_error", "top5_error")}
     config = result.config
-    published = TABLE3.get(Cell(config.num_models, NUM_CROPS[config.policy])) if config.policy in CURVE else None
+    published = published_error(config.num_models, config.policy)
     if published is not None:
         figures |= {"published_top5_error": published, "gap_to_published": result.facts["top5_error"] - published}
     return {**figures, "num_models": config.num_models}
