@@ -45,13 +45,24 @@ INLINE void store(bfloat16 *place, float value) {  // to the nearest, ties to ev
     *place = bfloat16((value != value ? bits | 0x400000 : rounded) >> 16);
 }
 
-INLINE float larger(float a, float b) { return a > b || a != a ? a : b; }
+INLINE float larger(float a, float b) {  // NaN wins
+    const float compared = a > b ? a : b;
+    return a != a ? a : compared;
+}
 
 INLINE bfloat16 larger(bfloat16 a, bfloat16 b) {  // compared as integers that sort like the floats; NaN of any sign wins
     const int16_t bits_a = int16_t(a), bits_b = int16_t(b);
     const int16_t key_a = bits_a ^ ((bits_a >> 15) & 0x7fff), key_b = bits_b ^ ((bits_b >> 15) & 0x7fff);
     const bool nan_a = (bits_a & 0x7fff) > 0x7f80, nan_b = (bits_b & 0x7fff) > 0x7f80;
     return nan_a || (key_a > key_b && !nan_b) ? a : b;
+}
+
+INLINE float if_so(bool condition, float value) {  // value or 0, without a branch, which AVX2 would make of `?:`
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    bits &= -uint32_t(condition);
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
 }
 
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -185,8 +196,8 @@ INLINE int pool_backward(const T *x, const T *dy, T *dx, Shape z) {
                         float *__restrict sum = sums + (iy % 3) * in_row + ix * z.c;
                         for (int64_t i = 0; i < z.c; i++) {
                             const bool takes = load(value[i]) == load(best[i]);
-                            sum[i] += takes ? left_over[i] : 0.0f;
-                            left_over[i] = takes ? 0.0f : left_over[i];
+                            sum[i] += if_so(takes, left_over[i]);
+                            left_over[i] = if_so(!takes, left_over[i]);
                         }
                     }
             }
