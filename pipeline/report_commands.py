@@ -24,8 +24,10 @@ WATCH_SECONDS = 30.0  # ours: between two looks
 
 
 def add_to(commands: click.Group) -> None:
-    """Add `report`, `dashboard` and `sync`."""
+    """Add `report`, `publish`, `recount`, `dashboard` and `sync`."""
     study_command(commands, "going-deeper report experiments/demo.py --into results")(report)
+    study_command(commands, "going-deeper publish experiments/demo.py --to results")(publish)
+    study_command(commands, "going-deeper recount experiments/demo.py --root results")(recount)
     study_command(commands, "going-deeper dashboard experiments/demo.py")(dashboard)
     commands.add_command(sync)
 
@@ -93,6 +95,29 @@ def show(study: Study, root: Path) -> None:
         sealed: dict[str, Any] = storage.unseal(config, root)
         print(sealed["summary"])
         print(f"report: {root / config.folder / 'report.html'}")
+
+
+@click.option("--to", type=PATH, required=True, help="A folder that is then a root of its own, for --root.")
+def publish(experiment: Path, arguments: Sequence[str], root: Path, to: Path) -> None:
+    """Copy the small files of a finished study: hits, figures, verdicts, provenance; no images, weights or probabilities.
+
+    From the copy its report and verdicts are made again (`report`), and its figures counted again (`recount`)."""
+    from pipeline.stages.recount import publish as copy
+
+    study = load_study(experiment, arguments)
+    refuse_stale(study, root)
+    copies = copy(study, root, to)
+    print(f"{len(copies)} files, {sum(path.stat().st_size for path in copies) / 1e6:.1f} MB, in {to}")
+
+
+def recount(experiment: Path, arguments: Sequence[str], root: Path) -> None:
+    """Make every figure of a finished study again from the hits of every image, and compare."""
+    from pipeline.stages.recount import recount as count_again
+
+    count, problems = count_again(load_study(experiment, arguments), root)
+    if problems:
+        raise StageFailed("; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if problems[5:] else ""))
+    print(f"{count} figures are what the hits give")
 
 
 def dashboard(experiment: Path, arguments: Sequence[str], root: Path) -> None:

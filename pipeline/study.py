@@ -62,7 +62,7 @@ class EnsembleConfig(StageConfig):
     stage: ClassVar[str] = "ensemble"
     room: ClassVar[str] = "results"
     last_file: ClassVar[str] = "result.json"
-    version: Literal[2] = 2  # 2: the first guesses, worst mistakes and smaller ensembles are kept
+    version: Literal[3] = 3  # 2: the first guesses, worst mistakes and smaller ensembles are kept; 3: their hits too
     members: tuple[EvaluateConfig, ...] = Field(min_length=1)
     policy: Policy
     choose: Literal["all", "best_top1"] = "all"
@@ -81,32 +81,48 @@ class EnsembleConfig(StageConfig):
 
 
 class Arm(Frozen):
-    """One arm of an ablation: the same training under several seeds, evaluated alike."""
+    """One arm of an ablation: the same training under several seeds, evaluated alike.
+
+    `policy` is for arms that differ in their crops; without it the comparison's holds.
+    """
 
     name: str = Field(min_length=1, max_length=64)
     members: tuple[EvaluateConfig, ...] = Field(min_length=1)
+    policy: Policy | None = None
 
 
 class CompareConfig(StageConfig):
-    """Arms of an ablation against the first of them, on the same images: the first member against the first, and so on."""
+    """Arms of an ablation against the first of them, on the same images: the first member against the first, and so on.
+
+    With `models` above 1 it is ensembles that are compared: the mean error of all that so many of an arm's members make.
+    """
 
     stage: ClassVar[str] = "compare"
     room: ClassVar[str] = "comparisons"
     last_file: ClassVar[str] = "comparison.json"
-    version: Literal[1] = 1
+    version: Literal[2] = 2  # 2: the best of each arm, and what it would take to decide
     question: str = Field(min_length=1, max_length=128)
     arms: tuple[Arm, ...] = Field(min_length=2)
     policy: Policy = "crops_1"
+    models: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
     def _can_be_paired(self) -> "CompareConfig":
         sizes = {arm.name: len(arm.members) for arm in self.arms}
         if len(sizes) < len(self.arms) or len(set(sizes.values())) > 1:
             raise ValueError(f"arms {sizes} cannot be paired; expected as many members in each, and names of their own")
-        for member in (member for arm in self.arms for member in arm.members):
-            if self.policy not in member.policies or member.data.hash != self.arms[0].members[0].data.hash:
-                raise ValueError(f"policy {self.policy}: not every member was evaluated so, on the same data")
+        for arm in self.arms:
+            policy = self.policy_of(arm)
+            for member in arm.members:
+                if policy not in member.policies or member.data.hash != self.arms[0].members[0].data.hash:
+                    raise ValueError(f"policy {policy}: not every member was evaluated so, on the same data")
+        if self.models > min(sizes.values()):
+            raise ValueError(f"models {self.models}: an arm has {min(sizes.values())} members")
         return self
+
+    def policy_of(self, arm: Arm) -> Policy:
+        """The crops of an arm."""
+        return arm.policy or self.policy
 
     @property
     def inputs(self) -> tuple[StageConfig, ...]:
@@ -120,7 +136,7 @@ class CheckConfig(StageConfig):
     stage: ClassVar[str] = "check"
     room: ClassVar[str] = "verdicts"
     last_file: ClassVar[str] = "check.json"
-    version: Literal[1] = 1
+    version: Literal[2] = 2  # 2: Holm's correction over the claims
     results: tuple[EnsembleConfig, ...] = Field(min_length=1)
 
 

@@ -32,6 +32,12 @@ class Predictions:
         array: np.ndarray = load_file(self.folder / f"{policy}.safetensors")["probabilities"]
         return array
 
+    def top1_error(self) -> float:
+        """At one crop, or at the first policy that was evaluated: by this the paper's authors chose their best models."""
+        policy = "crops_1" if "crops_1" in self.config.policies else self.config.policies[0]
+        ranks = parquet.read_table(self.folder / "hits.parquet", columns=[f"rank_{policy}"])[0].to_numpy()
+        return float((ranks >= 1).mean())
+
     def has_chunk(self, chunk: range) -> bool:
         """Whether a chunk of images is done."""
         return self._chunk_path(chunk).exists()

@@ -52,8 +52,8 @@ class Result:
 
 
 class Hits(NamedTuple):
-    """What became of each image: its label, the first guess (-1 where there is none), where the label ranks, for each member
-    too.
+    """What became of each image: its label, the first guess (-1 where there is none), where the label ranks; also for each
+    member, and for every smaller ensemble of them, 5 at most.
     """
 
     image_ids: list[str]
@@ -61,6 +61,32 @@ class Hits(NamedTuple):
     rank: np.ndarray
     predicted: np.ndarray
     member_ranks: list[np.ndarray]
+    subset_ranks: dict[tuple[int, ...], np.ndarray]
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """By the names of hits.parquet."""
+        columns = {"label": self.labels, "predicted": self.predicted, "rank": self.rank}
+        columns |= {f"rank_member_{k}": ranks for k, ranks in enumerate(self.member_ranks)}
+        columns = {name: values.astype(np.int32) for name, values in columns.items()}
+        return columns | {"rank_of_" + "_".join(map(str, subset)): ranks for subset, ranks in self.subset_ranks.items()}
+
+
+def figures(columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """All errors that the columns of a hits.parquet give, with Wilson's intervals."""
+    count = len(columns["rank"])
+    members = [name for name in columns if name.startswith("rank_member_")]
+    subsets = [name for name in columns if name.startswith("rank_of_")]
+    found: dict[str, Any] = {"num_images": count, "subsets": []}
+    for top in TOP:
+        wrong = int((columns["rank"] >= top).sum())
+        found[f"top{top}_error"] = wrong / count
+        found[f"top{top}_interval"] = list(wilson(wrong, count))
+        found[f"top{top}_error_of_members"] = [float((columns[name] >= top).mean()) for name in members]
+    for name in subsets:
+        errors = {f"top{top}_error": float((columns[name] >= top).mean()) for top in TOP}
+        found["subsets"].append({"members": [int(k) for k in name.removeprefix("rank_of_").split("_")], **errors})
+    return found
 
 
 def write_result(
@@ -69,35 +95,18 @@ def write_result(
     hits: Hits,
     chosen: list[int],
     classes: list[str],
-    subsets: Mapping[tuple[int, ...], Mapping[int, float]],
     mistakes: list[dict[str, Any]],
 ) -> None:
-    """Write hits, worst mistakes, and errors with their 95 % Wilson intervals, and seal.
-
-    `subsets` are the errors of smaller ensembles of the members, by `TOP`.
-    """
-    columns = {"image_id": hits.image_ids}
-    numbers = {"label": hits.labels, "predicted": hits.predicted, "rank": hits.rank}
-    numbers |= {f"rank_member_{k}": ranks for k, ranks in enumerate(hits.member_ranks)}
-    count = len(hits.rank)
+    """Write hits, worst mistakes, and errors with their 95 % Wilson intervals, and seal."""
     facts: dict[str, Any] = {
         "policy": config.policy,
         "num_members": len(config.members),
         "chosen_members": chosen,
-        "num_images": count,
         "num_classes": len(classes),
         "classes": classes,
-        "subsets": [
-            {"members": list(subset), **{f"top{top}_error": error for top, error in errors.items()}}
-            for subset, errors in subsets.items()
-        ],
+        **figures(hits.columns),
     }
-    for top in TOP:
-        wrong = int((hits.rank >= top).sum())
-        facts[f"top{top}_error"] = wrong / count
-        facts[f"top{top}_interval"] = list(wilson(wrong, count))
-        facts[f"top{top}_error_of_members"] = [float((ranks >= top).mean()) for ranks in hits.member_ranks]
     folder = root / config.folder
-    table = write_table(folder / "hits.parquet", {**columns, **{name: n.astype(np.int32) for name, n in numbers.items()}})
+    table = write_table(folder / "hits.parquet", {"image_id": hits.image_ids, **hits.columns})
     storage.write_json(folder / MISTAKES, mistakes)
     storage.seal(config, root, [table, folder / MISTAKES], facts)

@@ -14,7 +14,11 @@ Decision = Literal["reproduced", "not_reproduced", "inconclusive", "not_run"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """One claim judged. `kind` says whether the numbers are an error or a gain in one, `metric` in which error."""
+    """One claim judged. `kind` says whether the numbers are an error or a gain in one, `metric` in which error.
+
+    `p_value` is one-sided, `p_holm` the same corrected over all claims that are judged so; `images_to_decide` would find a
+    difference as large as the measured one four times of five.
+    """
 
     claim: str
     text: str
@@ -27,6 +31,8 @@ class Verdict:
     measured: float | None = None
     interval: tuple[float, float] | None = None
     p_value: float | None = None
+    p_holm: float | None = None
+    images_to_decide: int | None = None
 
 
 def write_verdicts(config: CheckConfig, root: Path, verdicts: list[Verdict]) -> None:

@@ -7,6 +7,8 @@ import numpy as np
 from scipy import stats
 
 SIGNIFICANCE = 0.05  # ours: the level of every verdict, fixed before any run
+MAX_SEEDS = 10_000  # ours: more are of no use to anybody
+POWER = 0.8  # ours, as usual: the chance with which a test is to find a difference that is there
 RESAMPLES = 99_999  # ours: draws of the permutation test
 
 
@@ -68,6 +70,17 @@ def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
     return (1 + as_extreme) / (1 + RESAMPLES)
 
 
+def two_sided(errors: np.ndarray, others: np.ndarray) -> float:
+    """p-value for "the two make the same number of errors" on the same images: exact McNemar, or sign flips of mean errors.
+
+    >>> two_sided(np.array([True] * 5), np.array([False] * 5))
+    0.0625
+    """
+    if errors.dtype == others.dtype == np.bool_:
+        return min(1.0, 2 * min(mcnemar(errors, others), mcnemar(others, errors)))
+    return min(1.0, 2 * min(sign_flip(others - errors), sign_flip(errors - others)))
+
+
 def images_to_decide(error: float, other: float, power: float = 0.5) -> int:
     """Images in each of two unpaired samples that tell two error rates apart, two-sided at the 5 % level.
 
@@ -80,6 +93,52 @@ def images_to_decide(error: float, other: float, power: float = 0.5) -> int:
     pooled, separate = 2 * mean * (1 - mean), error * (1 - error) + other * (1 - other)
     z = stats.norm.ppf(1 - SIGNIFICANCE / 2) * pooled**0.5 + stats.norm.ppf(power) * separate**0.5
     return math.ceil(float(z / (error - other)) ** 2)
+
+
+def paired_images_to_decide(differences_N: np.ndarray, power: float = POWER) -> int | None:
+    """Images that decide on such per-image differences, two-sided at the 5 % level; None if their mean is zero.
+
+    On errors of two results (-1, 0, 1) it is the sample size of McNemar's test (PAPER.md, section 4): the variance is the
+    share of discordant images under the null hypothesis, less the squared mean under the alternative.
+
+    >>> discordant = np.array([1] * 161 + [-1] * 39 + [0] * 9800)  # 2 %, 1.22 points apart
+    >>> [paired_images_to_decide(discordant, power) for power in (0.5, 0.8)]
+    [517, 1053]
+    """
+    mean, square = float(differences_N.mean()), float((differences_N**2).mean())
+    if abs(mean) < 1e-12:
+        return None
+    z = stats.norm.ppf(1 - SIGNIFICANCE / 2) * square**0.5 + stats.norm.ppf(power) * (square - mean**2) ** 0.5
+    return math.ceil(float(z / mean) ** 2)
+
+
+def seeds_to_decide(differences_S: np.ndarray, power: float = POWER) -> int | None:
+    """Seeds with which Student's paired test finds a mean difference as large as this one, if seeds vary as these do.
+
+    None if the mean is zero, there are fewer than two seeds or they do not vary, or it would take more than some 10,000.
+
+    >>> seeds_to_decide(np.array([0.01, 0.02, 0.03]))
+    5
+    """
+    if len(differences_S) < 2 or np.ptp(differences_S) < 1e-12 or abs(float(differences_S.mean())) < 1e-12:
+        return None
+    effect = abs(float(differences_S.mean())) / float(differences_S.std(ddof=1))
+    low, high = 1, 2
+    while _power_of_t(effect, high) < power:  # it grows with the number; far beyond, scipy's distribution fails
+        low, high = high, 2 * high
+        if high > 2 * MAX_SEEDS:
+            return None
+    low += 1
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _power_of_t(effect, middle) >= power else (middle + 1, high)
+    return low
+
+
+def _power_of_t(effect: float, seeds: int) -> float:
+    critical = stats.t.ppf(1 - SIGNIFICANCE / 2, seeds - 1)
+    shifted = effect * seeds**0.5
+    return float(stats.nct.sf(critical, seeds - 1, shifted) + stats.nct.cdf(-critical, seeds - 1, shifted))
 
 
 def holm(p_values: list[float]) -> list[float]:

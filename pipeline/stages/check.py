@@ -1,5 +1,6 @@
 """Stage: results -> a verdict on each claim of the paper."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import Decision, Verdict, read_verdicts, write_verdicts
 from pipeline.paper.crops import CURVE, NUM_CROPS
 from pipeline.paper.published import CLAIMS, DATASET, Cell, Claim
-from pipeline.paper.statistics import SIGNIFICANCE, mcnemar, paired_interval, sign_flip
+from pipeline.paper.statistics import SIGNIFICANCE, holm, mcnemar, paired_images_to_decide, paired_interval, sign_flip
 from pipeline.study import CheckConfig, EnsembleConfig, ForeignConfig, TrainConfig
 
 INPUT_SIZE, NUM_IMAGES, NUM_CLASSES = 224, 50_000, 1000  # paper, sections 5 and 7: the validation set of Table 3
@@ -19,20 +20,40 @@ def check(config: CheckConfig, root: Path) -> list[Verdict]:
     """Judge every published claim on the study's results.
 
     Claims with a number need the paper's data set and input size; claims of order are judged at any scale by one-sided
-    paired tests at the 5 % level.
+    paired tests at the 5 % level, corrected by Holm over these claims.
     """
     if config.is_complete(root):
         return read_verdicts(config, root)[0]
-    cells = {cell: Result(named, root) for cell, named in by_cell(config).items()}
-    facts = Result(config.results[0], root).facts
-    top = 1 if facts["num_classes"] < FEW_CLASSES else 5
-    elsewhere = _not_the_papers(config, facts["num_images"], facts["num_classes"])
-    verdicts = [_judge(claim, cells, top, elsewhere) for claim in CLAIMS]
+    verdicts = judge_all(config, root)
     write_verdicts(config, root, verdicts)
     with Tracker(config, root) as tracker:
         decisions = [verdict.decision for verdict in verdicts]
         tracker.table("verdicts", [asdict(verdict) | {"interval": str(verdict.interval or "")} for verdict in verdicts])
         tracker.conclude({decision: decisions.count(decision) for decision in sorted(set(decisions))})
+    return verdicts
+
+
+def judge_all(config: CheckConfig, root: Path) -> list[Verdict]:
+    """The verdict on each claim, from the hits of the results."""
+    cells = {cell: Result(named, root) for cell, named in by_cell(config).items()}
+    facts = Result(config.results[0], root).facts
+    top = 1 if facts["num_classes"] < FEW_CLASSES else 5
+    elsewhere = _not_the_papers(config, facts["num_images"], facts["num_classes"])
+    judged = [_judge(claim, cells, top, elsewhere) for claim in CLAIMS]
+    tests = [k for k, (_, worse) in enumerate(judged) if worse is not None]
+    better = holm([judged[k][0].p_value or 0.0 for k in tests])
+    worse = holm([judged[k][1] or 0.0 for k in tests])
+    verdicts = [verdict for verdict, _ in judged]
+    for k, p_better, p_worse in zip(tests, better, worse, strict=True):
+        decision: Decision = "inconclusive"
+        words = "the difference is within chance on this many images"
+        if p_better < SIGNIFICANCE:
+            decision, words = "reproduced", "fewer errors, and chance would rarely do as much"
+        elif p_worse < SIGNIFICANCE:
+            decision, words = "not_reproduced", "more errors, and chance would rarely do as much"
+        elif verdicts[k].images_to_decide:
+            words += f"; about {verdicts[k].images_to_decide:,} would decide on one as large"
+        verdicts[k] = replace(verdicts[k], decision=decision, words=words, p_holm=p_better)
     return verdicts
 
 
@@ -63,8 +84,8 @@ def _not_the_papers(config: CheckConfig, num_images: int, num_classes: int) -> s
     return None
 
 
-def _judge(claim: Claim, cells: dict[Cell, Result], top: int, elsewhere: str | None) -> Verdict:
-    """The verdict on one claim. `elsewhere` says in what the study differs from the paper's, if it does."""
+def _judge(claim: Claim, cells: Mapping[Cell, Result], top: int, elsewhere: str | None) -> tuple[Verdict, float | None]:
+    """The verdict on one claim; of a claim of order what the tests say, p for "more errors" too, with no decision yet."""
     has_number = claim.published is not None
     verdict = Verdict(
         claim=claim.id,
@@ -78,16 +99,16 @@ def _judge(claim: Claim, cells: dict[Cell, Result], top: int, elsewhere: str | N
     )
     for cell in filter(None, (claim.cell, claim.base)):
         if cell not in cells:
-            return replace(verdict, words=f"the study has no result for {_spell(cell)}")
+            return replace(verdict, words=f"the study has no result for {_spell(cell)}"), None
     result, base = cells[claim.cell], cells[claim.base] if claim.base else None
     if not has_number:
         return _judge_order(verdict, result, base, top)
     if elsewhere:
-        return replace(verdict, words=f"the published number is for {DATASET} at 224 px; this study {elsewhere}")
-    return _judge_number(verdict, result, base)
+        return replace(verdict, words=f"the published number is for {DATASET} at 224 px; this study {elsewhere}"), None
+    return _judge_number(verdict, result, base), None
 
 
-def _judge_order(verdict: Verdict, result: Result, base: Result | None, top: int) -> Verdict:
+def _judge_order(verdict: Verdict, result: Result, base: Result | None, top: int) -> tuple[Verdict, float]:
     """Fewer errors than the base, or than the mean member: by a one-sided paired test each way."""
     after = result.errors(top)
     before = base.errors(top) if base else result.member_errors(top)
@@ -95,16 +116,8 @@ def _judge_order(verdict: Verdict, result: Result, base: Result | None, top: int
     p_better, p_worse = (
         (mcnemar(before, after), mcnemar(after, before)) if base else (sign_flip(differences), sign_flip(-differences))
     )
-    decision: Decision = "inconclusive"
-    words = "the difference is within chance on this many images"
-    if p_better < SIGNIFICANCE:
-        decision, words = "reproduced", "fewer errors, and chance would rarely do as much"
-    elif p_worse < SIGNIFICANCE:
-        decision, words = "not_reproduced", "more errors, and chance would rarely do as much"
-    interval = paired_interval(differences)
-    return replace(
-        verdict, decision=decision, words=words, measured=float(differences.mean()), interval=interval, p_value=p_better
-    )
+    tested = replace(verdict, measured=float(differences.mean()), interval=paired_interval(differences), p_value=p_better)
+    return replace(tested, images_to_decide=paired_images_to_decide(differences)), p_worse
 
 
 def _judge_number(verdict: Verdict, result: Result, base: Result | None) -> Verdict:

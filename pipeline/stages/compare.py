@@ -1,5 +1,6 @@
 """Stage: predictions of the arms of an ablation -> differences to the first arm, with intervals and a decision."""
 
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -15,49 +16,64 @@ from pipeline.paper.statistics import (
     across_seeds,
     bootstrap_interval,
     holm,
-    mcnemar,
+    paired_images_to_decide,
     paired_interval,
     rank_of_label,
+    seeds_to_decide,
+    two_sided,
 )
 from pipeline.stages.check import FEW_CLASSES
-from pipeline.study import CompareConfig
+from pipeline.study import Arm, CompareConfig
 
 
 def compare(config: CompareConfig, root: Path) -> dict[str, Any]:
     """Compare every arm with the first, seed by seed on the same images; returns what the sealed file holds.
 
-    The test is Student's over seeds, corrected by Holm over the arms; of a single seed, McNemar's over images, which says
-    nothing of other seeds.
+    The test is Student's over seeds, corrected by Holm over the arms. Of a single seed or ensemble it is McNemar's over
+    images, of several ensembles sign flips over images, as they share members: these say nothing of other seeds.
     """
     if config.is_complete(root):
         return storage.unseal(config, root)
     data = Dataset(config.arms[0].members[0].data, root)
     split = data.split("val")
-    ranks = [
-        np.stack(
-            [rank_of_label(Predictions(member, root).probabilities(config.policy), split.labels) for member in arm.members]
-        )
-        for arm in config.arms
-    ]
-    tops = {f"top{top}": _of_arms(config, [of_arm >= top for of_arm in ranks]) for top in (1, 5)}
-    facts = {"question": config.question, "policy": config.policy, "num_images": len(split), **tops}
+    ranks = [_ranks(config, arm, root, split.labels) for arm in config.arms]
+    best = [int(np.argmin([Predictions(member, root).top1_error() for member in arm.members])) for arm in config.arms]
+    facts: dict[str, Any] = {"question": config.question, "policy": config.policy, "models": config.models}
+    facts |= {"num_images": len(split)}
     facts |= {"num_seeds": len(config.arms[0].members), "decided_on": 1 if data.num_classes < FEW_CLASSES else 5}
+    facts |= judge([arm.name for arm in config.arms], ranks, best if config.models == 1 else None)
     write_comparison(config, root, split.image_ids, split.labels, ranks, facts)
     with Tracker(config, root) as tracker:
-        rows = tops[f"top{facts['decided_on']}"]
+        rows = facts[f"top{facts['decided_on']}"]
         tracker.table("arms", [{name: str(value) for name, value in row.items()} for row in rows])
         tracker.conclude({f"difference/{row['arm']}": row["difference"] for row in rows})
     return storage.unseal(config, root)
 
 
-def _of_arms(config: CompareConfig, errors: list[np.ndarray]) -> list[dict[str, Any]]:
-    """A row an arm: its errors (seeds x images), and the difference to the first arm's, above zero where it makes more."""
+def judge(names: list[str], ranks: list[np.ndarray], best: list[int] | None) -> dict[str, Any]:
+    """`top1` and `top5`: a row an arm, from where the label ranks (of each arm, members or ensembles x images).
+
+    `best` is the member of each arm that was chosen as its best, where these are compared too; None of ensembles.
+    """
+    return {f"top{top}": _of_arms(names, [of_arm >= top for of_arm in ranks], best) for top in (1, 5)}
+
+
+def _ranks(config: CompareConfig, arm: Arm, root: Path, labels: np.ndarray) -> np.ndarray:
+    scores = [Predictions(member, root).probabilities(config.policy_of(arm)).astype(np.float64) for member in arm.members]
+    return np.stack([rank_of_label(sum(chosen, start=np.zeros(1)), labels) for chosen in combinations(scores, config.models)])
+
+
+def _of_arms(names: list[str], errors: list[np.ndarray], best: list[int] | None) -> list[dict[str, Any]]:
+    """A row an arm: its errors, and the difference to the first arm's, above zero where it makes more."""
     rows: list[dict[str, Any]] = []
-    for arm, wrong in zip(config.arms, errors, strict=True):
-        by_seed = wrong.mean(axis=1)
-        spread = float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None
-        rows.append({"arm": arm.name, "errors": by_seed.tolist(), "error": float(by_seed.mean()), "spread": spread})
-        rows[-1] |= _difference(wrong, errors[0]) if wrong is not errors[0] else {"difference": 0.0, "decision": "baseline"}
+    for k, (name, wrong) in enumerate(zip(names, errors, strict=True)):
+        each = wrong.mean(axis=1)
+        spread = float(each.std(ddof=1)) if len(each) > 1 else None
+        rows.append({"arm": name, "errors": each.tolist(), "error": float(each.mean()), "spread": spread})
+        rows[k] |= _difference(wrong, errors[0], best is not None) if k else {"difference": 0.0, "decision": "baseline"}
+        if best is not None:
+            chosen, base = wrong[best[k]], errors[0][best[0]]
+            rows[k]["best"] = {"member": best[k], "error": float(chosen.mean()), "p_value": two_sided(base, chosen)}
     corrected = holm([row["p_value"] for row in rows[1:]])
     for row, p_value in zip(rows[1:], corrected, strict=True):
         is_decided = p_value < SIGNIFICANCE
@@ -67,12 +83,16 @@ def _of_arms(config: CompareConfig, errors: list[np.ndarray]) -> list[dict[str, 
     return rows
 
 
-def _difference(wrong: np.ndarray, base: np.ndarray) -> dict[str, Any]:
+def _difference(wrong: np.ndarray, base: np.ndarray, are_seeds: bool) -> dict[str, Any]:
     differences = wrong.astype(float) - base
-    found = {"difference": float(differences.mean())}
-    if len(differences) == 1:
-        p_value = min(1.0, 2 * min(mcnemar(base[0], wrong[0]), mcnemar(wrong[0], base[0])))
-        interval = paired_interval(differences[0])
-        return {**found, "p_value": p_value, "interval": interval, "interval_bootstrap": interval}
-    p_value, interval = across_seeds(differences.mean(axis=1))
-    return {**found, "p_value": p_value, "interval": interval, "interval_bootstrap": bootstrap_interval(differences)}
+    per_image = differences.mean(axis=0)
+    found: dict[str, Any] = {"difference": float(per_image.mean()), "interval_bootstrap": bootstrap_interval(differences)}
+    if are_seeds and len(differences) > 1:
+        p_value, interval = across_seeds(differences.mean(axis=1))
+        needed = {"seeds_to_decide": seeds_to_decide(differences.mean(axis=1))}
+        return {**found, "p_value": p_value, "interval": interval, **needed}
+    if not are_seeds:
+        found["interval_bootstrap"] = bootstrap_interval(per_image[None])  # ensembles of the same members are no sample
+    p_value = two_sided(base[0], wrong[0]) if len(differences) == 1 else two_sided(base.mean(axis=0), wrong.mean(axis=0))
+    needed = {"images_to_decide": paired_images_to_decide(per_image)}
+    return {**found, "p_value": p_value, "interval": paired_interval(per_image), **needed}

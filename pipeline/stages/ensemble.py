@@ -11,9 +11,9 @@ from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.result import Hits, Result, write_result
 from pipeline.paper.published import published_error
 from pipeline.paper.statistics import rank_of_label
-from pipeline.paper.subsets import MAX_MEMBERS, subset_errors
+from pipeline.paper.subsets import MAX_MEMBERS, subset_ranks
 from pipeline.stages.mistakes import confusions, worst_mistakes
-from pipeline.study import EnsembleConfig, EvaluateConfig, InputError
+from pipeline.study import EnsembleConfig, InputError
 
 
 def ensemble(config: EnsembleConfig, root: Path) -> Result:
@@ -34,12 +34,11 @@ def ensemble(config: EnsembleConfig, root: Path) -> Result:
     members = [Predictions(member, root).probabilities(config.policy) for member in config.members]
     chosen = list(range(len(members)))
     if config.choose == "best_top1":
-        chosen = [min(chosen, key=lambda k: _single_crop_errors(config.members[k], root, split.labels))]
+        chosen = [min(chosen, key=lambda k: Predictions(config.members[k], root).top1_error())]
     total = np.zeros((len(split), data.num_classes))
     for k in chosen:
         total += members[k]
     rank = rank_of_label(total, split.labels)
-    subsets = subset_errors(members, split.labels) if 1 < len(chosen) <= MAX_MEMBERS else {}
     predicted = np.where(np.isnan(total).any(axis=1), -1, total.argmax(axis=1))
     hits = Hits(
         image_ids=split.image_ids,
@@ -47,8 +46,9 @@ def ensemble(config: EnsembleConfig, root: Path) -> Result:
         rank=rank,
         predicted=predicted,
         member_ranks=[rank_of_label(probabilities, split.labels) for probabilities in members],
+        subset_ranks=subset_ranks(members, split.labels) if 1 < len(chosen) <= MAX_MEMBERS else {},
     )
-    write_result(config, root, hits, chosen, data.classes, subsets, worst_mistakes(split, total, rank, data.classes))
+    write_result(config, root, hits, chosen, data.classes, worst_mistakes(split, total, rank, data.classes))
     result = Result(config, root)
     with Tracker(config, root) as tracker:
         tracker.table("confusions", confusions(hits.labels, predicted, data.classes))
@@ -70,9 +70,3 @@ def _figures(result: Result) -> dict[str, float]:
 def _in_a_row(mistake: dict[str, Any]) -> dict[str, Any]:
     guesses = ", ".join(f"{guess['label']} {100 * guess['probability']:.0f} %" for guess in mistake["guesses"])
     return {**mistake, "guesses": guesses}
-
-
-def _single_crop_errors(member: EvaluateConfig, root: Path, labels: np.ndarray) -> int:
-    """Top-1 errors at one crop, or at the first policy that was evaluated."""
-    policy = "crops_1" if "crops_1" in member.policies else member.policies[0]
-    return int((rank_of_label(Predictions(member, root).probabilities(policy), labels) >= 1).sum())

@@ -83,9 +83,22 @@ def comparisons(configs: Sequence[CompareConfig], root: Path) -> list[dict[str, 
     for number, config in enumerate(configs, start=1):
         if config.is_complete(root):
             facts = storage.unseal(config, root)
-            named = {"top": facts["decided_on"], "crops": label_of(config.policy), "chart": f"ablation_{number}"}
+            named = {"top": facts["decided_on"], "chart": f"ablation_{number}", "setting": _setting(config)}
             found.append({**facts, **named, "arms": tables.of_comparison(facts, facts["decided_on"])})
     return found
+
+
+def _setting(config: CompareConfig) -> str:
+    """What the arms have in common, and by which test they are judged."""
+    seeds, crops = len(config.arms[0].members), label_of(config.policy)
+    varies = any(arm.policy for arm in config.arms)
+    at = "" if varies else f", {crops} crop{'s' if crops != '1' else ''}"
+    if config.models > 1:
+        test = "p: sign flips over images, of these members only" if config.models < seeds else "p: McNemar's over images"
+        return f"Ensembles of {config.models} of {seeds} members an arm{at}; {test}"
+    if seeds > 1:
+        return f"{seeds} seeds an arm{at}; p and interval: Student's over seeds"
+    return f"one seed an arm{at}; p: McNemar's over images, which says nothing of other seeds"
 
 
 def templates() -> jinja2.Environment:
@@ -97,7 +110,7 @@ def templates() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(percent=_percent, interval=_interval, quantity=_quantity)
+    environment.filters.update(percent=_percent, interval=_interval, quantity=_quantity, to_decide=_to_decide)
     return environment
 
 
@@ -210,6 +223,12 @@ def _percent(error: float | None) -> str:
 
 def _interval(bounds: tuple[float, float] | None) -> str:
     return "" if bounds is None else f"{100 * bounds[0]:.2f} to {100 * bounds[1]:.2f}"
+
+
+def _to_decide(row: Mapping[str, Any]) -> str:
+    """How many seeds or images would find a difference as large as the measured one, four times of five."""
+    seeds, images = row.get("seeds_to_decide"), row.get("images_to_decide")
+    return f"{seeds:,} seeds" if seeds else f"{images:,} images" if images else "-"
 
 
 def _quantity(value: float | None, kind: str) -> str:

@@ -14,7 +14,7 @@ from pipeline.artefacts.run import Run
 from pipeline.artefacts.verdict import Verdict, read_verdicts
 from pipeline.paper.crops import CURVE, NUM_CROPS, label_of
 from pipeline.paper.published import CLAIMS, published_error
-from pipeline.paper.statistics import mcnemar
+from pipeline.paper.statistics import two_sided
 from pipeline.stages.check import by_cell
 from pipeline.stages.mistakes import class_errors, confusions
 from pipeline.study import CheckConfig, StageConfig, TrainConfig
@@ -39,7 +39,7 @@ def cells(results: Sequence[Result], top: int) -> list[Row]:
                 "published": published_error(models, policy),
                 **{name: result.facts[name] for name in ("top1_error", "top5_error", "top1_interval", "top5_interval")},
                 "difference": float(errors.mean() - base.mean()),
-                "p_value": min(1.0, 2 * min(mcnemar(base, errors), mcnemar(errors, base))),
+                "p_value": two_sided(base, errors),
                 "hash": result.config.hash,
             }
         )

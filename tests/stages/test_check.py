@@ -36,7 +36,7 @@ def verdicts(
         of_members = [ranks(errors[1, crops])] * 7
         labels, ids = np.zeros(IMAGES, np.int64), [str(k) for k in range(IMAGES)]
         rank = ranks(errors[cell.num_models, crops])
-        write_result(cell, root, Hits(ids, labels, rank, labels, of_members), [0], names, {}, [])
+        write_result(cell, root, Hits(ids, labels, rank, labels, of_members, {}), [0], names, [])
     return {verdict.claim: verdict for verdict in check(CheckConfig(results=cells), root)}
 
 
@@ -86,7 +86,7 @@ def test_missing_cells_are_not_run(tmp_path: Path) -> None:
         storage.seal(config, tmp_path, [], {})
     (cell, *_) = table3((member,))
     rank, zeros = np.array([0, 7]), np.zeros(2, np.int64)
-    write_result(cell, tmp_path, Hits(["a", "b"], zeros, rank, zeros, [rank]), [0], [str(k) for k in range(10)], {}, [])
+    write_result(cell, tmp_path, Hits(["a", "b"], zeros, rank, zeros, [rank], {}), [0], list("0123456789"), [])
     found = check(CheckConfig(results=(cell,)), tmp_path)
     assert {verdict.decision for verdict in found} == {"not_run"}
     assert found[-1].words == "the study has no result for an ensemble, 144 crops"
