@@ -8,15 +8,12 @@ Differs: as experiments/caltech101.py, of which the first arm's trainings are th
 
 from pathlib import Path
 
-from pipeline.recipes import miniature, miniature_arms
+from pipeline.recipes import aux_heads, miniature, miniature_arms
 from pipeline.study import InputError, Study, ablation
-
-HEADS: dict[str, tuple[str, ...]] = {"both": ("4a", "4d"), "none": (), "4a": ("4a",), "4d": ("4d",)}
 
 
 def experiment(data: Path | None = None, seeds: int = 3, epochs: float = 70, arms: str = "both,none,4a,4d") -> Study:
-    base = miniature(data, epochs)
-    trainings = {name: base.but(network=base.network.but(aux_heads=heads)) for name, heads in HEADS.items()}
+    trainings = aux_heads(miniature(data, epochs))
     if unknown := set(arms.split(",")) - set(trainings):
         raise InputError(f"--arms {arms}: {', '.join(sorted(unknown))} is none of {', '.join(trainings)}")
     chosen = {name: trainings[name] for name in arms.split(",")}

@@ -119,6 +119,7 @@ def plan(experiment: Path, arguments: Sequence[str], root: Path, site: Path | No
         cost = forecast.in_words(costs.get(config.hash), ranks.get(config.stage))
         said = "; ".join(filter(None, (words, cost)))
         print(f"  {'complete' if is_complete else 'missing':9} {config.stage:9} {root / config.folder}  {said}".rstrip())
+    print(forecast.sharing(study))
     if costs:
         print(f"still to do: {forecast.total_in_words(costs.values())}")
 

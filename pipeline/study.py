@@ -221,15 +221,23 @@ def table3(members: tuple[EvaluateConfig, ...], policies: Policies = POLICIES) -
     return tuple(EnsembleConfig(members=members, policy=p, choose=c) for c in choices for p in policies)
 
 
+def comparison(
+    question: str, arms: Mapping[str, Sequence[EvaluateConfig]], policy: Policy = "crops_10", models: int = 1
+) -> CompareConfig:
+    """Arms by name, each with its members; the first is the baseline."""
+    made = tuple(Arm(name=arm, members=tuple(members)) for arm, members in arms.items())
+    return CompareConfig(question=question, arms=made, policy=policy, models=models)
+
+
 def ablation(name: str, question: str, arms: Mapping[str, Sequence[EvaluateConfig]], policy: Policy = "crops_10") -> Study:
     """A study of arms, by name, each with its members (one a seed); the first arm is the baseline, and has its Table 3."""
-    made = tuple(Arm(name=arm, members=tuple(members)) for arm, members in arms.items())
-    baseline = made[0].members
+    compared = comparison(question, arms, policy)
+    baseline = compared.arms[0].members
     return Study(
         name=name,
         title=f"{question} {', '.join(arms)}; {len(baseline)} seed{'s' if len(baseline) > 1 else ''} each",
         check=CheckConfig(results=table3(baseline)),
-        comparisons=(CompareConfig(question=question, arms=made, policy=policy),),
+        comparisons=(compared,),
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.experiment import load_study
+from pipeline.stages.forecast import sharing
 from pipeline.study import Study
 from tests.commands import TOP
 
@@ -30,7 +31,18 @@ def test_ablations_share_their_baseline(tmp_path: Path) -> None:
     """Six ablations and the seven members of Table 3: the data set once, a baseline once."""
     studies = [load(name, tmp_path) for name in ABLATIONS]
     studies.append(load_study(TOP / "experiments/caltech101.py", ["--data", str(tmp_path), "--members", "7"]))
+    studies += [load("crop_counts", tmp_path), load("ensemble_size", tmp_path)]
     trainings = [[stage.hash for stage in study.stages if stage.stage == "train"] for study in studies]
-    assert [len(runs) for runs in trainings] == [12, 6, 9, 9, 9, 6, 7]
-    assert len({hash for runs in trainings for hash in runs}) == 7 + 9 + 3 + 6 + 6 + 6 + 3  # of 58
+    assert [len(runs) for runs in trainings] == [12, 6, 9, 9, 9, 6, 7, 3, 9]
+    assert len({hash for runs in trainings for hash in runs}) == 7 + 9 + 3 + 6 + 6 + 6 + 3 + 2  # of 70
     assert len({stage.hash for study in studies for stage in study.stages if stage.stage == "prepare"}) == 1
+
+
+def test_one_study_answers_what_three_others_ask(tmp_path: Path) -> None:
+    options = ["--data", str(tmp_path), "--members", "7", "--seeds", "3", "--independent", "3"]
+    study = load_study(TOP / "experiments/caltech101.py", options)
+    asked = {stage.hash for stage in study.stages if stage.stage == "compare"}
+    others = [load("crop_counts", tmp_path), load("ensemble_size", tmp_path)]
+    others.append(load_study(TOP / "experiments/aux_heads.py", ["--data", str(tmp_path), "--arms", "both,none"]))
+    assert asked == {stage.hash for other in others for stage in other.stages if stage.stage == "compare"}
+    assert sharing(study) == "12 trainings; each question by itself would take 21 in all"

@@ -40,6 +40,17 @@ def forecast(study: Study, root: Path) -> dict[str, Cost]:
     return found
 
 
+def sharing(study: Study) -> str:
+    """How many trainings a study takes, and how many its questions would take if each were asked alone."""
+    asked = [{member.hash for named in study.check.results for member in named.members}]
+    asked += [{member.hash for member in compared.inputs} for compared in study.comparisons]
+    trained = {config.hash: config for config in study.stages if isinstance(config, EvaluateConfig)}
+    sets = {frozenset(trained[name].classifier.hash for name in names) for names in asked}
+    total = sum(isinstance(config, TrainConfig) for config in study.stages)
+    text = f"{total} training{'s' if total != 1 else ''}"
+    return f"{text}; each question by itself would take {sum(map(len, sets))} in all" if study.comparisons else text
+
+
 def _num_images(config: PrepareConfig, root: Path, split: str) -> int:
     """Those that are prepared; of the original ILSVRC-2012 they are known beforehand."""
     original = config.source == "ilsvrc2012" and not config.trust_archives

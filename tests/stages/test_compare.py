@@ -1,6 +1,7 @@
 """Ablations: arms paired by seed and image, whatever follows checked against the predictions themselves."""
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,16 @@ from scipy import stats
 
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions
-from pipeline.paper.statistics import across_seeds, bootstrap_interval, holm, mcnemar
+from pipeline.paper.statistics import (
+    across_seeds,
+    bootstrap_interval,
+    holm,
+    mcnemar,
+    paired_images_to_decide,
+    paired_interval,
+    seeds_to_decide,
+    two_sided,
+)
 from pipeline.stages.compare import compare
 from pipeline.stages.dashboard import contents_of
 from pipeline.stages.report import report
@@ -120,3 +130,69 @@ def test_the_bootstrap_has_the_width_of_its_normal_approximation() -> None:
     assert (high - low) / (2 * 1.96) == pytest.approx(expected, rel=0.1)
     with pytest.raises(ValueError, match="one seed"):
         across_seeds(np.array([0.1]))
+
+
+def test_the_best_of_each_arm_are_compared(seven_root: Path, comparison: CompareConfig) -> None:
+    """Chosen by top-1 error at one crop, as the paper's single model was."""
+    errors = wrong(comparison, seven_root)
+    best = [int(of_arm.mean(axis=1).argmin()) for of_arm in errors]
+    for k, row in enumerate(compare(comparison, seven_root)["top1"]):
+        assert row["best"]["member"] == best[k]
+        assert row["best"]["error"] == pytest.approx(errors[k][best[k]].mean())
+        assert row["best"]["p_value"] == pytest.approx(two_sided(errors[0][best[0]], errors[k][best[k]]))
+
+
+def test_ensembles_are_compared_over_all_that_the_members_make(seven_root: Path, seven_members: Study) -> None:
+    members = seven_members.check.results[0].members
+    arms = (Arm(name="a", members=members[:3]), Arm(name="b", members=members[3:6]))
+    config = CompareConfig(question="Ensembles?", arms=arms, models=2, policy="crops_10")
+    labels = Dataset(members[0].data, seven_root).split("val").labels
+    errors = []
+    for arm in arms:
+        scores = [Predictions(member, seven_root).probabilities("crops_10").astype(float) for member in arm.members]
+        sums = [first + second for first, second in combinations(scores, 2)]
+        errors.append(np.mean([np.isnan(s[:, 0]) | (s.argmax(axis=1) != labels) for s in sums], axis=0))
+    row = compare(config, seven_root)["top1"][1]
+    assert len(row["errors"]) == 3
+    assert row["difference"] == pytest.approx((errors[1] - errors[0]).mean())
+    assert row["p_value"] == pytest.approx(two_sided(errors[0], errors[1]))
+    assert row["interval"] == pytest.approx(paired_interval(errors[1] - errors[0]))
+    assert row["images_to_decide"] == paired_images_to_decide(errors[1] - errors[0])
+    assert "best" not in row
+    with pytest.raises(ValidationError, match="models 4: an arm has 3 members"):
+        config.but(models=4)
+
+
+def test_arms_may_differ_in_their_crops(seven_root: Path, seven_members: Study) -> None:
+    members = seven_members.check.results[0].members[:3]
+    arms = tuple(Arm(name=policy, members=members, policy=policy) for policy in ("crops_1", "crops_144"))
+    config = CompareConfig(question="More crops?", arms=arms)
+    few, many = (
+        wrong(config.but(arms=(arms[0], arms[1]), policy=policy), seven_root)[0] for policy in ("crops_1", "crops_144")
+    )
+    row = compare(config, seven_root)["top1"][1]
+    assert row["difference"] == pytest.approx(many.mean() - few.mean())
+    assert row["seeds_to_decide"] == seeds_to_decide(many.mean(axis=1) - few.mean(axis=1))
+
+
+def test_seeds_to_decide_have_the_power_that_is_asked() -> None:
+    """By simulation: trainings whose differences vary as much as these find the mean four times of five."""
+    differences = np.array([0.01, -0.004, 0.012, 0.002])
+    seeds = seeds_to_decide(differences)
+    assert seeds is not None
+    drawn = np.random.default_rng(0).normal(differences.mean(), differences.std(ddof=1), size=(20_000, seeds))
+    power = (stats.ttest_1samp(drawn, 0, axis=1).pvalue < 0.05).mean()
+    fewer = (stats.ttest_1samp(drawn[:, :-1], 0, axis=1).pvalue < 0.05).mean()
+    assert fewer - 0.01 < 0.8 < power + 0.01
+    assert seeds_to_decide(np.array([0.01])) is None
+    assert seeds_to_decide(np.array([0.01, 0.01])) is None
+    assert seeds_to_decide(np.array([1.0, -1.0, 0.01])) is None
+
+
+@pytest.mark.parametrize(("discordant", "expected"), [(0.02, (517, 1053)), (0.03, (775, 1580)), (0.04, (1033, 2107))])
+def test_paired_images_to_decide(discordant: float, expected: tuple[int, int]) -> None:
+    """PAPER.md, section 4: 1.22 points apart."""
+    better, worse = round(10_000 * (discordant + 0.0122) / 2), round(10_000 * (discordant - 0.0122) / 2)
+    differences = np.repeat([1.0, -1.0, 0.0], [better, worse, 10_000 - better - worse])
+    assert tuple(paired_images_to_decide(differences, power) for power in (0.5, 0.8)) == expected
+    assert paired_images_to_decide(np.zeros(5)) is None

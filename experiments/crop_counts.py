@@ -1,0 +1,22 @@
+"""How many crops are enough? 1, 2, 10, 36, 72, 108 and 144, averaged, and the largest of 144, in miniature.
+
+Run:     going-deeper run experiments/crop_counts.py --data ../shared/data/caltech101
+Expect:  fewer errors with more crops, and less and less gained (paper, section 7)
+Cost:    the trainings of experiments/caltech101.py's first members, no more
+Differs: as experiments/caltech101.py, whose members and predictions these are
+"""
+
+from pathlib import Path
+
+from pipeline.recipes import crop_counts, miniature, miniature_members
+from pipeline.study import CheckConfig, Study, table3
+
+
+def experiment(data: Path | None = None, seeds: int = 3, epochs: float = 70) -> Study:
+    members = miniature_members(miniature(data, epochs), seeds)
+    return Study(
+        name="crop_counts",
+        title=f"How many crops are enough? {seeds} seeds",
+        check=CheckConfig(results=table3(members, members[0].policies)),
+        comparisons=(crop_counts(members),),
+    )

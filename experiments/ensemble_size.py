@@ -1,0 +1,23 @@
+"""How many models are enough, and must they differ in their initial weights? In miniature.
+
+Run:     going-deeper run experiments/ensemble_size.py --data ../shared/data/caltech101
+Expect:  nothing is known: the paper's members share their initial weights, "due to an oversight" (section 7)
+Cost:    members + independent - 1 trainings of experiments/caltech101.py
+Differs: as experiments/caltech101.py, of which the members are the same artefacts
+"""
+
+from pathlib import Path
+
+from pipeline.recipes import miniature, miniature_members, same_or_independent
+from pipeline.study import CheckConfig, Study, table3
+
+
+def experiment(data: Path | None = None, members: int = 7, independent: int = 3, epochs: float = 70) -> Study:
+    base = miniature(data, epochs)
+    made = miniature_members(base, members)
+    return Study(
+        name="ensemble_size",
+        title=f"How many models are enough? All ensembles of {members}, and {independent} with initial weights of their own",
+        check=CheckConfig(results=table3(made, made[0].policies)),
+        comparisons=same_or_independent(base, independent),
+    )
