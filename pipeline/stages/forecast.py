@@ -44,8 +44,12 @@ def sharing(study: Study) -> str:
     """How many trainings a study takes, and how many its questions would take if each were asked alone."""
     asked = [{member.hash for named in study.check.results for member in named.members}]
     asked += [{member.hash for member in compared.inputs} for compared in study.comparisons]
-    trained = {config.hash: config for config in study.stages if isinstance(config, EvaluateConfig)}
-    sets = {frozenset(trained[name].classifier.hash for name in names) for names in asked}
+    runs = {
+        config.hash: config.classifier.hash
+        for config in study.stages
+        if isinstance(config, EvaluateConfig) and isinstance(config.classifier, TrainConfig)
+    }
+    sets = {frozenset(runs[name] for name in names if name in runs) for names in asked}
     total = sum(isinstance(config, TrainConfig) for config in study.stages)
     text = f"{total} training{'s' if total != 1 else ''}"
     return f"{text}; each question by itself would take {sum(map(len, sets))} in all" if study.comparisons else text
