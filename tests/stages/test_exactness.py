@@ -128,8 +128,7 @@ def slow_crop(image: Image.Image, scale: int, place: int, view: int, resize: Res
         ("fp32", False, "torch_bilinear", "torch", 1e-6, 1e-6),
         ("fp32", False, "torch_bilinear", "pil", 2e-4, 1e-4),  # a few pixels differ by one grey level
         ("bf16", False, "torch_bilinear", "torch", 2e-2, 5e-3),
-        ("bf16", False, "pil_bilinear", "pil", 2e-2, 5e-3),
-        ("bf16", True, "pil_bilinear", "pil", 2e-2, 5e-3),
+        ("bf16", True, "torch_bilinear", "torch", 2e-2, 5e-3),
     ],
 )
 def test_equals_the_slow_reference(
@@ -147,10 +146,11 @@ def test_equals_the_slow_reference(
     engine = Engine(Classifier(network, PREPROCESSING, 224), CPU, precision, compiled)
     assert engine.description == "cpu, batches of 12, operators"
     expected, config = reference(library), CropsConfig.model_validate({"resize": resize})
-    scores, bad = classify(engine, photographs, range(NUM_PHOTOGRAPHS[library]), 1000, POLICIES, config)
+    policies = POLICIES[:2] if compiled and precision == "bf16" else POLICIES  # minutes where a processor emulates bf16
+    scores, bad = classify(engine, photographs, range(NUM_PHOTOGRAPHS[library]), 1000, policies, config)
     assert not bad
     assert expected["crops_1"].max() > 0.5  # as decided as a trained network
-    for policy in POLICIES:
+    for policy in policies:
         difference = float(np.abs(scores[policy] - expected[policy]).max())
         print(f"{precision} {'compiled' if compiled else 'eager'} {resize} against {library}, {policy}: {difference:.2g}")
         assert difference < (one_crop if policy in ("crops_1", "crops_144_max") else averaged)
