@@ -1,7 +1,6 @@
 """Stage: the small files of a study, copied to where they are kept; and its figures, made again from the hits among them."""
 
 import math
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -41,10 +40,8 @@ def publish(study: Study, root: Path, kept: Path) -> list[Path]:
     for config in study.stages[:-1]:
         storage.unseal(config, root)
         for name in (*KEPT.get(config.stage, ()), config.last_file):  # the last file last: then the copy is complete
-            source, copy = root / config.folder / name, kept / config.folder / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, copy)
-            copies.append(copy)
+            copies.append(kept / config.folder / name)
+            storage.write_atomic(copies[-1], (root / config.folder / name).read_bytes())
     return copies
 
 

@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -50,18 +51,29 @@ def log_of(root: Path, name: str) -> str:
     return "\n".join(path.read_text() for path in sorted((root / "jobs").glob(f"{entry['job_id']}_*_log.err")))
 
 
-LONG = ("--members", 1, "--epochs", 1000, "--width", 0.25)  # long enough for a node to be missed
+class Long(NamedTuple):
+    """A study that is long enough for a node to be missed, and what it gives here, undisturbed."""
+
+    options: tuple[object, ...]
+    contents: dict[Path, bytes]
 
 
 @pytest.fixture(scope="module")
-def long_here(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Path, bytes]:
-    """What the long study gives here, undisturbed, on one rank."""
+def long(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Long:
+    """On one rank; about a minute and a half on any machine, as a short run first tells how fast this one is."""
     folder = tmp_path_factory.mktemp("here")
     (folder / "tiny.py").write_text(STUDY)
-    command = ("run", folder / "tiny.py", "--data", image_folder, "--root", folder / "root", "--processes", 1)
-    found = going_deeper(*command, *LONG)
-    assert found.returncode == 0, found.stderr
-    return contents(folder / "root")
+
+    def here(root: Path, epochs: int) -> tuple[object, ...]:
+        options = ("--members", 1, "--epochs", epochs, "--width", 0.25)
+        found = going_deeper("run", folder / "tiny.py", "--data", image_folder, "--root", root, "--processes", 1, *options)
+        assert found.returncode == 0, found.stderr
+        return options
+
+    here(folder / "short", 40)
+    seconds = json.loads(next(folder.glob("short/runs/*/run.json")).read_text())["seconds"]
+    options = here(folder / "root", min(1000, max(200, round(90 * 40 / seconds))))
+    return Long(options, contents(folder / "root"))
 
 
 def test_one_command_from_data_to_verdict(cluster: Cluster, study_file: Path, image_folder: Path, tmp_path: Path) -> None:
@@ -91,13 +103,13 @@ def test_one_command_from_data_to_verdict(cluster: Cluster, study_file: Path, im
 
 
 def test_a_time_limit_is_a_pause(
-    cluster: Cluster, hurry: None, study_file: Path, image_folder: Path, tmp_path: Path, long_here: dict[Path, bytes]
+    cluster: Cluster, hurry: None, study_file: Path, image_folder: Path, tmp_path: Path, long: Long
 ) -> None:
     """A training that reaches its limit twice: saved, requeued, and in the end the same bits as one that never did."""
     root = tmp_path / "root"
     site = write_site(tmp_path, minutes=1, delay=40)
-    assert submit(study_file, image_folder, root, site, *LONG).returncode == 0
-    table = wait(study_file, image_folder, root, *LONG)
+    assert submit(study_file, image_folder, root, site, *long.options).returncode == 0
+    table = wait(study_file, image_folder, root, *long.options)
     assert len(re.findall(r"^(prepare|train|evaluate|conclude) .* complete ", table, re.MULTILINE)) == 4, table
     said = log_of(root, "train")
     assert said.count("SIGUSR2: saved after step") >= 2, said
@@ -105,16 +117,16 @@ def test_a_time_limit_is_a_pause(
         re.findall(pattern, said) for pattern in (r"SIGUSR2: saved after step (\d+)", r"resumes at step (\d+) of")
     )
     assert resumed == saved, said
-    assert contents(root) == long_here != {}
+    assert contents(root) == long.contents != {}
 
 
 def test_dead_nodes_lose_nothing(
-    cluster: Cluster, hurry: None, study_file: Path, image_folder: Path, tmp_path: Path, long_here: dict[Path, bytes]
+    cluster: Cluster, hurry: None, study_file: Path, image_folder: Path, tmp_path: Path, long: Long
 ) -> None:
     """A node dies in mid-training, another in mid-evaluation: SLURM requeues, the run resumes, every image counts once."""
     root = tmp_path / "root"
     site = write_site(tmp_path, array=2)
-    assert submit(study_file, image_folder, root, site, *LONG).returncode == 0
+    assert submit(study_file, image_folder, root, site, *long.options).returncode == 0
     until(lambda: list(root.glob("runs/*/checkpoints/step_*")))
     (node,) = nodes_of(cluster, "train-")
     cluster.kill_node(node)
@@ -123,29 +135,29 @@ def test_dead_nodes_lose_nothing(
     until(lambda: list(root.glob("predictions/*/chunks/*/*")))
     node = nodes_of(cluster, "part-")[0]
     cluster.kill_node(node)
-    table = wait(study_file, image_folder, root, *LONG)
+    table = wait(study_file, image_folder, root, *long.options)
     cluster.start_node(node)
     assert len(re.findall(r"^(prepare|train|evaluate|conclude) .* complete ", table, re.MULTILINE)) == 4, table
     assert json.loads(next(root.glob("runs/*/run.json")).read_text())["attempts"] >= 2
     assert {path.name.rsplit(".", 3)[0] for path in (root / "jobs/nodes").glob("*.failure")} <= set(cluster.names)
     assert list((root / "jobs/nodes").glob("*.failure"))
-    assert contents(root) == long_here != {}
+    assert contents(root) == long.contents != {}
 
 
 def test_a_lost_node_that_lives_on_does_no_harm(
-    cluster: Cluster, hurry: None, study_file: Path, image_folder: Path, tmp_path: Path, long_here: dict[Path, bytes]
+    cluster: Cluster, hurry: None, study_file: Path, image_folder: Path, tmp_path: Path, long: Long
 ) -> None:
     """slurmd dies, its job does not: SLURM runs the job again beside it. The older attempt is fenced off; the same bits."""
     root = tmp_path / "root"
     site = write_site(tmp_path)
-    assert submit(study_file, image_folder, root, site, *LONG).returncode == 0
+    assert submit(study_file, image_folder, root, site, *long.options).returncode == 0
     until(lambda: list(root.glob("runs/*/checkpoints/step_*")))
     (node,) = nodes_of(cluster, "train-")
     cluster.kill_daemon(node)
-    table = wait(study_file, image_folder, root, *LONG)
+    table = wait(study_file, image_folder, root, *long.options)
     cluster.start_node(node)
     assert len(re.findall(r"^(prepare|train|evaluate|conclude) .* complete ", table, re.MULTILINE)) == 4, table
-    assert contents(root) == long_here != {}
+    assert contents(root) == long.contents != {}
 
 
 def test_a_failing_member_takes_only_its_own_along(
