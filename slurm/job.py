@@ -15,7 +15,7 @@ from pipeline.stages import run_part, run_stage
 from pipeline.stages.conclude import conclude
 from pipeline.study import InputError, StageFailed
 from slurm import nodes, queue
-from slurm.hold_notices import listen
+from slurm.hold_notices import disregard, listen
 from slurm.ledger import Kind, Order, Outcome, State, outcome_of, read_order, write_outcome
 
 PASSING = ("connection closed", "connection reset", "timed out", "stale file handle", "nccl", "socket", "gloo")
@@ -34,6 +34,7 @@ class OrderedJob:
         if environment.world_size > 1:
             environment.export(set_cuda_visible_devices=False)
         carry_out(read_order(Path(self.order)), Path(self.root), environment.rank)
+        disregard()
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         """What runs after a time limit or a preemption: the same again, from what is on disk."""

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 from slurm.hold_notices import NOTICE
 from tests.commands import TOP
@@ -26,3 +27,30 @@ def test_a_notice_during_the_imports_is_delivered_once_the_job_listens() -> None
         process.send_signal(NOTICE)
         said += process.stdout.readlines()
     assert (process.returncode, said) == (0, ["started\n", "listens\n", "noticed\n"])
+
+
+DONE = """
+import signal
+from slurm.hold_notices import {function}
+signal.signal(signal.SIGUSR2, lambda *_: None)
+garbage = [[] for _ in range(3_000_000)]  # which takes Python a while to clear away
+{function}()
+print("done", flush=True)
+"""
+
+
+def end_of(function: str) -> int:
+    command = [sys.executable, "-S", "-u", "-c", DONE.format(function=function)]
+    with subprocess.Popen(command, cwd=TOP, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "done\n"
+        while process.poll() is None:
+            process.send_signal(NOTICE)
+            time.sleep(0.001)
+    return int(process.returncode)
+
+
+def test_a_notice_after_the_work_is_done_is_of_no_account() -> None:
+    """As Python ends it takes its handlers away, and the notice would kill it; SLURM would call the job failed."""
+    assert end_of("listen") == -NOTICE
+    assert end_of("disregard") == 0
