@@ -40,9 +40,8 @@ def judge_all(config: CheckConfig, root: Path) -> list[Verdict]:
     top = 1 if facts["num_classes"] < FEW_CLASSES else 5
     elsewhere = _not_the_papers(config, facts["num_images"], facts["num_classes"])
     judged = [_judge(claim, cells, top, elsewhere) for claim in CLAIMS]
-    tests = [k for k, (_, worse) in enumerate(judged) if worse is not None]
-    better = holm([judged[k][0].p_value or 0.0 for k in tests])
-    worse = holm([judged[k][1] or 0.0 for k in tests])
+    tests = {k: (verdict.p_value, worse) for k, (verdict, worse) in enumerate(judged) if worse is not None}
+    better, worse = (holm([found[way] or 0.0 for found in tests.values()]) for way in (0, 1))
     verdicts = [verdict for verdict, _ in judged]
     for k, p_better, p_worse in zip(tests, better, worse, strict=True):
         decision: Decision = "inconclusive"

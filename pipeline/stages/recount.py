@@ -17,6 +17,7 @@ from pipeline.stages.compare import judge
 from pipeline.study import CompareConfig, EnsembleConfig, InputError, StageConfig, Study
 
 HITS = "hits.parquet"
+DAMAGED = "is not the file that was sealed"
 KEPT = {
     "train": ("metrics.jsonl",),
     "evaluate": (HITS,),
@@ -68,10 +69,12 @@ def recount(study: Study, root: Path) -> tuple[int, list[str]]:
         for name in KEPT.get(config.stage, ()):
             path = root / config.folder / name
             if not path.is_file() or storage.sha256(path) != facts["files"].get(name):
-                problems.append(f"{path}: is not the file that was sealed")
+                problems.append(f"{path}: {DAMAGED}")
             elif name == HITS:
                 again = _again(config, root)
                 compare(root / config.folder / config.last_file, {key: facts[key] for key in again}, again)
+    if any(problem.endswith(DAMAGED) for problem in problems):
+        return count, problems  # such a file may be unreadable
     stored = [asdict(verdict) for verdict in read_verdicts(study.check, root)[0]]
     compare(root / study.check.folder / VERDICTS, stored, [asdict(verdict) for verdict in judge_all(study.check, root)])
     return count, problems

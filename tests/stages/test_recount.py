@@ -60,6 +60,15 @@ def test_a_changed_file_or_figure_is_named(study: Study, kept: Path) -> None:
     assert any(f"{sealed}: top1_error is " in problem and "the hits give" in problem for problem in problems)
 
 
+def test_a_damaged_file_is_named(study: Study, kept: Path) -> None:
+    path = kept / study.check.results[0].folder / "hits.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    _, problems = recount(study, kept)
+    assert problems == [f"{path}: is not the file that was sealed"]
+    path.unlink()
+    assert recount(study, kept)[1] == problems
+
+
 def test_what_cannot_be_published_is_refused(study: Study, seven_root: Path, kept: Path) -> None:
     with pytest.raises(InputError, match="is the root itself"):
         publish(study, seven_root, seven_root)
