@@ -99,7 +99,7 @@ def show(study: Study, root: Path) -> None:
 
 @click.option("--to", type=PATH, required=True, help="A folder that is then a root of its own, for --root.")
 def publish(experiment: Path, arguments: Sequence[str], root: Path, to: Path) -> None:
-    """Copy the small files of a finished study: hits, figures, verdicts, provenance; no images, weights or probabilities.
+    """Copy the small files of a finished study: hits, figures, verdicts, provenance; no data set and no weights.
 
     From the copy its report and verdicts are made again (`report`), and its figures counted again (`recount`)."""
     from pipeline.stages.recount import publish as copy

@@ -28,8 +28,8 @@ KEPT = {
 
 
 def publish(study: Study, root: Path, kept: Path) -> list[Path]:
-    """Copy what the report and the verdicts rest on to the folder `kept`, a root in which they can be made again: no images,
-    weights or probabilities. Returns the copies.
+    """Copy what the report and the verdicts rest on to the folder `kept`, a root in which they can be made again: no data
+    set, weights or scores of images, but small pictures of the worst mistakes. Returns the copies.
 
     Raises:
         InputError: the study is not complete, or `kept` is its root.
@@ -68,7 +68,8 @@ def recount(study: Study, root: Path) -> tuple[int, list[str]]:
         facts = storage.unseal(config, root)
         for name in KEPT.get(config.stage, ()):
             path = root / config.folder / name
-            if not path.is_file() or storage.sha256(path) != facts["files"].get(name):
+            sealed = facts["files"].get(name)  # a training's metrics are not
+            if not path.is_file() or (sealed is not None and storage.sha256(path) != sealed):
                 problems.append(f"{path}: {DAMAGED}")
             elif name == HITS:
                 again = _again(config, root)
