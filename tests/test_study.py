@@ -54,7 +54,7 @@ def test_defaults_do_not_drift() -> None:
         "compiled": False,
     }
     cell = EnsembleConfig(members=(evaluation,), policy="crops_1")
-    assert (cell.version, cell.choose) == (2, "all")
+    assert (cell.version, cell.choose) == (3, "all")
     off = dict.fromkeys(("clip_norm", "local_sgd", "max_device_batch_size", "checkpoint_every_steps"))
     assert found == {**expected, **off, "network": {**expected["network"], "aux_heads": ("4a", "4d")}}
 
