@@ -52,7 +52,11 @@ def caffe_quick(data: PrepareConfig, num_epochs: float = 60, network: NetworkCon
 
 
 def miniature(
-    photographs: Path | None, num_epochs: float = 70, width: float = 0.5, precision: Literal["fp32", "bf16"] = "fp32"
+    photographs: Path | None,
+    num_epochs: float = 70,
+    width: float = 0.5,
+    precision: Literal["fp32", "bf16"] = "fp32",
+    learning_rate: float = 0.03,
 ) -> TrainConfig:
     """On a folder of photographs, Caltech-101's: half the width at 112 px, for a CPU.
 
@@ -67,7 +71,7 @@ def miniature(
         data=PrepareConfig(source="imagefolder", name="caltech101", path=photographs),
         network=NetworkConfig(input_size=112, width=width),
         num_epochs=num_epochs,
-        learning_rate=0.03,
+        learning_rate=learning_rate,
         schedule="cosine",
         warmup_epochs=1,
         averaging_decay=0.998,
