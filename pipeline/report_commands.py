@@ -18,7 +18,7 @@ from pipeline.artefacts import storage
 from pipeline.experiment import load_study
 from pipeline.local import is_first, refuse_stale
 from pipeline.stages import run_stage
-from pipeline.study import STAGES, InputError, StageConfig, StageFailed, Study
+from pipeline.study import InputError, StageConfig, StageFailed, Study
 
 WATCH_SECONDS = 30.0  # ours: between two looks
 
@@ -150,7 +150,9 @@ def sync(root: Path) -> None:
 
 def _lost(run_id: str, root: Path, folder: Path) -> str:
     """Why the files that a run refers to cannot be uploaded, or nothing: W&B's client would leave them out without a word."""
-    if any((root / kind.room / run_id).is_dir() for kind in STAGES.values()):
+    from pipeline.adapters import wandb_sync
+
+    if wandb_sync.stage_number(run_id, root) is not None:
         return ""
     return f"its artefact is gone; make it again, or remove {folder} to give this up"
 

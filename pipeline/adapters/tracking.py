@@ -39,6 +39,7 @@ class Tracker:
         (folder / "wandb").mkdir(parents=True, exist_ok=True)
         for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):  # else wandb writes below the home folder
             os.environ.setdefault(name, str(folder / "wandb"))
+        os.environ.pop("WANDB_SERVICE", None)  # another process's: it would take a run that was killed for one that goes on
         import wandb
 
         self._run = wandb.init(

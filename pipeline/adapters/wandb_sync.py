@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.study import STAGES
+
 TIMEOUT_SECONDS = 600  # ours: for one run; a server that hangs must not hold the others up for ever
 
 
@@ -27,9 +29,18 @@ class OfflineRun(NamedTuple):
 
 
 def offline_runs(root: Path) -> list[OfflineRun]:
-    """All segments below a root, oldest first: those of one run are joined in this order."""
+    """All segments below a root, oldest first: those of one run are joined in this order, and what an artefact is made from
+    reaches the server before it. A folder's name has the second of its start; within one, the order of the stages decides.
+    """
     folder = Path(os.environ.get("WANDB_DIR", str(root))) / "wandb"
-    return [OfflineRun(path) for path in sorted(folder.glob("offline-run-*")) if any(path.glob("run-*.wandb"))]
+    runs = [OfflineRun(path) for path in folder.glob("offline-run-*") if any(path.glob("run-*.wandb"))]
+    return sorted(runs, key=lambda run: (run.folder.name.rpartition("-")[0], stage_number(run.run_id, root) or 0, run.run_id))
+
+
+def stage_number(run_id: str, root: Path) -> int | None:
+    """The place of a run's stage in the order of stages; None if its artefact is gone."""
+    rooms = [kind.room for kind in STAGES.values()]
+    return next((number for number, room in enumerate(rooms) if (root / room / run_id).is_dir()), None)
 
 
 def server() -> str:
