@@ -2,7 +2,7 @@
 
 Run:     going-deeper run experiments/aux_heads.py --data ../shared/data/caltech101
 Expect:  nothing is known: the paper gives no number for its heads
-Cost:    half a core-hour a training at 70 epochs; arms x seeds of them
+Cost:    about one core-hour a training at 70 epochs; arms x seeds of them
 Differs: as experiments/caltech101.py, of which the first arm's trainings are the same artefacts
 """
 

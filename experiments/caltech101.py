@@ -6,7 +6,8 @@ Cost:    about one core-hour a member in fp32; half of it with --precision bf16 
 Differs: 112 px, half the channels, 101 classes, 6,960 training images; cosine schedule, Kaiming initialisation, clipping,
          classes sampled more evenly than they come (the validation images are balanced, the training images are not)
 
-With --seeds 3 the report also answers aux_heads.py and crop_counts.py, with --independent 3 ensemble_size.py.
+With --seeds 3 the report also asks what aux_heads.py --arms both,none and crop_counts.py ask, with --members 7 --independent 3
+what ensemble_size.py asks, and all share their trainings.
 """
 
 from pathlib import Path

@@ -16,7 +16,7 @@ def experiment(data: Path | None = None, seeds: int = 3, epochs: float = 70) -> 
     members = miniature_members(miniature(data, epochs), seeds)
     return Study(
         name="crop_counts",
-        title=f"How many crops are enough? {seeds} seeds",
+        title=f"How many crops are enough? {seeds} seed{'s' if seeds > 1 else ''}",
         check=CheckConfig(results=table3(members, members[0].policies)),
         comparisons=(crop_counts(members),),
     )

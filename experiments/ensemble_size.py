@@ -2,7 +2,7 @@
 
 Run:     going-deeper run experiments/ensemble_size.py --data ../shared/data/caltech101
 Expect:  nothing is known: the paper's members share their initial weights, "due to an oversight" (section 7)
-Cost:    members + independent - 1 trainings of experiments/caltech101.py
+Cost:    members + independent trainings of experiments/caltech101.py
 Differs: as experiments/caltech101.py, of which the members are the same artefacts
 """
 

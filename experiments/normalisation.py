@@ -2,7 +2,7 @@
 
 Run:     going-deeper run experiments/normalisation.py --data ../shared/data/caltech101
 Expect:  nothing is known at this scale
-Cost:    half a core-hour a training at 70 epochs
+Cost:    about one core-hour a training at 70 epochs
 Differs: as experiments/caltech101.py, of which the first arm's trainings are the same artefacts
 """
 

@@ -2,7 +2,7 @@
 
 Run:     going-deeper run experiments/pooling_head.py --data ../shared/data/caltech101
 Expect:  the paper: pooling gains about 0.6 points of top-1 error
-Cost:    half a core-hour a training at 70 epochs
+Cost:    about one core-hour a training at 70 epochs
 Differs: as experiments/caltech101.py, of which the first arm's trainings are the same artefacts
 """
 

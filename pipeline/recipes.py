@@ -10,6 +10,7 @@ from pipeline.study import (
     CompareConfig,
     EvaluateConfig,
     Frozen,
+    InputError,
     NetworkConfig,
     PrepareConfig,
     StageConfig,
@@ -86,9 +87,14 @@ def miniature(
 def miniature_members(run: TrainConfig, seeds: int, independent: bool = False) -> tuple[EvaluateConfig, ...]:
     """A miniature training under so many seeds, each evaluated at every number of crops in one pass.
 
-    As in the paper they share their initial weights, unless they are to be `independent`.
+    As in the paper they share their initial weights, unless they are to be `independent`: then none has those of the others.
+
+    Raises:
+        InputError: there are none.
     """
-    runs = [run.but(data_seed=seed, init_seed=seed if independent else run.init_seed) for seed in range(seeds)]
+    if seeds < 1:
+        raise InputError(f"{seeds} members: expected at least 1")
+    runs = [run.but(data_seed=seed, init_seed=run.init_seed + independent * (1 + seed)) for seed in range(seeds)]
     return tuple(
         EvaluateConfig(data=run.data, classifier=each, policies=MINIATURE_POLICIES, precision=run.precision) for each in runs
     )
@@ -112,7 +118,13 @@ def crop_counts(members: Sequence[EvaluateConfig]) -> CompareConfig:
 
 
 def same_or_independent(run: TrainConfig, seeds: int) -> tuple[CompareConfig, ...]:
-    """Ensembles of every size that so many members make: with equal initial weights, as in the paper, and with their own."""
+    """Ensembles of every size that so many members make: with equal initial weights, as in the paper, and with their own.
+
+    Raises:
+        InputError: there are fewer than two.
+    """
+    if seeds < 2:
+        raise InputError(f"{seeds} independent members: expected at least 2, as one makes no ensemble")
     arms = {"same initial weights": miniature_members(run, seeds), "their own": miniature_members(run, seeds, independent=True)}
     question = "Does it matter that an ensemble's members share their initial weights?"
     return tuple(

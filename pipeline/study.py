@@ -100,7 +100,7 @@ class CompareConfig(StageConfig):
     stage: ClassVar[str] = "compare"
     room: ClassVar[str] = "comparisons"
     last_file: ClassVar[str] = "comparison.json"
-    version: Literal[2] = 2  # 2: the best of each arm, and what it would take to decide
+    version: Literal[3] = 3  # 2: the best of each arm, and what it would take to decide; 3: this with Holm's correction
     question: str = Field(min_length=1, max_length=128)
     arms: tuple[Arm, ...] = Field(min_length=2)
     policy: Policy = "crops_1"
@@ -136,7 +136,7 @@ class CheckConfig(StageConfig):
     stage: ClassVar[str] = "check"
     room: ClassVar[str] = "verdicts"
     last_file: ClassVar[str] = "check.json"
-    version: Literal[2] = 2  # 2: Holm's correction over the claims
+    version: Literal[3] = 3  # 2: Holm's correction over the claims; 3: the images that decide are counted with it
     results: tuple[EnsembleConfig, ...] = Field(min_length=1)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.experiment import load_study
 from pipeline.stages.forecast import sharing
-from pipeline.study import Study
+from pipeline.study import InputError, Study
 from tests.commands import TOP
 
 EXPERIMENTS = sorted((TOP / "experiments").glob("*.py"))
@@ -33,8 +33,8 @@ def test_ablations_share_their_baseline(tmp_path: Path) -> None:
     studies.append(load_study(TOP / "experiments/caltech101.py", ["--data", str(tmp_path), "--members", "7"]))
     studies += [load("crop_counts", tmp_path), load("ensemble_size", tmp_path)]
     trainings = [[stage.hash for stage in study.stages if stage.stage == "train"] for study in studies]
-    assert [len(runs) for runs in trainings] == [12, 6, 9, 9, 9, 6, 7, 3, 9]
-    assert len({hash for runs in trainings for hash in runs}) == 7 + 9 + 3 + 6 + 6 + 6 + 3 + 2  # of 70
+    assert [len(runs) for runs in trainings] == [12, 6, 9, 9, 9, 6, 7, 3, 10]
+    assert len({hash for runs in trainings for hash in runs}) == 7 + 9 + 3 + 6 + 6 + 6 + 3 + 3  # of 71
     assert len({stage.hash for study in studies for stage in study.stages if stage.stage == "prepare"}) == 1
 
 
@@ -45,4 +45,22 @@ def test_one_study_answers_what_three_others_ask(tmp_path: Path) -> None:
     others = [load("crop_counts", tmp_path), load("ensemble_size", tmp_path)]
     others.append(load_study(TOP / "experiments/aux_heads.py", ["--data", str(tmp_path), "--arms", "both,none"]))
     assert asked == {stage.hash for other in others for stage in other.stages if stage.stage == "compare"}
-    assert sharing(study) == "12 trainings; each question by itself would take 21 in all"
+    assert sharing(study) == "13 trainings; each question by itself would take 22 in all"
+
+
+def test_no_question_counts_twice(tmp_path: Path) -> None:
+    """Table 3 of an arm is a by-product of its ablation."""
+    assert sharing(load("init", tmp_path)) == "9 trainings; each question by itself would take 9 in all"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--members", "0"], "0 members: expected at least 1"),
+        (["--seeds", "-1"], "-1 members: expected at least 1"),
+        (["--independent", "1"], "1 independent members: expected at least 2, as one makes no ensemble"),
+    ],
+)
+def test_a_study_of_nothing_is_refused(tmp_path: Path, options: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_study(TOP / "experiments/caltech101.py", ["--data", str(tmp_path), *options])

@@ -1,6 +1,7 @@
 """Errors, intervals and paired tests of classification results (paper, section 7; PAPER.md, section 4)."""
 
 import math
+from bisect import bisect_left
 from typing import NamedTuple
 
 import numpy as np
@@ -95,11 +96,12 @@ def images_to_decide(error: float, other: float, power: float = 0.5) -> int:
     return math.ceil(float(z / (error - other)) ** 2)
 
 
-def paired_images_to_decide(differences_N: np.ndarray, power: float = POWER) -> int | None:
-    """Images that decide on such per-image differences, two-sided at the 5 % level; None if their mean is zero.
+def paired_images_to_decide(differences_N: np.ndarray, power: float = POWER, level: float = SIGNIFICANCE) -> int | None:
+    """Images that decide on such per-image differences, two-sided at `level`; None if their mean is zero.
 
     On errors of two results (-1, 0, 1) it is the sample size of McNemar's test (PAPER.md, section 4): the variance is the
-    share of discordant images under the null hypothesis, less the squared mean under the alternative.
+    share of discordant images under the null hypothesis, less the squared mean under the alternative. As it rests on the
+    normal distribution, it is too small where fewer than some ten images differ.
 
     >>> discordant = np.array([1] * 161 + [-1] * 39 + [0] * 9800)  # 2 %, 1.22 points apart
     >>> [paired_images_to_decide(discordant, power) for power in (0.5, 0.8)]
@@ -108,14 +110,15 @@ def paired_images_to_decide(differences_N: np.ndarray, power: float = POWER) -> 
     mean, square = float(differences_N.mean()), float((differences_N**2).mean())
     if abs(mean) < 1e-12:
         return None
-    z = stats.norm.ppf(1 - SIGNIFICANCE / 2) * square**0.5 + stats.norm.ppf(power) * (square - mean**2) ** 0.5
+    z = stats.norm.ppf(1 - level / 2) * square**0.5 + stats.norm.ppf(power) * max(0.0, square - mean**2) ** 0.5
     return math.ceil(float(z / mean) ** 2)
 
 
-def seeds_to_decide(differences_S: np.ndarray, power: float = POWER) -> int | None:
-    """Seeds with which Student's paired test finds a mean difference as large as this one, if seeds vary as these do.
+def seeds_to_decide(differences_S: np.ndarray, power: float = POWER, level: float = SIGNIFICANCE) -> int | None:
+    """Seeds with which Student's paired test, two-sided at `level`, finds a mean difference as large as this one, if seeds
+    vary as these do.
 
-    None if the mean is zero, there are fewer than two seeds or they do not vary, or it would take more than some 10,000.
+    None if the mean is zero, there are fewer than two seeds or they do not vary, or it would take more than 10,000.
 
     >>> seeds_to_decide(np.array([0.01, 0.02, 0.03]))
     5
@@ -123,22 +126,20 @@ def seeds_to_decide(differences_S: np.ndarray, power: float = POWER) -> int | No
     if len(differences_S) < 2 or np.ptp(differences_S) < 1e-12 or abs(float(differences_S.mean())) < 1e-12:
         return None
     effect = abs(float(differences_S.mean())) / float(differences_S.std(ddof=1))
-    low, high = 1, 2
-    while _power_of_t(effect, high) < power:  # it grows with the number; far beyond, scipy's distribution fails
-        low, high = high, 2 * high
-        if high > 2 * MAX_SEEDS:
-            return None
-    low += 1
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if _power_of_t(effect, middle) >= power else (middle + 1, high)
-    return low
+    numbers = range(2, MAX_SEEDS + 1)  # the power grows with the number
+    place = bisect_left(numbers, power, key=lambda seeds: power_of_t(effect, seeds, level))
+    return numbers[place] if place < len(numbers) else None
 
 
-def _power_of_t(effect: float, seeds: int) -> float:
-    critical = stats.t.ppf(1 - SIGNIFICANCE / 2, seeds - 1)
-    shifted = effect * seeds**0.5
-    return float(stats.nct.sf(critical, seeds - 1, shifted) + stats.nct.cdf(-critical, seeds - 1, shifted))
+def power_of_t(effect: float, seeds: int, level: float = SIGNIFICANCE) -> float:
+    """The chance that Student's test over so many seeds finds a mean of `effect` standard deviations, two-sided at `level`.
+
+    >>> [round(power_of_t(1.0, seeds), 3) for seeds in (2, 10)]
+    [0.093, 0.803]
+    """
+    critical, shifted = stats.t.ppf(1 - level / 2, seeds - 1), effect * seeds**0.5
+    wrong_side = np.nan_to_num(stats.nct.cdf(-critical, seeds - 1, shifted))  # where it is next to nothing scipy has NaN
+    return float(stats.nct.sf(critical, seeds - 1, shifted) + wrong_side)
 
 
 def holm(p_values: list[float]) -> list[float]:
@@ -157,7 +158,7 @@ def holm(p_values: list[float]) -> list[float]:
 def across_seeds(differences: np.ndarray) -> tuple[float, Interval]:
     """Of differences, one a seed: the two-sided p-value of "their mean is zero" (Student's t) and its 95 % interval.
 
-    Covers the seeds, given these images.
+    Covers the seeds, given these images. Without any spread the test says nothing: a p-value of 1, all differences possible.
 
     Raises:
         ValueError: there are fewer than two.
@@ -168,8 +169,8 @@ def across_seeds(differences: np.ndarray) -> tuple[float, Interval]:
     """
     if len(differences) < 2:
         raise ValueError("one seed says nothing of others")
-    if np.ptp(differences) < 1e-12:  # no spread, no t: seeds that agree so are too few to tell, unless they differ in nothing
-        return 1.0, Interval(float(differences[0]), float(differences[0]))
+    if np.ptp(differences) < 1e-12:
+        return 1.0, Interval(-1.0, 1.0)
     test = stats.ttest_1samp(differences, 0.0)
     low, high = test.confidence_interval(0.95)
     return float(test.pvalue), Interval(float(low), float(high))

@@ -39,7 +39,9 @@ def judge_all(config: CheckConfig, root: Path) -> list[Verdict]:
     facts = Result(config.results[0], root).facts
     top = 1 if facts["num_classes"] < FEW_CLASSES else 5
     elsewhere = _not_the_papers(config, facts["num_images"], facts["num_classes"])
-    judged = [_judge(claim, cells, top, elsewhere) for claim in CLAIMS]
+    num_tests = sum(claim.published is None and not _missing(claim, cells) for claim in CLAIMS)
+    level = 2 * SIGNIFICANCE / max(1, num_tests)  # of the smallest one-sided p-value by Holm
+    judged = [_judge(claim, cells, top, elsewhere, level) for claim in CLAIMS]
     tests = {k: (verdict.p_value, worse) for k, (verdict, worse) in enumerate(judged) if worse is not None}
     better, worse = (holm([found[way] or 0.0 for found in tests.values()]) for way in (0, 1))
     verdicts = [verdict for verdict, _ in judged]
@@ -51,7 +53,7 @@ def judge_all(config: CheckConfig, root: Path) -> list[Verdict]:
         elif p_worse < SIGNIFICANCE:
             decision, words = "not_reproduced", "more errors, and chance would rarely do as much"
         elif verdicts[k].images_to_decide:
-            words += f"; about {verdicts[k].images_to_decide:,} would decide on one as large"
+            words += f"; some {verdicts[k].images_to_decide:,} would decide on one as large"
         verdicts[k] = replace(verdicts[k], decision=decision, words=words, p_holm=p_better)
     return verdicts
 
@@ -83,7 +85,13 @@ def _not_the_papers(config: CheckConfig, num_images: int, num_classes: int) -> s
     return None
 
 
-def _judge(claim: Claim, cells: Mapping[Cell, Result], top: int, elsewhere: str | None) -> tuple[Verdict, float | None]:
+def _missing(claim: Claim, cells: Mapping[Cell, Result]) -> list[Cell]:
+    return [cell for cell in (claim.cell, claim.base) if cell and cell not in cells]
+
+
+def _judge(
+    claim: Claim, cells: Mapping[Cell, Result], top: int, elsewhere: str | None, level: float
+) -> tuple[Verdict, float | None]:
     """The verdict on one claim; of a claim of order what the tests say, p for "more errors" too, with no decision yet."""
     has_number = claim.published is not None
     verdict = Verdict(
@@ -96,18 +104,17 @@ def _judge(claim: Claim, cells: Mapping[Cell, Result], top: int, elsewhere: str 
         published=claim.published,
         tolerance=claim.tolerance,
     )
-    for cell in filter(None, (claim.cell, claim.base)):
-        if cell not in cells:
-            return replace(verdict, words=f"the study has no result for {_spell(cell)}"), None
+    if missing := _missing(claim, cells):
+        return replace(verdict, words=f"the study has no result for {_spell(missing[0])}"), None
     result, base = cells[claim.cell], cells[claim.base] if claim.base else None
     if not has_number:
-        return _judge_order(verdict, result, base, top)
+        return _judge_order(verdict, result, base, top, level)
     if elsewhere:
         return replace(verdict, words=f"the published number is for {DATASET} at 224 px; this study {elsewhere}"), None
     return _judge_number(verdict, result, base), None
 
 
-def _judge_order(verdict: Verdict, result: Result, base: Result | None, top: int) -> tuple[Verdict, float]:
+def _judge_order(verdict: Verdict, result: Result, base: Result | None, top: int, level: float) -> tuple[Verdict, float]:
     """Fewer errors than the base, or than the mean member: by a one-sided paired test each way."""
     after = result.errors(top)
     before = base.errors(top) if base else result.member_errors(top)
@@ -116,7 +123,7 @@ def _judge_order(verdict: Verdict, result: Result, base: Result | None, top: int
         (mcnemar(before, after), mcnemar(after, before)) if base else (sign_flip(differences), sign_flip(-differences))
     )
     tested = replace(verdict, measured=float(differences.mean()), interval=paired_interval(differences), p_value=p_better)
-    return replace(tested, images_to_decide=paired_images_to_decide(differences)), p_worse
+    return replace(tested, images_to_decide=paired_images_to_decide(differences, level=level)), p_worse
 
 
 def _judge_number(verdict: Verdict, result: Result, base: Result | None) -> Verdict:

@@ -25,6 +25,8 @@ from pipeline.paper.statistics import (
 from pipeline.stages.check import FEW_CLASSES
 from pipeline.study import Arm, CompareConfig
 
+IMAGES_AT_ONCE = 4096  # ours: bounds the memory of sums of probabilities
+
 
 def compare(config: CompareConfig, root: Path) -> dict[str, Any]:
     """Compare every arm with the first, seed by seed on the same images; returns what the sealed file holds.
@@ -37,11 +39,10 @@ def compare(config: CompareConfig, root: Path) -> dict[str, Any]:
     data = Dataset(config.arms[0].members[0].data, root)
     split = data.split("val")
     ranks = [_ranks(config, arm, root, split.labels) for arm in config.arms]
-    best = [int(np.argmin([Predictions(member, root).top1_error() for member in arm.members])) for arm in config.arms]
-    facts: dict[str, Any] = {"question": config.question, "policy": config.policy, "models": config.models}
-    facts |= {"num_images": len(split)}
-    facts |= {"num_seeds": len(config.arms[0].members), "decided_on": 1 if data.num_classes < FEW_CLASSES else 5}
-    facts |= judge([arm.name for arm in config.arms], ranks, best if config.models == 1 else None)
+    facts: dict[str, Any] = {"question": config.question, "models": config.models, "num_images": len(split)}
+    facts |= {"policies": [config.policy_of(arm) for arm in config.arms], "num_seeds": len(config.arms[0].members)}
+    facts |= {"decided_on": 1 if data.num_classes < FEW_CLASSES else 5}
+    facts |= judge([arm.name for arm in config.arms], ranks, best_members(config, root))
     write_comparison(config, root, split.image_ids, split.labels, ranks, facts)
     with Tracker(config, root) as tracker:
         rows = facts[f"top{facts['decided_on']}"]
@@ -50,27 +51,43 @@ def compare(config: CompareConfig, root: Path) -> dict[str, Any]:
     return storage.unseal(config, root)
 
 
+def best_members(config: CompareConfig, root: Path) -> list[int] | None:
+    """The member of each arm with the lowest top-1 error at one crop; None where ensembles or single members are compared."""
+    if config.models > 1 or len(config.arms[0].members) == 1:
+        return None
+    return [int(np.argmin([Predictions(member, root).top1_error() for member in arm.members])) for arm in config.arms]
+
+
 def judge(names: list[str], ranks: list[np.ndarray], best: list[int] | None) -> dict[str, Any]:
     """`top1` and `top5`: a row an arm, from where the label ranks (of each arm, members or ensembles x images).
 
-    `best` is the member of each arm that was chosen as its best, where these are compared too; None of ensembles.
+    `best` is the member of each arm that was chosen as its best, where these are compared too.
     """
     return {f"top{top}": _of_arms(names, [of_arm >= top for of_arm in ranks], best) for top in (1, 5)}
 
 
 def _ranks(config: CompareConfig, arm: Arm, root: Path, labels: np.ndarray) -> np.ndarray:
-    scores = [Predictions(member, root).probabilities(config.policy_of(arm)).astype(np.float64) for member in arm.members]
-    return np.stack([rank_of_label(sum(chosen, start=np.zeros(1)), labels) for chosen in combinations(scores, config.models)])
+    """Ensembles of an arm x images. Sums are made in float64, some images at a time."""
+    scores = [Predictions(member, root).probabilities(config.policy_of(arm)) for member in arm.members]
+    ranks = [
+        [
+            rank_of_label(sum((k[part].astype(np.float64) for k in chosen), start=np.zeros(1)), labels[part])
+            for chosen in combinations(scores, config.models)
+        ]
+        for part in (slice(start, start + IMAGES_AT_ONCE) for start in range(0, len(labels), IMAGES_AT_ONCE))
+    ]
+    return np.concatenate(ranks, axis=1)
 
 
 def _of_arms(names: list[str], errors: list[np.ndarray], best: list[int] | None) -> list[dict[str, Any]]:
     """A row an arm: its errors, and the difference to the first arm's, above zero where it makes more."""
     rows: list[dict[str, Any]] = []
+    level = SIGNIFICANCE / max(1, len(names) - 1)  # of the smallest p-value by Holm: what decides at it decides in any case
     for k, (name, wrong) in enumerate(zip(names, errors, strict=True)):
         each = wrong.mean(axis=1)
         spread = float(each.std(ddof=1)) if len(each) > 1 else None
         rows.append({"arm": name, "errors": each.tolist(), "error": float(each.mean()), "spread": spread})
-        rows[k] |= _difference(wrong, errors[0], best is not None) if k else {"difference": 0.0, "decision": "baseline"}
+        rows[k] |= _difference(wrong, errors[0], best is not None, level) if k else {"difference": 0.0, "decision": "baseline"}
         if best is not None:
             chosen, base = wrong[best[k]], errors[0][best[0]]
             rows[k]["best"] = {"member": best[k], "error": float(chosen.mean()), "p_value": two_sided(base, chosen)}
@@ -83,16 +100,17 @@ def _of_arms(names: list[str], errors: list[np.ndarray], best: list[int] | None)
     return rows
 
 
-def _difference(wrong: np.ndarray, base: np.ndarray, are_seeds: bool) -> dict[str, Any]:
+def _difference(wrong: np.ndarray, base: np.ndarray, are_seeds: bool, level: float) -> dict[str, Any]:
+    """Of several seeds, by these; of a single one, or of ensembles of the same members, which are no sample, by the images."""
     differences = wrong.astype(float) - base
     per_image = differences.mean(axis=0)
-    found: dict[str, Any] = {"difference": float(per_image.mean()), "interval_bootstrap": bootstrap_interval(differences)}
-    if are_seeds and len(differences) > 1:
+    if are_seeds:
         p_value, interval = across_seeds(differences.mean(axis=1))
-        needed = {"seeds_to_decide": seeds_to_decide(differences.mean(axis=1))}
-        return {**found, "p_value": p_value, "interval": interval, **needed}
-    if not are_seeds:
-        found["interval_bootstrap"] = bootstrap_interval(per_image[None])  # ensembles of the same members are no sample
-    p_value = two_sided(base[0], wrong[0]) if len(differences) == 1 else two_sided(base.mean(axis=0), wrong.mean(axis=0))
-    needed = {"images_to_decide": paired_images_to_decide(per_image)}
-    return {**found, "p_value": p_value, "interval": paired_interval(per_image), **needed}
+        needed = {"seeds_to_decide": seeds_to_decide(differences.mean(axis=1), level=level)}
+    else:
+        pairs = (base[0], wrong[0]) if len(differences) == 1 else (base.mean(axis=0), wrong.mean(axis=0))
+        p_value, interval = two_sided(*pairs), paired_interval(per_image)
+        needed = {"images_to_decide": paired_images_to_decide(per_image, level=level)}
+    drawn = bootstrap_interval(differences if are_seeds else per_image[None])
+    found = {"difference": float(per_image.mean()), "interval_bootstrap": drawn}
+    return {**found, "p_value": p_value, "interval": interval, **needed}

@@ -42,7 +42,9 @@ def forecast(study: Study, root: Path) -> dict[str, Cost]:
 
 def sharing(study: Study) -> str:
     """How many trainings a study takes, and how many its questions would take if each were asked alone."""
-    asked = [{member.hash for named in study.check.results for member in named.members}]
+    members = {member.hash for named in study.check.results for member in named.members}
+    arms = [{member.hash for member in arm.members} for compared in study.comparisons for arm in compared.arms]
+    asked = [] if members in arms else [members]  # of an arm it is no question of its own
     asked += [{member.hash for member in compared.inputs} for compared in study.comparisons]
     runs = {
         config.hash: config.classifier.hash

@@ -90,15 +90,14 @@ def comparisons(configs: Sequence[CompareConfig], root: Path) -> list[dict[str, 
 
 def _setting(config: CompareConfig) -> str:
     """What the arms have in common, and by which test they are judged."""
-    seeds, crops = len(config.arms[0].members), label_of(config.policy)
-    varies = any(arm.policy for arm in config.arms)
-    at = "" if varies else f", {crops} crop{'s' if crops != '1' else ''}"
+    seeds, crops = len(config.arms[0].members), {label_of(config.policy_of(arm)) for arm in config.arms}
+    at = f", {min(crops)} crop{'' if crops == {'1'} else 's'}" if len(crops) == 1 else ""
     if config.models > 1:
-        test = "p: sign flips over images, of these members only" if config.models < seeds else "p: McNemar's over images"
-        return f"Ensembles of {config.models} of {seeds} members an arm{at}; {test}"
+        test = "sign flips of the mean error" if config.models < seeds else "McNemar's test"
+        return f"Ensembles of {config.models} from {seeds} members an arm{at}; p: {test} over images, of these members only"
     if seeds > 1:
         return f"{seeds} seeds an arm{at}; p and interval: Student's over seeds"
-    return f"one seed an arm{at}; p: McNemar's over images, which says nothing of other seeds"
+    return f"One seed an arm{at}; p: McNemar's test over images, which says nothing of other seeds"
 
 
 def templates() -> jinja2.Environment:
@@ -227,6 +226,8 @@ def _interval(bounds: tuple[float, float] | None) -> str:
 
 def _to_decide(row: Mapping[str, Any]) -> str:
     """How many seeds or images would find a difference as large as the measured one, four times of five."""
+    if row["decision"] != "undecided":
+        return "-"
     seeds, images = row.get("seeds_to_decide"), row.get("images_to_decide")
     return f"{seeds:,} seeds" if seeds else f"{images:,} images" if images else "-"
 

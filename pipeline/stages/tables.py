@@ -119,7 +119,7 @@ def of_claims(config: CheckConfig, root: Path) -> list[Row]:
 
 def of_comparison(facts: Row, top: int) -> list[Row]:
     """The arms of an ablation: mean error over seeds and its spread, the difference to the first arm, p and what follows."""
-    return [{"question": facts["question"], **row} for row in facts[f"top{top}"]]
+    return [{"question": facts["question"], "top": top, **row} for row in facts[f"top{top}"]]
 
 
 def forest(arms: Sequence[Row]) -> list[Row]:
@@ -138,7 +138,7 @@ def of_verdicts(verdicts: Sequence[Verdict]) -> list[Row]:
 
 
 def as_csv(rows: Sequence[Row]) -> bytes:
-    """With a line of names; an interval is two columns."""
+    """With a line of names; an interval is two columns, other lists are joined by spaces, and the best of an arm is three."""
     flat = [_flat(row) for row in rows]
     names = list(dict.fromkeys(name for row in flat for name in row))
     file = io.StringIO()
@@ -156,8 +156,12 @@ def as_json(tables: dict[str, list[Row]]) -> bytes:
 def _flat(row: Row) -> Row:
     flat: Row = {}
     for name, value in row.items():
-        if isinstance(value, list | tuple) and len(value) == 2:
+        if isinstance(value, list | tuple) and "interval" in name:
             flat |= {f"{name}_low": value[0], f"{name}_high": value[1]}
+        elif isinstance(value, list | tuple):
+            flat[name] = " ".join(map(str, value))
+        elif isinstance(value, dict):
+            flat |= {f"{name}_{key}": item for key, item in value.items()}
         else:
             flat[name] = value
     return flat

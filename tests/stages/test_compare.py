@@ -1,7 +1,7 @@
 """Ablations: arms paired by seed and image, whatever follows checked against the predictions themselves."""
 
 import json
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from pipeline.paper.statistics import (
     mcnemar,
     paired_images_to_decide,
     paired_interval,
+    power_of_t,
     seeds_to_decide,
     two_sided,
 )
@@ -157,7 +158,7 @@ def test_ensembles_are_compared_over_all_that_the_members_make(seven_root: Path,
     assert row["difference"] == pytest.approx((errors[1] - errors[0]).mean())
     assert row["p_value"] == pytest.approx(two_sided(errors[0], errors[1]))
     assert row["interval"] == pytest.approx(paired_interval(errors[1] - errors[0]))
-    assert row["images_to_decide"] == paired_images_to_decide(errors[1] - errors[0])
+    assert row["images_to_decide"] == paired_images_to_decide(errors[1] - errors[0])  # of one difference Holm changes nothing
     assert "best" not in row
     with pytest.raises(ValidationError, match="models 4: an arm has 3 members"):
         config.but(models=4)
@@ -187,6 +188,26 @@ def test_seeds_to_decide_have_the_power_that_is_asked() -> None:
     assert seeds_to_decide(np.array([0.01])) is None
     assert seeds_to_decide(np.array([0.01, 0.01])) is None
     assert seeds_to_decide(np.array([1.0, -1.0, 0.01])) is None
+    corrected = seeds_to_decide(differences, level=0.01)
+    assert corrected is not None
+    assert corrected > seeds
+
+
+@given(st.floats(0.001, 1e4), st.sampled_from([0.05, 0.025, 0.005]))
+def test_seeds_to_decide_are_the_fewest(effect: float, level: float) -> None:
+    """Whatever the effect, in standard deviations: with one fewer the power is too low. It grows with the number."""
+    seeds = seeds_to_decide(np.array([effect - 0.5**0.5, effect + 0.5**0.5]), level=level)
+    powers = [power_of_t(effect, number, level) for number in (2, 3, 4, 10, 100, 1000, 10_000)]
+    assert all(-1e-9 <= low <= high + 1e-9 <= 1 + 1e-6 for low, high in pairwise(powers))
+    if seeds is None:
+        assert powers[-1] < 0.8
+    else:
+        assert power_of_t(effect, seeds, level) >= 0.8
+        assert seeds == 2 or power_of_t(effect, seeds - 1, level) < 0.8
+
+
+def test_seeds_that_all_agree_leave_everything_possible() -> None:
+    assert across_seeds(np.array([0.01, 0.01])) == (1.0, (-1.0, 1.0))
 
 
 @pytest.mark.parametrize(("discordant", "expected"), [(0.02, (517, 1053)), (0.03, (775, 1580)), (0.04, (1033, 2107))])
