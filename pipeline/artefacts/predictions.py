@@ -34,9 +34,13 @@ class Predictions:
 
     def top1_error(self) -> float:
         """At one crop, or at the first policy that was evaluated: by this the paper's authors chose their best models."""
-        policy = "crops_1" if "crops_1" in self.config.policies else self.config.policies[0]
-        ranks = parquet.read_table(self.folder / "hits.parquet", columns=[f"rank_{policy}"])[0].to_numpy()
-        return float((ranks >= 1).mean())
+        return float((self.ranks("crops_1" if "crops_1" in self.config.policies else self.config.policies[0]) >= 1).mean())
+
+    def ranks(self, policy: str) -> np.ndarray:
+        """Where the true label ranks in every image."""
+        name = f"rank_{policy}"
+        values: np.ndarray = parquet.read_table(self.folder / "hits.parquet", columns=[name])[name].to_numpy()
+        return values
 
     def has_chunk(self, chunk: range) -> bool:
         """Whether a chunk of images is done."""
@@ -109,6 +113,11 @@ class Predictions:
         """A digest of the data and the weights: chunks made from others, since removed and made anew, do not count."""
         digests = [storage.unseal(named, self.root)["digest"] for named in self.config.inputs]
         return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
+
+
+def best_member(members: Sequence[EvaluateConfig], root: Path) -> int:
+    """The first of those with the lowest top-1 error at one crop."""
+    return min(range(len(members)), key=lambda k: Predictions(members[k], root).top1_error())
 
 
 def write_table(path: Path, columns: Mapping[str, Any]) -> Path:

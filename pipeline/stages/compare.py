@@ -10,7 +10,7 @@ from pipeline.adapters.tracking import Tracker
 from pipeline.artefacts import storage
 from pipeline.artefacts.comparison import write_comparison
 from pipeline.artefacts.dataset import Dataset
-from pipeline.artefacts.predictions import Predictions
+from pipeline.artefacts.predictions import Predictions, best_member
 from pipeline.paper.statistics import (
     SIGNIFICANCE,
     across_seeds,
@@ -55,7 +55,7 @@ def best_members(config: CompareConfig, root: Path) -> list[int] | None:
     """The member of each arm with the lowest top-1 error at one crop; None where ensembles or single members are compared."""
     if config.models > 1 or len(config.arms[0].members) == 1:
         return None
-    return [int(np.argmin([Predictions(member, root).top1_error() for member in arm.members])) for arm in config.arms]
+    return [best_member(arm.members, root) for arm in config.arms]
 
 
 def judge(names: list[str], ranks: list[np.ndarray], best: list[int] | None) -> dict[str, Any]:

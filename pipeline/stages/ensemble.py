@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.adapters.tracking import Tracker
 from pipeline.artefacts.dataset import Dataset
-from pipeline.artefacts.predictions import Predictions
+from pipeline.artefacts.predictions import Predictions, best_member
 from pipeline.artefacts.result import Hits, Result, write_result
 from pipeline.paper.published import published_error
 from pipeline.paper.statistics import rank_of_label
@@ -32,9 +32,7 @@ def ensemble(config: EnsembleConfig, root: Path) -> Result:
     split = data.split("val")
 
     members = [Predictions(member, root).probabilities(config.policy) for member in config.members]
-    chosen = list(range(len(members)))
-    if config.choose == "best_top1":
-        chosen = [min(chosen, key=lambda k: Predictions(config.members[k], root).top1_error())]
+    chosen = chosen_members(config, root)
     total = np.zeros((len(split), data.num_classes))
     for k in chosen:
         total += members[k]
@@ -55,6 +53,11 @@ def ensemble(config: EnsembleConfig, root: Path) -> Result:
         tracker.table("worst_mistakes", [_in_a_row(mistake) for mistake in result.mistakes])
         tracker.conclude(_figures(result))
     return result
+
+
+def chosen_members(config: EnsembleConfig, root: Path) -> list[int]:
+    """The places of the members that are averaged."""
+    return [best_member(config.members, root)] if config.choose == "best_top1" else list(range(len(config.members)))
 
 
 def _figures(result: Result) -> dict[str, float]:

@@ -10,14 +10,15 @@ import numpy as np
 from pyarrow import parquet
 
 from pipeline.artefacts import storage
+from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.result import MISTAKES, figures
 from pipeline.artefacts.verdict import VERDICTS, read_verdicts
 from pipeline.stages.check import judge_all
-from pipeline.stages.compare import judge
-from pipeline.study import CompareConfig, EnsembleConfig, InputError, StageConfig, Study
+from pipeline.stages.compare import best_members, judge
+from pipeline.stages.ensemble import chosen_members
+from pipeline.study import CheckConfig, CompareConfig, EnsembleConfig, InputError, StageConfig, Study
 
 HITS = "hits.parquet"
-DAMAGED = "is not the file that was sealed"
 KEPT = {
     "train": ("metrics.jsonl",),
     "evaluate": (HITS,),
@@ -32,15 +33,17 @@ def publish(study: Study, root: Path, kept: Path) -> list[Path]:
     set, weights or scores of images, but small pictures of the worst mistakes. Returns the copies.
 
     Raises:
-        InputError: the study is not complete, or `kept` is its root.
+        InputError: the study is not complete, a file is not the one that was sealed, or `kept` is its root; nothing is written.
     """
     if kept.resolve() == root.resolve():
         raise InputError(f"--to {kept}: is the root itself; expected another folder")
     storage.unseal(study.check, root)
+    if problems := [problem for config in study.stages[:-1] for problem in _damages(config, root)]:
+        raise InputError(f"{problems[0]}; nothing is published")
     copies = []
     for config in study.stages[:-1]:
-        storage.unseal(config, root)
-        for name in (*KEPT.get(config.stage, ()), config.last_file):  # the last file last: then the copy is complete
+        (kept / config.folder / config.last_file).unlink(missing_ok=True)  # incomplete until all of it is copied
+        for name in (*KEPT.get(config.stage, ()), config.last_file):
             copies.append(kept / config.folder / name)
             storage.write_atomic(copies[-1], (root / config.folder / name).read_bytes())
     return copies
@@ -49,50 +52,78 @@ def publish(study: Study, root: Path, kept: Path) -> list[Path]:
 def recount(study: Study, root: Path) -> tuple[int, list[str]]:
     """Make every figure of a study again from the hits of every image; returns how many, and a line for each that is another.
 
-    Files that are kept are also compared with the digests that the artefact was sealed with.
+    Files that are kept are also compared with the digests that the artefact was sealed with, and the hits of a result's or an
+    arm's members with those of their evaluations.
 
     Raises:
         InputError: the study is not complete.
     """
-    count, problems = 0, list[str]()
-
-    def compare(path: Path, stored: Any, again: Any) -> None:
-        nonlocal count
-        found = dict(_leaves(stored))
-        for name, value in _leaves(again):
-            count += 1
-            if not _is_same(value, found.get(name)):
-                problems.append(f"{path}: {name} is {found.get(name)}, and the hits give {value}")
-
+    if problems := [problem for config in study.stages[:-1] for problem in _damages(config, root)]:
+        return 0, problems  # such a file may be unreadable
+    count = 0
     for config in study.stages[:-1]:
-        facts = storage.unseal(config, root)
-        for name in KEPT.get(config.stage, ()):
-            path = root / config.folder / name
-            sealed = facts["files"].get(name)  # a training's metrics are not
-            if not path.is_file() or (sealed is not None and storage.sha256(path) != sealed):
-                problems.append(f"{path}: {DAMAGED}")
-            elif name == HITS:
-                again = _again(config, root)
-                compare(root / config.folder / config.last_file, {key: facts[key] for key in again}, again)
-    if any(problem.endswith(DAMAGED) for problem in problems):
-        return count, problems  # such a file may be unreadable
-    stored = [asdict(verdict) for verdict in read_verdicts(study.check, root)[0]]
-    compare(root / study.check.folder / VERDICTS, stored, [asdict(verdict) for verdict in judge_all(study.check, root)])
+        try:
+            stored, again = _stored_and_again(config, root)
+        except (KeyError, IndexError, ValueError, TypeError) as error:
+            problems.append(
+                f"{root / config.folder / config.last_file}: cannot be counted again ({type(error).__name__}: {error})"
+            )
+            continue
+        count += len(again)
+        problems += [
+            f"{root / config.folder / config.last_file}: {name} is {stored.get(name)}, and the hits give {again.get(name)}"
+            for name in dict.fromkeys((*again, *stored))
+            if not _is_same(again.get(name), stored.get(name))
+        ]
     return count, problems
 
 
-def _again(config: StageConfig, root: Path) -> dict[str, Any]:
-    """The figures of an artefact, from its hits."""
-    table = parquet.read_table(root / config.folder / HITS)
-    columns = {name: table[name].to_numpy() for name in table.column_names if name != "image_id"}
+def _damages(config: StageConfig, root: Path) -> list[str]:
+    """Which files of an artefact, of those that are kept, are not what was sealed."""
+    sealed: dict[str, str] = storage.unseal(config, root)["files"]
+    paths = {name: root / config.folder / name for name in KEPT.get(config.stage, ())}
+    damaged = [  # a training's metrics are not sealed
+        path for name, path in paths.items() if not path.is_file() or sealed.get(name) not in (None, storage.sha256(path))
+    ]
+    if storage.digest_of(sealed) != storage.unseal(config, root)["digest"]:
+        damaged.append(root / config.folder / config.last_file)
+    return [f"{path}: is not the file that was sealed" for path in damaged]
+
+
+def _stored_and_again(config: StageConfig, root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The figures of an artefact, each by its name, as they are stored, and from the hits."""
+    facts = storage.unseal(config, root)
+    if isinstance(config, CheckConfig):
+        verdicts = (read_verdicts(config, root)[0], judge_all(config, root))
+        stored, again = ({verdict.claim: asdict(verdict) for verdict in found} for found in verdicts)
+        return dict(_leaves(stored)), dict(_leaves(again))
     if isinstance(config, EnsembleConfig):
-        return figures(columns)
-    if isinstance(config, CompareConfig):
-        names = [[name for name in columns if name.startswith(f"rank_{arm}_")] for arm in range(len(config.arms))]
-        ranks = [np.stack([columns[name] for name in of_arm]) for of_arm in names]
-        best = [row["best"]["member"] for row in storage.unseal(config, root)["top1"]] if config.models == 1 else None
-        return judge([arm.name for arm in config.arms], ranks, best)
-    return {}
+        hits = _hits(config, root)
+        figured = figures(hits) | {"chosen_members": chosen_members(config, root)}
+        ranks = {f"rank_member_{k}": (member, config.policy) for k, member in enumerate(config.members)}
+        if len(figured["chosen_members"]) == 1:
+            ranks["rank"] = (config.members[figured["chosen_members"][0]], config.policy)
+    elif isinstance(config, CompareConfig):
+        hits = _hits(config, root)
+        columns = [[name for name in hits if name.startswith(f"rank_{arm}_")] for arm in range(len(config.arms))]
+        arms = [np.stack([hits[name] for name in of_arm]) for of_arm in columns]
+        figured = judge([arm.name for arm in config.arms], arms, best_members(config, root))
+        members = [(k, number, member) for k, arm in enumerate(config.arms) for number, member in enumerate(arm.members)]
+        ranks = {f"rank_{k}_{number}": (member, config.policy_of(config.arms[k])) for k, number, member in members}
+        ranks = ranks if config.models == 1 else {}
+    else:
+        return {}, {}
+    told = {f"{name} of the members": True for name in ranks}
+    found = {
+        f"{name} of the members": np.array_equal(hits[name], Predictions(member, root).ranks(policy))
+        for name, (member, policy) in ranks.items()
+    }
+    return dict(_leaves({name: facts.get(name) for name in figured})) | told, dict(_leaves(figured)) | found
+
+
+def _hits(config: StageConfig, root: Path) -> dict[str, np.ndarray]:
+    table = parquet.read_table(root / config.folder / HITS)
+    return {name: table[name].to_numpy() for name in table.column_names if name != "image_id"}
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,5 +1,7 @@
 """A study's small files, kept elsewhere: its report and every figure made again from the hits among them."""
 
+import json
+import re
 import shutil
 from pathlib import Path
 
@@ -7,8 +9,8 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
+from pipeline.artefacts import storage
 from pipeline.artefacts.predictions import write_table
-from pipeline.artefacts.storage import sha256
 from pipeline.stages.compare import compare
 from pipeline.stages.recount import publish, recount
 from pipeline.stages.report import report
@@ -45,19 +47,67 @@ def test_every_figure_is_what_the_hits_give(study: Study, kept: Path) -> None:
     assert count > 6 * 127 * 2  # every ensemble of seven members, top-1 and top-5, at three numbers of crops and more
 
 
-def test_a_changed_file_or_figure_is_named(study: Study, kept: Path) -> None:
-    """A hit that was changed, with the digest changed to match."""
+def test_a_changed_hit_is_named(study: Study, kept: Path) -> None:
+    """First by its digest; then, by a forger who changes all digests to match, by every figure that it changes."""
     cell = study.check.results[-1]
     path, sealed = kept / cell.folder / "hits.parquet", kept / cell.folder / cell.last_file
-    table, before = parquet.read_table(path), sha256(path)
+    table, before = parquet.read_table(path), storage.sha256(path)
     columns = {name: table[name].to_numpy() for name in table.column_names}
     columns["rank"] = np.where(np.arange(len(columns["rank"])) == 2, 2 - columns["rank"], columns["rank"])
     write_table(path, columns)
+    assert recount(study, kept) == (0, [f"{path}: is not the file that was sealed"])
+    replace(sealed, before, storage.sha256(path))
+    assert recount(study, kept) == (0, [f"{sealed}: is not the file that was sealed"])
+    facts = json.loads(sealed.read_text())
+    for other in kept.rglob("*.json"):  # the check was made from it
+        replace(other, facts["digest"], storage.digest_of(facts["files"]))
     _, problems = recount(study, kept)
-    assert problems[0] == f"{path}: is not the file that was sealed"
-    sealed.write_text(sealed.read_text().replace(before, sha256(path)))
+    assert any(problem.startswith(f"{sealed}: top1_error is ") and "the hits give" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "expected"),
+    [
+        (("top1", 1, "best", "member"), 7, "top1[1].best.member is 7, and the hits give "),
+        (("top5", 1, "invented"), 3, "top5[1].invented is 3, and the hits give None"),
+        (("top5",), {}, "top5[0].arm is None, and the hits give first"),
+    ],
+)
+def test_an_edited_figure_is_named(
+    study: Study, kept: Path, where: tuple[str | int, ...], value: object, expected: str
+) -> None:
+    config = study.comparisons[0]
+    path = kept / config.folder / config.last_file
+    facts = json.loads(path.read_text())
+    found = facts
+    for step in where[:-1]:
+        found = found[step]
+    found[where[-1]] = value
+    path.write_text(json.dumps(facts))
+    count, problems = recount(study, kept)
+    assert count > 0
+    assert f"{path}: {expected}" in "\n".join(problems)
+
+
+def test_members_that_were_swapped_are_named(study: Study, kept: Path) -> None:
+    """Hits that their evaluations do not have."""
+    member = study.check.results[0].members[0]
+    path = kept / member.folder / "hits.parquet"
+    table, before = parquet.read_table(path), storage.sha256(path)
+    columns = {name: table[name].to_numpy() for name in table.column_names}
+    write_table(path, columns | {"rank_crops_144": columns["rank_crops_144"][::-1].copy()})
+    sealed = path.parent / member.last_file
+    replace(sealed, before, storage.sha256(path))
+    facts = json.loads(sealed.read_text())
+    for other in kept.rglob("*.json"):
+        replace(other, facts["digest"], storage.digest_of(facts["files"]))
     _, problems = recount(study, kept)
-    assert any(f"{sealed}: top1_error is " in problem and "the hits give" in problem for problem in problems)
+    cell = next(result for result in study.check.results if result.policy == "crops_144")
+    assert f"{kept / cell.folder / cell.last_file}: rank_member_0 of the members is True, and the hits give False" in problems
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    path.write_text(path.read_text().replace(old, new))
 
 
 def test_a_damaged_file_is_named(study: Study, kept: Path) -> None:
@@ -76,3 +126,11 @@ def test_what_cannot_be_published_is_refused(study: Study, seven_root: Path, kep
     with pytest.raises(InputError, match="run the check stage first"):
         publish(study, kept, kept.parent / "again")
     assert not (kept.parent / "again").exists()
+
+
+def test_a_damaged_study_is_not_published(study: Study, kept: Path, tmp_path: Path) -> None:
+    path = kept / study.check.results[0].folder / "hits.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(InputError, match=re.escape(f"{path}: is not the file that was sealed; nothing is published")):
+        publish(study, kept, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
