@@ -101,8 +101,14 @@ def miniature_members(run: TrainConfig, seeds: int, independent: bool = False) -
 
 
 def miniature_arms(trainings: Mapping[str, TrainConfig], seeds: int) -> dict[str, tuple[EvaluateConfig, ...]]:
-    """The members of each arm, by name."""
-    return {arm: miniature_members(run, seeds) for arm, run in trainings.items()}
+    """The members of each arm, by name: the first arm's at every number of crops, as they are those of Table 3; the others' at
+    one and at 10, where arms are compared, which is a tenth of the work."""
+    members = {arm: miniature_members(run, seeds) for arm, run in trainings.items()}
+    first = next(iter(members))
+    return {
+        arm: found if arm == first else tuple(member.but(policies=("crops_1", "crops_10")) for member in found)
+        for arm, found in members.items()
+    }
 
 
 def aux_heads(run: TrainConfig) -> dict[str, TrainConfig]:
