@@ -47,6 +47,21 @@ def test_a_study_from_one_command_and_again(experiment: Path, image_folder: Path
     assert "| 1 | 144 | 7.89 % |" in results
     assert "| R6a |" in results
 
+    kept = tmp_path / "kept"
+    published = going_deeper("publish", experiment, "--data", image_folder, "--root", root, "--to", kept)
+    assert (published.returncode, published.stderr) == (0, "")
+    assert re.fullmatch(rf"\d+ files, \d+\.\d MB, in {kept}\n", published.stdout)
+    assert not [path for path in kept.rglob("*") if path.suffix in (".safetensors", ".arrow")]
+    counted = going_deeper("recount", experiment, "--root", kept)
+    assert (counted.returncode, counted.stderr) == (0, "")
+    assert re.fullmatch(r"\d+ figures are what the hits give\n", counted.stdout)
+    going_deeper("report", experiment, "--root", kept, "--into", tmp_path / "again")
+    assert (tmp_path / "again" / "RESULTS.md").read_text() == results
+    hits = min(kept.glob("predictions/*/hits.parquet"))
+    hits.write_bytes(hits.read_bytes()[:-1])
+    counted = going_deeper("recount", experiment, "--root", kept)
+    assert (counted.returncode, counted.stderr) == (3, f"going-deeper: {hits}: is not the file that was sealed\n")
+
 
 def test_killed_and_run_again_it_finishes_with_the_same_results(experiment: Path, image_folder: Path, tmp_path: Path) -> None:
     """SIGKILL to the command while it trains; the same command then goes on. On a site, the same jobs, the same bytes."""
