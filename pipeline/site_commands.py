@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import gettempdir
 
 import click
 
@@ -12,7 +13,7 @@ from pipeline.experiment import load_study
 from pipeline.study import InputError
 
 CLUSTER = click.option(
-    "--dir", "folder", type=PATH, default=Path("/tmp/going-deeper-slurm"), show_default=True, help="Its folder."
+    "--dir", "folder", type=PATH, default=Path(gettempdir()) / "going-deeper-slurm", show_default=True, help="Its folder."
 )
 
 
