@@ -8,7 +8,7 @@ demo: .venv/installed  ## the whole chain on embedded data, in minutes
 	$(BIN)/going-deeper run experiments/demo.py
 
 test: .venv/installed  ## every test, two at a time: those on SLURM mostly wait
-	$(BIN)/pytest --numprocesses 2 --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses 2 --no-loadscope-reorder --durations 20 --durations-min 10
 
 check: .venv/installed  ## style, mistakes, types
 	$(BIN)/ruff format --check .
