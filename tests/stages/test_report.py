@@ -105,6 +105,15 @@ def test_results_md_says_of_each_claim_what_the_files_say(root: Path, study: Stu
         assert rests[4].strip("`") in {result.facts["provenance"]["command"] for result in used}
         assert float(rests[3]) == pytest.approx(MEMBERS * (0.1 + 0.1), abs=0.006)  # each training and evaluation once
     assert any(verdict.decision == "reproduced" for verdict in verdicts)
+    (said,) = [line for line in text.splitlines() if line.startswith("Claims of order, at this scale: hold: ")]
+    for word, decision in (
+        ("hold", "reproduced"),
+        ("undecided", "inconclusive"),
+        ("fail", "not_reproduced"),
+        ("not run", "not_run"),
+    ):
+        claims = [verdict.claim for verdict in verdicts if verdict.published is None and verdict.decision == decision]
+        assert f" {word}: {', '.join(claims) or 'none'}" in said
 
 
 def test_a_study_in_progress_has_a_page(root: Path, study: Study, tmp_path: Path) -> None:
