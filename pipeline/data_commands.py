@@ -73,10 +73,17 @@ def verify(folders: tuple[Path, ...], repair: bool, source: Path | None, root: P
 
     is_sound = True
     for folder in folders or _all(root):
-        config, place = stage.config_of(folder)
+        try:
+            config, place = stage.config_of(folder)
+        except InputError as error:
+            if folders:
+                raise
+            is_sound = False
+            print(error)
+            continue
         damaged = stage.verify(config, place, processes)
         for found in damaged:
-            print(f"{folder / found.file}: {found.problem}")
+            print(f"{stage.place_of(config, place, found)}: {found.problem}")
         if damaged and repair:
             stage.repair(config if source is None else config.but(path=source.absolute()), place, damaged)
             print(f"{folder}: repaired, {len(damaged)} files made again")

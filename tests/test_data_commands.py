@@ -52,7 +52,7 @@ def test_damage_is_named_and_repaired(made: Dataset, data: PrepareConfig, tmp_pa
 
     ended = going_deeper("data", "verify", made.folder, "--processes", 1)
     assert ended.returncode == 3
-    assert f"{made.folder / shards[0].name}: the bytes of blue/5.jpg" in ended.stdout
+    assert f"{shards[0]}: the bytes of blue/5.jpg" in ended.stdout
     assert ended.stdout.splitlines()[-1] == (
         f"{made.folder}: to make 3 files again from the source: going-deeper data verify {made.folder} --repair"
     )
@@ -117,6 +117,18 @@ def test_manifests_are_not_trusted(made: Dataset, data: PrepareConfig, tmp_path:
     with pytest.raises(InputError, match=f"backup: has another name than it was made under; call it ROOT/datasets/{data.hash}"):
         verify_data.config_of(tmp_path / "datasets/backup")
     assert victim.read_text() == "here"
+
+
+def test_a_damaged_manifest_stops_no_other_check(made: Dataset, tmp_path: Path) -> None:
+    other = tmp_path / "datasets" / ("0" * 16)
+    other.mkdir()
+    (other / "manifest.json").write_text("{")
+    ended = going_deeper("data", "verify", "--root", tmp_path, "--processes", 1)
+    assert ended.returncode == 3
+    assert ended.stdout.splitlines() == [
+        f"{other}/manifest.json: is damaged; remove it and prepare the data set again: whole shards are kept",
+        f"{made.folder}: colours is as it was prepared",
+    ]
 
 
 def test_what_is_no_data_set_is_said(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import datasets
 import pyarrow.compute as pc
 
+from pipeline.adapters.ilsvrc import judge
 from pipeline.adapters.images import MAX_BYTES
 from pipeline.adapters.sources import Piece, Source, SourceFile, text_of
 from pipeline.study import InputError, PrepareConfig
@@ -52,13 +53,25 @@ def _rows(config: PrepareConfig, where: str) -> Source:
     splits = {split: found.cast_column(image, datasets.Image(decode=False)) for split, found in splits.items()}
     pieces = _pieces(splits, image, label)
     stated = [config.revision, names["val"], [(piece.label, piece.size) for piece in pieces]]
-    files = [file["filename"] for found in splits.values() for file in found.cache_files]
     return Source(
         classes=[text_of(name) for name in names["val"]],
         fingerprint=hashlib.sha256(repr(stated).encode()).hexdigest(),
-        state=repr([Path(file).stat().st_mtime_ns for file in files]),
+        state=_state(config, splits),
         pieces=lambda: pieces,
         read=partial(_read, splits, image, len(names["val"])),
+        judge=judge if str(config.hub).endswith("/imagenet-1k") else None,
+    )
+
+
+def _state(config: PrepareConfig, splits: Splits) -> str:
+    """When the user's own files were written. A revision of the Hub is what it is, wherever and whenever it was cached."""
+    if config.path is None:
+        return ""
+    parquet = _parquet_files(config.path, (config.train_split, config.val_split)).values()
+    saved = [file["filename"] for found in splits.values() for file in found.cache_files]
+    is_saved = (config.path / "dataset_dict.json").is_file()
+    return repr(
+        [Path(file).stat().st_mtime_ns for file in (saved if is_saved else [name for files in parquet for name in files])]
     )
 
 

@@ -61,7 +61,7 @@ def ilsvrc2012(config: PrepareConfig) -> Source:
     return Source(
         classes=devkit.wnids,
         fingerprint=hashlib.sha256(repr(ends).encode()).hexdigest(),
-        state=repr([path.stat().st_mtime_ns for path in paths]),
+        state=repr([(path.stat().st_mtime_ns, path.stat().st_ctime_ns) for path in paths]),  # a copy may keep the first
         pieces=partial(_pieces, config, devkit),
         read=partial(_read, config.path),
         archives=() if config.trust_archives else tuple(Archive(path, MD5[path.name]) for path in paths),
@@ -71,8 +71,8 @@ def ilsvrc2012(config: PrepareConfig) -> Source:
     )
 
 
-def judge(files_per_class: dict[str, list[int]]) -> dict[str, Any]:
-    """Compare the numbers of files with the original's."""
+def judge(files_per_class: dict[str, list[int]], num_unusable: int = 0) -> dict[str, Any]:
+    """Compare the numbers of files with the original's, in the splits that there are."""
     problems = []
     for split, numbers in files_per_class.items():
         least, most = IMAGES_PER_CLASS[split]
@@ -83,7 +83,10 @@ def judge(files_per_class: dict[str, list[int]]) -> dict[str, Any]:
             problems.append(f"{wrong} classes with other than {usual} {split} images")
     if (classes := len(next(iter(files_per_class.values())))) != NUM_CLASSES:
         problems.append(f"{classes} classes of {NUM_CLASSES}")
-    verdict = "ILSVRC-2012, complete" if not problems else f"not the whole of ILSVRC-2012: {'; '.join(problems)}"
+    if num_unusable:
+        problems.append(f"{num_unusable} files cannot be used")
+    what = "ILSVRC-2012" if len(files_per_class) > 1 else f"ILSVRC-2012's {next(iter(files_per_class))} images"
+    verdict = f"{what}, complete" if not problems else f"not the whole of {what}: {'; '.join(problems)}"
     return {"is_complete": not problems, "verdict": verdict}
 
 
@@ -123,7 +126,12 @@ def _texts(path: Path) -> dict[str, bytes]:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
             for info in archive:
                 for name in (META, TRUTH):
-                    if info.isreg() and info.name.endswith(name) and (member := archive.extractfile(info)) is not None:
+                    if (
+                        info.isreg()
+                        and not info.issparse()
+                        and info.name.endswith(name)
+                        and (member := archive.extractfile(info)) is not None
+                    ):
                         found[name] = member.read()
     except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read as .tar.gz: {error}") from None
@@ -197,7 +205,8 @@ def _read(folder: Path, piece: Piece) -> Iterator[SourceFile]:
     for name, size, offset in members(folder / TRAIN, piece.offset, piece.offset + piece.size):
         own = f"{piece.name}/{text_of(name.rpartition('/')[2])}"
         if own in names:
-            yield SourceFile(piece.split, own, piece.label, None, "has a name that occurs twice in its archive")
+            whole = f"{piece.name}/{text_of(name)}"
+            yield SourceFile(piece.split, whole, piece.label, None, "has a name that occurs twice in its archive")
         else:
             yield _file(folder / TRAIN, piece, own, size, offset)
         names.add(own)

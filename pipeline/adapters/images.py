@@ -4,7 +4,7 @@ import base64
 import io
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -51,9 +51,18 @@ def header(encoded: bytes) -> Image.Image:
                 raise BadImage(f"claims tiles of {tile[0]}x{tile[1]} pixels, more than {MAX_PIXELS}")
         if image.format != "MPO" and getattr(image, "is_animated", False):  # MPO: a photograph with a preview behind it
             raise BadImage(f"is animated or has several pages ({image.format}); expected one image")
-    if image.mode.startswith(("I", "F")):
-        raise BadImage(f"has pixels of mode {image.mode}; expected 8 bits a channel")
+    if image.mode.startswith(("I", "F")) or _bits(image, encoded) > 8:
+        raise BadImage(f"has pixels of mode {image.mode}, {_bits(image, encoded)} bits a channel; expected 8")
     return image
+
+
+def _bits(image: Image.Image, encoded: bytes) -> int:
+    """Of a channel, where a format has more than 8 and Pillow would cut them off without a word."""
+    if image.format == "PNG":
+        return encoded[24]
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(258, (1,)))  # type: ignore[attr-defined,no-any-return]
+    return {"I": 32, "F": 32}.get(image.mode[0], 8) if "16" not in image.mode else 16
 
 
 def look(encoded: bytes) -> tuple[int, int, bool]:
@@ -71,22 +80,27 @@ def look(encoded: bytes) -> tuple[int, int, bool]:
     return width, height, colours in ("YCbCr", "RGB", "Gray")
 
 
-def inspect(encoded: bytes, is_known: bool = False) -> tuple[int, int]:
+def inspect(encoded: bytes, is_known: bool = False, may_be_cut: bool = False) -> tuple[int, int]:
     """Width and height of an image, after all of it has been decoded without complaint.
 
-    Of a JPEG, libjpeg's strict decoder at an eighth of the size reads every bit; what it doubts is for Pillow to judge. If the
-    bytes are known to be good (`is_known`), the header and the end of a JPEG are enough.
+    Of a JPEG, libjpeg's strict decoder at an eighth of the size reads every bit. If that finds no more data, the rest would be
+    grey: such an image is bad, unless it `may_be_cut`, as one of the validation set, which is classified however it looks. What
+    it doubts otherwise is for Pillow to judge. If the bytes are known to be good (`is_known`), the header and the end of a JPEG
+    are enough.
 
     Raises:
-        BadImage: as `decode`.
+        BadImage: as `decode`, or it is truncated.
     """
     width, height, is_jpeg = look(encoded)
     if is_jpeg:
         if is_known and encoded.endswith(END_OF_JPEG):
             return width, height
-        with suppress(ValueError):
+        try:
             simplejpeg.decode_jpeg(encoded, "GRAY", min_height=1, min_width=1, min_factor=8)
             return width, height
+        except ValueError as error:
+            if "premature end" in str(error).lower() and not may_be_cut:
+                raise BadImage(f"truncated: {error}") from None
     return decode(encoded).size
 
 

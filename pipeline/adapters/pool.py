@@ -48,7 +48,10 @@ def _limited_memory() -> Iterator[None]:
     """An image that wants more is refused by the allocator, and rejected; the machine stays whole."""
     pages = int(Path("/proc/self/statm").read_text().split()[5])  # of data, that this process has already
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (pages * resource.getpagesize() + MEMORY_BYTES, before[1]))
+    wanted = pages * resource.getpagesize() + MEMORY_BYTES
+    resource.setrlimit(
+        resource.RLIMIT_DATA, (wanted if before[1] == resource.RLIM_INFINITY else min(wanted, before[1]), before[1])
+    )
     try:
         yield
     finally:

@@ -53,7 +53,7 @@ class Source(NamedTuple):
 
     `pieces` lists them in their fixed order; `read` gives a piece's files, in any process. `is_known`: `archives` settle that
     every byte is as it should be, so that images need no decoding to be believed. `judge`, given the number of files of each
-    split and class, says what is expected and how that compares.
+    split and class, and of those that cannot be used, says what is expected and how that compares.
     """
 
     classes: list[str]
@@ -64,7 +64,7 @@ class Source(NamedTuple):
     archives: tuple[Archive, ...] = ()
     is_known: bool = False
     class_words: list[str] | None = None
-    judge: Callable[[dict[str, list[int]]], dict[str, Any]] | None = None
+    judge: Callable[[dict[str, list[int]], int], dict[str, Any]] | None = None
 
 
 def open_source(config: PrepareConfig) -> Source:

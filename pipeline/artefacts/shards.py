@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-import uuid
+import socket
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,7 +84,7 @@ def write_shard(path: Path, classes: Sequence[str], records: Iterable[Record]) -
     """Write a shard, whole or not at all, and return the digest of its rows."""
     digest, layout = RowsDigest(classes), schema(classes)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+    temporary = path.parent / f".{path.name}.{os.getpid()}.{socket.gethostname()}"
     try:
         with temporary.open("wb") as file:
             with pa.ipc.new_file(file, layout) as writer:
@@ -98,6 +98,14 @@ def write_shard(path: Path, classes: Sequence[str], records: Iterable[Record]) -
     finally:
         temporary.unlink(missing_ok=True)
     return digest.hexdigest()
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Of shards whose process on this machine was killed: each may be as large as a shard."""
+    for path in folder.glob(".*.arrow.*"):
+        process, host = path.name.split(".", 4)[3:]
+        if host == socket.gethostname() and not Path("/proc", process).exists():
+            path.unlink(missing_ok=True)
 
 
 class RowsDigest:

@@ -128,7 +128,7 @@ class Work(NamedTuple):
     def _record(self, file: SourceFile) -> Record:
         if file.encoded is None:
             raise images.BadImage(file.why_not)
-        width, height = images.inspect(file.encoded, self.is_known)
+        width, height = images.inspect(file.encoded, self.is_known, may_be_cut=file.split == "val")
         digest = hashlib.sha256(file.encoded).hexdigest()
         if self.reencode and file.split == "train":
             smaller = images.shrink(file.encoded, self.reencode.shorter_side, self.reencode.quality)

@@ -20,7 +20,7 @@ from pipeline.adapters.sources import Archive, Source
 from pipeline.adapters.tracking import Tracker
 from pipeline.artefacts import storage
 from pipeline.artefacts.dataset import LEAKS, REJECTED, Dataset
-from pipeline.artefacts.shards import Rejected, ShardNote, read_shard
+from pipeline.artefacts.shards import Rejected, ShardNote, read_shard, remove_unfinished
 from pipeline.stages.fill_shard import Shard, Work, work_of
 from pipeline.study import InputError, PrepareConfig
 
@@ -69,6 +69,7 @@ def refuse_other_files(config: PrepareConfig, root: Path) -> None:
 def _do(work: Work, steps: list[Shard | Archive], name: str, processes: int | None) -> None:
     """All steps that no earlier attempt did. The archives' digests are taken beside the shards, from the same pages."""
     label = f"prepare {name}"
+    remove_unfinished(work.folder)
     left = [step for step in steps if not work.is_done(step)]
     if len(left) < len(steps):
         print(f"{label}: {len(steps) - len(left)} of {len(steps)} steps were done before", file=sys.stderr)
@@ -94,12 +95,13 @@ def _conclude(config: PrepareConfig, source: Source, work: Work, steps: list[Sha
     written, leaks = lists(work.folder, found)
     images = {split: [a + b for a, b in zip(usable[split], unreadable[split], strict=True)] for split in sources.SPLITS}
     num_unreadable = sum(map(sum, unreadable.values()))
+    num_bad = [len(note.rejected) for note in found]
     facts = {
         "classes": source.classes,
         **({"class_words": source.class_words} if source.class_words else {}),
         "num_files": sum(sum(note.files.values()) for note in found),
         "num_images": {split: sum(numbers) for split, numbers in images.items()},
-        "num_rejected": sum(len(note.rejected) for note in found) - num_unreadable,
+        "num_rejected": sum(num_bad) - num_unreadable,
         "num_unreadable": num_unreadable,
         "images_per_class": images,
         "num_leaks": leaks,
@@ -107,7 +109,7 @@ def _conclude(config: PrepareConfig, source: Source, work: Work, steps: list[Sha
         "shards": work.folder.relative_to(root / config.folder).as_posix(),
         "source_fingerprint": source.fingerprint,
         "source_md5": {archive.path.name: archive.md5 for archive in source.archives},
-        **(source.judge({split: files[split] for split in config.splits}) if source.judge else {}),
+        **(source.judge({split: files[split] for split in config.splits}, sum(num_bad)) if source.judge else {}),
     }
     if config.is_complete(root):  # by a later attempt, while this one was thought lost
         return
@@ -172,12 +174,12 @@ def _refuse_empty_classes(
 
 
 def _remove_remains(work: Work) -> None:
-    """Of attempts that were interrupted, or made from other files."""
+    """Of attempts that were interrupted, or made from other files. The data set is sealed: nothing here can fail it."""
     for path in work.folder.glob(".*"):
-        path.unlink()
+        path.unlink(missing_ok=True)
     for path in work.folder.parent.iterdir():
         if path != work.folder:
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _same_bytes(folder: Path, notes: list[ShardNote]) -> list[dict[str, str]]:

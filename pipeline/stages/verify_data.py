@@ -1,5 +1,6 @@
 """Whether a data set is still what was prepared: every byte of every image, every row, every list."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -83,6 +84,11 @@ def repair(config: PrepareConfig, root: Path, damaged: list[Found]) -> None:
     Raises:
         InputError: the source is no longer there or is another, or the manifest itself is damaged.
     """
+    with storage.lock(config, root):
+        _repair(config, root, damaged)
+
+
+def _repair(config: PrepareConfig, root: Path, damaged: list[Found]) -> None:
     refuse_other_files(config, root)
     data = Dataset(config, root)
     if any(found.file == config.last_file for found in damaged):
@@ -90,21 +96,30 @@ def repair(config: PrepareConfig, root: Path, damaged: list[Found]) -> None:
     work, steps = work_of(config, sources.open_source(config), root)
     made = work._replace(folder=data.folder / "repair")
     shards = [step for step in steps if isinstance(step, Shard)]
+    sealed: dict[str, str] = data.manifest["files"]
     names = {found.file for found in damaged}
     for shard in shards:
         if shard.name in names or read_note(data.shards_folder / f"{shard.name}.json") is None:
             made.fill(shard)
             note = made.note(shard.name)
-            if note is None or note.digest != data.manifest["files"].get(shard.name):
+            if note is None or note.digest != sealed.get(shard.name):
                 shutil.rmtree(made.folder)
                 raise InputError(f"{config.path}: no longer holds what {shard.name} was made from; prepare the data set anew")
             for name in (shard.name, f"{shard.name}.json"):
                 storage.rename(made.folder / name, data.shards_folder / name)
     notes = [note for shard in shards if (note := read_note(data.shards_folder / f"{shard.name}.json"))]
     for name, content in lists(data.shards_folder, notes)[0].items():
+        if name in names and hashlib.sha256(content).hexdigest() != sealed[name]:
+            raise InputError(f"{data.shards_folder}: the notes on the shards are damaged too; remove them and repair once more")
         if name in names:
             storage.write_atomic(data.folder / name, content)
     shutil.rmtree(made.folder, ignore_errors=True)
+
+
+def place_of(config: PrepareConfig, root: Path, found: Found) -> Path:
+    """The path of a file that was checked."""
+    data = Dataset(config, root)
+    return (data.shards_folder if found.file.endswith(".arrow") else data.folder) / found.file
 
 
 def _check(folder: Path, shards: Path, files: dict[str, str], classes: list[str], name: str) -> Found:

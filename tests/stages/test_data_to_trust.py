@@ -2,9 +2,11 @@
 
 import io
 import json
+import os
 import random
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -18,13 +20,17 @@ import pytest
 from PIL import Image
 
 from pipeline.adapters import images
+from pipeline.adapters.sources import open_source
 from pipeline.artefacts.dataset import Dataset
+from pipeline.artefacts.shards import remove_unfinished
+from pipeline.stages.fill_shard import work_of
 from pipeline.stages.prepare import prepare, prepare_part
 from pipeline.study import PrepareConfig
 from tests.commands import TOP
 from tests.ilsvrc_archives import write_archives
 
 NUM_KILLS, NUM_MUTATED = 10, 2000
+HERE = socket.gethostname()
 
 
 def encode(image: Image.Image, kind: str, **more: object) -> bytes:
@@ -51,6 +57,43 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(archives: Path, root: Path, processes: int) -> list[str]:
     options = ["--name", "kills", "--trust-archives", "--shard-mib", "1", "--root", str(root), "--processes", str(processes)]
     return [sys.executable, "-m", "pipeline", "data", "prepare", "ilsvrc2012", str(archives), *options]
+
+
+@pytest.mark.parametrize("damage", ["second half zero", "cut, with an end"])
+def test_a_jpeg_with_less_in_it_than_it_says_is_truncated(damage: str) -> None:
+    """Pillow decodes each, the rest grey. In the validation set such an image is classified as it is."""
+    whole = encode(noise(0, 200), "JPEG", quality=90)
+    half = len(whole) // 2
+    cut = {
+        "second half zero": whole[:half] + bytes(len(whole) - half),
+        "cut, with an end": whole[:half] + images.END_OF_JPEG,
+    }[damage]
+    with pytest.raises(images.BadImage, match=r"truncated: .*remature end"):
+        images.inspect(cut)
+    assert images.inspect(cut, may_be_cut=True) == images.inspect(whole) == (200, 200)
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(0, 1), (4, 2), (2, 3), (6, 4)])
+def test_a_png_of_16_bits_a_channel_is_refused(colour: int, channels: int) -> None:
+    """Of colours Pillow reads the upper halves without a word."""
+    rows = zlib.compress((b"\0" + bytes(9 * 2 * channels)) * 9)
+    with pytest.raises(images.BadImage, match="16 bits a channel; expected 8"):
+        images.inspect(png(9, 9, rows, colour, depth=16))
+
+
+def test_what_a_killed_process_left_is_removed(image_folder: Path, tmp_path: Path) -> None:
+    """At the next attempt, not at the end: a kill leaves as much as a shard. What a living process writes stays."""
+    config = PrepareConfig(source="imagefolder", name="colours", path=image_folder)
+    work, _ = work_of(config, open_source(config), tmp_path)
+    work.folder.mkdir(parents=True)
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
+    names = [f".train-00000.arrow.{pid}.{host}" for pid, host in ((dead.stdout.strip(), HERE), (os.getpid(), HERE), (1, "a.b"))]
+    for name in names:
+        (work.folder / name).touch()
+    remove_unfinished(work.folder)
+    assert sorted(path.name for path in work.folder.iterdir()) == sorted(names[1:])
+    prepare(config, tmp_path, processes=1)
+    assert list(work.folder.glob(".*")) == []
 
 
 @pytest.mark.slow

@@ -97,10 +97,14 @@ def test_every_file_is_somewhere(made: Dataset) -> None:
 
 
 def test_the_verdict_says_what_is_missing(made: Dataset) -> None:
+    assert made.manifest["verdict"].endswith("; 5 classes of 1000; 5 files cannot be used")
     assert made.manifest["verdict"].startswith("not the whole of ILSVRC-2012: 25 train images of 1281167; 5 classes with other")
     whole = {"train": [1281] * 833 + [1282] * 167, "val": [50] * 1000}
     whole["train"][0] -= sum(whole["train"]) - 1_281_167
-    assert ilsvrc.judge(whole)["is_complete"]
+    assert ilsvrc.judge(whole) == {"is_complete": True, "verdict": "ILSVRC-2012, complete"}
+    assert ilsvrc.judge({"val": whole["val"]})["verdict"] == "ILSVRC-2012's val images, complete"
+    unusable = ilsvrc.judge(whole, 3)
+    assert unusable == {"is_complete": False, "verdict": "not the whole of ILSVRC-2012: 3 files cannot be used"}
     whole["val"][3] = 49
     assert not ilsvrc.judge(whole)["is_complete"]
 
