@@ -125,11 +125,12 @@ def _conclude(config: PrepareConfig, source: Source, work: Work, steps: list[Sha
 
 
 def lists(folder: Path, notes: list[ShardNote]) -> tuple[dict[str, bytes], int]:
-    """The contents of rejected.jsonl and leaks.jsonl, and the number of leaks; a function of the shards and their notes."""
+    """The contents of rejected.jsonl and leaks.jsonl, and how many val images leak, from the shards and their notes."""
     rejected = [Rejected(*item)._asdict() for note in notes for item in note.rejected]
     leaks = _same_bytes(folder, notes)
     rows = {REJECTED: rejected, LEAKS: leaks}
-    return {name: "".join(json.dumps(row) + "\n" for row in found).encode() for name, found in rows.items()}, len(leaks)
+    contents = {name: "".join(json.dumps(row) + "\n" for row in found).encode() for name, found in rows.items()}
+    return contents, len({leak["val"] for leak in leaks})
 
 
 def in_words(facts: dict[str, Any]) -> list[str]:
@@ -183,14 +184,14 @@ def _remove_remains(work: Work) -> None:
 
 
 def _same_bytes(folder: Path, notes: list[ShardNote]) -> list[dict[str, str]]:
-    """Validation images whose bytes a training image has too."""
+    """Validation images whose bytes training images have too, with each of these."""
     columns = {}
     for split in sources.SPLITS:
         tables = [read_shard(folder / note.name) for note in notes if note.name.startswith(f"{split}-")]
         names = [name for table in tables for name in table["image_id"].to_pylist()]
         own = [pc.coalesce(table["source_sha256"], table["sha256"]).to_pylist() for table in tables]
         columns[split] = list(zip(chain.from_iterable(own), names, strict=True))
-    train: dict[str, str] = {}
+    train: dict[str, list[str]] = {}
     for digest, name in columns["train"]:
-        train.setdefault(digest, name)
-    return [{"val": name, "train": train[digest], "sha256": digest} for digest, name in columns["val"] if digest in train]
+        train.setdefault(digest, []).append(name)
+    return [{"val": name, "train": twin, "sha256": digest} for digest, name in columns["val"] for twin in train.get(digest, ())]

@@ -105,6 +105,17 @@ def test_a_header_that_lies_is_not_believed(image_folder: Path) -> None:
         images.decode(bytes(jpeg))
 
 
+def test_every_twin_of_a_val_image_is_listed(image_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "leaky"
+    shutil.copytree(image_folder, folder)
+    for name in ("red/twin.jpg", "blue/twin.jpg"):
+        shutil.copy(folder / "val/red/0.jpg", folder / "train" / name)
+    made = prepare(config(folder), tmp_path / "root")
+    leaks = [json.loads(line) for line in (made.folder / "leaks.jsonl").read_text().splitlines()]
+    assert [(leak["val"], leak["train"]) for leak in leaks] == [("red/0.jpg", "blue/twin.jpg"), ("red/0.jpg", "red/twin.jpg")]
+    assert made.manifest["num_leaks"] == 1
+
+
 def test_sixteen_bits_and_strips_are_refused() -> None:
     for image, reason in (
         (Image.new("I;16", (9, 9)), "pixels of mode I;16, 16 bits a channel; expected 8"),
