@@ -13,6 +13,7 @@ from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions, best_member
 from pipeline.paper.statistics import (
     SIGNIFICANCE,
+    Interval,
     across_seeds,
     bootstrap_interval,
     holm,
@@ -89,6 +90,8 @@ def _of_arms(names: list[str], errors: list[np.ndarray], best: list[int] | None)
         rows.append({"arm": name, "errors": each.tolist(), "error": float(each.mean()), "spread": spread})
         rows[k] |= _difference(wrong, errors[0], best is not None, level) if k else {"difference": 0.0, "decision": "baseline"}
         if best is not None:
+            low, high = across_seeds(each)[1]
+            rows[k]["error_interval"] = Interval(max(0.0, low), min(1.0, high))
             chosen, base = wrong[best[k]], errors[0][best[0]]
             rows[k]["best"] = {"member": best[k], "error": float(chosen.mean()), "p_value": two_sided(base, chosen)}
     corrected = holm([row["p_value"] for row in rows[1:]])

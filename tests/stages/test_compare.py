@@ -51,6 +51,10 @@ def test_differences_are_those_of_the_predictions(seven_root: Path, comparison: 
     assert facts["decided_on"] == 1
     for row, of_arm in zip(facts["top1"], errors, strict=True):
         assert row["errors"] == pytest.approx(of_arm.mean(axis=1))
+        half = float(stats.t.ppf(0.975, 1)) * of_arm.mean(axis=1).std(ddof=1) / 2**0.5
+        if half > 0:
+            bounds = (max(0, of_arm.mean() - half), min(1, of_arm.mean() + half))
+            assert row["error_interval"] == pytest.approx(bounds)
         assert row["difference"] == pytest.approx(of_arm.mean() - errors[0].mean())
     p_values = []
     for row, of_arm in zip(facts["top1"][1:], errors[1:], strict=True):
