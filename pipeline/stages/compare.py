@@ -62,7 +62,7 @@ def best_members(config: CompareConfig, root: Path) -> list[int] | None:
 def judge(names: list[str], ranks: list[np.ndarray], best: list[int] | None) -> dict[str, Any]:
     """`top1` and `top5`: a row an arm, from where the label ranks (of each arm, members or ensembles x images).
 
-    `best` is the member of each arm that was chosen as its best, where these are compared too.
+    `best` is the member of each arm that was chosen as its best; None where the images, not the seeds, are the sample.
     """
     return {f"top{top}": _of_arms(names, [of_arm >= top for of_arm in ranks], best) for top in (1, 5)}
 
