@@ -1,7 +1,7 @@
 """Stage: verdicts and results -> RESULTS.md, a self-contained report.html, and the summary for the screen."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,16 @@ from pipeline.paper.published import NEIGHBOURS, SOURCE
 from pipeline.stages import tables
 from pipeline.stages.audit import TITLES, audit_facts
 from pipeline.stages.check import FEW_CLASSES
-from pipeline.study import BenchmarkConfig, CheckConfig, CompareConfig, EvaluateConfig, ReportConfig, Study, TrainConfig
+from pipeline.study import (
+    Arm,
+    BenchmarkConfig,
+    CompareConfig,
+    EnsembleConfig,
+    EvaluateConfig,
+    ReportConfig,
+    Study,
+    TrainConfig,
+)
 
 PROGRESS = "progress.html"
 CAPTIONS = {
@@ -69,7 +78,7 @@ def report_progress(study: Study, root: Path, rows: Sequence[Mapping[str, str]])
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "cells": table3,
         "top": top,
-        "charts": _charts(table3, [], tables.curves(_trainings(study.check), root, top), top),
+        "charts": _charts(table3, [], tables.curves(_trainings(_members(study.check.results)), root, top), top),
         "captions": _captions(top),
     }
     page = root / study.report.folder / PROGRESS
@@ -117,8 +126,9 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
     """Everything the templates show."""
     verdicts, checked = read_verdicts(config.check, root)
     results = [Result(named, root) for named in config.check.results]
-    members = list({member.hash: member for named in config.check.results for member in named.members}.values())
-    runs = _trainings(config.check)
+    members = _members(config.check.results)
+    everyone = _members([*config.check.results, *(arm for compared in config.comparisons for arm in compared.arms)])
+    runs = _trainings(members)
     top = 1 if results[0].facts["num_classes"] < FEW_CLASSES else 5
     shown = results[-1]
     classes, confused = tables.of_classes(shown, top)
@@ -152,8 +162,8 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
         "captions": _captions(top),
         "shown": table3[-1],
         "mistakes": shown.mistakes,
-        "runs": [_run(run, root) for run in runs],
-        "evaluations": [_evaluation(member, root) for member in members],
+        "runs": [_run(run, root) for run in _trainings(everyone)],
+        "evaluations": [{**storage.unseal(member, root), "classifier": member.classifier.label} for member in everyone],
         "check_hash": config.check.hash,
         "audit": audit_facts(),
         "neighbours": NEIGHBOURS,
@@ -163,10 +173,15 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
     }
 
 
-def _trainings(check: CheckConfig) -> list[TrainConfig]:
+def _members(groups: Iterable[EnsembleConfig | Arm]) -> list[EvaluateConfig]:
+    """Each once."""
+    return list({member.hash: member for group in groups for member in group.members}.values())
+
+
+def _trainings(members: Iterable[EvaluateConfig]) -> list[TrainConfig]:
     """Of ours, each once."""
-    members = [member.classifier for named in check.results for member in named.members]
-    return list({run.hash: run for run in members if isinstance(run, TrainConfig)}.values())
+    runs = [member.classifier for member in members]
+    return list({run.hash: run for run in runs if isinstance(run, TrainConfig)}.values())
 
 
 def _charts(table3: list[tables.Row], sizes: list[tables.Row], curves: list[tables.Row], top: int) -> dict[str, str]:
@@ -199,10 +214,6 @@ def _run(run: TrainConfig, root: Path) -> dict[str, Any]:
     sealed = storage.unseal(run, root)
     last = next(row for row in reversed(Run(run, root).metrics()) if "val_top1_error_averaged" in row)
     return {**sealed, "metrics": last, "data_seed": run.data_seed, "num_epochs": run.num_epochs, "width": run.network.width}
-
-
-def _evaluation(member: EvaluateConfig, root: Path) -> dict[str, Any]:
-    return {**storage.unseal(member, root), "classifier": member.classifier.label}
 
 
 def _benchmarks(root: Path) -> list[dict[str, Any]]:
