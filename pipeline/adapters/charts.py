@@ -7,7 +7,8 @@ import vl_convert
 
 # readable on a light and on a dark page
 INK = "#7a8290"
-PALETTE = ["#2f7fd0", "#e08a2c", "#3a9d5d", "#b05bc4", "#c8505a", "#6f8f2f", "#4aa6b5"]
+PADDING = {"left": 16, "right": 5, "top": 5, "bottom": 5}  # labels are a little wider than the renderer thinks
+PALETTE = ["#2f7fd0", "#e08a2c", "#3a9d5d", "#b05bc4", "#c8505a", "#6f8f2f", "#4aa6b5", "#8a6d5a"]
 
 
 def training_curves(rows: list[dict[str, Any]]) -> str:
@@ -65,7 +66,7 @@ def png(svg: str) -> bytes:
 
 def _svg(chart: alt.Chart | alt.LayerChart) -> str:
     styled = (
-        chart.properties(width=440, height=260, background="transparent")
+        chart.properties(width=440, height=260, background="transparent", padding=PADDING)
         .configure_view(stroke=None)
         .configure_axis(
             labelColor=INK,
