@@ -67,12 +67,13 @@ def _state(config: PrepareConfig, splits: Splits) -> str:
     """When the user's own files were written. A revision of the Hub is what it is, wherever and whenever it was cached."""
     if config.path is None:
         return ""
-    parquet = _parquet_files(config.path, (config.train_split, config.val_split)).values()
-    saved = [file["filename"] for found in splits.values() for file in found.cache_files]
-    is_saved = (config.path / "dataset_dict.json").is_file()
-    return repr(
-        [Path(file).stat().st_mtime_ns for file in (saved if is_saved else [name for files in parquet for name in files])]
-    )
+    if (config.path / "dataset_dict.json").is_file():
+        files = [file["filename"] for found in splits.values() for file in found.cache_files]
+    else:
+        files = [
+            name for names in _parquet_files(config.path, (config.train_split, config.val_split)).values() for name in names
+        ]
+    return repr([Path(file).stat().st_mtime_ns for file in files])
 
 
 def _load(config: PrepareConfig, where: str) -> Splits:

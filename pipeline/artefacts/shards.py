@@ -102,7 +102,7 @@ def write_shard(path: Path, classes: Sequence[str], records: Iterable[Record]) -
 
 def remove_unfinished(folder: Path) -> None:
     """Of shards whose process on this machine was killed: each may be as large as a shard."""
-    for path in folder.glob(".*.arrow.*"):
+    for path in folder.glob(".*.arrow.*.*"):
         process, host = path.name.split(".", 4)[3:]
         if host == socket.gethostname() and not Path("/proc", process).exists():
             path.unlink(missing_ok=True)

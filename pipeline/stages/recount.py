@@ -80,12 +80,13 @@ def recount(study: Study, root: Path) -> tuple[int, list[str]]:
 
 def _damages(config: StageConfig, root: Path) -> list[str]:
     """Which files of an artefact, of those that are kept, are not what was sealed."""
-    sealed: dict[str, str] = storage.unseal(config, root)["files"]
+    facts = storage.unseal(config, root)
+    sealed: dict[str, str] = facts["files"]
     paths = {name: root / config.folder / name for name in KEPT.get(config.stage, ())}
     damaged = [  # a training's metrics are not sealed
         path for name, path in paths.items() if not path.is_file() or sealed.get(name) not in (None, storage.sha256(path))
     ]
-    if storage.digest_of(sealed) != storage.unseal(config, root)["digest"]:
+    if storage.digest_of(sealed) != facts["digest"]:
         damaged.append(root / config.folder / config.last_file)
     return [f"{path}: is not the file that was sealed" for path in damaged]
 

@@ -88,6 +88,7 @@ def test_what_a_killed_process_left_is_removed(image_folder: Path, tmp_path: Pat
     work.folder.mkdir(parents=True)
     dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
     names = [f".train-00000.arrow.{pid}.{host}" for pid, host in ((dead.stdout.strip(), HERE), (os.getpid(), HERE), (1, "a.b"))]
+    names.append(".train-00001.arrow.0123456789abcdef")  # of an earlier version, until the end
     for name in names:
         (work.folder / name).touch()
     remove_unfinished(work.folder)
