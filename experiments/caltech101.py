@@ -25,7 +25,7 @@ def experiment(
     epochs: float = 70,
     width: float = 0.5,
     precision: Literal["fp32", "bf16"] = "fp32",
-    rate: float = 0.03,
+    rate: float = 0.01,
 ) -> Study:
     base = miniature(data, epochs, width, precision, rate)
     predictions = miniature_members(base, members)

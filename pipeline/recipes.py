@@ -57,7 +57,7 @@ def miniature(
     num_epochs: float = 70,
     width: float = 0.5,
     precision: Literal["fp32", "bf16"] = "fp32",
-    learning_rate: float = 0.03,
+    learning_rate: float = 0.01,
 ) -> TrainConfig:
     """On a folder of photographs, Caltech-101's: half the width at 112 px, for a CPU.
 
@@ -77,10 +77,10 @@ def miniature(
         warmup_epochs=1,
         averaging_decay=0.998,
         clip_norm=5.0,
-        min_area=0.2,
+        min_area=0.35,
         class_balance=0.5,
         precision=precision,
-        validate_every_epochs=5,
+        validate_every_epochs=6,
     )
 
 
