@@ -67,7 +67,7 @@ def _measurement(what: str, doc: str, rounds: int, images: int = 4, input_size: 
     @click.option("--input-size", type=int, default=input_size, show_default=True, help="A multiple of 14.")
     @ROOT
     def command(data: Path | None, rounds: int, images: int, input_size: int, root: Path) -> None:
-        from pipeline.stages.report import templates
+        from pipeline.stages.wording import templates
 
         fields = {"what": what, "input_size": input_size, "rounds": rounds, "num_images": images, "path": data}
         try:

@@ -146,7 +146,7 @@ class ReportConfig(StageConfig):
     stage: ClassVar[str] = "report"
     room: ClassVar[str] = "reports"
     last_file: ClassVar[str] = "report.json"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     name: str = Field(pattern=NAME)
     title: str
     check: CheckConfig

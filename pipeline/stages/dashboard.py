@@ -12,7 +12,8 @@ from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import Verdict, read_verdicts
 from pipeline.paper.crops import CURVE
 from pipeline.stages.check import FEW_CLASSES
-from pipeline.stages.report import comparisons, templates
+from pipeline.stages.report import comparisons
+from pipeline.stages.wording import templates
 from pipeline.study import InputError, StageFailed, Study
 
 

@@ -7,7 +7,7 @@ from pipeline.artefacts.dataset import Dataset
 from pipeline.paper.crops import label_of
 from pipeline.paper.googlenet import PREPROCESSING
 from pipeline.paper.statistics import wilson
-from pipeline.stages.report import templates
+from pipeline.stages.wording import templates
 from pipeline.study import TrainConfig
 
 

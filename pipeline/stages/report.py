@@ -6,8 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from pipeline.adapters import charts
 from pipeline.artefacts import storage
 from pipeline.artefacts.result import Result
@@ -18,6 +16,7 @@ from pipeline.paper.published import NEIGHBOURS, SOURCE
 from pipeline.stages import tables
 from pipeline.stages.audit import TITLES, audit_facts
 from pipeline.stages.check import FEW_CLASSES
+from pipeline.stages.wording import templates
 from pipeline.study import (
     Arm,
     BenchmarkConfig,
@@ -109,19 +108,6 @@ def _setting(config: CompareConfig) -> str:
     return f"One seed an arm{at}; p: McNemar's test over images, which says nothing of other seeds"
 
 
-def templates() -> jinja2.Environment:
-    """The folder `templates`, with filters that spell errors as people read them."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipeline", "stages/templates"),
-        autoescape=jinja2.select_autoescape(["html"]),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters.update(percent=_percent, interval=_interval, quantity=_quantity, to_decide=_to_decide)
-    return environment
-
-
 def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
     """Everything the templates show."""
     verdicts, checked = read_verdicts(config.check, root)
@@ -131,6 +117,10 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
     runs = _trainings(members)
     top = 1 if results[0].facts["num_classes"] < FEW_CLASSES else 5
     shown = results[-1]
+    claims = tables.of_claims(config.check, root)
+    trained = [_run(run, root) for run in _trainings(everyone)]
+    evaluated = [{**storage.unseal(member, root), "classifier": member.classifier.label} for member in everyone]
+    made_by = [made["provenance"]["command"] for made in (*trained, *evaluated)]
     classes, confused = tables.of_classes(shown, top)
     compared = comparisons(config.comparisons, root)
     table3, sizes, curves = tables.cells(results, top), tables.ensemble_sizes(results, top), tables.curves(runs, root, top)
@@ -150,7 +140,7 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
             "table3": table3,
             "verdicts": tables.of_verdicts(verdicts),
             "ablations": [row for comparison in compared for row in comparison["arms"]],
-            "claims": tables.of_claims(config.check, root),
+            "claims": claims,
             "ensemble_sizes": sizes,
             "training_curves": curves,
             "classes": classes,
@@ -162,8 +152,9 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
         "captions": _captions(top),
         "shown": table3[-1],
         "mistakes": shown.mistakes,
-        "runs": [_run(run, root) for run in _trainings(everyone)],
-        "evaluations": [{**storage.unseal(member, root), "classifier": member.classifier.label} for member in everyone],
+        "runs": trained,
+        "evaluations": evaluated,
+        "commands": list(dict.fromkeys(made_by + [command for claim in claims for command in claim["commands"]])),
         "check_hash": config.check.hash,
         "audit": audit_facts(),
         "neighbours": NEIGHBOURS,
@@ -225,23 +216,3 @@ def _benchmarks(root: Path) -> list[dict[str, Any]]:
         text = templates().get_template(f"benchmark_{what}.txt").render(facts)
         found.append({"what": what, "text": text, "provenance": facts["provenance"]})
     return sorted(found, key=lambda benchmark: str(benchmark["what"]))
-
-
-def _percent(error: float | None) -> str:
-    return "" if error is None else f"{100 * error:.2f} %"
-
-
-def _interval(bounds: tuple[float, float] | None) -> str:
-    return "" if bounds is None else f"{100 * bounds[0]:.2f} to {100 * bounds[1]:.2f}"
-
-
-def _to_decide(row: Mapping[str, Any]) -> str:
-    """How many seeds or images would find a difference as large as the measured one, four times of five."""
-    if row["decision"] != "undecided":
-        return "-"
-    seeds, images = row.get("seeds_to_decide"), row.get("images_to_decide")
-    return f"{seeds:,} seeds" if seeds else f"{images:,} images" if images else "-"
-
-
-def _quantity(value: float | None, kind: str) -> str:
-    return "" if value is None else f"{100 * value:.2f} %" if kind == "error" else f"{100 * value:+.2f} points"

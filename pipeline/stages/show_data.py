@@ -9,7 +9,7 @@ from pipeline.adapters import images, sources
 from pipeline.artefacts import storage
 from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.stages.prepare import in_words
-from pipeline.stages.report import templates
+from pipeline.stages.wording import templates
 from pipeline.study import PrepareConfig
 
 MAX_ROWS = 200  # of what was left out, in the page

@@ -110,7 +110,7 @@ def of_claims(config: CheckConfig, root: Path) -> list[Row]:
                 "claim": claim.id,
                 "results": " ".join(used),
                 "commit": " ".join(dict.fromkeys(found["commit"][:12] + ("+" if found["dirty"] else "") for found in origin)),
-                "command": "; ".join(dict.fromkeys(found["command"] for found in origin)),
+                "commands": list(dict.fromkeys(found["command"] for found in origin)),
                 "core_or_gpu_hours": sum(facts.get("core_or_gpu_hours", 0.0) for facts in sealed),
             }
         )
@@ -138,7 +138,7 @@ def of_verdicts(verdicts: Sequence[Verdict]) -> list[Row]:
 
 
 def as_csv(rows: Sequence[Row]) -> bytes:
-    """With a line of names; an interval is two columns, other lists are joined by spaces, and the best of an arm is three."""
+    """With a line of names; an interval is two columns, others are joined by semicolons, and the best of an arm is three."""
     flat = [_flat(row) for row in rows]
     names = list(dict.fromkeys(name for row in flat for name in row))
     file = io.StringIO()
@@ -159,7 +159,7 @@ def _flat(row: Row) -> Row:
         if isinstance(value, list | tuple) and "interval" in name:
             flat |= {f"{name}_low": value[0], f"{name}_high": value[1]}
         elif isinstance(value, list | tuple):
-            flat[name] = " ".join(map(str, value))
+            flat[name] = "; ".join(map(str, value))
         elif isinstance(value, dict):
             flat |= {f"{name}_{key}": item for key, item in value.items()}
         else:

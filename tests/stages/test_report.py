@@ -102,7 +102,9 @@ def test_results_md_says_of_each_claim_what_the_files_say(root: Path, study: Stu
         used = [results[hash] for hash in re.findall(r"`(\w+)`", rests[1])]
         assert used
         assert rests[2].strip("`+") in {result.facts["provenance"]["commit"][:12] for result in used}
-        assert rests[4].strip("`") in {result.facts["provenance"]["command"] for result in used}
+        commands = re.findall(r"^\d+\. `(.*)`$", text, re.MULTILINE)
+        made_by = {commands[int(number) - 1] for number in rests[4].split(", ")}
+        assert made_by == {result.facts["provenance"]["command"] for result in used}
         assert float(rests[3]) == pytest.approx(MEMBERS * (0.1 + 0.1), abs=0.006)  # each training and evaluation once
     assert any(verdict.decision == "reproduced" for verdict in verdicts)
     (said,) = [line for line in text.splitlines() if line.startswith("Claims of order, at this scale: hold: ")]
