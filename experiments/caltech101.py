@@ -11,10 +11,9 @@ what ensemble_size.py asks, and all share their trainings.
 """
 
 from pathlib import Path
-from typing import Literal
 
 from pipeline.recipes import aux_heads, crop_counts, miniature, miniature_arms, miniature_members, same_or_independent
-from pipeline.study import CheckConfig, CompareConfig, Study, comparison, table3
+from pipeline.study import CheckConfig, CompareConfig, Precision, Study, comparison, table3
 
 
 def experiment(
@@ -24,16 +23,15 @@ def experiment(
     independent: int = 0,
     epochs: float = 70,
     width: float = 0.5,
-    precision: Literal["fp32", "bf16"] = "fp32",
-    rate: float = 0.01,
+    precision: Precision = "fp32",
 ) -> Study:
-    base = miniature(data, epochs, width, precision, rate)
+    base = miniature(data, epochs, width, precision)
     predictions = miniature_members(base, members)
     asked: tuple[CompareConfig, ...] = ()
     if seeds:
         arms = aux_heads(base)
         heads = miniature_arms({name: arms[name] for name in ("both", "none")}, seeds)
-        asked = (comparison("Do the auxiliary heads help?", heads), crop_counts(miniature_members(base, seeds)))
+        asked = (comparison("Do the auxiliary heads help?", heads), *crop_counts(miniature_members(base, max(members, seeds))))
     if independent:
         asked += same_or_independent(base, independent)
     return Study(

@@ -9,14 +9,20 @@ Differs: as experiments/caltech101.py, whose members and predictions these are
 from pathlib import Path
 
 from pipeline.recipes import crop_counts, miniature, miniature_members
-from pipeline.study import CheckConfig, Study, table3
+from pipeline.study import CheckConfig, Precision, Study, table3
 
 
-def experiment(data: Path | None = None, seeds: int = 3, epochs: float = 70) -> Study:
-    members = miniature_members(miniature(data, epochs), seeds)
+def experiment(
+    data: Path | None = None,
+    seeds: int = 3,
+    epochs: float = 70,
+    width: float = 0.5,
+    precision: Precision = "fp32",
+) -> Study:
+    members = miniature_members(miniature(data, epochs, width, precision), seeds)
     return Study(
         name="crop_counts",
         title=f"How many crops are enough? {seeds} seed{'s' if seeds > 1 else ''}",
         check=CheckConfig(results=table3(members, members[0].policies)),
-        comparisons=(crop_counts(members),),
+        comparisons=crop_counts(members),
     )

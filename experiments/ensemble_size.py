@@ -9,11 +9,18 @@ Differs: as experiments/caltech101.py, of which the members are the same artefac
 from pathlib import Path
 
 from pipeline.recipes import miniature, miniature_members, same_or_independent
-from pipeline.study import CheckConfig, Study, table3
+from pipeline.study import CheckConfig, Precision, Study, table3
 
 
-def experiment(data: Path | None = None, members: int = 7, independent: int = 3, epochs: float = 70) -> Study:
-    base = miniature(data, epochs)
+def experiment(
+    data: Path | None = None,
+    members: int = 7,
+    independent: int = 3,
+    epochs: float = 70,
+    width: float = 0.5,
+    precision: Precision = "fp32",
+) -> Study:
+    base = miniature(data, epochs, width, precision)
     made = miniature_members(base, members)
     return Study(
         name="ensemble_size",

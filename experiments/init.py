@@ -3,20 +3,26 @@
 Run:     going-deeper run experiments/init.py --data ../shared/data/caltech101
 Expect:  nothing is known at this scale
 Cost:    about one core-hour a training at 70 epochs
-Differs: as experiments/caltech101.py, of which the first arm's trainings are the same artefacts
+Differs: as experiments/caltech101.py, but each seed draws initial weights of its own, as ensemble_size.py's independent members
 """
 
 from pathlib import Path
 
 from pipeline.recipes import miniature, miniature_arms
-from pipeline.study import Study, ablation
+from pipeline.study import Precision, Study, ablation
 
 
-def experiment(data: Path | None = None, seeds: int = 3, epochs: float = 70) -> Study:
-    base = miniature(data, epochs)
+def experiment(
+    data: Path | None = None,
+    seeds: int = 3,
+    epochs: float = 70,
+    width: float = 0.5,
+    precision: Precision = "fp32",
+) -> Study:
+    base = miniature(data, epochs, width, precision)
     trainings = {
         "kaiming": base,
         "caffe": base.but(init="caffe"),
         "gaussian": base.but(init="gaussian"),
     }
-    return ablation("init", "Which is best?", miniature_arms(trainings, seeds))
+    return ablation("init", "Which is best?", miniature_arms(trainings, seeds, independent=True))

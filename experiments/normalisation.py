@@ -9,11 +9,17 @@ Differs: as experiments/caltech101.py, of which the first arm's trainings are th
 from pathlib import Path
 
 from pipeline.recipes import miniature, miniature_arms
-from pipeline.study import Study, ablation
+from pipeline.study import Precision, Study, ablation
 
 
-def experiment(data: Path | None = None, seeds: int = 3, epochs: float = 70) -> Study:
-    base = miniature(data, epochs)
+def experiment(
+    data: Path | None = None,
+    seeds: int = 3,
+    epochs: float = 70,
+    width: float = 0.5,
+    precision: Precision = "fp32",
+) -> Study:
+    base = miniature(data, epochs, width, precision)
     trainings = {
         "local response": base,
         "none": base.but(network=base.network.but(norm="none")),

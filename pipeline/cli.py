@@ -105,18 +105,19 @@ def plan(experiment: Path, arguments: Sequence[str], root: Path, site: Path | No
     study = load_study(experiment, arguments)
     granted: dict[str, str] = {}
     ranks: dict[str, int] = {}
+    devices: dict[str, str] = {}
     if site is not None:
         from slurm.site import load_site
 
         place = load_site(site)
-        granted, ranks = place.in_words(), place.num_ranks()
+        granted, ranks, devices = place.in_words(), place.num_ranks(), place.devices()
     refuse_stale(study, root)
     costs = forecast.forecast(study, root)
     print(f"{study.name}: {study.title}")
     for config in study.stages:
         is_complete = config.is_complete(root)
         words = "" if is_complete else granted.get(config.stage, granted.get("report", ""))
-        cost = forecast.in_words(costs.get(config.hash), ranks.get(config.stage))
+        cost = forecast.in_words(costs.get(config.hash), ranks.get(config.stage), devices.get(config.stage, ""))
         said = "; ".join(filter(None, (words, cost)))
         print(f"  {'complete' if is_complete else 'missing':9} {config.stage:9} {root / config.folder}  {said}".rstrip())
     print(forecast.sharing(study))

@@ -14,6 +14,8 @@ from pydantic import ValidationError
 
 from pipeline.study import InputError, Study
 
+LONGEST_VALUE = 120  # ours: of a wrong value in a message, in characters
+
 
 def load_study(path: Path, arguments: Sequence[str]) -> Study:
     """The study that an experiment file defines for command-line options such as `["--members", "3"]`.
@@ -60,7 +62,9 @@ def one_line(error: ValidationError) -> str:
     lines = []
     for item in inner or found:
         field, message = ".".join(str(part) for part in item["loc"]), item["msg"].removeprefix("Value error, ")
-        lines.append(f"{field} = {item['input']!r}: {message}" if field else message)
+        value = repr(item["input"])
+        value = value if len(value) <= LONGEST_VALUE else f"{value[:LONGEST_VALUE]} ..."  # of a config it would be pages
+        lines.append(f"{field} = {value}: {message}" if field else message)
     return "; ".join(lines)
 
 

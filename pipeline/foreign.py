@@ -17,6 +17,7 @@ from pipeline.study import (
     EvaluateConfig,
     ForeignConfig,
     InputError,
+    Precision,
     PrepareConfig,
     Study,
 )
@@ -33,7 +34,7 @@ def foreign_study(
     mean: Triple | None = None,
     std: Triple | None = None,
     channel_order: Literal["rgb", "bgr"] | None = None,
-    precision: Literal["fp32", "bf16"] = "fp32",
+    precision: Precision = "fp32",
     compiled: bool = False,
     policies: tuple[str, ...] = CURVE,
     **crops: str,

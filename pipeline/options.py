@@ -24,6 +24,7 @@ def _in_order(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Policy = Annotated[str, AfterValidator(_known_policy)]  # names of paper/crops.py, such as crops_144 or crops_144_max
+Precision = Literal["fp32", "bf16"]
 Policies = Annotated[tuple[Policy, ...], Field(min_length=1), AfterValidator(_in_order)]
 POLICIES = ("crops_1", "crops_10", "crops_144")  # paper, Table 3
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 from pipeline.paper.crops import CURVE, label_of
 from pipeline.study import (
@@ -12,6 +11,7 @@ from pipeline.study import (
     Frozen,
     InputError,
     NetworkConfig,
+    Precision,
     PrepareConfig,
     StageConfig,
     TrainConfig,
@@ -53,11 +53,7 @@ def caffe_quick(data: PrepareConfig, num_epochs: float = 60, network: NetworkCon
 
 
 def miniature(
-    photographs: Path | None,
-    num_epochs: float = 70,
-    width: float = 0.5,
-    precision: Literal["fp32", "bf16"] = "fp32",
-    learning_rate: float = 0.01,
+    photographs: Path | None, num_epochs: float = 70, width: float = 0.5, precision: Precision = "fp32"
 ) -> TrainConfig:
     """On a folder of photographs, Caltech-101's: half the width at 112 px, for a CPU.
 
@@ -72,7 +68,7 @@ def miniature(
         data=PrepareConfig(source="imagefolder", name="caltech101", path=photographs),
         network=NetworkConfig(input_size=112, width=width),
         num_epochs=num_epochs,
-        learning_rate=learning_rate,
+        learning_rate=0.01,
         schedule="cosine",
         warmup_epochs=1,
         averaging_decay=0.998,
@@ -100,15 +96,18 @@ def miniature_members(run: TrainConfig, seeds: int, independent: bool = False) -
     )
 
 
-def miniature_arms(trainings: Mapping[str, TrainConfig], seeds: int) -> dict[str, tuple[EvaluateConfig, ...]]:
+def miniature_arms(
+    trainings: Mapping[str, TrainConfig], seeds: int, independent: bool = False
+) -> dict[str, tuple[EvaluateConfig, ...]]:
     """The members of each arm, by name: the first arm's at every number of crops, as they are those of Table 3; the others' at
     one and at 10, where arms are compared, which is a tenth of the work."""
-    members = {arm: miniature_members(run, seeds) for arm, run in trainings.items()}
+    members = {arm: miniature_members(run, seeds, independent) for arm, run in trainings.items()}
     first = next(iter(members))
-    return {
-        arm: found if arm == first else tuple(member.but(policies=("crops_1", "crops_10")) for member in found)
-        for arm, found in members.items()
-    }
+    return {arm: found if arm == first else _at_few_crops(found) for arm, found in members.items()}
+
+
+def _at_few_crops(members: Sequence[EvaluateConfig]) -> tuple[EvaluateConfig, ...]:
+    return tuple(member.but(policies=("crops_1", "crops_10")) for member in members)
 
 
 def aux_heads(run: TrainConfig) -> dict[str, TrainConfig]:
@@ -117,10 +116,16 @@ def aux_heads(run: TrainConfig) -> dict[str, TrainConfig]:
     return {name: run.but(network=run.network.but(aux_heads=chosen)) for name, chosen in heads.items()}
 
 
-def crop_counts(members: Sequence[EvaluateConfig]) -> CompareConfig:
-    """The same members at every number of crops against a single one."""
-    arms = [Arm(name=label_of(policy), members=tuple(members), policy=policy) for policy in MINIATURE_POLICIES]
-    return CompareConfig(question="Do more crops make fewer errors?", arms=tuple(arms))
+def crop_counts(members: Sequence[EvaluateConfig]) -> tuple[CompareConfig, CompareConfig]:
+    """The same members at every number of crops against a single one, and the largest probability over crops against the mean
+    (paper, section 7)."""
+
+    def asked(question: str, policies: Sequence[str]) -> CompareConfig:
+        arms = [Arm(name=label_of(policy), members=tuple(members), policy=policy) for policy in policies]
+        return CompareConfig(question=question, arms=tuple(arms))
+
+    number = asked("Do more crops make fewer errors?", CURVE)
+    return number, asked("Is the maximum over crops as good as their mean?", ("crops_144", "crops_144_max"))
 
 
 def same_or_independent(run: TrainConfig, seeds: int) -> tuple[CompareConfig, ...]:
@@ -131,7 +136,8 @@ def same_or_independent(run: TrainConfig, seeds: int) -> tuple[CompareConfig, ..
     """
     if seeds < 2:
         raise InputError(f"{seeds} independent members: expected at least 2, as one makes no ensemble")
-    arms = {"same initial weights": miniature_members(run, seeds), "their own": miniature_members(run, seeds, independent=True)}
+    own = _at_few_crops(miniature_members(run, seeds, independent=True))
+    arms = {"same initial weights": miniature_members(run, seeds), "their own": own}
     question = "Does it matter that an ensemble's members share their initial weights?"
     return tuple(
         comparison(f"{question} {models} model{'s' if models > 1 else ''}", arms, models=models)

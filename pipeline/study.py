@@ -17,6 +17,7 @@ from pipeline.options import NetworkConfig as NetworkConfig
 from pipeline.options import PatchConfig as PatchConfig
 from pipeline.options import Policies as Policies
 from pipeline.options import Policy as Policy
+from pipeline.options import Precision as Precision
 from pipeline.paper.crops import DENSE
 from pipeline.stage import Frozen as Frozen
 from pipeline.stage import InputError as InputError
@@ -42,7 +43,7 @@ class EvaluateConfig(StageConfig):
     weights: Literal["averaged", "raw", "best"] = "averaged"  # of a run of ours; `best` was chosen on these very images
     policies: Policies = POLICIES
     crops: CropsConfig = CropsConfig()
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     compiled: bool = False
     images_per_chunk: int = Field(default=32, gt=0)  # ours: images between two saves
 
@@ -136,7 +137,7 @@ class CheckConfig(StageConfig):
     stage: ClassVar[str] = "check"
     room: ClassVar[str] = "verdicts"
     last_file: ClassVar[str] = "check.json"
-    version: Literal[3] = 3  # 2: Holm's correction over the claims; 3: the images that decide are counted with it
+    version: Literal[4] = 4  # 2: Holm's correction; 3: the images that decide are counted with it; 4: p of what was decided
     results: tuple[EnsembleConfig, ...] = Field(min_length=1)
 
 

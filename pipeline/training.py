@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from pipeline.data import PrepareConfig
-from pipeline.options import LocalSGDConfig, NetworkConfig, PatchConfig
+from pipeline.options import LocalSGDConfig, NetworkConfig, PatchConfig, Precision
 from pipeline.stage import InputError, StageConfig
 
 
@@ -48,7 +48,7 @@ class TrainConfig(StageConfig):
     min_area: float = Field(default=0.08, gt=0, le=1)
     class_balance: float = Field(default=0.0, ge=0, le=1)  # ours: 0 samples images alike, 1 samples classes alike
     patches: PatchConfig = PatchConfig()  # ours; see options.py
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     compiled: bool = False  # torch.compile: other roundings
     max_device_batch_size: int | None = Field(default=None, gt=0)
     validate_every_epochs: float = Field(default=1.0, gt=0)  # ours; the best weights are chosen among these

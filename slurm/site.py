@@ -76,6 +76,10 @@ class Site(Frozen):
         kinds = {kind: self.granted(kind) for kind in KINDS}
         return {kind: found.nodes * found.tasks_per_node * found.array for kind, found in kinds.items()}
 
+    def devices(self) -> dict[str, str]:
+        """What a rank computes on, by kind of job."""
+        return {kind: "GPU" if self.granted(kind).gpus_per_node else "core" for kind in KINDS}
+
     @property
     def patience(self) -> dict[str, int]:
         """How often a job is tried again, by cause."""

@@ -13,8 +13,8 @@ EXPERIMENTS = sorted((TOP / "experiments").glob("*.py"))
 ABLATIONS = ("aux_heads", "pooling_head", "augmentation", "normalisation", "init", "averaging")
 
 
-def load(name: str, data: Path) -> Study:
-    return load_study(TOP / "experiments" / f"{name}.py", ["--data", str(data)])
+def load(name: str, data: Path, *options: str) -> Study:
+    return load_study(TOP / "experiments" / f"{name}.py", ["--data", str(data), *options])
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
@@ -30,7 +30,7 @@ def test_a_study_says_how_it_is_run(path: Path, tmp_path: Path) -> None:
 def test_ablations_share_their_baseline(tmp_path: Path) -> None:
     """Six ablations and the seven members of Table 3: the data set once, a baseline once."""
     studies = [load(name, tmp_path) for name in ABLATIONS]
-    studies.append(load_study(TOP / "experiments/caltech101.py", ["--data", str(tmp_path), "--members", "7"]))
+    studies.append(load("caltech101", tmp_path, "--members", "7"))
     studies += [load("crop_counts", tmp_path), load("ensemble_size", tmp_path)]
     trainings = [[stage.hash for stage in study.stages if stage.stage == "train"] for study in studies]
     assert [len(runs) for runs in trainings] == [12, 6, 9, 9, 9, 6, 7, 3, 10]
@@ -38,19 +38,35 @@ def test_ablations_share_their_baseline(tmp_path: Path) -> None:
     assert len({stage.hash for study in studies for stage in study.stages if stage.stage == "prepare"}) == 1
 
 
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_ablations_share_at_any_width_and_precision(name: str, tmp_path: Path) -> None:
+    options = ("--epochs", "24", "--width", "0.25", "--precision", "bf16")
+    shared = load("caltech101", tmp_path, "--members", "7", "--independent", "3", *options)
+    made = {stage.hash for stage in shared.stages}
+    baseline = load(name, tmp_path, *options).comparisons[0].arms[0]
+    assert {member.hash for member in baseline.members} <= made or name == "init"
+    assert {member.classifier.hash for member in baseline.members} <= made
+
+
 def test_one_study_answers_what_three_others_ask(tmp_path: Path) -> None:
-    options = ["--data", str(tmp_path), "--members", "7", "--seeds", "3", "--independent", "3"]
-    study = load_study(TOP / "experiments/caltech101.py", options)
+    study = load("caltech101", tmp_path, "--members", "7", "--seeds", "3", "--independent", "3")
     asked = {stage.hash for stage in study.stages if stage.stage == "compare"}
-    others = [load("crop_counts", tmp_path), load("ensemble_size", tmp_path)]
-    others.append(load_study(TOP / "experiments/aux_heads.py", ["--data", str(tmp_path), "--arms", "both,none"]))
+    others = [load("crop_counts", tmp_path, "--seeds", "7"), load("ensemble_size", tmp_path)]
+    others.append(load("aux_heads", tmp_path, "--arms", "both,none"))
     assert asked == {stage.hash for other in others for stage in other.stages if stage.stage == "compare"}
-    assert sharing(study) == "13 trainings; each question by itself would take 22 in all"
+    assert sharing(study) == "13 trainings; each question by itself would take 19 in all"
 
 
 def test_no_question_counts_twice(tmp_path: Path) -> None:
     """Table 3 of an arm is a by-product of its ablation."""
     assert sharing(load("init", tmp_path)) == "9 trainings; each question by itself would take 9 in all"
+
+
+def test_arms_are_named_and_at_least_two(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--arms both: expected at least two, of which the first is the baseline"):
+        load("aux_heads", tmp_path, "--arms", "both")
+    with pytest.raises(InputError, match="--arms both,,none: '' is none of both, none, 4a, 4d"):
+        load("aux_heads", tmp_path, "--arms", "both,,none")
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,17 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pipeline.experiment import load_study
-from pipeline.study import EnsembleConfig, EvaluateConfig, ForeignConfig, InputError, PrepareConfig, Study, TrainConfig
+from pipeline.experiment import load_study, one_line
+from pipeline.study import (
+    EnsembleConfig,
+    EvaluateConfig,
+    ForeignConfig,
+    InputError,
+    NetworkConfig,
+    PrepareConfig,
+    Study,
+    TrainConfig,
+)
 
 TOP = Path(__file__).parents[1]
 
@@ -132,6 +141,13 @@ def test_wrong_options_are_one_line(arguments: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message) as raised:
         load_study(TOP / "experiments/demo.py", arguments)
     assert "\n" not in str(raised.value)
+
+
+def test_a_long_value_is_cut() -> None:
+    with pytest.raises(ValidationError) as raised:
+        NetworkConfig.model_validate({"width": list(range(999))})
+    assert one_line(raised.value).startswith("width = [0, 1, 2, ")
+    assert len(one_line(raised.value)) < 200
 
 
 @pytest.mark.parametrize(

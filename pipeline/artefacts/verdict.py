@@ -16,8 +16,8 @@ Decision = Literal["reproduced", "not_reproduced", "inconclusive", "not_run"]
 class Verdict:
     """One claim judged. `kind` says whether the numbers are an error or a gain in one, `metric` in which error.
 
-    `p_value` is one-sided, `p_holm` the same corrected over all claims that are judged so; `images_to_decide` would find a
-    difference as large as the measured one four times of five.
+    `p_value` is one-sided, of "fewer errors", or of "more errors" where that was decided; `p_holm` is the same corrected over
+    all claims that are judged so; `images_to_decide` would find a difference as large as the measured one four times of five.
     """
 
     claim: str

@@ -47,14 +47,16 @@ def judge_all(config: CheckConfig, root: Path) -> list[Verdict]:
     verdicts = [verdict for verdict, _ in judged]
     for k, p_better, p_worse in zip(tests, better, worse, strict=True):
         decision: Decision = "inconclusive"
+        p_value, p_holm = verdicts[k].p_value, p_better
         words = "the difference is within chance on this many images"
         if p_better < SIGNIFICANCE:
             decision, words = "reproduced", "fewer errors, and chance would rarely do as much"
         elif p_worse < SIGNIFICANCE:
             decision, words = "not_reproduced", "more errors, and chance would rarely do as much"
+            p_value, p_holm = tests[k][1], p_worse
         elif verdicts[k].images_to_decide:
             words += f"; some {verdicts[k].images_to_decide:,} would decide on one as large"
-        verdicts[k] = replace(verdicts[k], decision=decision, words=words, p_holm=p_better)
+        verdicts[k] = replace(verdicts[k], decision=decision, words=words, p_value=p_value, p_holm=p_holm)
     return verdicts
 
 

@@ -12,7 +12,7 @@ from pipeline.paper.schedule import total_steps
 from pipeline.study import EvaluateConfig, ForeignConfig, NetworkConfig, PrepareConfig, Study, TrainConfig
 
 FULL_NETWORK = NetworkConfig()
-BENCHMARKED = {"bf16": "ours bf16", "fp32": "ours fp32"}  # contenders of benchmarks/train.py
+BENCHMARKED = {"bf16": "ours bf16", "fp32": "ours fp32"}  # contenders of benchmarks/train.py and evaluate.py, of one core
 
 
 class Cost(NamedTuple):
@@ -88,11 +88,14 @@ def _named(stage: str, what: Any, precision: str, compiled: bool) -> str:
 def _measured(root: Path) -> Iterator[tuple[str, tuple[float, str]]]:
     """Seconds of a core or a GPU for an image, by kind of work: first the benchmarks', then those of finished stages."""
     for sealed in _sealed(root, "benchmarks/*/benchmark.json"):
-        if sealed["config"]["what"] == "train":
-            network = FULL_NETWORK.but(input_size=sealed["config"]["input_size"])
-            for precision, name in BENCHMARKED.items():
-                rate = sealed["contenders"][name]["images_per_second"][1]
-                yield _named("train", network, precision, False), (1 / rate, "core")
+        what, network = sealed["config"]["what"], FULL_NETWORK.but(input_size=sealed["config"]["input_size"])
+        for precision, name in BENCHMARKED.items():
+            if what == "train":
+                yield _named(what, network, precision, False), (1 / _rate(sealed, name), "core")
+            elif what == "evaluate":
+                for compiled, named in ((False, name), (True, f"{name} compiled")):
+                    crops = NUM_CROPS["crops_144"] * _rate(sealed, named)
+                    yield _named(what, network.but(aux_heads=()), precision, compiled), (1 / crops, "core")
     for kind, pattern in ((TrainConfig, "runs/*/run.json"), (EvaluateConfig, "predictions/*/predictions.json")):
         for sealed in _sealed(root, pattern):
             config = kind.model_validate(sealed["config"])
@@ -106,6 +109,11 @@ def _measured(root: Path) -> Iterator[tuple[str, tuple[float, str]]]:
                 yield _kind(config), (3600 * sealed["core_or_gpu_hours"] / images, device)
 
 
+def _rate(sealed: Mapping[str, Any], contender: str) -> float:
+    rate: float = sealed["contenders"][contender]["images_per_second"][1]
+    return rate
+
+
 def _sealed(root: Path, pattern: str) -> Iterator[Mapping[str, Any]]:
     """Last files that can be read, oldest first, so that the newest measurement counts."""
     for path in sorted(root.glob(pattern), key=lambda path: path.stat().st_mtime):
@@ -115,13 +123,15 @@ def _sealed(root: Path, pattern: str) -> Iterator[Mapping[str, Any]]:
             continue
 
 
-def in_words(cost: Cost | None, ranks: int | None) -> str:
-    """What a stage costs, for people; nothing of stages that take no time to speak of."""
+def in_words(cost: Cost | None, ranks: int | None, device: str = "") -> str:
+    """What a stage costs, for people, and how long so many ranks take, each on a `device`; nothing of stages that take no time
+    to speak of."""
     if cost is None:
         return ""
     if cost.hours is None:
         return "hours unknown"
     spread = f", {_hours(cost.hours / ranks)} on {ranks}" if ranks else ""
+    spread = spread if device in ("", cost.device) else f"; of a {device} unknown"
     return f"{_hours(cost.hours)} of a {cost.device}{spread}"
 
 

@@ -12,11 +12,12 @@ from pyarrow import parquet
 from pipeline.artefacts import storage
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.result import MISTAKES, figures
+from pipeline.artefacts.run import Run
 from pipeline.artefacts.verdict import VERDICTS, read_verdicts
 from pipeline.stages.check import judge_all
 from pipeline.stages.compare import best_members, judge
 from pipeline.stages.ensemble import chosen_members
-from pipeline.study import CheckConfig, CompareConfig, EnsembleConfig, InputError, StageConfig, Study
+from pipeline.study import CheckConfig, CompareConfig, EnsembleConfig, InputError, StageConfig, Study, TrainConfig
 
 HITS = "hits.parquet"
 KEPT = {
@@ -51,6 +52,7 @@ def publish(study: Study, root: Path, kept: Path) -> list[Path]:
 
 def recount(study: Study, root: Path) -> tuple[int, list[str]]:
     """Make every figure of a study again from the hits of every image; returns how many, and a line for each that is another.
+    Of a training it is only seen whether the errors are the last of its metrics: of raw weights no hits are kept.
 
     Files that are kept are also compared with the digests that the artefact was sealed with, and the hits of a result's or an
     arm's members with those of their evaluations.
@@ -70,8 +72,9 @@ def recount(study: Study, root: Path) -> tuple[int, list[str]]:
             )
             continue
         count += len(again)
+        source = "metrics" if isinstance(config, TrainConfig) else "hits"
         problems += [
-            f"{root / config.folder / config.last_file}: {name} is {stored.get(name)}, and the hits give {again.get(name)}"
+            f"{root / config.folder / config.last_file}: {name} is {stored.get(name)}, and the {source} give {again.get(name)}"
             for name in dict.fromkeys((*again, *stored))
             if not _is_same(again.get(name), stored.get(name))
         ]
@@ -92,8 +95,11 @@ def _damages(config: StageConfig, root: Path) -> list[str]:
 
 
 def _stored_and_again(config: StageConfig, root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The figures of an artefact, each by its name, as they are stored, and from the hits."""
+    """The figures of an artefact, each by its name, as they are stored, and from the hits; of a training, from its metrics."""
     facts = storage.unseal(config, root)
+    if isinstance(config, TrainConfig):
+        rows = [row for row in Run(config, root).metrics() if "val_top1_error_averaged" in row]
+        return facts["validation"], {name.removeprefix("val_"): value for name, value in rows[-1].items() if "error" in name}
     if isinstance(config, CheckConfig):
         verdicts = (read_verdicts(config, root)[0], judge_all(config, root))
         stored, again = ({verdict.claim: asdict(verdict) for verdict in found} for found in verdicts)

@@ -9,7 +9,6 @@ from typing import Any
 from pipeline.adapters import charts
 from pipeline.artefacts import storage
 from pipeline.artefacts.result import Result
-from pipeline.artefacts.run import Run
 from pipeline.artefacts.verdict import read_verdicts
 from pipeline.paper.crops import label_of
 from pipeline.paper.published import NEIGHBOURS, SOURCE
@@ -91,21 +90,26 @@ def comparisons(configs: Sequence[CompareConfig], root: Path) -> list[dict[str, 
     for number, config in enumerate(configs, start=1):
         if config.is_complete(root):
             facts = storage.unseal(config, root)
-            named = {"top": facts["decided_on"], "chart": f"ablation_{number}", "setting": _setting(config)}
-            found.append({**facts, **named, "arms": tables.of_comparison(facts, facts["decided_on"])})
+            top = facts["decided_on"]
+            arms = {each: tables.of_comparison(facts, each) for each in (top, 6 - top)}  # 1 and 5
+            found.append({**facts, "chart": f"ablation_{number}", "setting": _setting(config), "top": top, "arms": arms})
     return found
 
 
 def _setting(config: CompareConfig) -> str:
     """What the arms have in common, and by which test they are judged."""
     seeds, crops = len(config.arms[0].members), {label_of(config.policy_of(arm)) for arm in config.arms}
+    holm = ", with Holm's correction over the arms" if len(config.arms) > 2 else ""
     at = f", {min(crops)} crop{'' if crops == {'1'} else 's'}" if len(crops) == 1 else ""
     if config.models > 1:
         test = "sign flips of the mean error" if config.models < seeds else "McNemar's test"
-        return f"Ensembles of {config.models} from {seeds} members an arm{at}; p: {test} over images, of these members only"
+        return f"Ensembles of {config.models} from {seeds} members an arm{at}; p: {test} over images, for these members{holm}"
     if seeds > 1:
-        return f"{seeds} seeds an arm{at}; p and interval: Student's over seeds"
-    return f"One seed an arm{at}; p: McNemar's test over images, which says nothing of other seeds"
+        runs = [run for run in (member.classifier for member in config.arms[0].members) if isinstance(run, TrainConfig)]
+        weights = "initial weights of its own" if len({run.init_seed for run in runs}) > 1 else "the same initial weights"
+        student = "p and interval: Student's over seeds, given these images"
+        return f"{seeds} seeds an arm, each another sampling and order of images from {weights}{at}; {student}{holm}"
+    return f"One seed an arm{at}; p: McNemar's test over images, which says nothing of other seeds{holm}"
 
 
 def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
@@ -139,7 +143,7 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
         "tables": {
             "table3": table3,
             "verdicts": tables.of_verdicts(verdicts),
-            "ablations": [row for comparison in compared for row in comparison["arms"]],
+            "ablations": [row for comparison in compared for arms in comparison["arms"].values() for row in arms],
             "claims": claims,
             "ensemble_sizes": sizes,
             "training_curves": curves,
@@ -147,7 +151,7 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
             "confusions": confused,
         },
         "charts": _charts(table3, sizes, curves, top)
-        | {comparison["chart"]: charts.forest(tables.forest(comparison["arms"])) for comparison in compared},
+        | {comparison["chart"]: charts.forest(tables.forest(comparison["arms"][comparison["top"]])) for comparison in compared},
         "comparisons": compared,
         "captions": _captions(top),
         "shown": table3[-1],
@@ -203,8 +207,7 @@ def _denominator(num_images: int, members: list[EvaluateConfig], root: Path) -> 
 
 def _run(run: TrainConfig, root: Path) -> dict[str, Any]:
     sealed = storage.unseal(run, root)
-    last = next(row for row in reversed(Run(run, root).metrics()) if "val_top1_error_averaged" in row)
-    return {**sealed, "metrics": last, "data_seed": run.data_seed, "num_epochs": run.num_epochs, "width": run.network.width}
+    return {**sealed, "data_seed": run.data_seed, "num_epochs": run.num_epochs, "width": run.network.width}
 
 
 def _benchmarks(root: Path) -> list[dict[str, Any]]:

@@ -64,6 +64,8 @@ def test_the_wrong_way_round_is_said(tmp_path: Path) -> None:
     found = verdicts(tmp_path, {**PAPER, (1, 10): 0.12, (7, 144): 0.10})
     assert found["R6a"].decision == found["R6d"].decision == "not_reproduced"
     assert found["R6a"].words == "more errors, and chance would rarely do as much"
+    for claim in ("R6a", "R6d"):
+        assert 0 <= (found[claim].p_value or 0) <= (found[claim].p_holm or 0) < 0.05, "the p of what was decided"
     assert found["R6a"].measured == pytest.approx(-0.0193, abs=1e-3)
 
 

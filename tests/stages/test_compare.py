@@ -101,7 +101,9 @@ def test_the_report_shows_the_forest(seven_root: Path, seven_members: Study, com
     assert f"| {shown} points |" in results
     assert (page.parent / "charts/ablation_1.svg").is_file()
     ablations = json.loads((page.parent / "tables.json").read_text())["ablations"]
-    assert [found["arm"] for found in ablations] == ["first", "second", "third"]
+    assert [(found["top"], found["arm"]) for found in ablations] == [
+        (t, arm) for t in (1, 5) for arm in ("first", "second", "third")
+    ]
     assert "| third |" in contents_of(study, seven_root).ablations
 
 

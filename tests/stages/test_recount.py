@@ -14,7 +14,7 @@ from pipeline.artefacts.predictions import write_table
 from pipeline.stages.compare import compare
 from pipeline.stages.recount import publish, recount
 from pipeline.stages.report import report
-from pipeline.study import Arm, CompareConfig, InputError, Study
+from pipeline.study import Arm, CompareConfig, InputError, Study, TrainConfig
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,20 @@ def test_every_figure_is_what_the_hits_give(study: Study, kept: Path) -> None:
     count, problems = recount(study, kept)
     assert problems == []
     assert count > 6 * 127 * 2  # every ensemble of seven members, top-1 and top-5, at three numbers of crops and more
+
+
+def test_a_changed_curve_is_named(study: Study, kept: Path) -> None:
+    run = study.check.results[0].members[0].classifier
+    assert isinstance(run, TrainConfig)
+    last = 0.9 - 12 / 20
+    replace(kept / run.folder / "metrics.jsonl", str(last), "0.25")
+    _, problems = recount(study, kept)
+    path = kept / run.folder / run.last_file
+    assert sorted(problems) == [
+        f"{path}: top{top}_error_{weights} is {last}, and the metrics give 0.25"
+        for top in (1, 5)
+        for weights in ("averaged", "raw")
+    ]
 
 
 def test_a_changed_hit_is_named(study: Study, kept: Path) -> None:
