@@ -1,13 +1,14 @@
 """Table 3 in miniature: GoogLeNets of half the width on Caltech-101's photographs at 112 px, on a CPU.
 
 Run:     going-deeper run experiments/caltech101.py --data ../shared/data/caltech101
-Expect:  top-5 error of a member near 21 % with 1 crop and 18 % with 144; with --width 0.25 --epochs 20 near 47 and 45 %
-Cost:    about one core-hour a member in fp32; half of it with --precision bf16 where the processor has that
-Differs: 112 px, half the channels, 101 classes, 6,960 training images; cosine schedule, Kaiming initialisation, clipping,
-         classes sampled more evenly than they come (the validation images are balanced, the training images are not)
+Expect:  @EXPECT@
+Cost:    about one core-hour a member in fp32; @COST@
+Differs: 112 px, half the channels (also of the seventh member), 101 classes, 6,960 training images; cosine schedule, Kaiming
+         initialisation, clipping, patches of at least 35 % of an image, no photometric distortions, classes sampled more
+         evenly than they come (the validation images are balanced, the training images are not)
 
-With --seeds 3 the report also asks what aux_heads.py --arms both,none and crop_counts.py ask, with --members 7 --independent 3
-what ensemble_size.py asks, and all share their trainings.
+With --seeds 3 the report also asks what aux_heads.py --arms both,none asks, and crop_counts.py of as many seeds as there are
+members; with --members 7 --independent 3 what ensemble_size.py asks. All share their trainings.
 """
 
 from pathlib import Path

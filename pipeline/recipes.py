@@ -131,6 +131,8 @@ def crop_counts(members: Sequence[EvaluateConfig]) -> tuple[CompareConfig, Compa
 def same_or_independent(run: TrainConfig, seeds: int) -> tuple[CompareConfig, ...]:
     """Ensembles of every size that so many members make: with equal initial weights, as in the paper, and with their own.
 
+    Each size is a question by itself: its p is not corrected for the others.
+
     Raises:
         InputError: there are fewer than two.
     """
