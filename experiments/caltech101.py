@@ -1,8 +1,10 @@
 """Table 3 in miniature: GoogLeNets of half the width on Caltech-101's photographs at 112 px, on a CPU.
 
 Run:     going-deeper run experiments/caltech101.py --data ../shared/data/caltech101
-Expect:  @EXPECT@
-Cost:    about one core-hour a member in fp32; @COST@
+Expect:  with --precision bf16 --epochs 24 a top-5 error, on average over seven members, of 31.7 % with 1 crop and 29.7 % with
+         144; of all seven together 27.8 and 27.2 %. 70 epochs were not run with these constants
+Cost:    about one core-hour a member in fp32; with bf16 and 24 epochs, on an Intel Xeon with AMX, a third of one, and 5
+         core-minutes for 144 crops of all validation images
 Differs: 112 px, half the channels (also of the seventh member), 101 classes, 6,960 training images; cosine schedule, Kaiming
          initialisation, clipping, patches of at least 35 % of an image, no photometric distortions, classes sampled more
          evenly than they come (the validation images are balanced, the training images are not)

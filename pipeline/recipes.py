@@ -57,12 +57,13 @@ def miniature(
 ) -> TrainConfig:
     """On a folder of photographs, Caltech-101's: half the width at 112 px, for a CPU.
 
-    On one core with bf16 instructions (AVX-512), 40 epochs of 7,000 photographs took 16 minutes in bf16. A processor without
-    them emulates bf16 and is some ten times as slow, so fp32 is the default.
+    On one core of an Intel Xeon with AMX, 24 epochs of 7,000 photographs took 19 minutes in bf16. A processor without bf16
+    instructions emulates them and is some ten times as slow, so fp32 is the default.
 
     All constants are ours: a sixteenth of the cost; a cosine, as a short training must end at a small rate; an average over
-    some two epochs; clipping, as steps of a network without batch norm are uneven; large patches, as the objects fill these
-    photographs; sampling between images alike and classes alike, as validation has the same number of each class.
+    some two epochs; clipping, as steps of a network without batch norm are uneven; a small rate (after 6 epochs 62 % top-5
+    errors, 72 % at 0.03) and large patches, as the objects fill these photographs (after 5 epochs 62 %, 65 % from 20 % on);
+    sampling between images alike and classes alike, as validation has the same number of each class.
     """
     return TrainConfig(
         data=PrepareConfig(source="imagefolder", name="caltech101", path=photographs),

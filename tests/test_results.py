@@ -11,7 +11,7 @@ from pipeline.stages.report import report
 from pipeline.study import Study
 from tests.commands import TOP
 
-OPTIONS = ("--members", "7", "--seeds", "3", "--width", "0.25", "--epochs", "20")
+OPTIONS = ("--members", "7", "--seeds", "3", "--precision", "bf16", "--epochs", "24")
 
 
 @pytest.fixture
