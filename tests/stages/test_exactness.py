@@ -63,8 +63,8 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Split:
 
 @pytest.fixture(scope="module")
 def reference(network: GoogLeNet, photographs: Split) -> Callable[[str], dict[str, np.ndarray]]:
-    """PAPER.md 3.1, one crop at a time: a resize for every single crop, torch's own layers, nothing shared or batched."""
-    slow = GoogLeNet(1000, aux_heads=()).eval()
+    """PAPER.md 3.1, one crop at a time: a resize for every single crop, torch's own layers in float64, nothing shared."""
+    slow = GoogLeNet(1000, aux_heads=()).eval().double()
     slow.load_state_dict(network.state_dict())
     slow.norm1, slow.norm2 = (nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0) for _ in range(2))
     mean, std = (np.array(v, np.float32) for v in (PREPROCESSING.mean, PREPROCESSING.std))
@@ -79,8 +79,8 @@ def reference(network: GoogLeNet, photographs: Split) -> Callable[[str], dict[st
                 cut = slow_crop(image, scale, place, view, RESIZES[library])
                 pixels = (np.asarray(cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else cut) - mean) / std
                 with torch.no_grad():
-                    logits = slow(torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None])[0]
-                rows.append(logits.double().softmax(0).numpy())
+                    logits = slow(torch.from_numpy(pixels.transpose(2, 0, 1).copy()).double()[None])[0]
+                rows.append(logits.softmax(0).numpy())
             central = rows[12:22]  # the central square at the smallest scale, without the whole square
             for policy, chosen in (("crops_1", central[:1]), ("crops_10", central), ("crops_36", rows[:36])):
                 found[policy].append(np.mean(chosen, axis=0))
@@ -124,7 +124,7 @@ def slow_crop(image: Image.Image, scale: int, place: int, view: int, resize: Res
     ("precision", "compiled", "resize", "library", "one_crop", "averaged"),
     [
         ("fp32", False, "pil_bilinear", "pil", 1e-6, 1e-6),
-        ("fp32", True, "pil_bilinear", "pil", 1e-6, 1e-6),
+        ("fp32", True, "pil_bilinear", "pil", 2e-6, 1e-6),  # one crop rounds by 0.9e-6 where the compiler has AVX2 alone
         ("fp32", False, "torch_bilinear", "torch", 1e-6, 1e-6),
         ("fp32", False, "torch_bilinear", "pil", 2e-4, 1e-4),  # a few pixels differ by one grey level
         ("bf16", False, "torch_bilinear", "torch", 2e-2, 5e-3),
