@@ -22,7 +22,7 @@ os.environ.setdefault("WANDB_MODE", "disabled")  # tests of tracking switch it o
 
 
 class _ByFile(LoadScopeScheduling):  # type: ignore[misc]
-    """One worker runs all tests of a file, as they share fixtures, and one all tests on SLURM, which start first."""
+    """One worker runs all tests of a file, as they share fixtures, and one all tests on SLURM."""
 
     def _split_scope(self, nodeid: str) -> str:
         return "slurm" if nodeid.startswith("tests/slurm/") else nodeid.partition("::")[0]
@@ -33,7 +33,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not item.nodeid.startswith("tests/slurm/"))
+    """What takes a worker longest starts first: at the end it would run alone."""
+    longest = ("tests/slurm/", "tests/test_cli.py")
+    items.sort(key=lambda item: not item.nodeid.startswith(longest))
 
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 40, 50)}
