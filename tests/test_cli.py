@@ -30,9 +30,11 @@ def test_a_study_from_one_command_and_again(experiment: Path, image_folder: Path
     assert 'href="data:,"' in html
 
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    started = time.monotonic()
     again = going_deeper(*command)
     assert again.returncode == 0
     assert "nothing to do: all 13 stages of tiny are complete" in again.stdout
+    assert time.monotonic() - started < 10
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
 
     planned = going_deeper("plan", experiment, "--members", 3, "--root", root).stdout
