@@ -1,6 +1,6 @@
 """`python -m pipeline` is the command `going-deeper`."""
 
-from pipeline.cli import main
+from pipeline.commands.main import main
 
 if __name__ == "__main__":
     main()

@@ -12,7 +12,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 import click
 from pydantic import ValidationError
 
-from pipeline.study import InputError, Study
+from pipeline.errors import InputError
+from pipeline.study import Study
 
 LONGEST_VALUE = 120  # ours: of a wrong value in a message, in characters
 

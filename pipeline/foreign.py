@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from pipeline.adapters.ilsvrc import VAL as ILSVRC_VAL
 from pipeline.artefacts import storage
+from pipeline.errors import InputError
 from pipeline.experiment import one_line, python_function
 from pipeline.paper.crops import CURVE
 from pipeline.study import (
@@ -16,7 +17,6 @@ from pipeline.study import (
     EnsembleConfig,
     EvaluateConfig,
     ForeignConfig,
-    InputError,
     Precision,
     PrepareConfig,
     Study,

@@ -1,16 +1,17 @@
-"""Running the stages of a study on this machine."""
+"""Running the stages of a study on this machine, and showing what they came to."""
 
 import os
 import sys
 import time
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from pipeline.adapters import fork_server, ranks
 from pipeline.artefacts import storage
-from pipeline.stages import MULTI_RANK, run_stage
-from pipeline.stages.prepare import prepare
-from pipeline.study import InputError, PrepareConfig, StageConfig, StageEnded, StageFailed, Study, TrainConfig
+from pipeline.errors import InputError, of_file
+from pipeline.stages import MULTI_RANK, module_of, run_stage
+from pipeline.study import PrepareConfig, StageConfig, Study, TrainConfig
 
 POLL_SECONDS = 0.5  # ours
 
@@ -22,8 +23,8 @@ def run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) 
     first does the others.
 
     Raises:
-        InputError: the user's input is wrong.
-        StageFailed: a stage failed in another way; its traceback has been printed.
+        ExpectedError: a stage raised it; StageFailed also where a file could not be read or written.
+        Bug: a rank raised anything else.
     """
     for config in missing:
         if processes is not None:
@@ -31,30 +32,30 @@ def run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) 
     started = time.monotonic()
     if is_rank() and missing:
         _wait_for_ranks()  # so that all have listed what is missing before anything is made
+    elif shared := sorted({config.stage for config in missing} & MULTI_RANK):
+        fork_server.forks(*map(module_of, shared))  # imports them while the data is prepared
     for number, config in enumerate(missing, start=1):
         if is_first():
             print(f"[{number}/{len(missing)}] {config.stage} {root / config.folder}", file=sys.stderr, flush=True)
         try:
-            if is_rank():
-                while not (is_first() or config.stage in MULTI_RANK or config.is_complete(root)):
-                    time.sleep(POLL_SECONDS)  # a barrier would give up on a long preparation
-                run_stage(config, root)
-            elif isinstance(config, PrepareConfig):
-                prepare(config, root, processes)
-            elif config.stage not in MULTI_RANK:
-                run_stage(config, root)
-            else:
-                from pipeline.adapters import ranks
-
-                ranks.launch(run_stage, num_ranks(config, processes, ranks.num_local()), config, root)
-        except (InputError, StageEnded):
-            raise
-        except Exception as error:
-            traceback.print_exc()
-            last_line = (str(error).strip() or type(error).__name__).splitlines()[-1]
-            raise StageFailed(f"{config.stage} {root / config.folder} failed: {last_line}") from None
+            _run(config, root, processes)
+        except OSError as error:
+            raise of_file(error) from error
     if is_first():
         print(f"{len(missing)} stages done in {time.monotonic() - started:.0f} s", file=sys.stderr)
+
+
+def _run(config: StageConfig, root: Path, processes: int | None) -> None:
+    if is_rank():
+        while not (is_first() or config.stage in MULTI_RANK or config.is_complete(root)):
+            time.sleep(POLL_SECONDS)  # a barrier would give up on a long preparation
+        run_stage(config, root)
+    elif config.stage in MULTI_RANK:
+        ranks.launch(run_stage, num_ranks(config, processes, ranks.num_local()), config, root)
+    elif isinstance(config, PrepareConfig):
+        run_stage(config, root, processes=processes)
+    else:
+        run_stage(config, root)
 
 
 def is_rank() -> bool:
@@ -68,9 +69,9 @@ def is_first() -> bool:
 
 
 def _wait_for_ranks() -> None:
-    from pipeline.adapters import ranks
+    from pipeline.adapters import process_group  # late: who launches ranks does without torch
 
-    ranks.start().wait_for_everyone()
+    process_group.join().wait_for_everyone()
 
 
 def num_ranks(config: StageConfig, wanted: int | None, available: int) -> int:
@@ -103,3 +104,19 @@ def refuse_stale(study: Study, root: Path) -> None:
     if problems:
         folders = " ".join(str(folder) for folder, _ in problems)
         raise InputError(f"{problems[0][1]}; in all, these cannot be used as they are: {folders}")
+
+
+def forget_report(study: Study, root: Path) -> StageConfig:
+    """Have the report made again: it is quick, and what it shows may be newer than it."""
+    config = study.report
+    (root / config.folder / config.last_file).unlink(missing_ok=True)
+    return config
+
+
+def show(study: Study, root: Path) -> None:
+    """Print the study's table and where its report lies."""
+    config = study.report
+    if config.is_complete(root) and is_first():
+        sealed: dict[str, Any] = storage.unseal(config, root)
+        print(sealed["summary"])
+        print(f"report: {root / config.folder / 'report.html'}")

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pipeline.errors import InputError
 from pipeline.paper.crops import CURVE, label_of
 from pipeline.study import (
     Arm,
     CompareConfig,
     EvaluateConfig,
     Frozen,
-    InputError,
     NetworkConfig,
     Precision,
     PrepareConfig,

@@ -14,18 +14,6 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict
 
 
-class InputError(Exception):
-    """The user's input is wrong. The message is one line: what, its value, and what would be valid (exit code 2)."""
-
-
-class StageFailed(Exception):
-    """A stage failed, through no fault of the user's input (exit code 3). The message is one line."""
-
-
-class StageEnded(Exception):
-    """A stage was asked to end (SIGTERM, SIGUSR2) and did, with nothing half-done (exit code 143)."""
-
-
 class Frozen(BaseModel):
     """A value: immutable, and unknown fields are errors. `resources` names the fields that change no number."""
 

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from pipeline.data import NAME
 from pipeline.data import PrepareConfig as PrepareConfig
 from pipeline.data import ReencodeConfig as ReencodeConfig
+from pipeline.errors import InputError as InputError
 from pipeline.options import POLICIES as POLICIES
 from pipeline.options import CropsConfig as CropsConfig
 from pipeline.options import ForeignConfig as ForeignConfig
@@ -20,10 +21,7 @@ from pipeline.options import Policy as Policy
 from pipeline.options import Precision as Precision
 from pipeline.paper.crops import DENSE
 from pipeline.stage import Frozen as Frozen
-from pipeline.stage import InputError as InputError
 from pipeline.stage import StageConfig as StageConfig
-from pipeline.stage import StageEnded as StageEnded
-from pipeline.stage import StageFailed as StageFailed
 from pipeline.training import TrainConfig as TrainConfig
 
 

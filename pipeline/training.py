@@ -5,8 +5,9 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from pipeline.data import PrepareConfig
+from pipeline.errors import InputError
 from pipeline.options import LocalSGDConfig, NetworkConfig, PatchConfig, Precision
-from pipeline.stage import InputError, StageConfig
+from pipeline.stage import StageConfig
 
 
 class TrainConfig(StageConfig):

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.artefacts import storage
-from pipeline.study import InputError, StageFailed
+from pipeline.errors import InputError, StageFailed
 from slurm import processes
 
 SBIN = "/usr/sbin:/usr/local/sbin:/sbin"

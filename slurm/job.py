@@ -11,9 +11,9 @@ from pathlib import Path
 import submitit
 
 from pipeline.artefacts import storage
+from pipeline.errors import ExpectedError, InputError, StageFailed, first_line, of_file
 from pipeline.stages import run_part, run_stage
 from pipeline.stages.conclude import conclude
-from pipeline.study import InputError, StageFailed
 from slurm import nodes, queue
 from slurm.hold_notices import disregard, listen
 from slurm.ledger import Kind, Order, Outcome, State, outcome_of, read_order, write_outcome
@@ -62,27 +62,26 @@ def carry_out(order: Order, root: Path, rank: int) -> None:
         _do(order, root, part)
         if rank == 0:
             say("done", "", "")
-    except InputError as error:
-        say("failed", "input", str(error))
-        _end(str(error), 2)
-    except StageFailed as error:
-        say("failed", "failure", str(error))
-        _end(str(error), 3)
+    except ExpectedError as error:
+        say("failed", "input" if isinstance(error, InputError) else "failure", str(error))
+        _end(str(error), error.exit_code)
     except Exception as error:
-        traceback.print_exc()
-        message = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+        message = str(of_file(error)) if isinstance(error, OSError) else first_line(error)
         if not is_passing(error):
+            if not isinstance(error, OSError):
+                traceback.print_exc()
+                message = f"a mistake of ours: {message}; please report it with this log"
             say("failed", "failure", message)
-            _end(message, 3)
+            _end(message, StageFailed.exit_code)
         time.sleep(WORD_SECONDS)
         judged = outcome_of(root, name)
         if judged is not None and judged.state == "failed" and judged.attempt == attempt:
-            _end(message, 3)
+            _end(message, StageFailed.exit_code)
         if retries >= order.max_retries or not _job_id():
             say("failed", "passing", f"{message} (tried {retries + 1} times)")
-            _end(message, 3)
+            _end(message, StageFailed.exit_code)
         if not storage.publish(root / "jobs" / f"{name}.{attempt}.retry", b""):
-            _end(message, 3)  # another rank has the job requeued
+            _end(message, StageFailed.exit_code)  # another rank has the job requeued
         retries += 1
         say("retried", "passing", message)
         with suppress(OSError):
@@ -92,7 +91,7 @@ def carry_out(order: Order, root: Path, rank: int) -> None:
                 queue.requeue(_job_id())
         except InputError as problem:
             say("failed", "passing", f"{message}; it cannot be requeued: {problem}")
-        _end(message, 3)
+        _end(message, StageFailed.exit_code)
 
 
 def _note_nodes(order: Order, root: Path, name: str, attempt: int) -> None:

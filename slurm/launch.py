@@ -12,18 +12,30 @@ from typing import Any, Literal
 import submitit
 
 from pipeline.adapters.environment import PROCESS_ENVIRONMENT
+from pipeline.errors import InputError, StageFailed
 from pipeline.stages import MULTI_RANK
-from pipeline.study import InputError, StageConfig, StageFailed, Study, TrainConfig
+from pipeline.study import StageConfig, Study, TrainConfig
 from slurm import nodes, queue
 from slurm.job import OrderedJob
-from slurm.ledger import Entry, Order, find, forget, outcomes, record, submitting, write_order
+from slurm.ledger import (
+    IN_PARTS,
+    Order,
+    conclusion,
+    entries,
+    find,
+    forget,
+    order_name,
+    outcomes,
+    record,
+    submitting,
+    write_order,
+)
 from slurm.site import Resources, Site
 from slurm.snapshot import code_environment, snapshot
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 SAFE_PATH = re.compile(r"[A-Za-z0-9._/+-]+")
 ONE_RANK = {"nodes": 1, "tasks_per_node": 1}
-IN_PARTS = ("prepare", "evaluate")  # stages that an array of jobs may share
 OrderKind = Literal["prepare", "train", "evaluate", "conclude"]
 
 
@@ -162,32 +174,6 @@ def _submit_stage(submission: Submission, config: StageConfig) -> None:
         submission.failed.add(config.hash)
         last = outcomes(root, name)
         _say(f"{name}: failed: {last[-1].message if last else f'no word; see {root}/jobs'}")
-
-
-def order_name(config: StageConfig) -> str:
-    """Under which an artefact's job is noted."""
-    return f"{config.stage}-{config.hash}"
-
-
-def conclusion(study: Study) -> str:
-    """Under which a study's last job is noted."""
-    return f"conclude-{study.report.hash}"
-
-
-def names(study: Study) -> list[str]:
-    """All names under which jobs of a study may be noted, inputs first."""
-    found = []
-    for config in study.stages:
-        if config.stage in IN_PARTS:
-            found.append(f"part-{config.hash}")
-        if config.stage in ("prepare", "train", "evaluate"):
-            found.append(order_name(config))
-    return [*found, conclusion(study)]
-
-
-def entries(study: Study, root: Path) -> list[Entry]:
-    """What has been submitted of a study, inputs first."""
-    return [entry for name in names(study) if (entry := find(root, name)) is not None]
 
 
 def parameters(

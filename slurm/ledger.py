@@ -12,9 +12,11 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from pipeline.artefacts import storage
-from pipeline.study import STAGES, Frozen, InputError, StageConfig, Study
+from pipeline.errors import InputError
+from pipeline.study import STAGES, Frozen, StageConfig, Study
 from slurm.queue import Queued
 
+IN_PARTS = ("prepare", "evaluate")  # stages that an array of jobs may share
 NAME = r"^[a-z]+-[A-Za-z0-9._-]{1,90}$"
 
 
@@ -73,6 +75,32 @@ class Outcome(Frozen):
     node: str = ""
     attempt: int = 0
     retries: int = 0
+
+
+def order_name(config: StageConfig) -> str:
+    """Under which an artefact's job is noted."""
+    return f"{config.stage}-{config.hash}"
+
+
+def conclusion(study: Study) -> str:
+    """Under which a study's last job is noted."""
+    return f"conclude-{study.report.hash}"
+
+
+def names(study: Study) -> list[str]:
+    """All names under which jobs of a study may be noted, inputs first."""
+    found = []
+    for config in study.stages:
+        if config.stage in IN_PARTS:
+            found.append(f"part-{config.hash}")
+        if config.stage in ("prepare", "train", "evaluate"):
+            found.append(order_name(config))
+    return [*found, conclusion(study)]
+
+
+def entries(study: Study, root: Path) -> list[Entry]:
+    """What has been submitted of a study, inputs first."""
+    return [entry for name in names(study) if (entry := find(root, name)) is not None]
 
 
 def write_order(root: Path, order: Order) -> Path:

@@ -13,7 +13,7 @@ import submitit
 
 from pipeline.adapters.wandb_sync import is_reachable, server
 from pipeline.artefacts import storage
-from pipeline.study import StageFailed
+from pipeline.errors import StageFailed
 from slurm import queue
 from slurm.launch import parameters, safe
 from slurm.site import Site
@@ -71,10 +71,10 @@ def probe(folder: Path) -> dict[str, Any]:
     """One rank's look at its node and at the others."""
     import torch
 
-    from pipeline.adapters import ranks
+    from pipeline.adapters import process_group
 
     started = time.time()
-    accelerator = ranks.start()
+    accelerator = process_group.join()
     rank, size, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     total = int(accelerator.reduce(torch.tensor(rank + 1, device=device), "sum"))
     values = torch.ones(MEGABYTES * 250_000, device=device)

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.study import StageFailed
+from pipeline.errors import StageFailed
 
 
 def parents() -> Iterator[tuple[int, int]]:

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pipeline.study import InputError
+from pipeline.errors import InputError
 
 ALIVE = frozenset(
     {"PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD"}

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.artefacts import storage
-from pipeline.artefacts.dataset import num_images
+from pipeline.artefacts.manifest import num_images
+from pipeline.errors import InputError
 from pipeline.paper import schedule
-from pipeline.study import EvaluateConfig, InputError, PrepareConfig, StageConfig, Study, TrainConfig
+from pipeline.study import EvaluateConfig, PrepareConfig, StageConfig, Study, TrainConfig
 from slurm import queue
-from slurm.launch import conclusion, order_name
-from slurm.ledger import Entry, find, outcomes
+from slurm.ledger import Entry, conclusion, find, order_name, outcomes
 
 PATIENCE = 20  # ours: so often in a row may squeue fail while a command waits
 CANCELLED = "cancelled"

@@ -10,9 +10,10 @@ import pytest
 from pipeline.adapters import images
 from pipeline.artefacts.dataset import Dataset
 from pipeline.data import ReencodeConfig
+from pipeline.errors import InputError
 from pipeline.stages import verify_data
 from pipeline.stages.prepare import prepare
-from pipeline.study import InputError, PrepareConfig
+from pipeline.study import PrepareConfig
 from tests.commands import going_deeper
 
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import InputError
 from pipeline.experiment import load_study
 from pipeline.stages.forecast import sharing
-from pipeline.study import InputError, Study
+from pipeline.study import Study
 from tests.commands import TOP
 
 EXPERIMENTS = sorted((TOP / "experiments").glob("*.py"))

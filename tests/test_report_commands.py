@@ -24,7 +24,7 @@ def test_a_study_is_watched_until_its_report(experiment: Path, image_folder: Pat
     command = [
         sys.executable,
         "-c",
-        "import pipeline.report_commands as c; c.WATCH_SECONDS = 0.5; import pipeline.cli as m; m.main()",
+        "import pipeline.commands.report as c; c.WATCH_SECONDS = 0.5; import pipeline.commands.main as m; m.main()",
     ]
     options = ["report", *map(str, arguments), "--watch", "--serve", "--into", str(tmp_path / "into")]
     with subprocess.Popen([*command, *options], cwd=TOP, stderr=subprocess.PIPE, text=True) as watching:

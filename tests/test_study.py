@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from pipeline.errors import InputError
 from pipeline.experiment import load_study, one_line
 from pipeline.study import (
     EnsembleConfig,
     EvaluateConfig,
     ForeignConfig,
-    InputError,
     NetworkConfig,
     PrepareConfig,
     Study,

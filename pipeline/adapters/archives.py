@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.adapters.sources import text_of
-from pipeline.study import InputError
+from pipeline.errors import InputError
 
 READ_BYTES = 2**20
 PADDING_BYTES = 2 * tarfile.RECORDSIZE  # ours: zeros behind the last member; more is a hole that a download left

@@ -11,8 +11,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 from torch import Tensor
 
+from pipeline.errors import InputError
 from pipeline.paper.inception import INCEPTIONS
-from pipeline.study import InputError
 
 # The fields of caffe.proto that hold weights: message -> (field, number, type, repeated)
 FIELDS: dict[str, list[tuple[str, int, str, bool]]] = {

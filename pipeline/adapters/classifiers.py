@@ -10,9 +10,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline.adapters.caffe import googlenet_weights
+from pipeline.errors import InputError
 from pipeline.experiment import error_in, python_function
 from pipeline.paper.googlenet import CAFFE_PREPROCESSING, PREPROCESSING, GoogLeNet, Preprocessing
-from pipeline.study import ForeignConfig, InputError, NetworkConfig
+from pipeline.study import ForeignConfig, NetworkConfig
 
 
 class Classifier(NamedTuple):

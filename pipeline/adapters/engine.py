@@ -21,9 +21,9 @@ from torch.nn import functional as F
 
 from pipeline.adapters import native, operators
 from pipeline.adapters.classifiers import Classifier
+from pipeline.errors import InputError
 from pipeline.paper.googlenet import GoogLeNet, normalise
 from pipeline.paper.layers import ConvReLU
-from pipeline.study import InputError
 
 # ours: on a CPU the activations of 12 crops stay in the cache (8 to 12 are fastest, 24 a third slower); both divide 144.
 # The figure for a GPU is a guess, never measured.

@@ -2,6 +2,8 @@
 
 import os
 
+COMMAND = "GOING_DEEPER_COMMAND"  # what the user typed, for stages that run in processes of their own
+
 # ours: several threads a process stall whenever a neighbour is busy, as OpenMP spins; and glibc gives large buffers back
 # to the kernel at once, which costs a fifth of the speed of a training step. Every rank compiles for itself.
 PROCESS_ENVIRONMENT = {

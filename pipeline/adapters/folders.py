@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pipeline.adapters.images import MAX_BYTES
 from pipeline.adapters.sources import Piece, Source, SourceFile, text_of
-from pipeline.study import InputError, PrepareConfig
+from pipeline.errors import InputError
+from pipeline.study import PrepareConfig
 
 NO_CLASS = -1
 NOT_REGULAR = -1  # in place of a size

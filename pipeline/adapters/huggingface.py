@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 from pipeline.adapters.ilsvrc import judge
 from pipeline.adapters.images import MAX_BYTES
 from pipeline.adapters.sources import Piece, Source, SourceFile, text_of
-from pipeline.study import InputError, PrepareConfig
+from pipeline.errors import InputError
+from pipeline.study import PrepareConfig
 
 Splits = dict[str, "datasets.Dataset"]
 

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 from pipeline.adapters.archives import ends_digest, md5, members, read_at, wrong_md5
 from pipeline.adapters.images import MAX_BYTES
 from pipeline.adapters.sources import Archive, Piece, Source, SourceFile, text_of
-from pipeline.study import InputError, PrepareConfig
+from pipeline.data import ILSVRC2012_IMAGES
+from pipeline.errors import InputError
+from pipeline.study import PrepareConfig
 
 TRAIN, VAL, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
 MD5 = {
@@ -23,7 +25,6 @@ MD5 = {
     VAL: "29b22e2961454d5413ddabcf34fc5622",
     DEVKIT: "fa75699e90414af021442c21a62c3abf",
 }
-NUM_IMAGES = {"train": 1_281_167, "val": 50_000}
 IMAGES_PER_CLASS = {"train": (732, 1300), "val": (50, 50)}
 NUM_CLASSES = 1000
 META, TRUTH = "data/meta.mat", "data/ILSVRC2012_validation_ground_truth.txt"
@@ -76,8 +77,8 @@ def judge(files_per_class: dict[str, list[int]], num_unusable: int = 0) -> dict[
     problems = []
     for split, numbers in files_per_class.items():
         least, most = IMAGES_PER_CLASS[split]
-        if sum(numbers) != NUM_IMAGES[split]:
-            problems.append(f"{sum(numbers)} {split} images of {NUM_IMAGES[split]}")
+        if sum(numbers) != ILSVRC2012_IMAGES[split]:
+            problems.append(f"{sum(numbers)} {split} images of {ILSVRC2012_IMAGES[split]}")
         if wrong := sum(not least <= number <= most for number in numbers):
             usual = f"{least} to {most}" if least < most else f"{least}"
             problems.append(f"{wrong} classes with other than {usual} {split} images")

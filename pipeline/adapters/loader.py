@@ -14,8 +14,8 @@ from pipeline.adapters.images import BadImage
 from pipeline.adapters.patches import area_library, cut_patch
 from pipeline.adapters.signals import ignore_notices
 from pipeline.artefacts.dataset import Split
-from pipeline.paper import schedule
 from pipeline.paper.augmentation import Patch, stream, training_distortion, training_patch
+from pipeline.paper.order import epoch_order
 from pipeline.study import TrainConfig
 
 
@@ -68,7 +68,7 @@ def keys(config: TrainConfig, labels: np.ndarray, steps: range, rank: int, world
         for position in range(step * size + rank, (step + 1) * size, world_size):
             epoch, place = divmod(position, len(labels))
             if epoch != order_epoch:
-                order = schedule.epoch_order(labels, config.data_seed, epoch, config.class_balance)
+                order = epoch_order(labels, config.data_seed, epoch, config.class_balance)
                 order_epoch = epoch
             batch.append((epoch, int(order[place])))
         yield batch

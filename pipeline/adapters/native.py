@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artefacts import storage
-from pipeline.study import InputError
+from pipeline.errors import InputError
 
 FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fPIC", "-shared")
 Signatures = tuple[tuple[str, tuple[Any, ...]], ...]  # each function and the types of its arguments

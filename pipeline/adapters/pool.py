@@ -3,17 +3,16 @@
 import multiprocessing
 import os
 import resource
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import connection
 from pathlib import Path
 from typing import TypeVar
 
-from pipeline.study import StageFailed
+from pipeline.adapters import fork_server
+from pipeline.errors import StageFailed
 
 MEMORY_BYTES = 7 * 2**28  # ours: 1.75 GiB, that a piece of work may take beyond what its process has; in all below 2 GB
 Item = TypeVar("Item")
@@ -30,8 +29,7 @@ def share(work: Callable[[Item], Result], items: Sequence[Item], num_processes: 
     if num_processes <= 1:
         yield from map(partial(_in_worker, work), items)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_processes, context, initializer=_begin) as executor:
+    with ProcessPoolExecutor(num_processes, fork_server.forks(), fork_server.begin, (dict(os.environ),)) as executor:
         try:
             for future in as_completed([executor.submit(_in_worker, work, item) for item in items]):
                 yield future.result()
@@ -61,14 +59,3 @@ def _limited_memory() -> Iterator[None]:
 def _in_worker(work: Callable[[Item], Result], item: Item) -> Result:
     with _limited_memory():
         return work(item)
-
-
-def _begin() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    connection.wait([sentinel])
-    os._exit(1)

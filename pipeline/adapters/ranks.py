@@ -1,51 +1,34 @@
-"""Processes that work together (accelerate over torch.distributed): one per GPU, or one single-threaded per CPU core."""
+"""Processes that share a stage on this machine: one per GPU, or one single-threaded per CPU core."""
 
-import logging
 import os
+import signal
 import socket
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
-import torch
-import torch.multiprocessing as multiprocessing
-from accelerate import Accelerator
-from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, start_processes
-
+from pipeline.adapters import fork_server
 from pipeline.adapters.environment import PROCESS_ENVIRONMENT, num_cores
 from pipeline.adapters.signals import end_forwarded
-from pipeline.study import InputError, StageEnded
+from pipeline.errors import Bug, ExpectedError, StageEnded, StageFailed, of_file
 
-GRACE_SECONDS = 15  # ours: for the other ranks to end by themselves, once one has
-
-
-class RankFailed(Exception):
-    """A rank ended with an error of ours, not of the user's input; the message is its traceback."""
+GRACE_SECONDS = 15.0  # ours: for the other ranks to end by themselves, once one has
 
 
 def num_local() -> int:
-    """How many ranks this machine serves: its GPUs, or else its cores."""
-    return torch.cuda.device_count() or num_cores()
+    """How many ranks this machine serves: its GPUs, or else its cores. A fork counts them, as that takes torch."""
+    with ProcessPoolExecutor(1, fork_server.forks(), fork_server.begin, (dict(os.environ),)) as executor:
+        return executor.submit(_num_gpus).result() or num_cores()
 
 
-def start() -> Accelerator:
-    """Join the ranks that the environment describes (RANK, WORLD_SIZE ...); alone where it describes none.
+def _num_gpus() -> int:
+    import torch  # late: the process that launches ranks does without
 
-    Raises:
-        RuntimeError: accelerate sees another world size than the environment, so each rank would train alone.
-    """
-    on_cpu = not torch.cuda.is_available()
-    if on_cpu:
-        torch.set_num_threads(1)
-    else:  # fp32 means fp32, not TF32, and what is run again gives the same bits
-        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
-        torch.backends.cuda.matmul.fp32_precision = "ieee"
-        torch.backends.cudnn.deterministic = True
-    accelerator = Accelerator(cpu=on_cpu)
-    expected = int(os.environ.get("WORLD_SIZE", "1"))
-    if accelerator.num_processes != expected:
-        raise RuntimeError(f"accelerate sees {accelerator.num_processes} processes, WORLD_SIZE is {expected}")
-    return accelerator
+    return torch.cuda.device_count()
 
 
 def launch(function: Callable[..., object], num_ranks: int, *arguments: Any) -> None:
@@ -54,49 +37,84 @@ def launch(function: Callable[..., object], num_ranks: int, *arguments: Any) -> 
     If this process dies, so do they; if one of them fails, the others are ended; SIGTERM and SIGUSR2 are passed on to them.
 
     Raises:
-        InputError: a rank raised it.
-        StageEnded: they were asked to end, and did.
-        RankFailed: a rank failed in another way.
+        ExpectedError: a rank raised it, of whatever kind; StageEnded: they were asked to end, and did.
+        StageFailed: a rank was killed, or could not read or write a file.
+        Bug: a rank raised anything else.
     """
+    context = fork_server.forks(function.__module__)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    before = dict(os.environ)
-    os.environ.update(PROCESS_ENVIRONMENT | before)
-    os.environ.update(
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE=str(num_ranks), LOCAL_WORLD_SIZE=str(num_ranks)
-    )
-    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # it names every process that it ends
-    errors = multiprocessing.get_context("spawn").SimpleQueue()
+    world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    world |= {"WORLD_SIZE": str(num_ranks), "LOCAL_WORLD_SIZE": str(num_ranks)}
+    errors = context.SimpleQueue()
+    processes: list[BaseProcess] = []
     try:
-        arrangement = (function, arguments, errors)
-        started = start_processes(_rank_main, args=arrangement, nprocs=num_ranks, start_method="spawn", join=False)
-        with end_forwarded(started.pids()) as notice:
-            while not started.join(grace_period=GRACE_SECONDS):
-                pass
-    except (ProcessRaisedException, ProcessExitedException) as failure:
-        exit_code = started.processes[0].exitcode  # of the rank that saves; another may have failed for want of it
-        if notice.signal and exit_code in (-notice.signal, 128 + notice.signal):
-            raise StageEnded(f"{notice.signal.name}: the ranks have ended, with nothing half-done") from None
-        if errors.empty():
-            raise RankFailed(str(failure)) from None
-        kind, text = errors.get()
-        raise (InputError(text) if kind == "input" else RankFailed(text)) from None
+        for rank in range(num_ranks):
+            variables = {**PROCESS_ENVIRONMENT, **os.environ, **world, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            processes.append(context.Process(target=_rank, args=(variables, function, arguments, errors)))
+            processes[-1].start()
+        with end_forwarded([process.pid or 0 for process in processes]) as notice:
+            _wait(processes)
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        _end(processes)
+    codes = [process.exitcode or 0 for process in processes]
+    if notice.signal and codes[0] in (-notice.signal, 128 + notice.signal):  # another may have failed for want of the first
+        raise StageEnded(f"{notice.signal.name}: the ranks have ended, with nothing half-done")
+    said = []
+    while not errors.empty():
+        said.append(errors.get())
+    if any(codes):
+        raise _cause(said, codes)
 
 
-def _rank_main(rank: int, function: Callable[..., object], arguments: tuple[Any, ...], errors: Any) -> None:
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+def _rank(variables: Mapping[str, str], function: Callable[..., object], arguments: tuple[Any, ...], errors: Any) -> None:
+    fork_server.begin(variables)
+    from pipeline.adapters import process_group  # late: here torch is loaded already
+
     try:
         function(*arguments)
-    except InputError as error:
-        errors.put(("input", str(error)))
-        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except ExpectedError as error:
+        errors.put(error)
+        raise SystemExit(error.exit_code) from None
+    except OSError as error:
+        errors.put(of_file(error))
+        raise SystemExit(StageFailed.exit_code) from None
     except Exception:
-        errors.put(("failure", traceback.format_exc()))
-        raise SystemExit(3) from None
+        errors.put(Bug(traceback.format_exc()))
+        raise SystemExit(StageFailed.exit_code) from None
     finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        process_group.leave()
+
+
+def _wait(processes: Sequence[BaseProcess]) -> None:
+    """Until all have ended; once one has failed, the others have some seconds to do so by themselves."""
+    deadline = None
+    while alive := [process for process in processes if process.is_alive()]:
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            return
+        connection.wait([process.sentinel for process in alive], left)
+        if deadline is None and any(process.exitcode for process in processes):
+            deadline = time.monotonic() + GRACE_SECONDS
+
+
+def _end(processes: Sequence[BaseProcess]) -> None:
+    """Those that are left."""
+    for process in processes:
+        if process.is_alive():
+            process.kill()
+        process.join()
+
+
+def _cause(said: Sequence[Exception], codes: Sequence[int]) -> Exception:
+    """What to say of ranks that failed: a rank that fails for want of another says less than that one."""
+    for error in said:
+        if isinstance(error, ExpectedError):
+            return error
+    for rank, code in enumerate(codes):
+        if code == -signal.SIGKILL and len(said) < sum(map(bool, codes)):
+            return StageFailed(f"rank {rank} was killed (SIGKILL); it may have wanted more memory than there is")
+    return said[0] if said else StageFailed(f"the ranks ended without a word, with exit codes {', '.join(map(str, codes))}")

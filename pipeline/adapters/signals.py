@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from pipeline.stage import StageEnded
+from pipeline.errors import StageEnded
 
 ENDING = (signal.SIGTERM, signal.SIGUSR2)  # a scheduler's notices that the end is near
 

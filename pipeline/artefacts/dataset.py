@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from pipeline.artefacts import storage
 from pipeline.artefacts.shards import COLUMNS, Rejected, read_shard
-from pipeline.study import InputError, PrepareConfig
+from pipeline.study import PrepareConfig
 
 REJECTED, LEAKS = "rejected.jsonl", "leaks.jsonl"
 
@@ -95,11 +95,3 @@ class Dataset:
     def split(self, name: str) -> Split:
         """All images of a split."""
         return Split(self.shards(name))
-
-
-def num_images(config: PrepareConfig, root: Path, split: str) -> int:
-    """Images of a split of a prepared data set; 0 if there is none."""
-    try:
-        return int(storage.unseal(config, root)["num_images"][split])
-    except (InputError, KeyError):
-        return 0

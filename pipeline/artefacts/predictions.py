@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
 from pipeline.artefacts import storage
-from pipeline.paper.statistics import rank_of_label
+from pipeline.statistics.label_ranks import rank_of_label
 from pipeline.study import EvaluateConfig
 
 

@@ -13,7 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-COMMAND = "GOING_DEEPER_COMMAND"  # what the user typed, for stages that run in processes of their own
+from pipeline.adapters.environment import COMMAND
+
 COMMIT_FILE = "commit.json"
 PACKAGES = ("torch", "torchvision", "accelerate", "numpy", "pillow", "pyarrow", "scipy", "wandb")
 

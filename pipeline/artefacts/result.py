@@ -10,7 +10,7 @@ from pyarrow import parquet
 
 from pipeline.artefacts import storage
 from pipeline.artefacts.predictions import write_table
-from pipeline.paper.statistics import wilson
+from pipeline.statistics.inference import wilson
 from pipeline.study import EnsembleConfig
 
 TOP = (1, 5)

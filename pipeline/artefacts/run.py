@@ -9,7 +9,9 @@ from torch import Tensor
 
 from pipeline.artefacts import provenance, storage
 from pipeline.artefacts.checkpoints import Checkpoints
-from pipeline.study import StageFailed, TrainConfig
+from pipeline.artefacts.metrics import metrics_path, read_metrics
+from pipeline.errors import StageFailed
+from pipeline.study import TrainConfig
 
 Weights = Literal["averaged", "raw", "best"]
 FILES: dict[Weights, str] = {"averaged": "model.safetensors", "raw": "raw.safetensors", "best": "best.safetensors"}
@@ -25,7 +27,7 @@ class Run:
     def __init__(self, config: TrainConfig, root: Path):
         self.config, self.root = config, root
         self.folder = root / config.folder
-        self.metrics_path = self.folder / "metrics.jsonl"
+        self.metrics_path = metrics_path(config, root)
         self.postmortem_path = self.folder / "postmortem.json"
         self.checkpoints = Checkpoints(self.folder / "checkpoints")
         self.attempt: int | None = None
@@ -37,10 +39,7 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """The rows logged so far."""
-        if not self.metrics_path.exists():
-            return []
-        lines = self.metrics_path.read_text().splitlines()
-        return [json.loads(line) for line in lines if line.endswith("}")]  # the last may be torn by a power cut
+        return read_metrics(self.config, self.root)
 
     def claim(self, facts: dict[str, Any]) -> None:
         """Begin an attempt: from now on, earlier ones cannot write. Its file holds its provenance and `facts`."""

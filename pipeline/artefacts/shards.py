@@ -14,7 +14,8 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from pipeline.artefacts import storage
-from pipeline.stage import Frozen, InputError
+from pipeline.errors import InputError
+from pipeline.stage import Frozen
 
 WNID = re.compile(r"n\d{8}")
 BATCH_BYTES = 16 * 2**20  # ours: held in memory while a shard is written

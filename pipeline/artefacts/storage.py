@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artefacts import provenance
-from pipeline.study import InputError, StageConfig
+from pipeline.errors import InputError
+from pipeline.study import StageConfig
 
 
 def write_atomic(path: Path, data: bytes) -> None:

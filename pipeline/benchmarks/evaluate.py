@@ -24,11 +24,12 @@ from pipeline.artefacts import storage
 from pipeline.artefacts.dataset import Split
 from pipeline.benchmarks.contenders import CONTENDERS, PEAK, conv_peaks
 from pipeline.benchmarks.turns import Measure, ask, photograph_shard, quartiles, take_turns, worker
+from pipeline.errors import InputError
 from pipeline.paper.audit import count_parts
 from pipeline.paper.crops import NUM_CROPS
 from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.initialisation import INITIALISATIONS
-from pipeline.study import BenchmarkConfig, InputError
+from pipeline.study import BenchmarkConfig
 
 CROPS = NUM_CROPS["crops_144"]
 NEIGHBOUR_ROUNDS = 8  # ours: images with and without a busy neighbour, in turn

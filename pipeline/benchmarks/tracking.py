@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from pipeline.adapters import ranks
+from pipeline.adapters import process_group
 from pipeline.adapters.environment import PROCESS_ENVIRONMENT
 from pipeline.adapters.loader import Batch
 from pipeline.adapters.progress import Progress
@@ -62,7 +62,7 @@ def _make(input_size: int, root: Path) -> Measure:
     data = PrepareConfig(source="imagefolder", name="benchmark")
     network = NetworkConfig(input_size=input_size, width=WIDTH)
     config = TrainConfig(data=data, network=network, num_epochs=10**6, global_batch_size=BATCH, precision="bf16")
-    learner, tracker = Learner(config, CLASSES, ranks.start()), Tracker(config, root)
+    learner, tracker = Learner(config, CLASSES, process_group.join()), Tracker(config, root)
     pixels = torch.randint(0, 256, (BATCH, input_size, input_size, 3), dtype=torch.uint8)
     batch, steps = Batch(pixels, torch.randint(0, CLASSES, (BATCH,)), torch.empty(BATCH, 0)), count(1)
     return lambda _: _measure(learner, tracker, batch, steps)

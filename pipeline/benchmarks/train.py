@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.adapters import ranks
+from pipeline.adapters import process_group
 from pipeline.adapters.environment import PROCESS_ENVIRONMENT
 from pipeline.adapters.loader import Batch, Patches, training_batches
 from pipeline.adapters.progress import Progress
@@ -103,7 +103,7 @@ def torchvision_step(input_size: int, shards: list[Path], switched: bool) -> Mea
 
 def our_step(input_size: int, shards: list[Path], precision: str) -> Measure:
     """The product's own step: normalisation, forward, backward, clipping, SGD, and the average of the weights."""
-    learner = Learner(_config(input_size, precision), CLASSES, ranks.start())
+    learner = Learner(_config(input_size, precision), CLASSES, process_group.join())
     pixels = torch.randint(0, 256, (BATCH, input_size, input_size, 3), dtype=torch.uint8)
     batch = Batch(pixels, torch.randint(0, CLASSES, (BATCH,)), torch.empty(BATCH, 0))
     return lambda number: _rate(lambda: learner.step(number, 1e-3, True, batch), STEPS, BATCH)
@@ -112,7 +112,7 @@ def our_step(input_size: int, shards: list[Path], precision: str) -> Measure:
 def both(input_size: int, shards: list[Path]) -> Measure:
     """The same step fed by one loader process."""
     config = _config(input_size, "bf16")
-    learner = Learner(config, CLASSES, ranks.start())
+    learner = Learner(config, CLASSES, process_group.join())
     batches = training_batches(config, Split(shards), range(10**6), 0, 1, num_workers=1, pin_memory=False)
     return lambda number: _rate(lambda: learner.step(number, 1e-3, True, next(batches)), STEPS, BATCH)
 

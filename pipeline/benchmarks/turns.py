@@ -19,7 +19,7 @@ import torch
 from pipeline.adapters import images
 from pipeline.adapters.progress import Progress
 from pipeline.artefacts.shards import Record, write_shard
-from pipeline.study import InputError, StageFailed
+from pipeline.errors import InputError, StageFailed
 
 Measure = Callable[[int], Any]  # what a contender does in its turn, given the number of an image
 

@@ -8,8 +8,6 @@ are AlexNet's: four corners and centre of the central square at the smallest sca
 from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
 
-import numpy as np
-
 SCALES = (256, 288, 320, 352)  # paper, section 7: shorter side, for an input of 224
 VGG_SCALES = (256, 384, 512)  # VGG (1409.1556), section 3.2: multi-crop evaluation of a network trained with scale jitter
 VGG_GRID = 5  # VGG: a 5x5 grid of crops at each scale
@@ -175,24 +173,6 @@ CURVE = tuple(name for name in CROPS if name.startswith("crops_"))  # the crop-c
 # over models, and found it inferior. The mean of logits, after softmax, is the normalised geometric mean of probabilities.
 Pooling = Literal["mean", "max", "geometric"]
 DENSE = "dense"  # not crops: the network applied to the whole scaled image, as VGG's dense evaluation
-
-
-def pool(probabilities_KC: np.ndarray, pooling: Pooling = "mean") -> np.ndarray:
-    """One score a class from the probabilities of K crops: float32, summed in float64. Scores of `max` need not sum to 1.
-
-    >>> crops = np.array([[0.9, 0.1], [0.5, 0.5]], np.float32)
-    >>> [pool(crops, how).round(3).tolist() for how in ("mean", "max", "geometric")]
-    [[0.699999988079071, 0.30000001192092896], [0.8999999761581421, 0.5], [0.75, 0.25]]
-    """
-    if pooling == "max":
-        highest: np.ndarray = probabilities_KC.max(axis=0)
-        return highest
-    if pooling == "geometric":
-        logs = np.log(np.maximum(probabilities_KC, np.finfo(np.float32).tiny)).mean(axis=0, dtype=np.float64)
-        powers: np.ndarray = np.exp(logs - logs.max())
-        return np.asarray(powers / powers.sum(), np.float32)
-    mean: np.ndarray = probabilities_KC.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return mean
 
 
 def label_of(policy: str) -> str:

@@ -1,9 +1,7 @@
-"""Learning rates as closed forms of the progress of training, and the order of the images. Pure functions."""
+"""Learning rates as closed forms of the progress of training. Pure functions."""
 
 import math
 from collections.abc import Callable
-
-import numpy as np
 
 DECAY, DECAY_EPOCHS = 0.96, 8  # paper, section 6: "decreasing the learning rate by 4% every 8 epochs"
 
@@ -42,19 +40,6 @@ def learning_rate(base: float, schedule: str, epoch: float, num_epochs: float, w
     """The rate at a fractional epoch: linear warm-up times the schedule."""
     warmup = min(1.0, epoch / warmup_epochs) if warmup_epochs else 1.0
     return base * warmup * SCHEDULES[schedule](epoch, num_epochs)
-
-
-def epoch_order(labels: np.ndarray, seed: int, epoch: int, class_balance: float = 0.0) -> np.ndarray:
-    """The images of one epoch in order, as indices: a function of its arguments alone.
-
-    With `class_balance` 0 a permutation of all images; above, as many draws with replacement, an image's chance being
-    proportional to the size of its class to the power of -`class_balance` (1: all classes equally likely).
-    """
-    rng = np.random.Generator(np.random.Philox(key=[seed, epoch]))
-    if class_balance == 0.0:
-        return rng.permutation(len(labels))
-    weights = np.bincount(labels)[labels].astype(np.float64) ** -class_balance
-    return rng.choice(len(labels), size=len(labels), p=weights / weights.sum())
 
 
 def total_steps(num_images: int, num_epochs: float, global_batch_size: int) -> int:

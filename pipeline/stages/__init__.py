@@ -2,19 +2,23 @@
 
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from pipeline.study import StageConfig
 
 MULTI_RANK = frozenset({"train", "evaluate"})  # stages that share their work among ranks
 
 
-def run_stage(config: StageConfig, root: Path) -> None:
-    """Run the stage that a config belongs to; its module is imported only now, as some load torch."""
-    module = import_module(f"pipeline.stages.{config.stage}")
-    getattr(module, config.stage)(config, root)
+def module_of(stage: str) -> str:
+    """The module of a stage; it is imported only when it runs, as some load torch."""
+    return f"pipeline.stages.{stage}"
+
+
+def run_stage(config: StageConfig, root: Path, **resources: Any) -> None:
+    """Run the stage that a config belongs to."""
+    getattr(import_module(module_of(config.stage)), config.stage)(config, root, **resources)
 
 
 def run_part(config: StageConfig, root: Path, part: int, num_parts: int) -> None:
     """Do a part of a stage that can be done in parts; the stage does what is left, and concludes."""
-    module = import_module(f"pipeline.stages.{config.stage}")
-    getattr(module, f"{config.stage}_part")(config, root, part, num_parts)
+    getattr(import_module(module_of(config.stage)), f"{config.stage}_part")(config, root, part, num_parts)

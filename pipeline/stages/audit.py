@@ -5,13 +5,7 @@ from typing import Any
 
 from pipeline.paper import audit
 from pipeline.paper.published import TABLE3, Cell
-
-TITLES = {
-    "totals": "The whole network",
-    "neighbours": "Its neighbours",
-    "examples": "Worked examples that circulate (weights only)",
-    "table3_differences": "Table 3's differences to 1 model, 1 crop, in points",
-}
+from pipeline.stages.wording import AUDIT_TITLES
 
 
 def audit_facts() -> dict[str, Any]:
@@ -74,7 +68,7 @@ def audit_text() -> str:
         shown = ["" if row["printed_params_k"] is None else f"{value:g}" for value in figures]
         output = "x".join(map(str, row["output"]))
         lines.append(row_format.format(row["name"], output, *shown, "yes" if row["agrees"] else "NO", row["note"]).rstrip())
-    for key, title in TITLES.items():
+    for key, title in AUDIT_TITLES.items():
         lines += ["", title, f"  {'':48} {'stated':>13} {'found':>13}"]
         for example in facts[key]:
             stated, found = (f"{example[which]:,.12g}" for which in ("stated", "found"))

@@ -9,7 +9,8 @@ from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import Decision, Verdict, read_verdicts, write_verdicts
 from pipeline.paper.crops import CURVE, NUM_CROPS
 from pipeline.paper.published import CLAIMS, DATASET, Cell, Claim
-from pipeline.paper.statistics import SIGNIFICANCE, holm, mcnemar, paired_images_to_decide, paired_interval, sign_flip
+from pipeline.statistics.inference import SIGNIFICANCE, holm, mcnemar, paired_interval, sign_flip
+from pipeline.statistics.power import paired_images_to_decide
 from pipeline.study import CheckConfig, EnsembleConfig, ForeignConfig, TrainConfig
 
 INPUT_SIZE, NUM_IMAGES, NUM_CLASSES = 224, 50_000, 1000  # paper, sections 5 and 7: the validation set of Table 3

@@ -13,8 +13,9 @@ from pipeline.adapters import images
 from pipeline.adapters.engine import Engine
 from pipeline.adapters.images import Plane
 from pipeline.artefacts.dataset import Split
-from pipeline.paper.crops import CROPS, DENSE, Crop, pool, scales, split_policy
-from pipeline.paper.statistics import rank_of_label
+from pipeline.paper.crops import CROPS, DENSE, Crop, scales, split_policy
+from pipeline.paper.pooling import pool
+from pipeline.statistics.label_ranks import rank_of_label
 from pipeline.study import CropsConfig
 
 Item = TypeVar("Item")

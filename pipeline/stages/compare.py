@@ -11,19 +11,18 @@ from pipeline.artefacts import storage
 from pipeline.artefacts.comparison import write_comparison
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions, best_member
-from pipeline.paper.statistics import (
+from pipeline.stages.check import FEW_CLASSES
+from pipeline.statistics.inference import (
     SIGNIFICANCE,
     Interval,
     across_seeds,
     bootstrap_interval,
     holm,
-    paired_images_to_decide,
     paired_interval,
-    rank_of_label,
-    seeds_to_decide,
     two_sided,
 )
-from pipeline.stages.check import FEW_CLASSES
+from pipeline.statistics.label_ranks import rank_of_label
+from pipeline.statistics.power import paired_images_to_decide, seeds_to_decide
 from pipeline.study import Arm, CompareConfig
 
 IMAGES_AT_ONCE = 4096  # ours: bounds the memory of sums of probabilities

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from pipeline.errors import StageFailed
 from pipeline.stages import run_stage
-from pipeline.study import StageFailed, Study
+from pipeline.study import Study
 
 
 def conclude(study: Study, root: Path) -> None:

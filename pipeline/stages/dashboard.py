@@ -10,11 +10,12 @@ from pipeline.adapters.dashboard import Contents, Saved
 from pipeline.artefacts import storage
 from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import Verdict, read_verdicts
+from pipeline.errors import InputError, StageFailed
 from pipeline.paper.crops import CURVE
 from pipeline.stages.check import FEW_CLASSES
 from pipeline.stages.report import comparisons
 from pipeline.stages.wording import templates
-from pipeline.study import InputError, StageFailed, Study
+from pipeline.study import Study
 
 
 def save_dashboard(study: Study, root: Path) -> list[str]:

@@ -9,11 +9,12 @@ from pipeline.adapters.tracking import Tracker
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions, best_member
 from pipeline.artefacts.result import Hits, Result, write_result
+from pipeline.errors import InputError
 from pipeline.paper.published import published_error
-from pipeline.paper.statistics import rank_of_label
-from pipeline.paper.subsets import MAX_MEMBERS, subset_ranks
 from pipeline.stages.mistakes import confusions, worst_mistakes
-from pipeline.study import EnsembleConfig, InputError
+from pipeline.statistics.label_ranks import rank_of_label
+from pipeline.statistics.subsets import MAX_MEMBERS, subset_ranks
+from pipeline.study import EnsembleConfig
 
 
 def ensemble(config: EnsembleConfig, root: Path) -> Result:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from pipeline.adapters import environment, operators, ranks
+from pipeline.adapters import environment, operators, process_group
 from pipeline.adapters.classifiers import Classifier, foreign_classifier, our_classifier
 from pipeline.adapters.engine import Engine
 from pipeline.adapters.progress import Progress
@@ -16,9 +16,10 @@ from pipeline.artefacts import storage
 from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.run import Run
-from pipeline.paper.statistics import rank_of_label
+from pipeline.errors import InputError
 from pipeline.stages.classify import classify
-from pipeline.study import EvaluateConfig, ForeignConfig, InputError
+from pipeline.statistics.label_ranks import rank_of_label
+from pipeline.study import EvaluateConfig, ForeignConfig
 
 
 def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
@@ -28,7 +29,7 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
         return predictions
     data = Dataset(config.data, root)
     split = data.split("val")
-    accelerator = ranks.start()
+    accelerator = process_group.join()
     engine = _engine(config, data, accelerator, root)
     chunks = _chunks(config, len(split))
     with storage.lock(config, root, fences=True) if accelerator.is_main_process else nullcontext():
@@ -60,7 +61,7 @@ def evaluate_part(config: EvaluateConfig, root: Path, part: int, num_parts: int)
         return
     data = Dataset(config.data, root)
     split = data.split("val")
-    accelerator = ranks.start()
+    accelerator = process_group.join()
     engine = _engine(config, data, accelerator, root)
     chunks = _chunks(config, len(split))[part::num_parts]
     _evaluate_chunks(engine, split, chunks, data.num_classes, Predictions(config, root), accelerator)

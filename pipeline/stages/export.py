@@ -13,8 +13,8 @@ from pipeline.artefacts import storage
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.run import Run
-from pipeline.paper.statistics import rank_of_label
 from pipeline.stages.model_card import model_card
+from pipeline.statistics.label_ranks import rank_of_label
 from pipeline.study import Study
 
 

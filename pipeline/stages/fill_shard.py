@@ -11,7 +11,8 @@ from pipeline.adapters import archives, images
 from pipeline.adapters.sources import Archive, Piece, Source, SourceFile
 from pipeline.artefacts import storage
 from pipeline.artefacts.shards import Record, Rejected, ShardNote, read_note, write_shard
-from pipeline.study import InputError, PrepareConfig, ReencodeConfig
+from pipeline.errors import InputError
+from pipeline.study import PrepareConfig, ReencodeConfig
 
 SHARDS = "shards"
 

@@ -7,14 +7,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.adapters import environment, ranks
+from pipeline.adapters import environment, process_group
 from pipeline.adapters.loader import training_batches
 from pipeline.adapters.progress import Progress
 from pipeline.artefacts.dataset import Dataset
+from pipeline.errors import InputError
 from pipeline.paper.googlenet import training_loss
 from pipeline.stages.learner import Learner
 from pipeline.stages.train import said_of_images
-from pipeline.study import InputError, TrainConfig
+from pipeline.study import TrainConfig
 
 LOWEST, HIGHEST = 1e-5, 10.0  # ours
 MEMORY = 0.9  # ours: of the running mean of the losses
@@ -54,7 +55,7 @@ def find_rate(config: TrainConfig, root: Path, num_steps: int) -> RateTest:
         InputError: the data set is not prepared, an image of it is damaged, or the first loss is no number.
     """
     data = Dataset(config.data, root)
-    accelerator = ranks.start()
+    accelerator = process_group.join()
     learner = Learner(config.but(local_sgd=None), data.num_classes, accelerator)
     rates = [LOWEST * (HIGHEST / LOWEST) ** (k / max(1, num_steps - 1)) for k in range(num_steps)]
     workers = environment.cores_per_rank() - 1

@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.adapters import ilsvrc
-from pipeline.artefacts.dataset import num_images
+from pipeline.artefacts.manifest import num_images
+from pipeline.data import ILSVRC2012_IMAGES
 from pipeline.paper.crops import NUM_CROPS, split_policy
 from pipeline.paper.schedule import total_steps
 from pipeline.study import EvaluateConfig, ForeignConfig, NetworkConfig, PrepareConfig, Study, TrainConfig
@@ -60,7 +60,7 @@ def sharing(study: Study) -> str:
 def _num_images(config: PrepareConfig, root: Path, split: str) -> int:
     """Those that are prepared; of the original ILSVRC-2012 they are known beforehand."""
     original = config.source == "ilsvrc2012" and not config.trust_archives
-    return num_images(config, root, split) or (ilsvrc.NUM_IMAGES[split] if original else 0)
+    return num_images(config, root, split) or (ILSVRC2012_IMAGES[split] if original else 0)
 
 
 def _amount(config: TrainConfig | EvaluateConfig, count: int) -> int:

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.local_sgd import LocalSGD
-from timm.optim.lars import Lars
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
@@ -125,5 +124,7 @@ def _optimizer(config: TrainConfig, network: GoogLeNet) -> torch.optim.Optimizer
         {"params": [p for p in network.parameters() if p.ndim == 1], "weight_decay": 0.0},
     ]
     if config.optimizer == "lars":
+        from timm.optim.lars import Lars  # late: timm and torchvision take two seconds, and this is off by default
+
         return Lars(groups, lr=config.learning_rate, momentum=config.momentum)
     return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)

@@ -6,8 +6,8 @@ from typing import Any
 from pipeline.artefacts.dataset import Dataset
 from pipeline.paper.crops import label_of
 from pipeline.paper.googlenet import PREPROCESSING
-from pipeline.paper.statistics import wilson
 from pipeline.stages.wording import templates
+from pipeline.statistics.inference import wilson
 from pipeline.study import TrainConfig
 
 

@@ -20,9 +20,11 @@ from pipeline.adapters.sources import Archive, Source
 from pipeline.adapters.tracking import Tracker
 from pipeline.artefacts import storage
 from pipeline.artefacts.dataset import LEAKS, REJECTED, Dataset
+from pipeline.artefacts.manifest import refuse_other_files
 from pipeline.artefacts.shards import Rejected, ShardNote, read_shard, remove_unfinished
+from pipeline.errors import InputError
 from pipeline.stages.fill_shard import Shard, Work, work_of
-from pipeline.study import InputError, PrepareConfig
+from pipeline.study import PrepareConfig
 
 
 def prepare(config: PrepareConfig, root: Path, processes: int | None = None) -> Dataset:
@@ -54,16 +56,6 @@ def prepare_part(config: PrepareConfig, root: Path, part: int, num_parts: int) -
     if not config.is_complete(root):
         work, steps = work_of(config, sources.open_source(config), root)
         _do(work, steps[part::num_parts], config.name, None)
-
-
-def refuse_other_files(config: PrepareConfig, root: Path) -> None:
-    """Raise InputError if a path is given whose files are not those that the finished data set was made from."""
-    if config.path is None:
-        return
-    if sources.open_source(config).fingerprint != Dataset(config, root).manifest["source_fingerprint"]:
-        raise InputError(
-            f"{config.path}: holds other files than those {root / config.folder} was made from; choose another --root"
-        )
 
 
 def _do(work: Work, steps: list[Shard | Archive], name: str, processes: int | None) -> None:

@@ -10,14 +10,15 @@ import numpy as np
 from pyarrow import parquet
 
 from pipeline.artefacts import storage
+from pipeline.artefacts.metrics import read_metrics
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.result import MISTAKES, figures
-from pipeline.artefacts.run import Run
 from pipeline.artefacts.verdict import VERDICTS, read_verdicts
+from pipeline.errors import InputError
 from pipeline.stages.check import judge_all
 from pipeline.stages.compare import best_members, judge
 from pipeline.stages.ensemble import chosen_members
-from pipeline.study import CheckConfig, CompareConfig, EnsembleConfig, InputError, StageConfig, Study, TrainConfig
+from pipeline.study import CheckConfig, CompareConfig, EnsembleConfig, StageConfig, Study, TrainConfig
 
 HITS = "hits.parquet"
 KEPT = {
@@ -98,7 +99,7 @@ def _stored_and_again(config: StageConfig, root: Path) -> tuple[dict[str, Any], 
     """The figures of an artefact, each by its name, as they are stored, and from the hits; of a training, from its metrics."""
     facts = storage.unseal(config, root)
     if isinstance(config, TrainConfig):
-        rows = [row for row in Run(config, root).metrics() if "val_top1_error_averaged" in row]
+        rows = [row for row in read_metrics(config, root) if "val_top1_error_averaged" in row]
         return facts["validation"], {name.removeprefix("val_"): value for name, value in rows[-1].items() if "error" in name}
     if isinstance(config, CheckConfig):
         verdicts = (read_verdicts(config, root)[0], judge_all(config, root))

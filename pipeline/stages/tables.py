@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artefacts import storage
+from pipeline.artefacts.metrics import read_metrics
 from pipeline.artefacts.result import Result
-from pipeline.artefacts.run import Run
 from pipeline.artefacts.verdict import Verdict, read_verdicts
 from pipeline.paper.crops import CURVE, NUM_CROPS, label_of
 from pipeline.paper.published import CLAIMS, published_error
-from pipeline.paper.statistics import two_sided
 from pipeline.stages.check import by_cell
 from pipeline.stages.mistakes import class_errors, confusions
+from pipeline.statistics.inference import two_sided
 from pipeline.study import CheckConfig, StageConfig, TrainConfig
 
 Row = dict[str, Any]
@@ -64,7 +64,7 @@ def curves(runs: Sequence[TrainConfig], root: Path, top: int) -> list[Row]:
     return [
         {"epoch": row["epoch"], "error": 100 * row[f"val_top{top}_error_{weights}"], "member": str(number), "weights": weights}
         for number, run in enumerate(runs, start=1)
-        for row in Run(run, root).metrics()
+        for row in read_metrics(run, root)
         for weights in ("averaged", "raw")
         if f"val_top{top}_error_{weights}" in row
     ]

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
-from pipeline.adapters import environment, ranks
+from pipeline.adapters import environment, process_group
 from pipeline.adapters.classifiers import Classifier
 from pipeline.adapters.engine import Engine
 from pipeline.adapters.images import BadImage
@@ -28,19 +28,15 @@ from pipeline.adapters.tracking import Tracker
 from pipeline.artefacts import checkpoints, provenance, storage
 from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.run import Run, Weights
+from pipeline.errors import InputError, TrainingDiverged
 from pipeline.paper import schedule
 from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
 from pipeline.stages.classify import rank_of_labels
 from pipeline.stages.journal import Journal
 from pipeline.stages.learner import Learner
-from pipeline.stages.model_card import model_card
-from pipeline.study import InputError, TrainConfig
+from pipeline.study import TrainConfig
 
 WINDOW = 20  # ours: steps a row of metrics
-
-
-class TrainingDiverged(Exception):
-    """The loss is no longer a number."""
 
 
 def train(config: TrainConfig, root: Path) -> Run:
@@ -57,7 +53,7 @@ def train(config: TrainConfig, root: Path) -> Run:
     run = Run(config, root)
     if config.is_complete(root):
         return run
-    accelerator = ranks.start()
+    accelerator = process_group.join()
     config.refuse_ranks(accelerator.num_processes)
     with (
         storage.lock(config, root, fences=True) if accelerator.is_main_process else nullcontext(),
@@ -218,6 +214,8 @@ def _validate(learner: Learner, split: Split) -> dict[str, float]:
 
 
 def _finish(run: Run, data: Dataset, learner: Learner, facts: dict[str, Any], last_is_best: bool) -> None:
+    from pipeline.stages.model_card import model_card  # late: scipy and jinja2, for the first rank, once
+
     averaged = learner.average.module.state_dict()
     best, best_step = averaged, facts["steps"]
     if not last_is_best and (checkpoint := run.checkpoints.best()) is not None:

@@ -16,10 +16,12 @@ from pipeline.adapters.pool import share
 from pipeline.adapters.progress import progress_of
 from pipeline.artefacts import storage
 from pipeline.artefacts.dataset import Dataset
+from pipeline.artefacts.manifest import refuse_other_files
 from pipeline.artefacts.shards import check_shard, read_note
+from pipeline.errors import InputError
 from pipeline.stages.fill_shard import Shard, work_of
-from pipeline.stages.prepare import lists, refuse_other_files
-from pipeline.study import InputError, PrepareConfig
+from pipeline.stages.prepare import lists
+from pipeline.study import PrepareConfig
 
 FILE = re.compile(r"(train|val)-\d{5}\.arrow|(rejected|leaks)\.jsonl|shards/[0-9a-f]{16}")
 

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from pipeline.adapters import caffe
 from pipeline.adapters.classifiers import foreign_classifier
+from pipeline.errors import InputError
 from pipeline.paper.googlenet import CAFFE_PREPROCESSING, GoogLeNet, normalise
 from pipeline.paper.inception import INCEPTIONS, POOL_AFTER
 from pipeline.paper.initialisation import initialise_caffe
-from pipeline.study import ForeignConfig, InputError
+from pipeline.study import ForeignConfig
 
 CLASSES = 1000
 

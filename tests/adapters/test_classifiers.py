@@ -12,9 +12,10 @@ from timm.data.config import resolve_data_config
 
 import pipeline
 from pipeline.adapters.classifiers import default_preprocessing, foreign_classifier
+from pipeline.errors import InputError
 from pipeline.foreign import foreign_study
 from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet, normalise
-from pipeline.study import ForeignConfig, InputError
+from pipeline.study import ForeignConfig
 
 
 def config(path: Path, arch: str, input_size: int = 64) -> ForeignConfig:

@@ -12,8 +12,9 @@ from pipeline.adapters import images
 from pipeline.artefacts import storage
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.shards import check_shard
+from pipeline.errors import InputError
 from pipeline.stages.prepare import prepare
-from pipeline.study import EvaluateConfig, InputError, PrepareConfig, TrainConfig
+from pipeline.study import EvaluateConfig, PrepareConfig, TrainConfig
 
 
 def test_publish_never_overwrites(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Table 1 counted, and which of its figures are misprints."""
 
 import json
+from importlib import resources
 
 from torch import nn
 
@@ -25,6 +26,11 @@ COUNTS = {
     "5b": (1_442_816, 1_264, 70_697_984),
     "linear": (1_024_000, 1_000, 1_024_000),
 }
+
+
+def test_the_kept_audit_is_what_is_counted() -> None:
+    """The report shows pipeline/paper/audit.json, which `going-deeper audit --json` makes."""
+    assert resources.files("pipeline.paper").joinpath("audit.json").read_text() == f"{audit_json()}\n"
 
 
 def test_every_row() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pipeline import study
 from pipeline.paper import crops
 from pipeline.paper.crops import Rules
+from pipeline.paper.pooling import pool
 
 sides = st.integers(1, 4000)
 input_sizes = st.sampled_from([32, 42, 112, 224, 227, 299])
@@ -102,9 +103,9 @@ def test_pooling_ignores_the_order_of_crops(crops_NC: np.ndarray) -> None:
     """E5."""
     shuffled = np.random.default_rng(1).permutation(crops_NC)
     for pooling in get_args(crops.Pooling):
-        pooled = crops.pool(crops_NC, pooling)
+        pooled = pool(crops_NC, pooling)
         assert pooled.dtype == np.float32
-        np.testing.assert_allclose(pooled, crops.pool(shuffled, pooling), atol=1e-6)
+        np.testing.assert_allclose(pooled, pool(shuffled, pooling), atol=1e-6)
         if pooling != "max":
             np.testing.assert_allclose(pooled.sum(), 1, atol=1e-5)
 
@@ -113,7 +114,7 @@ def test_pooling_ignores_the_order_of_crops(crops_NC: np.ndarray) -> None:
 def test_mean_of_logits_is_the_geometric_mean(crops_NC: np.ndarray) -> None:
     logits = np.log(np.maximum(crops_NC, np.finfo(np.float32).tiny)).astype(np.float64) + 7.0
     powers = np.exp(logits.mean(axis=0) - logits.mean(axis=0).max())
-    np.testing.assert_allclose(crops.pool(crops_NC, "geometric"), powers / powers.sum(), atol=1e-6)
+    np.testing.assert_allclose(pool(crops_NC, "geometric"), powers / powers.sum(), atol=1e-6)
 
 
 def test_names() -> None:

@@ -13,7 +13,7 @@ from pipeline.paper.augmentation import stream, training_patch
 from pipeline.paper.googlenet import AUX_WEIGHT, GoogLeNet, Logits, output_losses, training_loss
 from pipeline.paper.initialisation import INITIALISATIONS
 from pipeline.paper.layers import LocalResponseNorm, max_pool
-from pipeline.paper.schedule import epoch_order
+from pipeline.paper.order import epoch_order
 from pipeline.study import NetworkConfig, PrepareConfig, TrainConfig
 
 # Table 1: height, width, channels after each row; and PAPER.md 1.2: weights and biases of each row

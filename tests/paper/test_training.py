@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 from pipeline.paper import schedule
 from pipeline.paper.augmentation import INTERPOLATIONS, Sampling, area_and_aspect, stream, training_distortion, training_patch
 from pipeline.paper.averaging import equal, exponential
+from pipeline.paper.order import epoch_order
 
 DRAWS = 20_000
 
@@ -31,16 +32,16 @@ def test_warmup_and_cosine() -> None:
 
 def test_epoch_order_is_a_function_of_seed_and_epoch() -> None:
     labels = np.arange(50) % 4
-    order = schedule.epoch_order(labels, 1, 2)
+    order = epoch_order(labels, 1, 2)
     assert sorted(order) == list(range(50))
-    assert np.array_equal(order, schedule.epoch_order(labels, 1, 2))
-    assert not np.array_equal(order, schedule.epoch_order(labels, 1, 3))
-    assert not np.array_equal(order, schedule.epoch_order(labels, 2, 2))
+    assert np.array_equal(order, epoch_order(labels, 1, 2))
+    assert not np.array_equal(order, epoch_order(labels, 1, 3))
+    assert not np.array_equal(order, epoch_order(labels, 2, 2))
 
 
 def test_class_balance_evens_out_classes() -> None:
     labels = np.repeat([0, 1], [9000, 1000])
-    shares = [np.mean(labels[schedule.epoch_order(labels, 0, 0, balance)]) for balance in (0.0, 0.5, 1.0)]
+    shares = [np.mean(labels[epoch_order(labels, 0, 0, balance)]) for balance in (0.0, 0.5, 1.0)]
     assert shares == pytest.approx([0.1, 0.25, 0.5], abs=0.02)
 
 

@@ -255,7 +255,7 @@ def bombs() -> dict[str, bytes]:
 
 WITH_PEAK = """
 from pathlib import Path
-from pipeline.cli import main
+from pipeline.commands.main import main
 try:
     main()
 finally:  # what the process had at most: wait4 would count what its parent had before it

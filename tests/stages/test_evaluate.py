@@ -25,6 +25,7 @@ from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.result import Result
 from pipeline.artefacts.run import Run
+from pipeline.errors import InputError
 from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
 from pipeline.stages import evaluate as stage
 from pipeline.stages.check import check
@@ -39,7 +40,6 @@ from pipeline.study import (
     CheckConfig,
     EnsembleConfig,
     EvaluateConfig,
-    InputError,
     PrepareConfig,
     Study,
     TrainConfig,

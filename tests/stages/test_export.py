@@ -10,13 +10,14 @@ from safetensors.torch import load_file
 
 from pipeline.adapters import images
 from pipeline.artefacts.dataset import Dataset
+from pipeline.errors import InputError
 from pipeline.foreign import foreign_study
 from pipeline.paper.googlenet import GoogLeNet, normalise
 from pipeline.stages.evaluate import evaluate
 from pipeline.stages.export import export
 from pipeline.stages.prepare import prepare
 from pipeline.stages.train import train
-from pipeline.study import CheckConfig, InputError, Study, TrainConfig, table3
+from pipeline.study import CheckConfig, Study, TrainConfig, table3
 
 
 def test_export(tmp_path: Path, study: Study) -> None:

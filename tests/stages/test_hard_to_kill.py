@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.artefacts.run import Run
+from pipeline.errors import StageFailed
 from pipeline.stages.prepare import prepare
-from pipeline.study import LocalSGDConfig, PrepareConfig, StageFailed, TrainConfig
+from pipeline.study import LocalSGDConfig, PrepareConfig, TrainConfig
 from tests.stages import trained
 
 KILLS = 20

@@ -13,8 +13,9 @@ from pipeline.adapters import ilsvrc
 from pipeline.adapters.archives import members
 from pipeline.adapters.ilsvrc import DEVKIT, TRAIN, VAL
 from pipeline.artefacts.dataset import Dataset
+from pipeline.errors import InputError
 from pipeline.stages.prepare import prepare
-from pipeline.study import InputError, PrepareConfig
+from pipeline.study import PrepareConfig
 from tests.ilsvrc_archives import inner_tar, write_archives
 
 WNIDS = ("n02012849", "n03126707", "n01440764", "n03710637", "n03710721")  # crane twice, maillot twice

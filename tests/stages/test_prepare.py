@@ -11,8 +11,9 @@ from PIL import Image
 
 from pipeline.adapters import images, sources
 from pipeline.artefacts import storage
+from pipeline.errors import InputError
 from pipeline.stages.prepare import prepare
-from pipeline.study import InputError, PrepareConfig
+from pipeline.study import PrepareConfig
 
 
 @pytest.fixture

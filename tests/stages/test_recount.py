@@ -11,10 +11,11 @@ from pyarrow import parquet
 
 from pipeline.artefacts import storage
 from pipeline.artefacts.predictions import write_table
+from pipeline.errors import InputError
 from pipeline.stages.compare import compare
 from pipeline.stages.recount import publish, recount
 from pipeline.stages.report import report
-from pipeline.study import Arm, CompareConfig, InputError, Study, TrainConfig
+from pipeline.study import Arm, CompareConfig, Study, TrainConfig
 
 
 @pytest.fixture(scope="module")

@@ -21,12 +21,13 @@ from pipeline.artefacts import storage
 from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.run import Run, Weights
+from pipeline.errors import InputError, TrainingDiverged
 from pipeline.stages import health
 from pipeline.stages.evaluate import evaluate
 from pipeline.stages.find_rate import find_rate
 from pipeline.stages.prepare import prepare
-from pipeline.stages.train import TrainingDiverged, train
-from pipeline.study import EvaluateConfig, InputError, LocalSGDConfig, PatchConfig, PrepareConfig, TrainConfig
+from pipeline.stages.train import train
+from pipeline.study import EvaluateConfig, LocalSGDConfig, PatchConfig, PrepareConfig, TrainConfig
 from tests.stages import trained
 from tests.stages.trained import final
 

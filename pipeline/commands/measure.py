@@ -7,29 +7,25 @@ from pathlib import Path
 import click
 from pydantic import ValidationError
 
-from pipeline.arguments import PATH, ROOT, study_command
+from pipeline.commands.arguments import PATH, ROOT, study_command
+from pipeline.errors import InputError
 from pipeline.experiment import load_study, one_line
 from pipeline.local import is_rank
+from pipeline.stages import find_rate as stage
+from pipeline.stages.audit import audit_json, audit_text
 from pipeline.stages.prepare import prepare
-from pipeline.study import BenchmarkConfig, InputError
-
-
-def add_to(commands: click.Group) -> None:
-    """Add them to the command line."""
-    commands.add_command(audit)
-    commands.add_command(benchmark)
-    study_command(commands, "going-deeper find-rate experiments/demo.py")(find_rate)
+from pipeline.stages.wording import templates
+from pipeline.study import BenchmarkConfig
 
 
 @click.command(epilog="Example: going-deeper audit --json")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def audit(as_json: bool) -> None:
     """Count Table 1 again, row by row: printed, counted, explained; and Table 3's arithmetic."""
-    from pipeline.stages.audit import audit_json, audit_text
-
     print(audit_json() if as_json else audit_text())
 
 
+@study_command("going-deeper find-rate experiments/demo.py")
 @click.option("--member", type=int, default=0, show_default=True, help="Which member of the study, from 0.")
 @click.option(
     "--steps", type=click.IntRange(min=2), default=100, show_default=True, help="Steps from the lowest rate to the highest."
@@ -40,8 +36,6 @@ def find_rate(experiment: Path, arguments: Sequence[str], root: Path, member: in
 
     Prepares the data if need be; writes nothing else.
     """
-    from pipeline.stages import find_rate as stage
-
     if is_rank():
         raise InputError("find-rate runs on one process; go without torchrun")
     run = load_study(experiment, arguments).trained_member(member)
@@ -67,8 +61,6 @@ def _measurement(what: str, doc: str, rounds: int, images: int = 4, input_size: 
     @click.option("--input-size", type=int, default=input_size, show_default=True, help="A multiple of 14.")
     @ROOT
     def command(data: Path | None, rounds: int, images: int, input_size: int, root: Path) -> None:
-        from pipeline.stages.wording import templates
-
         fields = {"what": what, "input_size": input_size, "rounds": rounds, "num_images": images, "path": data}
         try:
             config = BenchmarkConfig.model_validate(fields)

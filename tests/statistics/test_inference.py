@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.paper import statistics
 from pipeline.paper.published import CLAIMS, TABLE3, TABLE3_COST, Cell
+from pipeline.statistics import inference, power
+from pipeline.statistics.label_ranks import rank_of_label
 
 # PAPER.md, section 4: wrong images of 50,000, Wilson's bounds in points
 WILSON = {5035: (9.809, 10.337), 4575: (8.900, 9.406), 3945: (7.657, 8.130), 4045: (7.854, 8.332), 3335: (6.455, 6.892)}
@@ -15,12 +16,12 @@ WILSON = {5035: (9.809, 10.337), 4575: (8.900, 9.406), 3945: (7.657, 8.130), 404
 @pytest.mark.parametrize("errors", WILSON)
 def test_wilson(errors: int) -> None:
     """E8."""
-    assert [100 * bound for bound in statistics.wilson(errors, 50_000)] == pytest.approx(WILSON[errors], abs=1e-3)
+    assert [100 * bound for bound in inference.wilson(errors, 50_000)] == pytest.approx(WILSON[errors], abs=1e-3)
 
 
 def test_images_to_decide() -> None:
     """E9: 7.89 % against 6.67 %, at a power of 50, 80 and 90 %."""
-    found = [statistics.images_to_decide(0.0789, 0.0667, power) for power in (0.5, 0.8, 0.9)]
+    found = [power.images_to_decide(0.0789, 0.0667, chance) for chance in (0.5, 0.8, 0.9)]
     assert found == pytest.approx([3485, 7118, 9529], abs=2)
 
 
@@ -33,7 +34,7 @@ def test_cost_is_models_times_crops() -> None:
 @given(st.lists(st.lists(st.integers(0, 5), min_size=4, max_size=4), min_size=1, max_size=20))
 def test_rank_counts_ties_against_the_label(rows: list[list[int]]) -> None:
     scores = np.array(rows, np.float64)
-    ranks = statistics.rank_of_label(scores, np.zeros(len(rows), np.int64))
+    ranks = rank_of_label(scores, np.zeros(len(rows), np.int64))
     for row, rank in zip(rows, ranks, strict=True):
         assert rank == sum(score >= row[0] for score in row[1:])
 
@@ -41,9 +42,9 @@ def test_rank_counts_ties_against_the_label(rows: list[list[int]]) -> None:
 def test_sign_flips_agree_with_mcnemar() -> None:
     rng = np.random.default_rng(1)
     before, after = rng.random(400) < 0.30, rng.random(400) < 0.25
-    exact = statistics.mcnemar(before, after)
-    assert statistics.sign_flip(before.astype(float) - after) == pytest.approx(exact, abs=0.02)
-    assert statistics.mcnemar(after, after) == statistics.sign_flip(np.zeros(5)) == 1.0
+    exact = inference.mcnemar(before, after)
+    assert inference.sign_flip(before.astype(float) - after) == pytest.approx(exact, abs=0.02)
+    assert inference.mcnemar(after, after) == inference.sign_flip(np.zeros(5)) == 1.0
 
 
 def test_gains_of_table3() -> None:
@@ -60,4 +61,4 @@ def test_gains_of_table3() -> None:
 
 
 def test_nan_is_never_a_hit() -> None:
-    assert statistics.rank_of_label(np.full((1, 7), np.nan), np.array([3])) == [6]
+    assert rank_of_label(np.full((1, 7), np.nan), np.array([3])) == [6]

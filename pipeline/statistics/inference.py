@@ -1,15 +1,11 @@
-"""Errors, intervals and paired tests of classification results (paper, section 7; PAPER.md, section 4)."""
+"""Intervals and paired tests of classification errors (paper, section 7; PAPER.md, section 4)."""
 
-import math
-from bisect import bisect_left
 from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
 SIGNIFICANCE = 0.05  # ours: the level of every verdict, fixed before any run
-MAX_SEEDS = 10_000  # ours: more are of no use to anybody
-POWER = 0.8  # ours, as usual: the chance with which a test is to find a difference that is there
 RESAMPLES = 99_999  # ours: draws of the permutation test
 
 
@@ -18,19 +14,6 @@ class Interval(NamedTuple):
 
     low: float
     high: float
-
-
-def rank_of_label(probabilities_NC: np.ndarray, labels_N: np.ndarray) -> np.ndarray:
-    """How many classes score above the true one: 0 is a top-1 hit, below 5 a top-5 hit. Ties and NaN count against it.
-
-    An image without a score (NaN) is a miss of any kind, also among fewer than five classes.
-
-    >>> rank_of_label(np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [np.nan] * 3]), np.array([0, 2, 1]))
-    array([0, 2, 5])
-    """
-    true = probabilities_NC[np.arange(len(labels_N)), labels_N][:, None]
-    above: np.ndarray = (~(probabilities_NC < true)).sum(axis=1) - 1
-    return np.where(np.isnan(true[:, 0]), max(probabilities_NC.shape[1] - 1, 5), above)
 
 
 def wilson(errors: int, total: int) -> Interval:
@@ -80,66 +63,6 @@ def two_sided(errors: np.ndarray, others: np.ndarray) -> float:
     if errors.dtype == others.dtype == np.bool_:
         return min(1.0, 2 * min(mcnemar(errors, others), mcnemar(others, errors)))
     return min(1.0, 2 * min(sign_flip(others - errors), sign_flip(errors - others)))
-
-
-def images_to_decide(error: float, other: float, power: float = 0.5) -> int:
-    """Images in each of two unpaired samples that tell two error rates apart, two-sided at the 5 % level.
-
-    The variance is pooled under the null hypothesis, separate under the alternative.
-
-    >>> [images_to_decide(0.0789, 0.0667, power) for power in (0.5, 0.8, 0.9)]
-    [3485, 7118, 9529]
-    """
-    mean = (error + other) / 2
-    pooled, separate = 2 * mean * (1 - mean), error * (1 - error) + other * (1 - other)
-    z = stats.norm.ppf(1 - SIGNIFICANCE / 2) * pooled**0.5 + stats.norm.ppf(power) * separate**0.5
-    return math.ceil(float(z / (error - other)) ** 2)
-
-
-def paired_images_to_decide(differences_N: np.ndarray, power: float = POWER, level: float = SIGNIFICANCE) -> int | None:
-    """Images that decide on such per-image differences, two-sided at `level`; None if their mean is zero.
-
-    On errors of two results (-1, 0, 1) it is the sample size of McNemar's test (PAPER.md, section 4): the variance is the
-    share of discordant images under the null hypothesis, less the squared mean under the alternative. As it rests on the
-    normal distribution, it is too small where fewer than some ten images differ.
-
-    >>> discordant = np.array([1] * 161 + [-1] * 39 + [0] * 9800)  # 2 %, 1.22 points apart
-    >>> [paired_images_to_decide(discordant, power) for power in (0.5, 0.8)]
-    [517, 1053]
-    """
-    mean, square = float(differences_N.mean()), float((differences_N**2).mean())
-    if abs(mean) < 1e-12:
-        return None
-    z = stats.norm.ppf(1 - level / 2) * square**0.5 + stats.norm.ppf(power) * max(0.0, square - mean**2) ** 0.5
-    return math.ceil(float(z / mean) ** 2)
-
-
-def seeds_to_decide(differences_S: np.ndarray, power: float = POWER, level: float = SIGNIFICANCE) -> int | None:
-    """Seeds with which Student's paired test, two-sided at `level`, finds a mean difference as large as this one, if seeds
-    vary as these do.
-
-    None if the mean is zero, there are fewer than two seeds or they do not vary, or it would take more than 10,000.
-
-    >>> seeds_to_decide(np.array([0.01, 0.02, 0.03]))
-    5
-    """
-    if len(differences_S) < 2 or np.ptp(differences_S) < 1e-12 or abs(float(differences_S.mean())) < 1e-12:
-        return None
-    effect = abs(float(differences_S.mean())) / float(differences_S.std(ddof=1))
-    numbers = range(2, MAX_SEEDS + 1)  # the power grows with the number
-    place = bisect_left(numbers, power, key=lambda seeds: power_of_t(effect, seeds, level))
-    return numbers[place] if place < len(numbers) else None
-
-
-def power_of_t(effect: float, seeds: int, level: float = SIGNIFICANCE) -> float:
-    """The chance that Student's test over so many seeds finds a mean of `effect` standard deviations, two-sided at `level`.
-
-    >>> [round(power_of_t(1.0, seeds), 3) for seeds in (2, 10)]
-    [0.093, 0.803]
-    """
-    critical, shifted = stats.t.ppf(1 - level / 2, seeds - 1), effect * seeds**0.5
-    wrong_side = np.nan_to_num(stats.nct.cdf(-critical, seeds - 1, shifted))  # where it is next to nothing scipy has NaN
-    return float(stats.nct.sf(critical, seeds - 1, shifted) + wrong_side)
 
 
 def holm(p_values: list[float]) -> list[float]:

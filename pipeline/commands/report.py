@@ -1,4 +1,4 @@
-"""The commands that show a study: its report, here or in a browser; W&B."""
+"""The commands that show a study, here or in a browser: report, publish, recount."""
 
 import os
 import sys
@@ -13,25 +13,21 @@ from typing import Any
 
 import click
 
-from pipeline.arguments import PATH, ROOT, study_command
 from pipeline.artefacts import storage
+from pipeline.commands.arguments import PATH, study_command
+from pipeline.errors import InputError, StageFailed
 from pipeline.experiment import load_study
-from pipeline.local import is_first, refuse_stale
+from pipeline.local import forget_report, refuse_stale, show
+from pipeline.stages import recount as counting
 from pipeline.stages import run_stage
-from pipeline.study import InputError, StageConfig, StageFailed, Study
+from pipeline.stages.report import PROGRESS, report_progress
+from pipeline.study import Study
+from slurm.status import status
 
 WATCH_SECONDS = 30.0  # ours: between two looks
 
 
-def add_to(commands: click.Group) -> None:
-    """Add `report`, `publish`, `recount`, `dashboard` and `sync`."""
-    study_command(commands, "going-deeper report experiments/demo.py --into results")(report)
-    study_command(commands, "going-deeper publish experiments/demo.py --to results")(publish)
-    study_command(commands, "going-deeper recount experiments/demo.py --root results")(recount)
-    study_command(commands, "going-deeper dashboard experiments/demo.py")(dashboard)
-    commands.add_command(sync)
-
-
+@study_command("going-deeper report experiments/demo.py --into results")
 @click.option("--into", type=PATH, help="Also write RESULTS.md into this folder.")
 @click.option("--watch", is_flag=True, help=f"Rebuild every {WATCH_SECONDS:.0f} seconds until the study is complete.")
 @click.option("--serve", is_flag=True, help="Show it at an address of this machine until Ctrl-C.")
@@ -40,8 +36,6 @@ def report(
     experiment: Path, arguments: Sequence[str], root: Path, into: Path | None, watch: bool, serve: bool, port: int
 ) -> None:
     """Rebuild the report of a study from its verdicts and results; of a study in progress, show what there is."""
-    from pipeline.stages.report import PROGRESS  # late, as the libraries that draw take half a second
-
     study = load_study(experiment, arguments)
     refuse_stale(study, root)
     if into is not None and not watch:
@@ -70,9 +64,6 @@ def rebuild(study: Study, root: Path, anew: bool = True) -> Path:
         return root / study.report.folder / "report.html"
     if not any((root / config.folder).exists() for config in study.stages):
         raise InputError(f"{root}: nothing of {study.name} is there; run the study first")
-    from pipeline.stages.report import report_progress
-    from slurm.status import status
-
     rows: list[dict[str, str]] = []
     try:
         rows = [row._asdict() for row in status(study, root)]
@@ -81,80 +72,25 @@ def rebuild(study: Study, root: Path, anew: bool = True) -> Path:
     return report_progress(study, root, rows)
 
 
-def forget_report(study: Study, root: Path) -> StageConfig:
-    """Have the report made again: it is quick, and what it shows may be newer than it."""
-    config = study.report
-    (root / config.folder / config.last_file).unlink(missing_ok=True)
-    return config
-
-
-def show(study: Study, root: Path) -> None:
-    """Print the study's table and where its report lies."""
-    config = study.report
-    if config.is_complete(root) and is_first():
-        sealed: dict[str, Any] = storage.unseal(config, root)
-        print(sealed["summary"])
-        print(f"report: {root / config.folder / 'report.html'}")
-
-
+@study_command("going-deeper publish experiments/demo.py --to results")
 @click.option("--to", type=PATH, required=True, help="A folder that is then a root of its own, for --root.")
 def publish(experiment: Path, arguments: Sequence[str], root: Path, to: Path) -> None:
     """Copy the small files of a finished study: hits, figures, verdicts, provenance; no data set and no weights.
 
     From the copy its report and verdicts are made again (`report`), and its figures counted again (`recount`)."""
-    from pipeline.stages.recount import publish as copy
-
     study = load_study(experiment, arguments)
     refuse_stale(study, root)
-    copies = copy(study, root, to)
+    copies = counting.publish(study, root, to)
     print(f"{len(copies)} files, {sum(path.stat().st_size for path in copies) / 1e6:.1f} MB, in {to}")
 
 
+@study_command("going-deeper recount experiments/demo.py --root results")
 def recount(experiment: Path, arguments: Sequence[str], root: Path) -> None:
     """Make every figure of a finished study again from the hits of every image, and compare."""
-    from pipeline.stages.recount import recount as count_again
-
-    count, problems = count_again(load_study(experiment, arguments), root)
+    count, problems = counting.recount(load_study(experiment, arguments), root)
     if problems:
         raise StageFailed("; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if problems[5:] else ""))
     print(f"{count} figures are what the hits give")
-
-
-def dashboard(experiment: Path, arguments: Sequence[str], root: Path) -> None:
-    """Create or update a study's workspace and report on W&B: gap to the paper, verdicts, curves, crops, mistakes."""
-    from pipeline.stages.dashboard import save_dashboard
-
-    print("\n".join(save_dashboard(load_study(experiment, arguments), root)))
-
-
-@click.command(epilog="Example: going-deeper sync --root outputs")
-@ROOT
-def sync(root: Path) -> None:
-    """Upload to W&B what was tracked offline. Run again, it goes on with what is still here; runs in progress come later.
-
-    Sync before a root is moved: weights and tables are read where they were made."""
-    from pipeline.adapters import wandb_sync
-
-    pending = [run for run in wandb_sync.offline_runs(root) if not run.is_uploaded]
-    if pending and not wandb_sync.is_reachable():
-        raise StageFailed(f"{len(pending)} runs are pending, and {wandb_sync.server()} does not answer; set WANDB_BASE_URL")
-    problems = 0
-    for run in pending:
-        problem = storage.held_by(run.run_id, root) or _lost(run.run_id, root, run.folder) or wandb_sync.upload(run)
-        problems += bool(problem)
-        print(f"{run.folder.name}: {'pending: ' + problem if problem else 'uploaded'}", flush=True)
-    print(f"{len(pending) - problems} uploaded, {problems} pending")
-    if problems:
-        raise StageFailed(f"{problems} runs are not on the server yet; run going-deeper sync again")
-
-
-def _lost(run_id: str, root: Path, folder: Path) -> str:
-    """Why the files that a run refers to cannot be uploaded, or nothing: W&B's client would leave them out without a word."""
-    from pipeline.adapters import wandb_sync
-
-    if wandb_sync.stage_number(run_id, root) is not None:
-        return ""
-    return f"its artefact is gone; make it again, or remove {folder} to give this up"
 
 
 class _Quiet(SimpleHTTPRequestHandler):

@@ -50,17 +50,12 @@ def choices(model: type[Frozen]) -> Callable[[Callable[..., None]], Callable[...
     return decorate
 
 
-def study_command(commands: click.Group, example: str) -> Callable[[Callable[..., None]], click.Command]:
+def study_command(example: str) -> Callable[[Callable[..., None]], click.Command]:
     """A command on a study: EXPERIMENT, the experiment's own options, and --root."""
 
     def decorate(function: Callable[..., None]) -> click.Command:
-        for decorator in (
-            ROOT,
-            click.argument("arguments", metavar="[OPTIONS OF THE EXPERIMENT]", nargs=-1, type=click.UNPROCESSED),
-            click.argument("experiment", type=PATH),
-            commands.command(epilog=f"Example: {example}", context_settings={"ignore_unknown_options": True}),
-        ):
-            function = decorator(function)
-        return function  # type: ignore[return-value]
+        options = click.argument("arguments", metavar="[OPTIONS OF THE EXPERIMENT]", nargs=-1, type=click.UNPROCESSED)
+        command = click.command(epilog=f"Example: {example}", context_settings={"ignore_unknown_options": True})
+        return command(click.argument("experiment", type=PATH)(options(ROOT(function))))
 
     return decorate

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from pipeline.paper.statistics import rank_of_label
+from pipeline.statistics.label_ranks import rank_of_label
 
 MAX_MEMBERS = 10  # ours: 1,023 subsets
 CHUNK = 2048  # ours: images at a time, so that ImageNet's fit into memory

@@ -8,10 +8,14 @@ from typing import Any, get_args
 import click
 from pydantic import ValidationError
 
-from pipeline.arguments import PATH, ROOT
+from pipeline.commands.arguments import PATH, ROOT
 from pipeline.data import SourceKind
+from pipeline.errors import InputError
 from pipeline.experiment import one_line
-from pipeline.study import InputError, PrepareConfig, ReencodeConfig
+from pipeline.stages import prepare as preparation
+from pipeline.stages import show_data
+from pipeline.stages import verify_data as verification
+from pipeline.study import PrepareConfig, ReencodeConfig
 
 FOLDERS = click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=PATH)
 SHARED_BY = click.option("--processes", type=click.IntRange(min=1), help="That share the work.  [default: one a core]")
@@ -43,8 +47,6 @@ def prepare(source: str, where: str | None, root: Path, processes: int | None, s
     folder of the three archives), datasets (a folder that Hugging Face datasets saved, or of parquet files) or hub (WHERE is
     the data set's name there). An interrupted preparation goes on where it stopped.
     """
-    from pipeline.stages.prepare import prepare as stage
-
     fields = {name: value for name, value in given.items() if value is not None and value is not False}
     if where is None and source != "digits":
         raise InputError(f"data prepare {source}: needs WHERE, {'a name on the Hub' if source == 'hub' else 'a folder'}")
@@ -57,7 +59,7 @@ def prepare(source: str, where: str | None, root: Path, processes: int | None, s
         config = PrepareConfig.model_validate(fields)
     except ValidationError as error:
         raise InputError(one_line(error)) from None
-    made = stage(config, root, processes)
+    made = preparation.prepare(config, root, processes)
     print(f"data set: {made.folder}")
 
 
@@ -69,23 +71,21 @@ def prepare(source: str, where: str | None, root: Path, processes: int | None, s
 @SHARED_BY
 def verify(folders: tuple[Path, ...], repair: bool, source: Path | None, root: Path, processes: int | None) -> None:
     """Check every image, row and list of data sets against its digest. Without FOLDER: of all below the root."""
-    from pipeline.stages import verify_data as stage
-
     is_sound = True
     for folder in folders or _all(root):
         try:
-            config, place = stage.config_of(folder)
+            config, place = verification.config_of(folder)
         except InputError as error:
             if folders:
                 raise
             is_sound = False
             print(error)
             continue
-        damaged = stage.verify(config, place, processes)
+        damaged = verification.verify(config, place, processes)
         for found in damaged:
-            print(f"{stage.place_of(config, place, found)}: {found.problem}")
+            print(f"{verification.place_of(config, place, found)}: {found.problem}")
         if damaged and repair:
-            stage.repair(config if source is None else config.but(path=source.absolute()), place, damaged)
+            verification.repair(config if source is None else config.but(path=source.absolute()), place, damaged)
             print(f"{folder}: repaired, {len(damaged)} files made again")
         elif damaged:
             is_sound = False
@@ -103,23 +103,18 @@ def verify(folders: tuple[Path, ...], repair: bool, source: Path | None, root: P
 @ROOT
 def show(folders: tuple[Path, ...], images: int, out: Path | None, root: Path) -> None:
     """Print what data sets hold, and write a page with a contact sheet. Without FOLDER: of all below the root."""
-    from pipeline.stages import show_data as stage
-    from pipeline.stages.verify_data import config_of
-
     chosen = folders or _all(root)
     if out is not None and len(chosen) > 1:
         raise InputError(f"--out {out}: is one page, and these are {len(chosen)} data sets; name one")
     for folder in chosen:
-        config, place = config_of(folder)
+        config, place = verification.config_of(folder)
         page = out or place / "reports" / f"data-{config.name}-{config.hash}.html"
-        print(stage.show(config, place, images, page))
+        print(show_data.show(config, place, images, page))
         print(f"page: {page}")
 
 
 def _all(root: Path) -> tuple[Path, ...]:
-    from pipeline.stages.verify_data import data_sets
-
-    found = data_sets(root)
+    found = verification.data_sets(root)
     if not found:
         raise InputError(f"{root}: holds no complete data set; name a FOLDER or another --root")
     return found

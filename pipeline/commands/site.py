@@ -8,42 +8,37 @@ from tempfile import gettempdir
 
 import click
 
-from pipeline.arguments import PATH, ROOT, study_command
+from pipeline.commands.arguments import PATH, ROOT, study_command
+from pipeline.errors import InputError
 from pipeline.experiment import load_study
-from pipeline.study import InputError
+from slurm import queue
+from slurm import status as view
+from slurm.cluster import Cluster
+from slurm.ledger import entries
+from slurm.probe import check_site
+from slurm.site import load_site
 
 CLUSTER = click.option(
     "--dir", "folder", type=PATH, default=Path(gettempdir()) / "going-deeper-slurm", show_default=True, help="Its folder."
 )
 
 
-def add_to(commands: click.Group) -> None:
-    """Add them to the command line."""
-    study_command(commands, "going-deeper status experiments/demo.py")(status)
-    study_command(commands, "going-deeper logs experiments/demo.py --stage train -f")(logs)
-    study_command(commands, "going-deeper cancel experiments/demo.py")(cancel)
-    commands.add_command(site)
-    commands.add_command(slurm)
-
-
+@study_command("going-deeper status experiments/demo.py")
 @click.option("--watch", is_flag=True, help="Print what changes until nothing runs or waits any more.")
 def status(experiment: Path, arguments: Sequence[str], root: Path, watch: bool) -> None:
     """Show a study's stages: state, job, node, progress, time left, and why one waits or failed, with its log."""
-    from slurm import status as view
-
     study = load_study(experiment, arguments)
     if watch:
         view.wait(study, root)
     print(view.table(view.status(study, root)))
 
 
+@study_command("going-deeper logs experiments/demo.py --stage train -f")
 @click.option("--stage", default="", help="Only names that begin so: train, train-0484a0 ...")
 @click.option("--lines", type=click.IntRange(min=1), default=20, show_default=True, help="Of each log, the last ones.")
 @click.option("-f", "--follow", is_flag=True, help="Go on printing what is written, until Ctrl-C.")
 def logs(experiment: Path, arguments: Sequence[str], root: Path, stage: str, lines: int, follow: bool) -> None:
     """Show what the jobs of a study wrote last."""
-    from slurm.launch import entries
-
     shown = [entry for entry in entries(load_study(experiment, arguments), root) if entry.name.startswith(stage)]
     if not shown:
         raise InputError(f"{root / 'jobs'}: no jobs of this study{f' whose name begins with {stage}' if stage else ''}")
@@ -61,11 +56,9 @@ def logs(experiment: Path, arguments: Sequence[str], root: Path, stage: str, lin
         time.sleep(1)
 
 
+@study_command("going-deeper cancel experiments/demo.py")
 def cancel(experiment: Path, arguments: Sequence[str], root: Path) -> None:
     """End the jobs of a study that run or wait. What is complete stays; a training has saved and goes on at the next run."""
-    from slurm import queue
-    from slurm.launch import entries
-
     submitted = [entry for entry in entries(load_study(experiment, arguments), root) if entry.cluster == "slurm"]
     known = queue.jobs([entry.job_id for entry in submitted])
     ids = {entry.job_id for entry in submitted if any(job.is_alive for job in entry.jobs(known))}
@@ -85,9 +78,6 @@ def site() -> None:
 @ROOT
 def check(path: Path, nodes: int, root: Path) -> None:
     """Submit a probe of a minute: launch, rendezvous, all-reduce, GPUs, shared disk, clocks, Python, W&B. Waits for it."""
-    from slurm.probe import check_site
-    from slurm.site import load_site
-
     text, is_sound = check_site(load_site(path), path.stem, root, nodes)
     print(text)
     if not is_sound:
@@ -105,8 +95,6 @@ def slurm() -> None:
 @click.option("--cores", type=click.IntRange(min=1), default=4, show_default=True, help="That each node claims to have.")
 def up(folder: Path, nodes: int, cores: int) -> None:
     """Start it."""
-    from slurm.cluster import Cluster
-
     cluster = Cluster(folder, nodes, cores)
     cluster.up()
     print(f"{nodes} nodes are idle; speak to them with: export SLURM_CONF={cluster.conf}")
@@ -116,8 +104,6 @@ def up(folder: Path, nodes: int, cores: int) -> None:
 @CLUSTER
 def env(folder: Path) -> None:
     """Print the line that has SLURM's commands speak to it."""
-    from slurm.cluster import Cluster
-
     print(f"export SLURM_CONF={Cluster(folder).conf}")
 
 
@@ -125,6 +111,4 @@ def env(folder: Path) -> None:
 @CLUSTER
 def down(folder: Path) -> None:
     """End its jobs and its daemons."""
-    from slurm.cluster import Cluster
-
     Cluster(folder).down()

@@ -1,0 +1,1 @@
+"""The command line. Each file holds the commands on one subject, and is imported when one of them is called."""

@@ -1,0 +1,18 @@
+"""A trained network, for use elsewhere."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from pipeline.commands.arguments import PATH, study_command
+from pipeline.experiment import load_study
+from pipeline.stages import export as stage
+
+
+@study_command("going-deeper export experiments/demo.py --member 0 --into exported")
+@click.option("--member", type=int, default=0, show_default=True, help="Which member of the study, from 0.")
+@click.option("--into", type=PATH, required=True, help="Folder to write to.")
+def export(experiment: Path, arguments: Sequence[str], root: Path, member: int, into: Path) -> None:
+    """Write a trained member as safetensors and ONNX, with a model card."""
+    print(stage.export(load_study(experiment, arguments), root, member, into))

@@ -1,0 +1,118 @@
+"""The command `going-deeper`: which command lies in which file, and how each end is said."""
+
+import os
+import platform
+import shlex
+import sys
+import tempfile
+import traceback
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem
+
+from pipeline.adapters.environment import COMMAND
+from pipeline.errors import Bug, ExpectedError, StageEnded, StageFailed, first_line
+
+WRONG_INPUT, INTERRUPTED = 2, 130
+
+COMMANDS = {  # by name: the file that it lies in, and its line in --help
+    "run": ("run", "Run the missing stages of a study, here or as jobs of a site."),
+    "plan": ("run", "Show the stages of a study: which exist, which would run, and what they will cost."),
+    "status": ("site", "Show a study's stages: state, job, node, progress, time left, and why one waits or failed."),
+    "logs": ("site", "Show what the jobs of a study wrote last."),
+    "cancel": ("site", "End the jobs of a study that run or wait."),
+    "report": ("report", "Rebuild the report of a study; of a study in progress, show what there is."),
+    "publish": ("report", "Copy the small files of a finished study: hits, figures, verdicts, provenance."),
+    "recount": ("report", "Make every figure of a finished study again from the hits of every image, and compare."),
+    "evaluate": ("evaluate", "Measure any classifier on up to 144 crops, under the paper's protocol, in one pass."),
+    "export": ("export", "Write a trained member as safetensors and ONNX, with a model card."),
+    "data": ("data", "Prepare data sets, check that they are whole, look at them."),
+    "site": ("site", "Look at a site before a study is submitted there."),
+    "slurm": ("site", "A real SLURM cluster of several nodes on this machine, to try a study on."),
+    "sync": ("sync", "Upload to W&B what was tracked offline."),
+    "dashboard": ("dashboard", "Create or update a study's workspace and report on W&B."),
+    "audit": ("measure", "Count Table 1 again, row by row: printed, counted, explained; and Table 3's arithmetic."),
+    "find-rate": ("measure", "Try a member's training at a rate that grows at every step: where does the loss fall?"),
+    "benchmark": ("measure", "Measure speed on this machine, ours beside what people usually write."),
+}
+
+
+class LazyGroup(click.Group):
+    """Commands that are imported when they are called: `--help` and completion read the table alone."""
+
+    def __init__(self, table: Mapping[str, tuple[str, str]], **options: object):
+        super().__init__(**options)  # type: ignore[arg-type]
+        self._table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of the table."""
+        return list(self._table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; its file has it under its own name."""
+        if cmd_name not in self._table:
+            return None
+        module = import_module(f"pipeline.commands.{self._table[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in self._table.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names of commands, then options."""
+        named = [CompletionItem(name, help=line) for name, (_, line) in self._table.items() if name.startswith(incomplete)]
+        return named + click.Command.shell_complete(self, ctx, incomplete)
+
+
+commands = LazyGroup(
+    COMMANDS,
+    name="going-deeper",
+    help="Reproduce GoogLeNet: from raw images to a verdict on every published number.",
+    epilog="Example: going-deeper run experiments/demo.py",
+    context_settings={"max_content_width": 110},
+)
+
+
+def main() -> None:
+    """Run the command line. Whatever a user can expect to go wrong is one line, and has its exit code (errors.py)."""
+    os.environ.setdefault(COMMAND, shlex.join(["going-deeper", *sys.argv[1:]]))
+    try:
+        sys.exit(commands.main(prog_name="going-deeper", standalone_mode=False))
+    except StageEnded as error:
+        _exit(error.exit_code, f"{error}; the same command goes on from here")
+    except ExpectedError as error:
+        _exit(error.exit_code, str(error))
+    except OSError as error:
+        _exit(WRONG_INPUT, f"{error.filename or 'input'}: {error.strerror or error}")
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+    except click.UsageError as error:
+        help_for = error.ctx.command_path if error.ctx else "going-deeper"
+        _exit(WRONG_INPUT, f"{error.format_message().rstrip('.')}; see {help_for} --help")
+    except (click.Abort, KeyboardInterrupt):
+        _exit(INTERRUPTED, "interrupted; the same command goes on from here")
+    except Exception as error:
+        text = str(error) if isinstance(error, Bug) else traceback.format_exc()
+        print(text, file=sys.stderr)
+        last = error.last_line if isinstance(error, Bug) else first_line(error)
+        _exit(StageFailed.exit_code, f"a mistake of ours: {last}; please report it with the file {_write_report(text)}")
+
+
+def _exit(code: int, message: str) -> None:
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)  # a file's name may hold anything
+    print(f"going-deeper: {line}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _write_report(text: str) -> Path:
+    """A file with what is needed to find a mistake of ours: the command, the machine, the traceback."""
+    descriptor, name = tempfile.mkstemp(prefix="going-deeper-", suffix=".txt")
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"{os.environ[COMMAND]}\n{platform.platform()}, Python {platform.python_version()}\n\n{text}")
+    return Path(name)

@@ -1,0 +1,40 @@
+"""Making what a study misses, here or on a site, and saying what it came to: for `run` and `evaluate`."""
+
+import os
+from pathlib import Path
+
+from pipeline.adapters import sources
+from pipeline.artefacts.manifest import refuse_other_files
+from pipeline.errors import InputError, StageFailed
+from pipeline.local import forget_report, is_rank, refuse_stale, run_here, show
+from pipeline.study import PrepareConfig, Study
+from slurm.launch import launch
+from slurm.site import load_site
+from slurm.status import wait as await_study
+
+
+def run_missing(study: Study, root: Path, site: Path | None, processes: int | None, wait: bool = False) -> None:
+    """Run the missing stages of a study, or submit them, and show its table."""
+    os.environ.setdefault("WANDB_RUN_GROUP", study.name)
+    if site is not None and is_rank():
+        raise InputError(f"--site {site}: the ranks have been started already; go without --site")
+    place = None if site is None else load_site(site)  # wrong input is said before anything is done
+    refuse_stale(study, root)
+    for config in study.stages:
+        if isinstance(config, PrepareConfig) and config.is_complete(root):
+            refuse_other_files(config, root)
+    missing = [config for config in study.stages if not config.is_complete(root)]
+    if missing and study.report not in missing:
+        missing.append(forget_report(study, root))
+    for config in missing:
+        if isinstance(config, PrepareConfig):
+            sources.open_source(config)  # a wrong path is said here, not in a job's log
+    if not missing:
+        print(f"nothing to do: all {len(study.stages)} stages of {study.name} are complete")
+    elif place is not None:
+        launch(study, missing, root, place)
+        if wait and not await_study(study, root):
+            raise StageFailed(f"{study.name}: not complete; see going-deeper status")
+    else:
+        run_here(missing, root, processes)
+    show(study, root)

@@ -1,0 +1,55 @@
+"""One tree of errors. What a user can expect is one line and an exit code; a traceback is for our own mistakes alone."""
+
+
+class ExpectedError(Exception):
+    """Base of all that a user can expect. The message is one line; `exit_code` is the command's."""
+
+    exit_code = 3
+
+
+class InputError(ExpectedError):
+    """The user's input is wrong. The message says what, its value, and what would be valid."""
+
+    exit_code = 2
+
+
+class StageFailed(ExpectedError):
+    """A stage failed, through no fault of the user's input."""
+
+
+class TrainingDiverged(StageFailed):
+    """The loss is no longer a number."""
+
+
+class StageEnded(ExpectedError):
+    """A stage was asked to end (SIGTERM, SIGUSR2) and did, with nothing half-done."""
+
+    exit_code = 143
+
+
+class Bug(Exception):
+    """A mistake of ours, in another process: the message is its traceback."""
+
+    @property
+    def last_line(self) -> str:
+        """The traceback's end: the error itself."""
+        return str(self).strip().splitlines()[-1]
+
+
+def of_file(error: OSError) -> StageFailed:
+    """What to say of a file that a stage could not read or write.
+
+    >>> str(of_file(OSError(28, "No space left on device", "outputs/runs")))
+    'outputs/runs: No space left on device'
+    """
+    return StageFailed(f"{error.filename or 'a file'}: {error.strerror or error}")
+
+
+def first_line(error: BaseException) -> str:
+    """An error in one line, as a traceback ends: with the name of its class.
+
+    >>> first_line(KeyError("step"))
+    "KeyError: 'step'"
+    """
+    message = (str(error).strip() or "no message").splitlines()[0]
+    return f"{type(error).__name__}: {message}"
