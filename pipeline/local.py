@@ -51,7 +51,7 @@ def _run(config: StageConfig, root: Path, processes: int | None) -> None:
             time.sleep(POLL_SECONDS)  # a barrier would give up on a long preparation
         run_stage(config, root)
     elif config.stage in MULTI_RANK:
-        ranks.launch(run_stage, num_ranks(config, processes, ranks.num_local()), config, root)
+        ranks.launch(run_stage, num_ranks(config, processes, processes or ranks.num_local()), config, root)
     elif isinstance(config, PrepareConfig):
         run_stage(config, root, processes=processes)
     else:

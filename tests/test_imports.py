@@ -1,4 +1,4 @@
-"""Imports go one way: paper and study at the ground, artefacts and adapters above, then stages, slurm, the command line."""
+"""Imports go one way: paper and study at the ground, artefacts and adapters above, then stages, slurm, the commands."""
 
 import ast
 from pathlib import Path
@@ -7,8 +7,10 @@ import pytest
 
 TOP = Path(__file__).parents[1]
 FLOORS = [
+    {"pipeline.errors"},
     {
         "pipeline.paper",
+        "pipeline.statistics",
         "pipeline.study",
         "pipeline.stage",
         "pipeline.options",
@@ -19,15 +21,7 @@ FLOORS = [
     {"pipeline.artefacts", "pipeline.adapters", "pipeline.experiment"},
     {"pipeline.stages", "pipeline.benchmarks", "pipeline.foreign", "pipeline.local"},
     {"slurm"},
-    {
-        "pipeline.cli",
-        "pipeline.arguments",
-        "pipeline.measuring",
-        "pipeline.site_commands",
-        "pipeline.data_commands",
-        "pipeline.report_commands",
-        "pipeline.__main__",
-    },
+    {"pipeline.commands", "pipeline.__main__"},
 ]
 WITH_SUBMITIT = ("slurm.launch", "slurm.job", "slurm.probe")
 SOURCES = sorted(path for room in ("pipeline", "slurm", "experiments") for path in (TOP / room).rglob("*.py"))

@@ -3,10 +3,12 @@
 import os
 import signal
 import socket
+import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -19,6 +21,7 @@ from pipeline.errors import Bug, ExpectedError, StageEnded, StageFailed, of_file
 GRACE_SECONDS = 15.0  # ours: for the other ranks to end by themselves, once one has
 
 
+@cache
 def num_local() -> int:
     """How many ranks this machine serves: its GPUs, or else its cores. A fork counts them, as that takes torch."""
     with ProcessPoolExecutor(1, fork_server.forks(), fork_server.begin, (dict(os.environ),)) as executor:
@@ -55,10 +58,9 @@ def launch(function: Callable[..., object], num_ranks: int, *arguments: Any) -> 
             processes.append(context.Process(target=_rank, args=(variables, function, arguments, errors)))
             processes[-1].start()
         with end_forwarded([process.pid or 0 for process in processes]) as notice:
-            _wait(processes)
+            codes = _wait(processes)
     finally:
         _end(processes)
-    codes = [process.exitcode or 0 for process in processes]
     if notice.signal and codes[0] in (-notice.signal, 128 + notice.signal):  # another may have failed for want of the first
         raise StageEnded(f"{notice.signal.name}: the ranks have ended, with nothing half-done")
     said = []
@@ -70,8 +72,6 @@ def launch(function: Callable[..., object], num_ranks: int, *arguments: Any) -> 
 
 def _rank(variables: Mapping[str, str], function: Callable[..., object], arguments: tuple[Any, ...], errors: Any) -> None:
     fork_server.begin(variables)
-    from pipeline.adapters import process_group  # late: here torch is loaded already
-
     try:
         function(*arguments)
     except KeyboardInterrupt:
@@ -86,19 +86,22 @@ def _rank(variables: Mapping[str, str], function: Callable[..., object], argumen
         errors.put(Bug(traceback.format_exc()))
         raise SystemExit(StageFailed.exit_code) from None
     finally:
-        process_group.leave()
+        if (joined := sys.modules.get("pipeline.adapters.process_group")) is not None:
+            joined.leave()
 
 
-def _wait(processes: Sequence[BaseProcess]) -> None:
-    """Until all have ended; once one has failed, the others have some seconds to do so by themselves."""
+def _wait(processes: Sequence[BaseProcess]) -> list[int]:
+    """Until all have ended; once one has failed, the others have some seconds to do so by themselves. Their exit codes, 0 of
+    those that have not ended then."""
     deadline = None
     while alive := [process for process in processes if process.is_alive()]:
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
-            return
+            break
         connection.wait([process.sentinel for process in alive], left)
         if deadline is None and any(process.exitcode for process in processes):
             deadline = time.monotonic() + GRACE_SECONDS
+    return [process.exitcode or 0 for process in processes]
 
 
 def _end(processes: Sequence[BaseProcess]) -> None:

@@ -37,7 +37,7 @@ from pipeline.study import CropsConfig
 @ROOT
 @PROCESSES
 def evaluate(**given: Any) -> None:
-    """Measure any classifier on up to 144 crops, under the paper's protocol, every crop count from one pass.
+    """Measure any classifier on up to 144 crops, under the paper's protocol, every count from one pass.
 
     A policy is a set of crops and how they are averaged: crops_1 to crops_144 (the paper's), vgg_150, each also with _max
     or _geometric behind it; dense for GoogLeNet on whole images. The last options settle what the paper leaves open.

@@ -24,10 +24,13 @@ COMMANDS = {  # by name: the file that it lies in, and its line in --help
     "status": ("site", "Show a study's stages: state, job, node, progress, time left, and why one waits or failed."),
     "logs": ("site", "Show what the jobs of a study wrote last."),
     "cancel": ("site", "End the jobs of a study that run or wait."),
-    "report": ("report", "Rebuild the report of a study; of a study in progress, show what there is."),
+    "report": ("report", "Rebuild the report of a study from its verdicts and results."),
     "publish": ("report", "Copy the small files of a finished study: hits, figures, verdicts, provenance."),
     "recount": ("report", "Make every figure of a finished study again from the hits of every image, and compare."),
-    "evaluate": ("evaluate", "Measure any classifier on up to 144 crops, under the paper's protocol, in one pass."),
+    "evaluate": (
+        "evaluate",
+        "Measure any classifier on up to 144 crops, under the paper's protocol, every count from one pass.",
+    ),
     "export": ("export", "Write a trained member as safetensors and ONNX, with a model card."),
     "data": ("data", "Prepare data sets, check that they are whole, look at them."),
     "site": ("site", "Look at a site before a study is submitted there."),
@@ -35,7 +38,7 @@ COMMANDS = {  # by name: the file that it lies in, and its line in --help
     "sync": ("sync", "Upload to W&B what was tracked offline."),
     "dashboard": ("dashboard", "Create or update a study's workspace and report on W&B."),
     "audit": ("measure", "Count Table 1 again, row by row: printed, counted, explained; and Table 3's arithmetic."),
-    "find-rate": ("measure", "Try a member's training at a rate that grows at every step: where does the loss fall?"),
+    "find-rate": ("measure", "Try a member's training at a rate that grows at every step, on one process."),
     "benchmark": ("measure", "Measure speed on this machine, ours beside what people usually write."),
 }
 

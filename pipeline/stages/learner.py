@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+import torch._dynamo  # any optimiser imports it; here, a fork server has it before its forks want it
 from accelerate import Accelerator
 from accelerate.local_sgd import LocalSGD
 from torch import Tensor

@@ -1,0 +1,138 @@
+"""Ranks start as forks of a server, say why they failed, and end with the process that launched them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.adapters import fork_server, ranks
+from pipeline.errors import Bug, InputError, StageFailed, TrainingDiverged
+from tests.commands import TOP
+
+KILLS = int(os.environ.get("GOING_DEEPER_TEST_KILLS", "5"))
+
+
+def fail(first: Exception, second: Exception) -> None:
+    """The second rank fails later, as one does for want of another."""
+    is_first = os.environ["RANK"] == "0"
+    time.sleep(0 if is_first else 0.2)
+    raise first if is_first else second
+
+
+@pytest.mark.parametrize("error", [InputError("no such file"), TrainingDiverged("loss is nan"), StageFailed("superseded")])
+def test_an_expected_error_is_carried_whole(error: Exception) -> None:
+    """Its kind and its words, whichever rank has it and whatever the other says."""
+    for arguments in ((error, RuntimeError("connection closed")), (RuntimeError("connection closed"), error)):
+        with pytest.raises(type(error)) as raised:
+            ranks.launch(fail, 2, *arguments)
+        assert (type(raised.value), str(raised.value)) == (type(error), str(error))
+
+
+def test_a_mistake_of_ours_keeps_its_traceback() -> None:
+    with pytest.raises(Bug, match="KeyError: 'step'") as raised:
+        ranks.launch(fail, 2, KeyError("step"), RuntimeError("connection closed"))
+    assert "in fail" in str(raised.value)
+    assert raised.value.last_line == "KeyError: 'step'"
+
+
+def test_a_file_that_cannot_be_written_is_one_line() -> None:
+    with pytest.raises(StageFailed, match=r"^outputs/x: No space left on device$"):
+        ranks.launch(fail, 1, OSError(28, "No space left on device", "outputs/x"), None)
+
+
+def die(rank: int) -> None:
+    if int(os.environ["RANK"]) == rank:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def test_a_killed_rank_is_named_and_the_others_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "GRACE_SECONDS", 0.2)
+    with pytest.raises(StageFailed, match=r"rank 1 was killed \(SIGKILL\)"):
+        ranks.launch(die, 2, 1)
+
+
+def note_environment(folder: Path) -> None:
+    import torch
+
+    known = os.environ["COLOUR"], os.environ["RANK"], os.environ["WORLD_SIZE"], os.environ.get("PYTHONSAFEPATH")
+    (folder / known[1]).write_text(repr((*known, torch.cuda.is_initialized())))
+
+
+def test_a_rank_has_the_variables_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not those with which the server started; and no GPU was touched before the fork."""
+    for colour in ("red", "blue"):
+        monkeypatch.setenv("COLOUR", colour)
+        ranks.launch(note_environment, 2, tmp_path)
+        assert [(tmp_path / str(rank)).read_text() for rank in range(2)] == [
+            repr((colour, str(rank), "2", os.environ.get("PYTHONSAFEPATH"), False)) for rank in range(2)
+        ]
+
+
+def test_one_server_serves_all() -> None:
+    """A fork starts in well under a second, whatever the server has imported."""
+    context = fork_server.forks()
+    parents = set()
+    for _ in range(3):
+        queue = context.SimpleQueue()
+        process = context.Process(target=say_parent, args=(queue,))
+        process.start()
+        process.join()
+        parents.add(queue.get())
+    assert len(parents) == 1
+    assert os.getpid() not in parents
+
+
+def say_parent(queue: "object") -> None:
+    fork_server.begin(dict(os.environ))
+    queue.put(os.getppid())  # type: ignore[attr-defined]
+
+
+def note_and_wait(folder: str) -> None:
+    Path(folder, str(os.getpid())).touch()
+    time.sleep(600)
+
+
+LAUNCH = """
+import sys
+from pipeline.adapters import ranks
+from tests.adapters.test_ranks import note_and_wait
+ranks.launch(note_and_wait, 2, sys.argv[1])
+"""
+
+
+@pytest.mark.slow  # Python starts as often as it is killed
+def test_ranks_are_gone_when_their_parent_is_killed(tmp_path: Path) -> None:
+    """SIGKILL to the process that launched them: within three seconds no rank is left, nor their server."""
+    for kill in range(KILLS):
+        folder = tmp_path / str(kill)
+        folder.mkdir()
+        parent = subprocess.Popen([sys.executable, "-c", LAUNCH, str(folder)], cwd=TOP, start_new_session=True)
+        deadline = time.monotonic() + 60
+        while len(list(folder.iterdir())) < 2:
+            assert time.monotonic() < deadline
+            assert parent.poll() is None
+            time.sleep(0.01)
+        parent.kill()
+        parent.wait()
+        deadline = time.monotonic() + 3
+        while group := members(parent.pid):
+            assert time.monotonic() < deadline, group
+            time.sleep(0.01)
+
+
+def members(session: int) -> list[int]:
+    """The processes of a session that have not ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, its_session = path.read_text().rpartition(") ")[2].split()[:4]
+        except OSError:
+            continue
+        if int(its_session) == session and state != "Z":
+            found.append(int(path.parent.name))
+    return found

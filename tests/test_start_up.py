@@ -1,0 +1,76 @@
+"""What the commands and the ranks may import: start-up is most of what a small study waits for."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from pipeline.commands.main import COMMANDS, commands
+from pipeline.study import TrainConfig
+from tests.commands import TOP
+
+HEAVY = {"numpy", "pyarrow", "torch", "torchvision", "accelerate", "scipy", "timm", "wandb", "altair", "datasets", "sklearn"}
+HEAVY |= {"PIL", "jinja2", "torch._dynamo", "torch._inductor", "onnx", "submitit", "pydantic", "tqdm"}
+
+
+def imported(*arguments: object) -> set[str]:
+    """The heavy modules that a Python has at its end."""
+    program = "import atexit, sys; atexit.register(lambda: print('|' + ' '.join(sys.modules), file=sys.stderr)); "
+    program += "import runpy; sys.argv[1:1] = []; runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    ended = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False)
+    assert "Traceback" not in ended.stderr, ended.stderr
+    return set(ended.stderr.rpartition("|")[2].split()) & HEAVY
+
+
+@pytest.mark.parametrize(
+    ("arguments", "allowed"),
+    [
+        (["--help"], set()),
+        (["run", "--help"], {"pydantic", "submitit"}),
+        (["plan", "experiments/demo.py"], {"pydantic", "submitit"}),
+        (["status", "experiments/demo.py"], {"pydantic", "submitit"}),
+        (["sync", "--help"], {"pydantic"}),
+        (["report", "--help"], HEAVY - {"torch", "torchvision", "accelerate", "timm", "wandb", "datasets", "sklearn", "onnx"}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_command_imports_no_more_than_it_needs(arguments: list[str], allowed: set[str], tmp_path: Path) -> None:
+    root = [] if "--help" in arguments else ["--root", tmp_path]
+    assert imported("pipeline", *arguments, *root) <= allowed
+
+
+RANK = """
+import os, sys
+from pathlib import Path
+from pipeline.stages.prepare import prepare
+from pipeline.stages.train import train
+from pipeline.study import TrainConfig
+config, root = TrainConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2])
+prepare(config.data, root, processes=1)
+before = set(sys.modules)
+train(config, root)
+print(" ".join(before), "|", " ".join(sys.modules))
+"""
+
+
+@pytest.mark.slow  # a whole training, in a Python of its own
+def test_a_training_rank_imports_no_more_than_it_needs(run_config: TrainConfig, tmp_path: Path) -> None:
+    """Beside torch and accelerate, nothing that takes its time; scipy and jinja2 at the end, for the model card."""
+    command = [sys.executable, "-c", RANK, run_config.model_dump_json(), str(tmp_path)]
+    ended = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=True)
+    before, _, after = (set(part.split()) & HEAVY for part in ended.stdout.rpartition("|"))
+    assert before == {"numpy", "pyarrow", "torch", "torch._dynamo", "torch._inductor", "accelerate", "PIL", "pydantic", "tqdm"}
+    assert after - before <= {"scipy", "jinja2"}
+
+
+def test_the_table_of_commands_is_true() -> None:
+    """Each command lies where the table says, and its line there is how its own help begins."""
+    for name, (_, line) in COMMANDS.items():
+        command = commands.get_command(click.Context(commands), name)
+        assert command is not None
+        assert command.name == name
+        said = " ".join((command.help or "").split())
+        assert said.startswith(line.rstrip(".")), name
