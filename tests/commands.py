@@ -1,8 +1,15 @@
-"""The command as a user runs it, in a process of its own, and a study for it."""
+"""The command as a user runs it, in a process of its own or in this one, and a study for it."""
 
+import contextlib
+import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
+
+from pipeline.adapters.environment import COMMAND
+from pipeline.commands.main import main
 
 TOP = Path(__file__).parents[1]
 EXPERIMENT = '''
@@ -27,5 +34,29 @@ def experiment(data: Path | None = None, members: int = 2, epochs: float = 4) ->
 
 
 def going_deeper(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    """In a process of its own: what ranks say is in `stderr` too."""
     command = [sys.executable, "-m", "pipeline", *map(str, arguments)]
     return subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False)
+
+
+def in_process(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    """The same in this process, which has imported all there is: for what is over before a rank starts, or starts none."""
+    words, before, code = list(map(str, arguments)), dict(os.environ), 0
+    with contextlib.chdir(TOP), redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        arguments_before, sys.argv = sys.argv, ["going-deeper", *words]
+        os.environ.pop(COMMAND, None)
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        finally:
+            sys.argv = arguments_before
+            os.environ.clear()
+            os.environ.update(before)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+
+def contents(root: Path) -> dict[Path, bytes]:
+    """What a study came to: weights, probabilities, hits. Equal bytes are equal numbers."""
+    patterns = ("runs/*/final/*.safetensors", "predictions/*/*.safetensors", "results/*/hits.parquet")
+    return {path.relative_to(root): path.read_bytes() for pattern in patterns for path in root.glob(pattern)}

@@ -1,6 +1,5 @@
-"""The command as a user runs it, in processes of its own."""
+"""The command as a user runs it: a study from one command, killed, interrupted, failed; wrong input."""
 
-import json
 import os
 import re
 import signal
@@ -10,97 +9,135 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
-from tests.commands import EXPERIMENT, TOP, going_deeper
+from tests.commands import EXPERIMENT, TOP, contents, going_deeper, in_process
+from tests.conftest import Finished
 
 
-def test_a_study_from_one_command_and_again(experiment: Path, image_folder: Path, tmp_path: Path) -> None:
-    root = tmp_path / "root"
-    command = ("run", experiment, "--data", image_folder, "--root", root, "--processes", 2)
-    first = going_deeper(*command)
-    assert first.returncode == 0, first.stderr
-    assert "Fewer than 25 classes: claims are judged on the top-1 error." in first.stdout
-    assert "R1   not_run" in first.stdout
-    (page,) = root.glob("reports/tiny-*/report.html")
-    assert first.stdout.strip().endswith(f"report: {page}")
+def test_a_study_from_one_command_and_again(finished: Finished) -> None:
+    """The first run is the fixture's. The second does nothing, and touches nothing."""
+    command = ("run", finished.experiment, "--data", finished.data, "--root", finished.root, "--processes", 2)
+    assert "Fewer than 25 classes: claims are judged on the top-1 error." in finished.said.stdout
+    assert "R1   not_run" in finished.said.stdout
+    (page,) = finished.root.glob("reports/tiny-*/report.html")
+    assert finished.said.stdout.strip().endswith(f"report: {page}")
     html = page.read_text()
     assert html.count("<svg") == 3
     assert not re.search(r'src="(?!data:image/jpeg;base64,)', html)
     assert 'href="data:,"' in html
 
-    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    before = {path: path.stat().st_mtime_ns for path in finished.root.rglob("*")}
     started = time.monotonic()
     again = going_deeper(*command)
     assert again.returncode == 0
     assert "nothing to do: all 13 stages of tiny are complete" in again.stdout
     assert time.monotonic() - started < 10
-    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in finished.root.rglob("*")} == before
 
-    planned = going_deeper("plan", experiment, "--members", 3, "--root", root).stdout
+    planned = in_process("plan", finished.experiment, "--members", 3, "--root", finished.root).stdout
     assert planned.count("complete  train") == 2
     assert planned.count("missing   train") == 1
 
-    reported = going_deeper("report", experiment, "--root", root, "--into", tmp_path / "published")
+
+def test_a_report_is_made_again_from_what_is_published(finished: Finished, tmp_path: Path) -> None:
+    """report, publish, recount; from the small files alone the same RESULTS.md, to the byte."""
+    root, data = finished.copy(tmp_path), ("--data", finished.data)
+    reported = in_process("report", finished.experiment, "--root", root, "--into", tmp_path / "published")
     assert reported.returncode == 0, reported.stderr
     results = (tmp_path / "published" / "RESULTS.md").read_text()
     assert "| 1 | 144 | 7.89 % |" in results
     assert "| R6a |" in results
 
     kept = tmp_path / "kept"
-    published = going_deeper("publish", experiment, "--data", image_folder, "--root", root, "--to", kept)
+    published = in_process("publish", finished.experiment, *data, "--root", root, "--to", kept)
     assert (published.returncode, published.stderr) == (0, "")
     assert re.fullmatch(rf"\d+ files, \d+\.\d MB, in {kept}\n", published.stdout)
     assert not [path for path in kept.rglob("*") if path.suffix in (".safetensors", ".arrow")]
-    counted = going_deeper("recount", experiment, "--root", kept)
+    counted = in_process("recount", finished.experiment, "--root", kept)
     assert (counted.returncode, counted.stderr) == (0, "")
     assert re.fullmatch(r"\d+ figures are what the hits give\n", counted.stdout)
-    going_deeper("report", experiment, "--root", kept, "--into", tmp_path / "again")
+    in_process("report", finished.experiment, "--root", kept, "--into", tmp_path / "again")
     assert (tmp_path / "again" / "RESULTS.md").read_text() == results
     hits = min(kept.glob("predictions/*/hits.parquet"))
     hits.write_bytes(hits.read_bytes()[:-1])
-    counted = going_deeper("recount", experiment, "--root", kept)
+    counted = in_process("recount", finished.experiment, "--root", kept)
     assert (counted.returncode, counted.stderr) == (3, f"going-deeper: {hits}: is not the file that was sealed\n")
 
 
-def test_killed_and_run_again_it_finishes_with_the_same_results(experiment: Path, image_folder: Path, tmp_path: Path) -> None:
-    """SIGKILL to the command while it trains; the same command then goes on. On a site, the same jobs, the same bytes."""
-    killed, site = tmp_path / "killed", tmp_path / "site"
-    command = ("run", experiment, "--data", image_folder, "--members", 1, "--root", killed, "--processes", 2)
+@pytest.mark.slow  # a study is begun, killed and finished
+def test_killed_and_run_again_it_finishes_with_the_same_results(finished: Finished, tmp_path: Path) -> None:
+    """SIGKILL to the command while it trains; the same command then goes on, to the same bytes."""
+    command = ("run", finished.experiment, "--data", finished.data, "--members", 1, "--root", tmp_path, "--processes", 2)
     process = subprocess.Popen([sys.executable, "-m", "pipeline", *map(str, command)], cwd=TOP, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not list(killed.glob("runs/*/checkpoints/step_*")) and time.monotonic() < deadline:
+    while not list(tmp_path.glob("runs/*/checkpoints/step_*")) and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not list(killed.glob("runs/*/run.json"))
+    assert not list(tmp_path.glob("runs/*/run.json"))
     deadline = time.monotonic() + 60
     while (resumed := going_deeper(*command)).returncode == 2 and time.monotonic() < deadline:
         assert "is being made already by process" in resumed.stderr  # the killed command's ranks are still ending
     assert resumed.returncode == 0, resumed.stderr
+    assert_part_of(finished, tmp_path)
 
-    site_file = tmp_path / "site.toml"
+
+@pytest.mark.slow  # each stage is a job, with a Python of its own
+def test_jobs_of_this_machine_give_the_same_bytes(finished: Finished, tmp_path: Path) -> None:
+    site_file, root = tmp_path / "site.toml", tmp_path / "root"
     site_file.write_text('cluster = "local"\n[train]\ntasks_per_node = 2\n[evaluate]\ntasks_per_node = 2\n')
-    on_site = going_deeper("run", experiment, "--data", image_folder, "--members", 1, "--root", site, "--site", site_file)
+    arguments = ("run", finished.experiment, "--data", finished.data, "--members", 1, "--root", root)
+    on_site = in_process(*arguments, "--site", site_file)
     assert on_site.returncode == 0, on_site.stderr
-    for pattern in ("runs/*/final/*.safetensors", "predictions/*/*.safetensors", "results/*/hits.parquet"):
-        found = [{path.relative_to(root): path.read_bytes() for path in root.glob(pattern)} for root in (killed, site)]
-        assert found[0] == found[1] != {}
+    assert_part_of(finished, root)
 
 
-def test_a_failed_stage_is_exit_code_3(experiment: Path, image_folder: Path, tmp_path: Path) -> None:
+def assert_part_of(finished: Finished, root: Path) -> None:
+    """A study of the first member alone: its weights and probabilities are those of the finished study's, to the byte."""
+    found, expected = contents(root), contents(finished.root)
+    assert len([path for path in found if path.parts[0] == "runs"]) == 3
+    assert len([path for path in found if path.parts[0] == "predictions"]) == 3
+    assert all(expected[path] == content for path, content in found.items() if path.parts[0] != "results")
+
+
+def test_a_failed_stage_is_one_line_and_exit_code_3(experiment: Path, image_folder: Path, tmp_path: Path) -> None:
+    """Here and as a job: what diverged, and what to do; no traceback and no name of a class."""
     experiment.write_text(EXPERIMENT.replace("num_epochs=epochs", "num_epochs=epochs, learning_rate=1e9"))
     arguments = ("run", experiment, "--data", image_folder, "--members", 1, "--root")
-    failed = going_deeper(*arguments, tmp_path / "here", "--processes", 1)
+    failed = going_deeper(*arguments, tmp_path / "here", "--processes", 2)
     assert failed.returncode == 3
-    assert "lower learning_rate, or set a lower clip_norm" in failed.stderr.strip().splitlines()[-1]
-    site = going_deeper(*arguments, tmp_path / "site", "--site", TOP / "slurm/sites/local.toml")
+    said = [line for line in failed.stderr.splitlines() if not line.startswith(("prepare", "["))]
+    assert len(said) == 1
+    assert re.fullmatch(
+        r"going-deeper: \S+: loss is (nan|inf) at step \d+; lower learning_rate, or set a lower clip_norm; .*", said[0]
+    )
+    site = in_process(*arguments, tmp_path / "site", "--site", TOP / "slurm/sites/local.toml")
     assert site.returncode == 3
     said = site.stderr.strip().splitlines()
-    assert any(re.match(r"train-\w+: failed: TrainingDiverged: .*lower learning_rate", line) for line in said)
+    assert any(re.match(r"train-\w+: failed: \S+: loss is (nan|inf) at step .*lower learning_rate", line) for line in said)
     assert re.match(
         r"going-deeper: tiny: no verdict, as these are missing: train \w+, evaluate \w+; 0 of its results", said[-1]
     )
+    assert "Traceback" not in site.stderr + "".join(path.read_text() for path in tmp_path.glob("site/jobs/*_log.err"))
+
+
+def test_a_mistake_of_ours_says_where_to_find_it(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A traceback, and a file with it that can be sent."""
+
+    def mistaken(*_: object) -> None:
+        raise KeyError("step")
+
+    monkeypatch.setattr("pipeline.commands.run.refuse_stale", mistaken)
+    failed = in_process("plan", finished.experiment, "--root", finished.root)
+    assert failed.returncode == 3
+    assert "Traceback" in failed.stderr
+    last = failed.stderr.splitlines()[-1]
+    found = re.fullmatch(r"going-deeper: a mistake of ours: KeyError: 'step'; please report it with the file (\S+)", last)
+    assert found, last
+    report = Path(found[1])
+    assert f"going-deeper plan {finished.experiment}" in report.read_text()
+    assert "in mistaken" in report.read_text()
+    report.unlink()
 
 
 @pytest.mark.parametrize(
@@ -126,7 +163,7 @@ def test_a_failed_stage_is_exit_code_3(experiment: Path, image_folder: Path, tmp
 )
 def test_wrong_input_is_one_line_and_exit_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
     root = ["--root", str(tmp_path / "root")] if len(arguments) > 1 and "--root" not in arguments else []
-    failed = going_deeper(*arguments, *root)
+    failed = in_process(*arguments, *root)
     assert failed.returncode == 2
     assert message in failed.stderr
     assert failed.stderr.count("\n") == 1 + failed.stderr.count("[1/")
@@ -137,166 +174,16 @@ def test_wrong_input_is_one_line_and_exit_code_2(arguments: list[str], message: 
     "arguments", [[], ["run"], ["plan"], ["report"], ["evaluate"], ["export"], ["audit"], ["sync"], ["dashboard"]], ids=str
 )
 def test_help_has_an_example(arguments: list[str]) -> None:
-    shown = going_deeper(*arguments, "--help")
+    shown = in_process(*arguments, "--help")
     assert shown.returncode == 0
     assert "Example: going-deeper" in shown.stdout
 
 
-def test_any_classifier_from_one_command(image_folder: Path, tmp_path: Path) -> None:
-    """Random SqueezeNet weights on three colours: the whole protocol, and a report."""
-    from safetensors.torch import save_file
-    from torchvision import models
-
-    save_file(models.squeezenet1_1(num_classes=3).state_dict(), tmp_path / "w.safetensors")
-    arguments = ("evaluate", "--arch", "torchvision:squeezenet1_1", "--weights", tmp_path / "w.safetensors")
-    found = going_deeper(*arguments, "--data", image_folder, "--input-size", 64, "--root", tmp_path / "root", "--processes", 2)
-    assert found.returncode == 0, found.stderr
-    assert "torchvision:squeezenet1_1 (w.safetensors) on " in found.stdout
-    rows = [line.split() for line in found.stdout.splitlines() if line.startswith("     1 ")]
-    assert [row[1] for row in rows] == ["1", "2", "10", "36", "72", "108", "144"]
-    html = next(tmp_path.glob("root/reports/*/report.html")).read_text()
-    assert html.count("<svg") == 1
-    assert "928 input channels" in html
-
-
-USERS_NETWORK = """
-import torch
-
-def network(num_classes):
-    torch.manual_seed(0)
-    return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, num_classes))
-
-def function(num_classes):
-    return lambda images: 5 * images.mean(dim=(2, 3)).flip(1)
-
-def wrong_count(num_classes):
-    return lambda images: images.mean(dim=(2, 3))[:, :2]
-
-def fails(num_classes):
-    raise KeyError("weights")
-
-def nothing(num_classes): ...
-
-def one_row(num_classes):
-    return lambda images: images.mean(dim=(0, 2, 3))
-
-def a_tuple(num_classes):
-    return lambda images: (images.mean(dim=(2, 3)),)
-
-def fails_later(num_classes):
-    def function(images):
-        raise ValueError("never again")
-    return function
-"""
-
-
-@pytest.mark.slow
-def test_a_users_own_network(image_folder: Path, tmp_path: Path) -> None:
-    """Any module or function from images to logits; its file is part of the artefact's name; other policies by name."""
-    file = tmp_path / "mine.py"
-    file.write_text(USERS_NETWORK)
-    common = ("--data", image_folder, "--input-size", 42, "--root", tmp_path / "root", "--processes", 1)
-
-    def evaluate(function: str, *more: object) -> subprocess.CompletedProcess[str]:
-        return going_deeper("evaluate", "--arch", f"{file}:{function}", *common, *more)
-
-    policies = "crops_144,crops_144_max,crops_144_geometric,vgg_150"
-    found = evaluate(
-        "function", "--policies", policies, "--resize", "torch_cubic", "--long-side", "ceil", "--precision", "bf16"
-    )
-    assert found.returncode == 0, found.stderr
-    for label in ("144", "144 (max)", "144 (geometric)", "150 (VGG)"):
-        assert re.search(rf"^     1 {re.escape(label)} +0.00 %", found.stdout, re.MULTILINE), found.stdout  # colours are easy
-    assert evaluate("network", "--policies", "crops_1", "--compile").returncode == 0
-    folders = sorted(tmp_path.glob("root/predictions/*/predictions.json"))
-    assert len(folders) == 2
-    file.write_text(USERS_NETWORK + "# changed")
-    assert evaluate("network", "--policies", "crops_1").returncode == 0
-    assert len(sorted(tmp_path.glob("root/predictions/*/predictions.json"))) == 3
-
-    for function, message in (
-        ("wrong_count", "gives shape (12, 2); expected (12, 3) for 12 images, 3 classes"),
-        ("one_row", "gives shape (3,); expected (12, 3) for 12 images, 3 classes"),
-        ("a_tuple", "gives tuple; expected (12, 3) for 12 images, 3 classes"),
-        ("fails_later", "fails on a batch of 12 images: ValueError: never again"),
-        ("fails", f"{file}: line 15: KeyError: 'weights'"),
-        ("nothing", "nothing(num_classes) returned NoneType; expected a module or a function, images -> logits"),
-        ("absent", f"{file}: defines no function absent; expected absent(num_classes)"),
-        ("", "'' is no name of a function; expected FILE.py:FUNCTION"),
-    ):
-        wrong = evaluate(function)
-        assert wrong.returncode == 2
-        assert wrong.stderr.splitlines()[-1].endswith(message)
-        assert "Traceback" not in wrong.stderr
-    dense = evaluate("network", "--policies", "dense")
-    assert dense.returncode == 2
-    assert "policy dense needs a GoogLeNet with average pooling" in dense.stderr
-    file.write_text("raise SystemExit(0)")
-    left = evaluate("network")
-    assert left.returncode == 2
-    assert f"{file}: line 1: SystemExit: 0" in left.stderr
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--arch", "googlenet"), "--arch googlenet: needs --weights FILE"),
-        (("--arch", "nowhere.py:network"), "nowhere.py: no such Python file; expected one that defines network(num_classes)"),
-        (("--arch", "python:network"), "--arch python:network: a network of your own is FILE.py:FUNCTION"),
-        (
-            ("--arch", "googlenet", "--policies", "crops_12"),
-            "going-deeper: policies.0 = 'crops_12': no policy 'crops_12': expected one of crops_1, crops_2",
-        ),
-        (("--arch", "googlenet", "--resize", "bicubic"), "'bicubic' is not one of 'pil_bilinear'"),
-    ],
-)
-def test_wrong_evaluations_are_one_line(arguments: tuple[str, ...], message: str, image_folder: Path, tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    save_file({"x": torch.zeros(1)}, tmp_path / "w.safetensors")
-    weights = ("--weights", str(tmp_path / "w.safetensors")) if "--policies" in arguments else ()
-    wrong = going_deeper("evaluate", *arguments, *weights, "--data", image_folder, "--root", tmp_path / "root")
-    assert wrong.returncode == 2
-    assert message in wrong.stderr
-    assert wrong.stderr.count("\n") == 1
-    assert not (tmp_path / "root").exists()
-
-
-@pytest.mark.slow
-def test_benchmark(tmp_path: Path) -> None:
-    """Every contender runs and agrees with the naive one; the figures are on the screen and in a file."""
-    found = going_deeper("benchmark", "evaluate", "--input-size", 42, "--rounds", 1, "--root", tmp_path)
-    assert found.returncode == 0, found.stderr
-    (path,) = tmp_path.glob("benchmarks/*/benchmark.json")
-    facts = json.loads(path.read_text())
-    assert str(path) in found.stdout
-    assert list(facts["contenders"]) == [
-        line.split("  ")[0] for line in found.stdout.splitlines() if re.match(r"(naive|careful|ours).* \(", line)
-    ]
-    for name, contender in facts["contenders"].items():
-        assert contender["largest_difference"] < (5e-3 if "bf16" in name else 1e-6), name
-        assert 0 < contender["preprocessing_share"][1] < 1
-    assert facts["contenders"]["naive"]["times_naive"] == [1, 1, 1]
-    found = going_deeper("benchmark", "train", "--input-size", 42, "--rounds", 1, "--root", tmp_path / "train")
-    assert found.returncode == 0, found.stderr
-    (path,) = tmp_path.glob("train/benchmarks/*/benchmark.json")
-    facts = json.loads(path.read_text())
-    assert all(contender["images_per_second"][1] > 0 for contender in facts["contenders"].values())
-    times = facts["step_times_torchvision"][1]
-    assert f"Our step: {times:.2f} times torchvision's as people run it" in found.stdout
-    wrong = going_deeper("benchmark", "evaluate", "--data", tmp_path / "nowhere", "--root", tmp_path)
-    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
-    assert "nowhere: no such folder; expected one with images" in wrong.stderr
-    wrong = going_deeper("benchmark", "evaluate", "--input-size", 43)
-    assert (wrong.returncode, wrong.stderr) == (2, "going-deeper: input_size = 43: Input should be a multiple of 14\n")
-
-
-def test_damaged_artefact_is_named(experiment: Path, image_folder: Path, tmp_path: Path) -> None:
-    command = ("run", experiment, "--data", image_folder, "--members", 1, "--root", tmp_path / "root")
-    assert going_deeper(*command, "--processes", 1).returncode == 0
-    (manifest,) = tmp_path.glob("root/datasets/*/manifest.json")
+def test_damaged_artefact_is_named(finished: Finished, tmp_path: Path) -> None:
+    root = finished.copy(tmp_path)
+    (manifest,) = root.glob("datasets/*/manifest.json")
     manifest.write_text(manifest.read_text()[:100])
-    failed = going_deeper(*command)
+    failed = in_process("run", finished.experiment, "--data", finished.data, "--root", root)
     assert failed.returncode == 2
     assert f"{manifest}: is damaged; remove {manifest.parent} to make it anew" in failed.stderr
     assert failed.stderr.count("\n") == 1

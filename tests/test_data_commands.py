@@ -14,7 +14,7 @@ from pipeline.errors import InputError
 from pipeline.stages import verify_data
 from pipeline.stages.prepare import prepare
 from pipeline.study import PrepareConfig
-from tests.commands import going_deeper
+from tests.commands import in_process
 
 
 @pytest.fixture
@@ -51,18 +51,18 @@ def test_damage_is_named_and_repaired(made: Dataset, data: PrepareConfig, tmp_pa
     assert problems(data, tmp_path)["val-00000.arrow"] == "is missing"
     (made.folder / "rejected.jsonl").write_text("{}\n")
 
-    ended = going_deeper("data", "verify", made.folder, "--processes", 1)
+    ended = in_process("data", "verify", made.folder, "--processes", 1)
     assert ended.returncode == 3
     assert f"{shards[0]}: the bytes of blue/5.jpg" in ended.stdout
     assert ended.stdout.splitlines()[-1] == (
         f"{made.folder}: to make 3 files again from the source: going-deeper data verify {made.folder} --repair"
     )
-    ended = going_deeper("data", "verify", "--root", tmp_path, "--processes", 1, "--repair")
+    ended = in_process("data", "verify", "--root", tmp_path, "--processes", 1, "--repair")
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines()[-1] == f"{made.folder}: repaired, 3 files made again"
     assert {path: path.read_bytes() for path in shards} == sound
     assert Dataset(data, tmp_path).manifest["digest"] == digest
-    ended = going_deeper("data", "verify", made.folder)
+    ended = in_process("data", "verify", made.folder)
     assert ended.stdout == f"{made.folder}: colours is as it was prepared\n"
 
 
@@ -124,7 +124,7 @@ def test_a_damaged_manifest_stops_no_other_check(made: Dataset, tmp_path: Path) 
     other = tmp_path / "datasets" / ("0" * 16)
     other.mkdir()
     (other / "manifest.json").write_text("{")
-    ended = going_deeper("data", "verify", "--root", tmp_path, "--processes", 1)
+    ended = in_process("data", "verify", "--root", tmp_path, "--processes", 1)
     assert ended.returncode == 3
     assert ended.stdout.splitlines() == [
         f"{other}/manifest.json: is damaged; remove it and prepare the data set again: whole shards are kept",
@@ -133,7 +133,7 @@ def test_a_damaged_manifest_stops_no_other_check(made: Dataset, tmp_path: Path) 
 
 
 def test_what_is_no_data_set_is_said(tmp_path: Path) -> None:
-    ended = going_deeper("data", "verify", tmp_path)
+    ended = in_process("data", "verify", tmp_path)
     assert (ended.returncode, ended.stderr) == (
         2,
         f"going-deeper: {tmp_path}: is no prepared data set; expected a folder such as outputs/datasets/<hash>\n",
@@ -142,7 +142,7 @@ def test_what_is_no_data_set_is_said(tmp_path: Path) -> None:
 
 def test_show_is_one_page(made: Dataset, tmp_path: Path) -> None:
     page = tmp_path / "sheet.html"
-    ended = going_deeper("data", "show", made.folder, "--images", 10, "--out", page)
+    ended = in_process("data", "show", made.folder, "--images", 10, "--out", page)
     assert ended.returncode == 0, ended.stderr
     assert "train: images 24, MB 0.1, classes 3, a class: least 8, most 8" in ended.stdout
     html = page.read_text()
@@ -163,7 +163,7 @@ def test_wrong_commands_are_one_line(tmp_path: Path, image_folder: Path) -> None
         (["imagefolder", image_folder, "--name", "a b"], "name"),
         (["tarballs", tmp_path], "Invalid value for"),
     ):
-        ended = going_deeper("data", "prepare", *arguments, "--root", tmp_path / "root")
+        ended = in_process("data", "prepare", *arguments, "--root", tmp_path / "root")
         assert ended.returncode == 2, ended.stderr
         assert message in ended.stderr
         assert len(ended.stderr.splitlines()) == 1

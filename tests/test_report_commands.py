@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import TOP, going_deeper
+from tests.commands import TOP
+from tests.conftest import Finished
 
 
 @pytest.mark.slow
-def test_a_study_is_watched_until_its_report(experiment: Path, image_folder: Path, tmp_path: Path) -> None:
+def test_a_study_is_watched_until_its_report(finished: Finished, tmp_path: Path) -> None:
     """The page in progress is served; once the verdict is there, the same address leads to the report."""
-    root, arguments = tmp_path / "root", [experiment, "--data", image_folder, "--members", "1", "--root", tmp_path / "root"]
-    assert going_deeper("run", *arguments).returncode == 0
+    root = finished.copy(tmp_path)
+    arguments = [finished.experiment, "--data", finished.data, "--root", root]
     (verdicts,), (reports,) = root.glob("verdicts/*"), root.glob("reports/*")
     shutil.move(verdicts, tmp_path / "verdicts")
     shutil.rmtree(reports)
@@ -36,7 +37,7 @@ def test_a_study_is_watched_until_its_report(experiment: Path, image_folder: Pat
             with urllib.request.urlopen(address[0]) as answer:
                 return str(answer.read().decode())
 
-        assert "In progress: 6 of 8 stages complete" in page()
+        assert "In progress: 11 of 13 stages complete" in page()
         shutil.move(tmp_path / "verdicts", verdicts)
         deadline = time.monotonic() + 60
         while "url=report.html" not in page():

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import TOP, going_deeper
+from tests.commands import TOP, contents, in_process
+from tests.conftest import Finished
 
 
 @pytest.mark.parametrize(("number", "ranks", "send"), [(signal.SIGTERM, 1, os.killpg), (signal.SIGUSR2, 2, os.kill)])
@@ -48,35 +49,28 @@ def test_asked_to_end_it_saves_first(
     assert newest.name == f"step_{int(step):08d}"
 
 
-@pytest.mark.slow
-def test_under_torchrun_the_same_bytes(experiment: Path, image_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.slow  # torchrun's ranks are Pythons of their own
+def test_under_torchrun_the_same_bytes(finished: Finished, tmp_path: Path) -> None:
     """torchrun's two ranks and our own two: the same artefacts, and a table on the screen once."""
-    arguments = ["run", experiment, "--data", image_folder, "--members", 1, "--root"]
-    found = going_deeper(*arguments, tmp_path / "ours", "--processes", 2)
-    assert found.returncode == 0, found.stderr
     torchrun = [Path(sys.executable).parent / "torchrun", "--nproc-per-node", 2, "--master-port", 29511, "-m", "pipeline"]
-    command = [*torchrun, *arguments, tmp_path / "torchrun"]
+    command = [*torchrun, "run", finished.experiment, "--data", finished.data, "--root", tmp_path]
     under = subprocess.run(
         [*map(str, command)], cwd=TOP, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     assert under.returncode == 0, under.stderr
-    assert under.stdout.count("Table 3") == found.stdout.count("Table 3")
+    assert under.stdout.count("Table 3") == finished.said.stdout.count("Table 3")
     assert under.stderr.count("stages done in") == 1
-    for pattern in ("runs/*/final/*.safetensors", "predictions/*/*.safetensors", "results/*/hits.parquet"):
-        ours = {path.relative_to(tmp_path / "ours"): path.read_bytes() for path in (tmp_path / "ours").glob(pattern)}
-        theirs = {path.relative_to(tmp_path / "torchrun"): path.read_bytes() for path in (tmp_path / "torchrun").glob(pattern)}
-        assert ours
-        assert ours == theirs
+    assert contents(tmp_path) == contents(finished.root) != {}
 
 
 def test_find_rate(experiment: Path, image_folder: Path, tmp_path: Path) -> None:
     command = ("find-rate", experiment, "--data", image_folder, "--root", tmp_path / "root")
-    found = going_deeper(*command, "--steps", 40, "--json")
+    found = in_process(*command, "--steps", 40, "--json")
     assert found.returncode == 0, found.stderr
     facts = json.loads(found.stdout)
     assert len(facts["rates"]) == len(facts["losses"]) <= 40
     assert facts["rates"][0] == 1e-5
     assert facts["suggested"] > 0
     assert sorted(path.name for path in (tmp_path / "root").iterdir()) == ["datasets", "locks"]
-    wrong = going_deeper(*command, "--member", 7)
+    wrong = in_process(*command, "--member", 7)
     assert (wrong.returncode, wrong.stderr) == (2, "going-deeper: --member 7: the study has members 0 to 1\n")

@@ -26,7 +26,8 @@ def forks(*preloaded: str) -> ForkServerContext:
     Each fork calls `begin` first. A server that runs already stays as it is: the first call decides what is preloaded.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(preloaded))
+    if preloaded:
+        context.set_forkserver_preload(list(preloaded))
     resource_tracker.ensure_running()  # else the server's start would start it, and unblock signals meanwhile
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     try:

@@ -3,12 +3,14 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from threading import RLock
 from types import TracebackType
 from typing import Self, TypeVar
 
 from tqdm import tqdm
 
 LINE_SECONDS = 15.0
+tqdm.set_lock(RLock())  # its own is a semaphore of the system, which a killed rank would leave behind
 T = TypeVar("T")
 
 

@@ -1,0 +1,51 @@
+"""going-deeper benchmark: every contender runs, and they agree."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from pipeline.benchmarks import evaluate as benchmark
+from pipeline.benchmarks.contenders import CONTENDERS
+from tests.commands import in_process
+
+
+@pytest.mark.slow  # five processes that import torch, one of which compiles
+def test_contenders_agree_with_the_naive_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are compiled differ by their compiler alone, so one of them stands for all; the figures are in a file."""
+    chosen = ("naive", "careful compiled", "ours fp32", "ours bf16")
+    monkeypatch.setattr(benchmark, "CONTENDERS", {name: CONTENDERS[name] for name in chosen})
+    monkeypatch.setattr(benchmark, "FASTEST", "ours bf16")
+    monkeypatch.setattr(benchmark, "NEIGHBOUR_ROUNDS", 2)
+    found = in_process("benchmark", "evaluate", "--input-size", 42, "--rounds", 1, "--root", tmp_path)
+    assert found.returncode == 0, found.stderr
+    (path,) = tmp_path.glob("benchmarks/*/benchmark.json")
+    facts = json.loads(path.read_text())
+    assert str(path) in found.stdout
+    shown = [line.split("  ")[0] for line in found.stdout.splitlines() if re.match(r"(naive|careful|ours).* \(", line)]
+    assert shown == list(facts["contenders"]) == list(chosen)
+    for name, contender in facts["contenders"].items():
+        assert contender["largest_difference"] < (5e-3 if "bf16" in name else 1e-6), name
+        assert 0 < contender["preprocessing_share"][1] < 1
+    assert facts["contenders"]["naive"]["times_naive"] == [1, 1, 1]
+    assert facts["speed_beside_a_busy_process"][1] > 0
+
+
+@pytest.mark.slow  # seven processes that import torch
+def test_a_training_step_beside_its_peers(tmp_path: Path) -> None:
+    found = in_process("benchmark", "train", "--input-size", 42, "--rounds", 1, "--root", tmp_path)
+    assert found.returncode == 0, found.stderr
+    (path,) = tmp_path.glob("benchmarks/*/benchmark.json")
+    facts = json.loads(path.read_text())
+    assert all(contender["images_per_second"][1] > 0 for contender in facts["contenders"].values())
+    times = facts["step_times_torchvision"][1]
+    assert f"Our step: {times:.2f} times torchvision's as people run it" in found.stdout
+
+
+def test_wrong_input_is_one_line(tmp_path: Path) -> None:
+    wrong = in_process("benchmark", "evaluate", "--data", tmp_path / "nowhere", "--root", tmp_path)
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+    assert "nowhere: no such folder; expected one with images" in wrong.stderr
+    wrong = in_process("benchmark", "evaluate", "--input-size", 43)
+    assert (wrong.returncode, wrong.stderr) == (2, "going-deeper: input_size = 43: Input should be a multiple of 14\n")

@@ -1,0 +1,127 @@
+"""going-deeper evaluate: any classifier, from a file of weights or of code, under the paper's protocol."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision import models
+
+from tests.commands import in_process
+
+
+def test_any_classifier_from_one_command(image_folder: Path, tmp_path: Path) -> None:
+    """Random SqueezeNet weights on three colours: the whole protocol, and a report."""
+    save_file(models.squeezenet1_1(num_classes=3).state_dict(), tmp_path / "w.safetensors")
+    arguments = ("evaluate", "--arch", "torchvision:squeezenet1_1", "--weights", tmp_path / "w.safetensors")
+    found = in_process(*arguments, "--data", image_folder, "--input-size", 64, "--root", tmp_path / "root", "--processes", 2)
+    assert found.returncode == 0, found.stderr
+    assert "torchvision:squeezenet1_1 (w.safetensors) on " in found.stdout
+    rows = [line.split() for line in found.stdout.splitlines() if line.startswith("     1 ")]
+    assert [row[1] for row in rows] == ["1", "2", "10", "36", "72", "108", "144"]
+    html = next(tmp_path.glob("root/reports/*/report.html")).read_text()
+    assert html.count("<svg") == 1
+    assert "928 input channels" in html
+
+
+USERS_NETWORK = """
+import torch
+
+def network(num_classes):
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, num_classes))
+
+def function(num_classes):
+    return lambda images: 5 * images.mean(dim=(2, 3)).flip(1)
+
+def wrong_count(num_classes):
+    return lambda images: images.mean(dim=(2, 3))[:, :2]
+
+def fails(num_classes):
+    raise KeyError("weights")
+
+def nothing(num_classes): ...
+
+def one_row(num_classes):
+    return lambda images: images.mean(dim=(0, 2, 3))
+
+def a_tuple(num_classes):
+    return lambda images: (images.mean(dim=(2, 3)),)
+
+def fails_later(num_classes):
+    def function(images):
+        raise ValueError("never again")
+    return function
+"""
+
+
+@pytest.mark.slow  # a dozen evaluations, one of them compiled
+def test_a_users_own_network(image_folder: Path, tmp_path: Path) -> None:
+    """Any module or function from images to logits; its file is part of the artefact's name; other policies by name."""
+    file = tmp_path / "mine.py"
+    file.write_text(USERS_NETWORK)
+    common = ("--data", image_folder, "--input-size", 42, "--root", tmp_path / "root", "--processes", 1)
+
+    def evaluate(function: str, *more: object) -> subprocess.CompletedProcess[str]:
+        return in_process("evaluate", "--arch", f"{file}:{function}", *common, *more)
+
+    policies = "crops_144,crops_144_max,crops_144_geometric,vgg_150"
+    found = evaluate(
+        "function", "--policies", policies, "--resize", "torch_cubic", "--long-side", "ceil", "--precision", "bf16"
+    )
+    assert found.returncode == 0, found.stderr
+    for label in ("144", "144 (max)", "144 (geometric)", "150 (VGG)"):
+        assert re.search(rf"^     1 {re.escape(label)} +0.00 %", found.stdout, re.MULTILINE), found.stdout  # colours are easy
+    assert evaluate("network", "--policies", "crops_1", "--compile").returncode == 0
+    folders = sorted(tmp_path.glob("root/predictions/*/predictions.json"))
+    assert len(folders) == 2
+    file.write_text(USERS_NETWORK + "# changed")
+    assert evaluate("network", "--policies", "crops_1").returncode == 0
+    assert len(sorted(tmp_path.glob("root/predictions/*/predictions.json"))) == 3
+
+    for function, message in (
+        ("wrong_count", "gives shape (12, 2); expected (12, 3) for 12 images, 3 classes"),
+        ("one_row", "gives shape (3,); expected (12, 3) for 12 images, 3 classes"),
+        ("a_tuple", "gives tuple; expected (12, 3) for 12 images, 3 classes"),
+        ("fails_later", "fails on a batch of 12 images: ValueError: never again"),
+        ("fails", f"{file}: line 15: KeyError: 'weights'"),
+        ("nothing", "nothing(num_classes) returned NoneType; expected a module or a function, images -> logits"),
+        ("absent", f"{file}: defines no function absent; expected absent(num_classes)"),
+        ("", "'' is no name of a function; expected FILE.py:FUNCTION"),
+    ):
+        wrong = evaluate(function)
+        assert wrong.returncode == 2
+        assert wrong.stderr.splitlines()[-1].endswith(message)
+        assert "Traceback" not in wrong.stderr
+    dense = evaluate("network", "--policies", "dense")
+    assert dense.returncode == 2
+    assert "policy dense needs a GoogLeNet with average pooling" in dense.stderr
+    file.write_text("raise SystemExit(0)")
+    left = evaluate("network")
+    assert left.returncode == 2
+    assert f"{file}: line 1: SystemExit: 0" in left.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--arch", "googlenet"), "--arch googlenet: needs --weights FILE"),
+        (("--arch", "nowhere.py:network"), "nowhere.py: no such Python file; expected one that defines network(num_classes)"),
+        (("--arch", "python:network"), "--arch python:network: a network of your own is FILE.py:FUNCTION"),
+        (
+            ("--arch", "googlenet", "--policies", "crops_12"),
+            "going-deeper: policies.0 = 'crops_12': no policy 'crops_12': expected one of crops_1, crops_2",
+        ),
+        (("--arch", "googlenet", "--resize", "bicubic"), "'bicubic' is not one of 'pil_bilinear'"),
+    ],
+)
+def test_wrong_evaluations_are_one_line(arguments: tuple[str, ...], message: str, image_folder: Path, tmp_path: Path) -> None:
+    save_file({"x": torch.zeros(1)}, tmp_path / "w.safetensors")
+    weights = ("--weights", str(tmp_path / "w.safetensors")) if "--policies" in arguments else ()
+    wrong = in_process("evaluate", *arguments, *weights, "--data", image_folder, "--root", tmp_path / "root")
+    assert wrong.returncode == 2
+    assert message in wrong.stderr
+    assert wrong.stderr.count("\n") == 1
+    assert not (tmp_path / "root").exists()
