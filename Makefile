@@ -2,13 +2,16 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN = .venv/bin
 
-.PHONY: demo test check format
+.PHONY: demo test test-fast check format
 
 demo: .venv/installed  ## the whole chain on embedded data, in minutes
 	$(BIN)/going-deeper run experiments/demo.py
 
 test: .venv/installed  ## every test, two at a time: those on SLURM mostly wait
 	$(BIN)/pytest --numprocesses 2 --no-loadscope-reorder --durations 20 --durations-min 10
+
+test-fast: .venv/installed  ## a minute: no test that is slow or starts processes
+	$(BIN)/pytest --numprocesses 2 -m "not slow and not processes"
 
 check: .venv/installed  ## style, mistakes, types
 	$(BIN)/ruff format --check .

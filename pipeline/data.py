@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from pipeline.stage import Frozen, StageConfig
 
 NAME = r"^[A-Za-z0-9._-]{1,64}$"
+TRAIN, VAL, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
 ILSVRC2012_IMAGES = {"train": 1_281_167, "val": 50_000}  # paper, section 7, where the first is "about 1.2 million"
 SourceKind = Literal["digits", "imagefolder", "labelled_folder", "ilsvrc2012", "hub", "datasets"]
 

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from pipeline.adapters.ilsvrc import VAL as ILSVRC_VAL
 from pipeline.artefacts import storage
+from pipeline.data import VAL as ILSVRC_VAL
 from pipeline.errors import InputError
 from pipeline.experiment import one_line, python_function
 from pipeline.paper.crops import CURVE

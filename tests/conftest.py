@@ -40,6 +40,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes a worker longest starts first: at the end it would run alone."""
     longest = ("tests/slurm/", "tests/test_cli.py")
     items.sort(key=lambda item: not item.nodeid.startswith(longest))
+    for item in items:
+        if {"finished", "cluster", "server"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.processes)
 
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 40, 50)}

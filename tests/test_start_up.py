@@ -10,7 +10,9 @@ import pytest
 from pipeline.commands.main import COMMANDS, commands
 from pipeline.study import TrainConfig
 from tests.commands import TOP
+from tests.conftest import Finished
 
+pytestmark = pytest.mark.processes
 HEAVY = {"numpy", "pyarrow", "torch", "torchvision", "accelerate", "scipy", "timm", "wandb", "altair", "datasets", "sklearn"}
 HEAVY |= {"PIL", "jinja2", "torch._dynamo", "torch._inductor", "onnx", "submitit", "pydantic", "tqdm"}
 
@@ -25,21 +27,33 @@ def imported(*arguments: object) -> set[str]:
     return set(ended.stderr.rpartition("|")[2].split()) & HEAVY
 
 
-@pytest.mark.parametrize(
-    ("arguments", "allowed"),
-    [
-        (["--help"], set()),
-        (["run", "--help"], {"pydantic", "submitit"}),
-        (["plan", "experiments/demo.py"], {"pydantic", "submitit"}),
-        (["status", "experiments/demo.py"], {"pydantic", "submitit"}),
-        (["sync", "--help"], {"pydantic"}),
-        (["report", "--help"], HEAVY - {"torch", "torchvision", "accelerate", "timm", "wandb", "datasets", "sklearn", "onnx"}),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_a_command_imports_no_more_than_it_needs(arguments: list[str], allowed: set[str], tmp_path: Path) -> None:
-    root = [] if "--help" in arguments else ["--root", tmp_path]
-    assert imported("pipeline", *arguments, *root) <= allowed
+LIGHT = {"pydantic", "submitit"}
+
+
+def test_help_imports_click_alone() -> None:
+    assert imported("pipeline", "--help") == set()
+
+
+@pytest.mark.parametrize("command", ["plan", "status"])
+def test_a_look_at_a_study_imports_next_to_nothing(command: str, tmp_path: Path) -> None:
+    assert imported("pipeline", command, "experiments/demo.py", "--root", tmp_path) <= LIGHT
+
+
+def test_no_help_and_no_completion_waits_for_libraries() -> None:
+    """Every command's options are known without what the command itself will import."""
+    program = "import sys; from pipeline.commands.main import COMMANDS, commands\n"
+    program += "for name in COMMANDS: commands.get_command(None, name)\nprint(' '.join(sys.modules))"
+    said = subprocess.run([sys.executable, "-c", program], cwd=TOP, capture_output=True, text=True, check=True).stdout
+    assert set(said.split()) & HEAVY <= LIGHT
+
+
+def test_a_report_needs_no_torch(finished: Finished, tmp_path: Path) -> None:
+    """Nor does publishing and counting again."""
+    root = finished.copy(tmp_path)
+    for command, *more in (["report"], ["publish", "--to", tmp_path / "kept"], ["recount"]):
+        found = imported("pipeline", command, finished.experiment, "--root", root, *more)
+        assert "pyarrow" in found
+        assert not found & {"torch", "torchvision", "accelerate", "timm", "wandb", "datasets", "sklearn", "onnx"}
 
 
 RANK = """

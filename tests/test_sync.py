@@ -17,6 +17,7 @@ from pipeline.study import PrepareConfig
 from tests.commands import TOP, going_deeper
 from tests.wandb_stub import API_KEY, WandbStub
 
+pytestmark = pytest.mark.processes
 TRACK = """
 import os, sys, signal
 from pathlib import Path

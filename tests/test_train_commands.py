@@ -15,6 +15,8 @@ import pytest
 from tests.commands import TOP, contents, in_process
 from tests.conftest import Finished
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.mark.parametrize(("number", "ranks", "send"), [(signal.SIGTERM, 1, os.killpg), (signal.SIGUSR2, 2, os.kill)])
 def test_asked_to_end_it_saves_first(

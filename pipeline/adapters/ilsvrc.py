@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 from pipeline.adapters.archives import ends_digest, md5, members, read_at, wrong_md5
 from pipeline.adapters.images import MAX_BYTES
 from pipeline.adapters.sources import Archive, Piece, Source, SourceFile, text_of
-from pipeline.data import ILSVRC2012_IMAGES
+from pipeline.data import DEVKIT, ILSVRC2012_IMAGES, TRAIN, VAL
 from pipeline.errors import InputError
 from pipeline.study import PrepareConfig
 
-TRAIN, VAL, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
 MD5 = {
     TRAIN: "1d675b47d978889d74fa0da5fadfb00e",
     VAL: "29b22e2961454d5413ddabcf34fc5622",

@@ -12,9 +12,6 @@ from pipeline.commands.arguments import PATH, ROOT
 from pipeline.data import SourceKind
 from pipeline.errors import InputError
 from pipeline.experiment import one_line
-from pipeline.stages import prepare as preparation
-from pipeline.stages import show_data
-from pipeline.stages import verify_data as verification
 from pipeline.study import PrepareConfig, ReencodeConfig
 
 FOLDERS = click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=PATH)
@@ -47,6 +44,8 @@ def prepare(source: str, where: str | None, root: Path, processes: int | None, s
     folder of the three archives), datasets (a folder that Hugging Face datasets saved, or of parquet files) or hub (WHERE is
     the data set's name there). An interrupted preparation goes on where it stopped.
     """
+    from pipeline.stages import prepare as preparation
+
     fields = {name: value for name, value in given.items() if value is not None and value is not False}
     if where is None and source != "digits":
         raise InputError(f"data prepare {source}: needs WHERE, {'a name on the Hub' if source == 'hub' else 'a folder'}")
@@ -71,6 +70,8 @@ def prepare(source: str, where: str | None, root: Path, processes: int | None, s
 @SHARED_BY
 def verify(folders: tuple[Path, ...], repair: bool, source: Path | None, root: Path, processes: int | None) -> None:
     """Check every image, row and list of data sets against its digest. Without FOLDER: of all below the root."""
+    from pipeline.stages import verify_data as verification
+
     is_sound = True
     for folder in folders or _all(root):
         try:
@@ -103,6 +104,9 @@ def verify(folders: tuple[Path, ...], repair: bool, source: Path | None, root: P
 @ROOT
 def show(folders: tuple[Path, ...], images: int, out: Path | None, root: Path) -> None:
     """Print what data sets hold, and write a page with a contact sheet. Without FOLDER: of all below the root."""
+    from pipeline.stages import show_data
+    from pipeline.stages import verify_data as verification
+
     chosen = folders or _all(root)
     if out is not None and len(chosen) > 1:
         raise InputError(f"--out {out}: is one page, and these are {len(chosen)} data sets; name one")
@@ -114,6 +118,8 @@ def show(folders: tuple[Path, ...], images: int, out: Path | None, root: Path) -
 
 
 def _all(root: Path) -> tuple[Path, ...]:
+    from pipeline.stages import verify_data as verification
+
     found = verification.data_sets(root)
     if not found:
         raise InputError(f"{root}: holds no complete data set; name a FOLDER or another --root")

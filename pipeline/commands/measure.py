@@ -11,10 +11,6 @@ from pipeline.commands.arguments import PATH, ROOT, study_command
 from pipeline.errors import InputError
 from pipeline.experiment import load_study, one_line
 from pipeline.local import is_rank
-from pipeline.stages import find_rate as stage
-from pipeline.stages.audit import audit_json, audit_text
-from pipeline.stages.prepare import prepare
-from pipeline.stages.wording import templates
 from pipeline.study import BenchmarkConfig
 
 
@@ -22,6 +18,8 @@ from pipeline.study import BenchmarkConfig
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def audit(as_json: bool) -> None:
     """Count Table 1 again, row by row: printed, counted, explained; and Table 3's arithmetic."""
+    from pipeline.stages.audit import audit_json, audit_text
+
     print(audit_json() if as_json else audit_text())
 
 
@@ -36,6 +34,9 @@ def find_rate(experiment: Path, arguments: Sequence[str], root: Path, member: in
 
     Prepares the data if need be; writes nothing else.
     """
+    from pipeline.stages import find_rate as stage
+    from pipeline.stages.prepare import prepare
+
     if is_rank():
         raise InputError("find-rate runs on one process; go without torchrun")
     run = load_study(experiment, arguments).trained_member(member)
@@ -61,6 +62,8 @@ def _measurement(what: str, doc: str, rounds: int, images: int = 4, input_size: 
     @click.option("--input-size", type=int, default=input_size, show_default=True, help="A multiple of 14.")
     @ROOT
     def command(data: Path | None, rounds: int, images: int, input_size: int, root: Path) -> None:
+        from pipeline.stages.wording import templates
+
         fields = {"what": what, "input_size": input_size, "rounds": rounds, "num_images": images, "path": data}
         try:
             config = BenchmarkConfig.model_validate(fields)

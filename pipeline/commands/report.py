@@ -18,9 +18,7 @@ from pipeline.commands.arguments import PATH, study_command
 from pipeline.errors import InputError, StageFailed
 from pipeline.experiment import load_study
 from pipeline.local import forget_report, refuse_stale, show
-from pipeline.stages import recount as counting
 from pipeline.stages import run_stage
-from pipeline.stages.report import PROGRESS, report_progress
 from pipeline.study import Study
 from slurm.status import status
 
@@ -36,6 +34,8 @@ def report(
     experiment: Path, arguments: Sequence[str], root: Path, into: Path | None, watch: bool, serve: bool, port: int
 ) -> None:
     """Rebuild the report of a study from its verdicts and results; of a study in progress, show what there is."""
+    from pipeline.stages.report import PROGRESS
+
     study = load_study(experiment, arguments)
     refuse_stale(study, root)
     if into is not None and not watch:
@@ -57,6 +57,8 @@ def report(
 
 def rebuild(study: Study, root: Path, anew: bool = True) -> Path:
     """Make the report, also if it is there (`anew`), or the page of a study in progress; returns the page."""
+    from pipeline.stages.report import report_progress
+
     if study.check.is_complete(root):
         if anew:
             forget_report(study, root)
@@ -78,6 +80,8 @@ def publish(experiment: Path, arguments: Sequence[str], root: Path, to: Path) ->
     """Copy the small files of a finished study: hits, figures, verdicts, provenance; no data set and no weights.
 
     From the copy its report and verdicts are made again (`report`), and its figures counted again (`recount`)."""
+    from pipeline.stages import recount as counting
+
     study = load_study(experiment, arguments)
     refuse_stale(study, root)
     copies = counting.publish(study, root, to)
@@ -87,6 +91,8 @@ def publish(experiment: Path, arguments: Sequence[str], root: Path, to: Path) ->
 @study_command("going-deeper recount experiments/demo.py --root results")
 def recount(experiment: Path, arguments: Sequence[str], root: Path) -> None:
     """Make every figure of a finished study again from the hits of every image, and compare."""
+    from pipeline.stages import recount as counting
+
     count, problems = counting.recount(load_study(experiment, arguments), root)
     if problems:
         raise StageFailed("; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if problems[5:] else ""))

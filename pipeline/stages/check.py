@@ -9,7 +9,8 @@ from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import Decision, Verdict, read_verdicts, write_verdicts
 from pipeline.paper.crops import CURVE, NUM_CROPS
 from pipeline.paper.published import CLAIMS, DATASET, Cell, Claim
-from pipeline.statistics.inference import SIGNIFICANCE, holm, mcnemar, paired_interval, sign_flip
+from pipeline.statistics.inference import holm, mcnemar, paired_interval, sign_flip
+from pipeline.statistics.levels import SIGNIFICANCE
 from pipeline.statistics.power import paired_images_to_decide
 from pipeline.study import CheckConfig, EnsembleConfig, ForeignConfig, TrainConfig
 

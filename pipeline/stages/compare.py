@@ -12,16 +12,9 @@ from pipeline.artefacts.comparison import write_comparison
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions, best_member
 from pipeline.stages.check import FEW_CLASSES
-from pipeline.statistics.inference import (
-    SIGNIFICANCE,
-    Interval,
-    across_seeds,
-    bootstrap_interval,
-    holm,
-    paired_interval,
-    two_sided,
-)
+from pipeline.statistics.inference import Interval, across_seeds, bootstrap_interval, holm, paired_interval, two_sided
 from pipeline.statistics.label_ranks import rank_of_label
+from pipeline.statistics.levels import SIGNIFICANCE
 from pipeline.statistics.power import paired_images_to_decide, seeds_to_decide
 from pipeline.study import Arm, CompareConfig
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import jinja2
 
-from pipeline.statistics.power import MAX_SEEDS
+from pipeline.statistics.levels import MAX_SEEDS
 
 AUDIT_TITLES = {
     "totals": "The whole network",

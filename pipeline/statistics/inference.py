@@ -3,10 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy  # its submodules are imported at their first use
 
-SIGNIFICANCE = 0.05  # ours: the level of every verdict, fixed before any run
-RESAMPLES = 99_999  # ours: draws of the permutation test
+from pipeline.statistics.levels import RESAMPLES
 
 
 class Interval(NamedTuple):
@@ -22,7 +21,7 @@ def wilson(errors: int, total: int) -> Interval:
     >>> [round(100 * bound, 3) for bound in wilson(3335, 50_000)]
     [6.455, 6.892]
     """
-    low, high = stats.binomtest(errors, total).proportion_ci(0.95, method="wilson")
+    low, high = scipy.stats.binomtest(errors, total).proportion_ci(0.95, method="wilson")
     return Interval(float(low), float(high))
 
 
@@ -35,7 +34,7 @@ def mcnemar(worse_errors: np.ndarray, better_errors: np.ndarray) -> float:
     only_worse = int((worse_errors & ~better_errors).sum())
     only_better = int((~worse_errors & better_errors).sum())
     discordant = only_worse + only_better
-    return float(stats.binomtest(only_worse, discordant, alternative="greater").pvalue) if discordant else 1.0
+    return float(scipy.stats.binomtest(only_worse, discordant, alternative="greater").pvalue) if discordant else 1.0
 
 
 def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
@@ -94,7 +93,7 @@ def across_seeds(differences: np.ndarray) -> tuple[float, Interval]:
         raise ValueError("one seed says nothing of others")
     if np.ptp(differences) < 1e-12:
         return 1.0, Interval(-1.0, 1.0)
-    test = stats.ttest_1samp(differences, 0.0)
+    test = scipy.stats.ttest_1samp(differences, 0.0)
     low, high = test.confidence_interval(0.95)
     return float(test.pvalue), Interval(float(low), float(high))
 

@@ -4,12 +4,9 @@ import math
 from bisect import bisect_left
 
 import numpy as np
-from scipy import stats
+import scipy  # its submodules are imported at their first use
 
-from pipeline.statistics.inference import SIGNIFICANCE
-
-MAX_SEEDS = 10_000  # ours: more are of no use to anybody
-POWER = 0.8  # ours, as usual: the chance with which a test is to find a difference that is there
+from pipeline.statistics.levels import MAX_SEEDS, POWER, SIGNIFICANCE
 
 
 def images_to_decide(error: float, other: float, power: float = 0.5) -> int:
@@ -22,7 +19,7 @@ def images_to_decide(error: float, other: float, power: float = 0.5) -> int:
     """
     mean = (error + other) / 2
     pooled, separate = 2 * mean * (1 - mean), error * (1 - error) + other * (1 - other)
-    z = stats.norm.ppf(1 - SIGNIFICANCE / 2) * pooled**0.5 + stats.norm.ppf(power) * separate**0.5
+    z = scipy.stats.norm.ppf(1 - SIGNIFICANCE / 2) * pooled**0.5 + scipy.stats.norm.ppf(power) * separate**0.5
     return math.ceil(float(z / (error - other)) ** 2)
 
 
@@ -40,7 +37,7 @@ def paired_images_to_decide(differences_N: np.ndarray, power: float = POWER, lev
     mean, square = float(differences_N.mean()), float((differences_N**2).mean())
     if abs(mean) < 1e-12:
         return None
-    z = stats.norm.ppf(1 - level / 2) * square**0.5 + stats.norm.ppf(power) * max(0.0, square - mean**2) ** 0.5
+    z = scipy.stats.norm.ppf(1 - level / 2) * square**0.5 + scipy.stats.norm.ppf(power) * max(0.0, square - mean**2) ** 0.5
     return math.ceil(float(z / mean) ** 2)
 
 
@@ -67,6 +64,6 @@ def power_of_t(effect: float, seeds: int, level: float = SIGNIFICANCE) -> float:
     >>> [round(power_of_t(1.0, seeds), 3) for seeds in (2, 10)]
     [0.093, 0.803]
     """
-    critical, shifted = stats.t.ppf(1 - level / 2, seeds - 1), effect * seeds**0.5
-    wrong_side = np.nan_to_num(stats.nct.cdf(-critical, seeds - 1, shifted))  # where it is next to nothing scipy has NaN
-    return float(stats.nct.sf(critical, seeds - 1, shifted) + wrong_side)
+    critical, shifted = scipy.stats.t.ppf(1 - level / 2, seeds - 1), effect * seeds**0.5
+    wrong_side = np.nan_to_num(scipy.stats.nct.cdf(-critical, seeds - 1, shifted))  # where it is next to nothing scipy has NaN
+    return float(scipy.stats.nct.sf(critical, seeds - 1, shifted) + wrong_side)

@@ -13,6 +13,7 @@ from pipeline.adapters import fork_server, ranks
 from pipeline.errors import Bug, InputError, StageFailed, TrainingDiverged
 from tests.commands import TOP
 
+pytestmark = pytest.mark.processes
 KILLS = int(os.environ.get("GOING_DEEPER_TEST_KILLS", "5"))
 
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from pipeline.adapters import ilsvrc
 from pipeline.adapters.archives import members
-from pipeline.adapters.ilsvrc import DEVKIT, TRAIN, VAL
 from pipeline.artefacts.dataset import Dataset
+from pipeline.data import DEVKIT, TRAIN, VAL
 from pipeline.errors import InputError
 from pipeline.stages.prepare import prepare
 from pipeline.study import PrepareConfig
