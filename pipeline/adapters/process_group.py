@@ -5,12 +5,14 @@ import os
 import torch
 from accelerate import Accelerator
 
+from pipeline.errors import StageFailed
+
 
 def join() -> Accelerator:
     """Join the ranks that the environment describes (RANK, WORLD_SIZE ...); alone where it describes none.
 
     Raises:
-        RuntimeError: accelerate sees another world size than the environment, so each rank would train alone.
+        StageFailed: accelerate sees another world size than the environment, so each rank would train alone.
     """
     on_cpu = not torch.cuda.is_available()
     if on_cpu:
@@ -22,7 +24,7 @@ def join() -> Accelerator:
     accelerator = Accelerator(cpu=on_cpu)
     expected = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != expected:
-        raise RuntimeError(f"accelerate sees {accelerator.num_processes} processes, WORLD_SIZE is {expected}")
+        raise StageFailed(f"accelerate sees {accelerator.num_processes} processes, WORLD_SIZE is {expected}")
     return accelerator
 
 

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
 from pipeline.artefacts import storage
+from pipeline.errors import StageFailed
 from pipeline.statistics.label_ranks import rank_of_label
 from pipeline.study import EvaluateConfig
 
@@ -55,11 +56,11 @@ class Predictions:
         `engine` says what computed it.
 
         Raises:
-            FloatingPointError: a score of another image is NaN or infinite.
+            StageFailed: a score of another image is NaN or infinite.
         """
         good = [row for row, index in enumerate(chunk) if index not in bad]
         if not all(np.isfinite(values[good]).all() for values in scores.values()):
-            raise FloatingPointError(f"{self.folder}: the classifier's outputs for images {list(chunk)} are not finite")
+            raise StageFailed(f"{self.folder}: the classifier's outputs for images {list(chunk)} are not finite")
         noted = {"ids": np.asarray(chunk, np.int64), "seconds": np.asarray([seconds])}
         content = {policy: np.ascontiguousarray(values) for policy, values in scores.items()}
         storage.publish(self._chunk_path(chunk), save({**noted, **content}, {"bad": json.dumps(dict(bad)), "engine": engine}))

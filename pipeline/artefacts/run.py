@@ -10,7 +10,7 @@ from torch import Tensor
 from pipeline.artefacts import provenance, storage
 from pipeline.artefacts.checkpoints import Checkpoints
 from pipeline.artefacts.metrics import metrics_path, read_metrics
-from pipeline.errors import StageFailed
+from pipeline.errors import StageFailed, TrainingDiverged
 from pipeline.study import TrainConfig
 
 Weights = Literal["averaged", "raw", "best"]
@@ -74,7 +74,7 @@ class Run:
         """Write the final weights by kind, seal the run, and remove its checkpoints."""
         for kind, tensors in weights.items():
             if broken := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):
-                raise FloatingPointError(f"{self.folder}: the final weights {broken} ({kind}) are not finite")
+                raise TrainingDiverged(f"{self.folder}: the final weights {broken} ({kind}) are not finite")
         self._refuse_if_superseded()
         for kind, tensors in weights.items():
             contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

@@ -14,7 +14,7 @@ from pipeline.artefacts.dataset import Dataset
 from pipeline.errors import InputError
 from pipeline.paper.googlenet import training_loss
 from pipeline.stages.learner import Learner
-from pipeline.stages.train import said_of_images
+from pipeline.stages.train import said_in_a_line
 from pipeline.study import TrainConfig
 
 LOWEST, HIGHEST = 1e-5, 10.0  # ours
@@ -61,7 +61,7 @@ def find_rate(config: TrainConfig, root: Path, num_steps: int) -> RateTest:
     workers = environment.cores_per_rank() - 1
     batches = training_batches(config, data.split("train"), range(num_steps), 0, 1, workers, accelerator.device.type == "cuda")
     losses: list[float] = []
-    with closing(batches), Progress("find-rate", num_steps, "steps") as progress, said_of_images(config, root):
+    with closing(batches), Progress("find-rate", num_steps, "steps") as progress, said_in_a_line(config, root):
         for step, (rate, batch) in enumerate(zip(rates, batches, strict=True), start=1):
             losses.append(float(training_loss(learner.step(step, rate, False, batch), config.aux_weight)))
             progress.advance(note=f"rate {rate:.2g}, loss {losses[-1]:.3f}")

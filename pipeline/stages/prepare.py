@@ -22,7 +22,7 @@ from pipeline.artefacts import storage
 from pipeline.artefacts.dataset import LEAKS, REJECTED, Dataset
 from pipeline.artefacts.manifest import refuse_other_files
 from pipeline.artefacts.shards import Rejected, ShardNote, read_shard, remove_unfinished
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StageFailed
 from pipeline.stages.fill_shard import Shard, Work, work_of
 from pipeline.study import PrepareConfig
 
@@ -81,7 +81,7 @@ def _conclude(config: PrepareConfig, source: Source, work: Work, steps: list[Sha
     shards = [step for step in steps if isinstance(step, Shard)]
     found = [note for shard in shards if (note := work.note(shard.name))]
     if len(found) < len(shards):
-        raise RuntimeError(f"{work.folder}: {len(shards) - len(found)} of {len(shards)} shards have lost their notes")
+        raise StageFailed(f"{work.folder}: {len(shards) - len(found)} of {len(shards)} shards have lost their notes")
     files, usable, unreadable = (_per_class(found, kind, len(source.classes)) for kind in ("files", "images", "unreadable"))
     _refuse_empty_classes(config, source, files, usable, found)
     written, leaks = lists(work.folder, found)

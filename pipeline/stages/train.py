@@ -28,7 +28,7 @@ from pipeline.adapters.tracking import Tracker
 from pipeline.artefacts import checkpoints, provenance, storage
 from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.run import Run, Weights
-from pipeline.errors import InputError, TrainingDiverged
+from pipeline.errors import InputError, StageFailed, TrainingDiverged
 from pipeline.paper import schedule
 from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
 from pipeline.stages.classify import rank_of_labels
@@ -48,7 +48,7 @@ def train(config: TrainConfig, root: Path) -> Run:
         InputError: the ranks cannot share the global batch equally, another process trains this run, the data set is no longer
             the one that the run began with, or an image of it is damaged.
         TrainingDiverged: the loss became NaN or infinite.
-        StageFailed: a newer attempt took over.
+        StageFailed: a newer attempt took over, or the GPU's memory is too small.
     """
     run = Run(config, root)
     if config.is_complete(root):
@@ -57,7 +57,7 @@ def train(config: TrainConfig, root: Path) -> Run:
     config.refuse_ranks(accelerator.num_processes)
     with (
         storage.lock(config, root, fences=True) if accelerator.is_main_process else nullcontext(),
-        said_of_images(config, root),
+        said_in_a_line(config, root),
     ):
         _train(config, run, Dataset(config.data, root), accelerator)
     accelerator.wait_for_everyone()
@@ -65,10 +65,14 @@ def train(config: TrainConfig, root: Path) -> Run:
 
 
 @contextmanager
-def said_of_images(config: TrainConfig, root: Path) -> Iterator[None]:
-    """An image that was whole when it was prepared is damaged: say so. A loader's process adds its traceback before that."""
+def said_in_a_line(config: TrainConfig, root: Path) -> Iterator[None]:
+    """What a user can expect: a GPU that is too small; an image that was whole when it was prepared, and is damaged now, of
+    which a loader's process says its traceback first."""
     try:
         yield
+    except torch.OutOfMemoryError as error:
+        said = str(error).splitlines()[0]
+        raise StageFailed(f"{root / config.folder}: {said} Set max_device_batch_size, or more ranks") from None
     except BadImage as problem:
         said = str(problem).strip().splitlines()[-1].rpartition("BadImage: ")[2]
         raise InputError(f"{root / config.data.folder}: {said}; remove it to prepare the data again") from None
