@@ -3,4 +3,4 @@
 import multiprocessing
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["pipeline.stages.train"])
+FORKS.set_forkserver_preload(["pipeline.stages.train", "pandas"])  # pyarrow imports pandas as it reads the first column

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from pipeline.adapters import ranks
 from pipeline.adapters.loader import Batch
 from pipeline.artefacts.run import Run
 from pipeline.stages.learner import Learner
@@ -65,6 +66,18 @@ def run(world_size: int, config: TrainConfig, root: Path, trace: Path | None = N
     assert [process.exitcode for process in processes] == [0] * world_size
 
 
+def launched_in_a_group(function: Callable[..., object], world_size: int, *arguments: object) -> BaseProcess:
+    """Start a process, with a process group of its own, that launches ranks."""
+    process = FORKS.Process(target=_launch_in_a_group, args=(function, world_size, *arguments))
+    process.start()
+    return process
+
+
+def _launch_in_a_group(function: Callable[..., object], world_size: int, *arguments: object) -> None:
+    os.setsid()
+    ranks.launch(function, world_size, *arguments)
+
+
 def end(processes: list[BaseProcess], number: signal.Signals = signal.SIGKILL) -> None:
     """Signal all and wait for them."""
     for process in processes:
@@ -79,13 +92,18 @@ def wait(processes: list[BaseProcess], until: Callable[[], bool] = lambda: False
     deadline = time.monotonic() + seconds
     while any(process.is_alive() for process in processes) and not until():
         assert time.monotonic() < deadline
-        time.sleep(0.001)
+        time.sleep(0.002)  # a step takes some 20 ms, and the ranks want the cores
 
 
-def steps(trace: Path) -> list[dict[str, Any]]:
-    """The traced steps, as they were done; a step that was done again is there twice."""
-    lines = trace.read_text().splitlines() if trace.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("}")]
+def steps(trace: Path, start: int = 0) -> list[dict[str, Any]]:
+    """The traced steps, as they were done, from byte `start` on; a step that was done again is there twice."""
+    lines = trace.read_bytes()[start:].splitlines() if trace.exists() else []
+    return [json.loads(line) for line in lines if line.endswith(b"}")]
+
+
+def size(trace: Path) -> int:
+    """Bytes that were traced so far."""
+    return trace.stat().st_size if trace.exists() else 0
 
 
 def rows(config: TrainConfig, root: Path) -> list[dict[str, Any]]:
