@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.adapters.environment import COMMAND
 from pipeline.commands.main import main
@@ -21,6 +23,7 @@ Cost:    seconds
 Differs: in everything
 """
 from pathlib import Path
+from typing import NamedTuple
 from pipeline.study import *
 
 def experiment(data: Path | None = None, members: int = 2, epochs: float = 4) -> Study:
@@ -31,6 +34,19 @@ def experiment(data: Path | None = None, members: int = 2, epochs: float = 4) ->
     evaluated = tuple(EvaluateConfig(data=images, classifier=run) for run in runs)
     return Study(name="tiny", title="A tiny study", check=CheckConfig(results=table3(evaluated)))
 '''
+
+
+class Finished(NamedTuple):
+    """The study of `EXPERIMENT`, finished by the command on two ranks: to be copied, never written to."""
+
+    experiment: Path
+    data: Path
+    root: Path
+    said: "subprocess.CompletedProcess[str]"
+
+    def copy(self, folder: Path) -> Path:
+        """A root of one's own with all of it."""
+        return Path(shutil.copytree(self.root, folder / "root", symlinks=True))
 
 
 def going_deeper(*arguments: object) -> "subprocess.CompletedProcess[str]":

@@ -1,12 +1,10 @@
 """A small image folder and a small study on it, for all tests."""
 
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,13 +14,14 @@ from PIL import Image
 from xdist.scheduler import LoadScopeScheduling
 
 from pipeline.study import CheckConfig, EvaluateConfig, NetworkConfig, PrepareConfig, Study, TrainConfig, table3
-from tests.commands import EXPERIMENT, going_deeper
+from tests.commands import EXPERIMENT, Finished, going_deeper
+from tests.forks import PRELOADED
 from tests.wandb_stub import WandbStub, wandb_stub
 
 settings.register_profile("shared", deadline=None)  # a busy machine is slow, not wrong
 settings.load_profile("shared")
 os.environ.setdefault("WANDB_MODE", "disabled")  # tests of tracking switch it on
-get_context("forkserver").set_forkserver_preload(["pipeline.stages.train", "pipeline.stages.evaluate"])  # if one is started
+get_context("forkserver").set_forkserver_preload(list(PRELOADED))  # if a server is started
 
 
 class _ByFile(LoadScopeScheduling):  # type: ignore[misc]
@@ -106,19 +105,6 @@ def experiment(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.py"
     path.write_text(EXPERIMENT)
     return path
-
-
-class Finished(NamedTuple):
-    """The study of `EXPERIMENT`, finished by the command on two ranks: to be copied, never written to."""
-
-    experiment: Path
-    data: Path
-    root: Path
-    said: "subprocess.CompletedProcess[str]"
-
-    def copy(self, folder: Path) -> Path:
-        """A root of one's own with all of it."""
-        return Path(shutil.copytree(self.root, folder / "root", symlinks=True))
 
 
 @pytest.fixture(scope="session")

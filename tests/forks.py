@@ -1,6 +1,24 @@
-"""Processes that start at once: forks of a server that has imported what trains."""
+"""Processes that start at once, as the product's ranks do."""
 
-import multiprocessing
+import os
+from collections.abc import Callable, Mapping
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["pipeline.stages.train"])
+from pipeline.adapters import fork_server
+
+PRELOADED = ("pipeline.stages.train", "pipeline.stages.evaluate", "pandas")  # pyarrow imports pandas as it makes a column
+
+
+def fork(target: Callable[..., object], *arguments: object, **variables: str) -> BaseProcess:
+    """A new process, with these variables beside this one's."""
+    context = fork_server.forks(*PRELOADED)
+    process = context.Process(target=_begin, args=({**os.environ, **variables}, target, arguments))
+    process.start()
+    return process
+
+
+def _begin(variables: Mapping[str, str], target: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    fork_server.begin(variables)
+    get_context("forkserver").set_forkserver_preload(list(PRELOADED))  # of the server that it may start itself
+    target(*arguments)

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import EXPERIMENT, TOP, contents, going_deeper, in_process
-from tests.conftest import Finished
+from tests.commands import EXPERIMENT, TOP, Finished, contents, going_deeper, in_process
 
 
 def test_a_study_from_one_command_and_again(finished: Finished) -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import TOP
-from tests.conftest import Finished
+from tests.commands import TOP, Finished
 
 
 @pytest.mark.slow

@@ -9,8 +9,7 @@ import pytest
 
 from pipeline.commands.main import COMMANDS, commands
 from pipeline.study import TrainConfig
-from tests.commands import TOP
-from tests.conftest import Finished
+from tests.commands import TOP, Finished
 
 pytestmark = pytest.mark.processes
 HEAVY = {"numpy", "pyarrow", "torch", "torchvision", "accelerate", "scipy", "timm", "wandb", "altair", "datasets", "sklearn"}

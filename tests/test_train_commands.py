@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import TOP, contents, in_process
-from tests.conftest import Finished
+from tests.commands import TOP, Finished, contents, in_process
 
 pytestmark = pytest.mark.processes
 

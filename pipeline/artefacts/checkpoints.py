@@ -79,10 +79,14 @@ class Checkpoints:
 
     def _prune(self, step: int) -> None:
         """Remove what is older than the last two and not the best; and what is newer than `step`: it was passed over."""
+        self._remove_remains()  # of a save that was killed: else the name that an old one is to get may be taken
         kept = {*[folder for folder in self._all() if folder <= self._at(step)][:KEEP], self.best()}
         for old in self._all():
             if old not in kept:
                 storage.rename(old, old.with_name(f".{old.name}"))  # so that a kill leaves no half
+        self._remove_remains()
+
+    def _remove_remains(self) -> None:
         for remains in self.folder.glob(".step_*"):
             shutil.rmtree(remains)
 

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from pipeline.artefacts.checkpoints import Checkpoints, load, read_note
-from tests.forks import FORKS
+from tests.crash_points import contents, deaths
+from tests.forks import fork
 
 
 def state(step: int) -> dict[str, object]:
@@ -29,16 +30,74 @@ def save_for_ever(folder: Path, acknowledged: Path, first: int) -> None:
             file.flush()
 
 
-@pytest.mark.slow
-def test_two_hundred_kills_during_saves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """0 unusable, 0 acknowledged checkpoints lost; and none was ever seen half-written."""
+def three_saved(folder: Path, damaged: tuple[int, ...] = ()) -> None:
+    """The first is the best. A checkpoint of each step in `damaged` is damaged; then there is rubbish of deaths, too."""
+    checkpoints = Checkpoints(folder)
+    for step, error in ((1, 0.5), (2, None), (3, 0.6)):
+        checkpoints.save(step, state(step), error)
+    for step in damaged:
+        shutil.copytree(folder / "step_00000003", folder / f"step_{step:08d}")
+        shutil.copytree(folder / "step_00000001", folder / f".step_{step:08d}")
+
+
+def go_on(folder: Path, error: float, last: int) -> None:
+    """Save what comes after the newest, up to step `last`. Step 4 was validated, step 5 was not."""
+    checkpoints = Checkpoints(folder)
+    newest = checkpoints.newest()
+    assert newest is not None
+    for step in range(read_note(newest)["step"] + 1, last + 1):
+        checkpoints.save(step, state(step), error if step == 4 else None)
+
+
+@pytest.mark.parametrize(
+    ("error", "damaged", "kept"),
+    [
+        (0.4, (), (4, 5)),  # a new best: the first is no longer needed
+        (0.7, (), (1, 4, 5)),
+        (0.4, (4, 9), (4, 5)),  # the one to be saved is there, damaged, and so is a newer one
+    ],
+)
+@pytest.mark.usefixtures("unsynced")
+def test_a_death_at_any_point_of_a_save(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], error: float, damaged: tuple[int, ...], kept: tuple[int, ...]
+) -> None:
+    """What was saved stays, and the best stays the best; the next save leaves the bytes that an undisturbed run leaves."""
+    prepared, undisturbed = tmp_path / "prepared", tmp_path / "undisturbed"
+    three_saved(prepared, damaged)
+    shutil.copytree(prepared, undisturbed)
+    go_on(undisturbed, error, last=5)
+    expected = contents(undisturbed)
+    assert {name.partition("/")[0] for name in expected} == {f"step_{step:08d}" for step in kept}
+    assert len(expected) == 2 * len(kept)
+    points, newest_steps = [], []
+    for point, folder in deaths(prepared, tmp_path / "deaths", lambda folder: go_on(folder, error, last=4)):
+        points.append(point)
+        checkpoints = Checkpoints(folder)
+        newest, best = checkpoints.newest(), checkpoints.best()
+        assert newest is not None, point
+        assert best is not None, point
+        loaded = load(newest)
+        assert torch.equal(loaded["weights"], torch.full((200_000,), float(loaded["step"]))), point
+        newest_steps.append(loaded["step"])
+        for seen in {path for path in folder.glob("step_*") if int(path.name.removeprefix("step_")) not in damaged}:
+            assert load(seen)["step"] == read_note(seen)["step"], point  # none is half there, old ones neither
+        assert read_note(best)["step"] == (4 if loaded["step"] >= 4 and error < 0.5 else 1), point
+        go_on(folder, error, last=5)
+        assert contents(folder) == expected, point
+    assert newest_steps == sorted(newest_steps)  # none that was there is lost
+    assert set(newest_steps) == {3, 4}
+    assert len(points) > 40
+    assert ("damaged" in capfd.readouterr().err) == bool(damaged)
+
+
+def test_twenty_kills_during_saves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The machine's own moments, amid writes: 0 unusable, 0 acknowledged checkpoints lost; none was ever seen half-written."""
     folder, acknowledged = tmp_path / "checkpoints", tmp_path / "acknowledged"
     acknowledged.touch()
     rng, checkpoints, newest = random.Random(0), Checkpoints(folder), 0
-    for kill in range(200):
-        writer = FORKS.Process(target=save_for_ever, args=(folder, acknowledged, newest + 1))
+    for kill in range(20):
+        writer = fork(save_for_ever, folder, acknowledged, newest + 1)
         before = acknowledged.stat().st_size
-        writer.start()
         deadline = time.monotonic() + 30
         while acknowledged.stat().st_size == before and time.monotonic() < deadline:
             time.sleep(0.001)

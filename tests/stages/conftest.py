@@ -1,6 +1,7 @@
 """A study of seven members that were never trained, for the tests of what is shown."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,21 @@ from pipeline.stages.report import report
 from pipeline.study import CheckConfig, EvaluateConfig, PrepareConfig, Study, TrainConfig, table3
 
 SEVEN = 7
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory, data: PrepareConfig) -> Path:
+    """The root that holds the prepared images, to be copied."""
+    folder = tmp_path_factory.mktemp("prepared")
+    prepare(data, folder, processes=1)
+    return folder
+
+
+@pytest.fixture
+def root(tmp_path: Path, prepared: Path, data: PrepareConfig) -> Path:
+    """A test's own root, with the prepared images; another module may have one that its tests share."""
+    shutil.copytree(prepared / data.folder, tmp_path / "root" / data.folder)
+    return tmp_path / "root"
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +42,7 @@ from pipeline.study import (
     TrainConfig,
     table3,
 )
+from tests.stages import trained
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +124,7 @@ def test_images_opened_ahead_give_the_same_scores(root: Path, config: EvaluateCo
     assert np.array_equal(alone["crops_10"], evaluate(config, root).probabilities("crops_10"))
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # launches eleven ranks
 def test_any_world_size_and_chunk_give_the_same_bytes(
     root: Path, config: EvaluateConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,30 +178,23 @@ def test_finished_chunks_are_not_done_again(root: Path, config: EvaluateConfig, 
     assert calls == [[0, 1, 2, 3], [4, 5, 6, 7], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14]]
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # launches twelve ranks
 def test_killed_at_random_it_ends_with_the_same_bytes(root: Path, config: EvaluateConfig) -> None:
     """Five SIGKILLs of the process group of two ranks at random moments, real processes; then the undisturbed bytes."""
     config = config.but(weights="raw", precision="bf16", images_per_chunk=1)
     evaluate(config, root)
     expected = written(config, root)
-    code = f"from tests.stages.test_evaluate import two_ranks; two_ranks({config.model_dump_json()!r}, {str(root)!r})"
     chunks = root / config.folder / "chunks"
     rng = random.Random(0)
     for _ in range(5):
-        process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=subprocess.DEVNULL)
+        process = trained.launched_in_a_group(evaluate, 2, config, root)
         enough = min(len(list(chunks.glob("*/0*"))) + rng.randint(1, 2), 13)
-        while process.poll() is None and len(list(chunks.glob("*/0*"))) < enough:
-            time.sleep(0.002)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        trained.wait([process], lambda enough=enough: len(list(chunks.glob("*/0*"))) >= enough)  # type: ignore[misc]
+        os.killpg(process.pid or 0, signal.SIGKILL)
+        process.join()
     assert 0 < len(list(chunks.glob("*/0*"))) < 15
     ranks.launch(evaluate, 2, config, root)
     assert written(config, root) == expected
-
-
-def two_ranks(config: str, root: str) -> None:
-    """What the test above kills."""
-    ranks.launch(evaluate, 2, EvaluateConfig.model_validate_json(config), Path(root))
 
 
 def test_bad_images_keep_their_slot_and_are_named(

@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 
+from pipeline.adapters import ranks
 from pipeline.adapters.loader import Batch
 from pipeline.artefacts.run import Run
 from pipeline.stages.learner import Learner
 from pipeline.stages.train import train
 from pipeline.study import TrainConfig
-from tests.forks import FORKS
+from tests.forks import fork
 
 
 def start(world_size: int, config: TrainConfig, root: Path, trace: Path | None = None) -> list[BaseProcess]:
@@ -29,16 +30,13 @@ def start(world_size: int, config: TrainConfig, root: Path, trace: Path | None =
     started: list[BaseProcess] = []
     for rank in range(world_size):
         where = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
-        environment = {**{name: str(value) for name, value in where.items()}, "MASTER_ADDR": "127.0.0.1"}
-        process = FORKS.Process(target=_rank, args=({**environment, "MASTER_PORT": str(port)}, config, root, trace))
-        process.start()
-        started.append(process)
+        variables = {name: str(value) for name, value in where.items()} | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        started.append(fork(_rank, config, root, trace, OMP_NUM_THREADS="1", **variables))
     return started
 
 
-def _rank(environment: dict[str, str], config: TrainConfig, root: Path, trace: Path | None) -> None:
-    os.environ.update(environment, OMP_NUM_THREADS="1", WANDB_MODE="disabled")
-    if trace is not None and environment["RANK"] == "0":
+def _rank(config: TrainConfig, root: Path, trace: Path | None) -> None:
+    if trace is not None and os.environ["RANK"] == "0":
         _trace_steps(trace)
     train(config, root)
     if torch.distributed.is_initialized():
@@ -65,6 +63,16 @@ def run(world_size: int, config: TrainConfig, root: Path, trace: Path | None = N
     assert [process.exitcode for process in processes] == [0] * world_size
 
 
+def launched_in_a_group(function: Callable[..., object], world_size: int, *arguments: object) -> BaseProcess:
+    """Start a process, with a process group of its own, that launches ranks."""
+    return fork(_launch_in_a_group, function, world_size, *arguments)
+
+
+def _launch_in_a_group(function: Callable[..., object], world_size: int, *arguments: object) -> None:
+    os.setsid()
+    ranks.launch(function, world_size, *arguments)
+
+
 def end(processes: list[BaseProcess], number: signal.Signals = signal.SIGKILL) -> None:
     """Signal all and wait for them."""
     for process in processes:
@@ -79,13 +87,18 @@ def wait(processes: list[BaseProcess], until: Callable[[], bool] = lambda: False
     deadline = time.monotonic() + seconds
     while any(process.is_alive() for process in processes) and not until():
         assert time.monotonic() < deadline
-        time.sleep(0.001)
+        time.sleep(0.002)  # a step takes some 20 ms, and the ranks want the cores
 
 
-def steps(trace: Path) -> list[dict[str, Any]]:
-    """The traced steps, as they were done; a step that was done again is there twice."""
-    lines = trace.read_text().splitlines() if trace.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("}")]
+def steps(trace: Path, start: int = 0) -> list[dict[str, Any]]:
+    """The traced steps, as they were done, from byte `start` on; a step that was done again is there twice."""
+    lines = trace.read_bytes()[start:].splitlines() if trace.exists() else []
+    return [json.loads(line) for line in lines if line.endswith(b"}")]
+
+
+def size(trace: Path) -> int:
+    """Bytes that were traced so far."""
+    return trace.stat().st_size if trace.exists() else 0
 
 
 def rows(config: TrainConfig, root: Path) -> list[dict[str, Any]]:

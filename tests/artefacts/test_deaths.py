@@ -1,0 +1,172 @@
+"""Whoever writes an artefact may die at any operation on files: who goes on ends with the bytes of an undisturbed run.
+
+Deaths during saves of checkpoints are in test_checkpoints.py.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.artefacts import storage
+from pipeline.artefacts.checkpoints import load
+from pipeline.artefacts.predictions import Predictions
+from pipeline.artefacts.run import Run
+from pipeline.stages.prepare import prepare
+from pipeline.study import EvaluateConfig, PrepareConfig, TrainConfig
+from tests.crash_points import contents, deaths
+
+pytestmark = pytest.mark.usefixtures("unsynced")
+SEALS = ("manifest.json", "run.json", "predictions.json")
+# locks and attempts tell of time and place; a death just behind a seal leaves what nobody reads any more
+NOT_COMPARED = {"locks", "attempts", "chunks", "checkpoints"}
+
+
+def visible(folder: Path) -> dict[str, object]:
+    """What is read of finished artefacts: no remains of writes, which have hidden names, and no provenance."""
+    found: dict[str, object] = {}
+    for name, content in contents(folder).items():
+        parts = Path(name).parts
+        if NOT_COMPARED.isdisjoint(parts) and not any(part.startswith(".") for part in parts):
+            sealed = json.loads(content) if parts[-1] in SEALS else None
+            found[name] = content if sealed is None else sealed | {"provenance": None}
+    return found
+
+
+def assert_deaths_leave_no_trace(
+    tmp_path: Path, prepared: Path, work: Callable[[Path], object], at_least: int, also: Callable[[Path], None] = lambda _: None
+) -> None:
+    """Dead at any point, `work(root)` is done again. `also` looks at what a death left."""
+    undisturbed = tmp_path / "undisturbed"
+    shutil.copytree(prepared, undisturbed)
+    work(undisturbed)
+    expected = visible(undisturbed)
+    assert expected
+    points = []
+    for point, root in deaths(prepared, tmp_path / "deaths", work):
+        points.append(point)
+        also(root)
+        work(root)
+        assert visible(root) == expected, point
+    assert len(points) >= at_least
+
+
+def test_write_atomic_and_publish(tmp_path: Path) -> None:
+    """A file is whole, or as it was before."""
+    prepared = tmp_path / "prepared"
+    prepared.mkdir()
+    (prepared / "replaced").write_bytes(b"before")
+
+    def work(root: Path) -> None:
+        storage.write_atomic(root / "deep/written", b"content")
+        storage.write_atomic(root / "replaced", b"after")
+        storage.publish(root / "published", b"first")
+        storage.publish(root / "published", b"second")
+
+    def whole(root: Path) -> None:
+        assert (root / "replaced").read_bytes() in (b"before", b"after")
+        for name, content in (("deep/written", b"content"), ("published", b"first")):
+            assert not (root / name).exists() or (root / name).read_bytes() == content
+
+    assert_deaths_leave_no_trace(tmp_path, prepared, work, 25, whole)
+
+
+def test_shards_and_their_manifest(tmp_path: Path) -> None:
+    """Two shards, their notes, the lists and the seal: of a shard no part can be seen."""
+    images, prepared = tmp_path / "images", tmp_path / "prepared"
+    for number, (split, name) in enumerate((s, n) for s in ("train", "val") for n in ("blue", "red")):
+        (images / split / name).mkdir(parents=True)
+        Image.new("RGB", (40, 50), (60 * number, 0, 200)).save(images / split / name / "0.png")
+    prepared.mkdir()
+    config = PrepareConfig(source="imagefolder", name="flat", path=images)
+
+    def work(root: Path) -> None:
+        dataset = prepare(config, root, processes=1)
+        assert [len(dataset.split(split)) for split in ("train", "val")] == [2, 2]
+
+    assert_deaths_leave_no_trace(tmp_path, prepared, work, 60)
+
+
+@pytest.fixture
+def sealed_run(tmp_path: Path, data: PrepareConfig, run_config: TrainConfig) -> Path:
+    """A root with images and a run that was never trained."""
+    root = tmp_path / "prepared"
+    prepare(data, root, processes=1)
+    storage.seal(run_config, root, [], {})
+    return root
+
+
+def test_predictions(tmp_path: Path, sealed_run: Path, data: PrepareConfig, run_config: TrainConfig) -> None:
+    """Two chunks, then their merge and the seal; a chunk that was published is not made again."""
+    config = EvaluateConfig(data=data, classifier=run_config, policies=("crops_1", "crops_10"))
+    scores = np.random.default_rng(0).dirichlet(np.ones(3), 6).astype(np.float32)
+    chunks = (range(4), range(4, 6))
+
+    def work(root: Path) -> None:
+        predictions = Predictions(config, root)
+        if config.is_complete(root):
+            return
+        for chunk in chunks:
+            if not predictions.has_chunk(chunk):
+                mine = scores[chunk.start : chunk.stop]
+                predictions.publish_chunk(chunk, dict.fromkeys(config.policies, mine), {}, 1.0, "drawn")
+        predictions.merge(chunks, [f"{k}" for k in range(6)], np.arange(6) % 3, {"num_images": 6})
+
+    def whole(root: Path) -> None:
+        if config.is_complete(root):
+            assert np.array_equal(Predictions(config, root).probabilities("crops_10"), scores)
+
+    assert_deaths_leave_no_trace(tmp_path, sealed_run, work, 40, whole)
+
+
+def small_training(config: TrainConfig, root: Path) -> None:
+    """What a training writes: two steps, each a row and a checkpoint, then the final weights and the seal."""
+    if config.is_complete(root):
+        return
+    run = Run(config, root)
+    run.claim({"world_size": 1})
+    newest = run.checkpoints.newest()
+    done = load(newest)["step"] if newest else 0
+    run.rewind_metrics(done)
+    for step in range(done + 1, 3):
+        run.log({"step": step, "loss": 1 / step})
+        run.save_checkpoint(step, {"step": step}, error=None)
+    run.finish({"averaged": {"weight": torch.ones(3)}, "raw": {"weight": torch.zeros(3)}}, {"steps": 2}, "card\n")
+
+
+def test_a_run(tmp_path: Path, data: PrepareConfig, run_config: TrainConfig) -> None:
+    """Attempt, rows of metrics, checkpoints, final weights, seal."""
+    prepared = tmp_path / "prepared"
+    prepare(data, prepared, processes=1)
+
+    def sealed_last(root: Path) -> None:
+        if run_config.is_complete(root):
+            assert [row["step"] for row in Run(run_config, root).metrics()] == [1, 2]
+            assert Run(run_config, root).weights("raw")["weight"].tolist() == [0, 0, 0]
+
+    assert_deaths_leave_no_trace(tmp_path, prepared, lambda root: small_training(run_config, root), 80, sealed_last)
+
+
+def test_rows_of_metrics_that_were_cut_short(tmp_path: Path, data: PrepareConfig, run_config: TrainConfig) -> None:
+    """Cut at any byte, as by a power cut: rows that are whole are read, and the run goes on from its checkpoint."""
+    prepare(data, tmp_path, processes=1)
+    run = Run(run_config, tmp_path)
+    run.claim({"world_size": 1})
+    rows = [{"step": step, "loss": 1 / step, "dead_outputs": 0} for step in (1, 2, 3)]
+    for row in rows:
+        run.log(row)
+    content = run.metrics_path.read_bytes()
+    ends = [len(b"".join(content.splitlines(keepends=True)[:number])) - 1 for number in (1, 2, 3)]  # without the line feed
+    for length in range(len(content) + 1):
+        run.metrics_path.write_bytes(content[:length])
+        assert run.metrics() == rows[: sum(end <= length for end in ends)], length
+        run.rewind_metrics(1)
+        kept = [row for row in rows[:1] if ends[0] <= length]
+        for row in rows[1:]:
+            run.log(row)
+        assert run.metrics() == kept + rows[1:], length
