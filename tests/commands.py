@@ -1,7 +1,9 @@
 """The command as a user runs it, in a process of its own, and a study for it."""
 
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 TOP = Path(__file__).parents[1]
@@ -26,6 +28,8 @@ def experiment(data: Path | None = None, members: int = 2, epochs: float = 4) ->
 '''
 
 
-def going_deeper(*arguments: object) -> "subprocess.CompletedProcess[str]":
+def going_deeper(*arguments: object, environment: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    """Run a command; `environment` is added to that of the tests."""
     command = [sys.executable, "-m", "pipeline", *map(str, arguments)]
-    return subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False)
+    more = os.environ | dict(environment or {})
+    return subprocess.run(command, cwd=TOP, env=more, capture_output=True, text=True, check=False)
