@@ -24,6 +24,7 @@ NEEDED = ("munged", "slurmctld", "slurmd", "slurmstepd", "sbatch", "srun", "sque
 START_SECONDS = 30
 MUNGE_FILES = {"socket": "sock", "key-file": "key", "pid-file": "pid", "seed-file": "seed"}
 MAX_PATH = 80  # ours: the path of a unix socket ends at 108 characters
+# cred_expire: for so long, and a second, a requeued job waits; 120 s if not said. Before 10 s its old run's end races with it.
 CONF = """\
 ClusterName=here
 SlurmctldHost={host}({address})
@@ -31,7 +32,7 @@ SlurmctldPort={controller_port}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={folder}/run/munge.sock
+AuthInfo=socket={folder}/run/munge.sock,cred_expire=9
 CredType=cred/munge
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool/%n
@@ -54,6 +55,7 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=5,bf_interval=2
 MaxArraySize=10001
 ReturnToService=2
 SlurmdTimeout={node_timeout}
+MessageTimeout={node_timeout}
 KillWait=2
 CompleteWait=0
 JobRequeue=1
@@ -65,7 +67,8 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 
 
 class Cluster:
-    """The cluster in a folder. `names` are the nodes: loopback addresses, so that they resolve without /etc/hosts."""
+    """The cluster in a folder. `names` are the nodes: loopback addresses, so that they resolve without /etc/hosts. One
+    that is silent is lost after about three times `node_timeout` seconds."""
 
     def __init__(self, folder: Path, nodes: int = 4, cores: int = 4, memory_mb: int = 8000, node_timeout: int = 10):
         self.folder = folder.resolve()

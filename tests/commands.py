@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -49,10 +50,11 @@ class Finished(NamedTuple):
         return Path(shutil.copytree(self.root, folder / "root", symlinks=True))
 
 
-def going_deeper(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    """In a process of its own: what ranks say is in `stderr` too."""
+def going_deeper(*arguments: object, environment: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    """In a process of its own, `environment` added to that of the tests: what ranks say is in `stderr` too."""
     command = [sys.executable, "-m", "pipeline", *map(str, arguments)]
-    return subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False)
+    more = os.environ | dict(environment or {})
+    return subprocess.run(command, cwd=TOP, env=more, capture_output=True, text=True, check=False)
 
 
 def in_process(*arguments: object) -> "subprocess.CompletedProcess[str]":

@@ -25,10 +25,10 @@ get_context("forkserver").set_forkserver_preload(list(PRELOADED))  # if a server
 
 
 class _ByFile(LoadScopeScheduling):  # type: ignore[misc]
-    """One worker runs all tests of a file, as they share fixtures, and one all tests on SLURM."""
+    """One worker runs all tests of a file, as they share fixtures."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "slurm" if nodeid.startswith("tests/slurm/") else nodeid.partition("::")[0]
+        return nodeid.partition("::")[0]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
@@ -36,9 +36,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes a worker longest starts first: at the end it would run alone."""
-    longest = ("tests/slurm/", "tests/test_cli.py")
-    items.sort(key=lambda item: not item.nodeid.startswith(longest))
+    """What takes a worker longest starts first: at the end it would run alone. The two files on SLURM follow one another, as
+    what waits goes well beside what computes.
+    """
+    longest = ("tests/slurm/test_disturbances.py", "tests/test_cli.py", "tests/slurm/test_jobs.py")
+    files = {file: k for k, file in enumerate(longest)}
+    items.sort(key=lambda item: files.get(item.nodeid.partition("::")[0], len(longest)))
     for item in items:
         if {"finished", "cluster", "server"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.processes)
