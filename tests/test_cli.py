@@ -99,6 +99,7 @@ def assert_part_of(finished: Finished, root: Path) -> None:
     assert all(expected[path] == content for path, content in found.items() if path.parts[0] != "results")
 
 
+@pytest.mark.slow  # a study here, and as jobs
 def test_a_failed_stage_is_one_line_and_exit_code_3(experiment: Path, image_folder: Path, tmp_path: Path) -> None:
     """Here and as a job: what diverged, and what to do; no traceback and no name of a class."""
     experiment.write_text(EXPERIMENT.replace("num_epochs=epochs", "num_epochs=epochs, learning_rate=1e9"))
@@ -188,6 +189,7 @@ def test_damaged_artefact_is_named(finished: Finished, tmp_path: Path) -> None:
     assert failed.stderr.count("\n") == 1
 
 
+@pytest.mark.processes
 def test_interrupt_is_said_in_one_line(experiment: Path, image_folder: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pipeline", "run", experiment, "--data", image_folder, "--root", tmp_path / "root"]
     process = subprocess.Popen(

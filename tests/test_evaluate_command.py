@@ -12,6 +12,7 @@ from torchvision import models
 from tests.commands import in_process
 
 
+@pytest.mark.processes
 def test_any_classifier_from_one_command(image_folder: Path, tmp_path: Path) -> None:
     """Random SqueezeNet weights on three colours: the whole protocol, and a report."""
     save_file(models.squeezenet1_1(num_classes=3).state_dict(), tmp_path / "w.safetensors")

@@ -137,6 +137,7 @@ def test_wrong_lists_of_classes_are_named(tmp_path: Path, text: bytes, message: 
         foreign_study("googlenet", tmp_path, tmp_path)
 
 
+@pytest.mark.slow  # a Python that imports timm, and one the other way round
 def test_timm_knows_the_network() -> None:
     """Also where timm was imported first; and with its own names of options."""
     assert pipeline.__doc__

@@ -111,6 +111,7 @@ def test_it_leaves_alone_what_it_does_not_know() -> None:
         pool(torch.randn(1, 4, 1, 1))  # as torch does
 
 
+@pytest.mark.processes
 def test_without_a_working_compiler_the_reason_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     cache = tmp_path / "going-deeper"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

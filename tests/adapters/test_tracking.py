@@ -68,6 +68,7 @@ with Tracker(PrepareConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2])) 
 """
 
 
+@pytest.mark.processes
 def test_another_process_is_no_rival(tmp_path: Path, data: PrepareConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a process tracks, with its service named in the environment, a child can track too: it may be long dead."""
     monkeypatch.delenv("WANDB_MODE", raising=False)

@@ -16,6 +16,8 @@ from pipeline.artefacts.checkpoints import Checkpoints, load, read_note
 from tests.crash_points import contents, deaths
 from tests.forks import fork
 
+pytestmark = pytest.mark.processes
+
 
 def state(step: int) -> dict[str, object]:
     return {"step": step, "weights": torch.full((200_000,), float(step))}

@@ -21,7 +21,7 @@ from pipeline.stages.prepare import prepare
 from pipeline.study import EvaluateConfig, PrepareConfig, TrainConfig
 from tests.crash_points import contents, deaths
 
-pytestmark = pytest.mark.usefixtures("unsynced")
+pytestmark = [pytest.mark.usefixtures("unsynced"), pytest.mark.processes]
 SEALS = ("manifest.json", "run.json", "predictions.json")
 # locks and attempts tell of time and place; a death just behind a seal leaves what nobody reads any more
 NOT_COMPARED = {"locks", "attempts", "chunks", "checkpoints"}
@@ -139,6 +139,7 @@ def small_training(config: TrainConfig, root: Path) -> None:
     run.finish({"averaged": {"weight": torch.ones(3)}, "raw": {"weight": torch.zeros(3)}}, {"steps": 2}, "card\n")
 
 
+@pytest.mark.slow  # a hundred deaths, each a process
 def test_a_run(tmp_path: Path, data: PrepareConfig, run_config: TrainConfig) -> None:
     """Attempt, rows of metrics, checkpoints, final weights, seal."""
     prepared = tmp_path / "prepared"

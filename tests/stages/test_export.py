@@ -20,6 +20,7 @@ from pipeline.stages.train import train
 from pipeline.study import CheckConfig, Study, TrainConfig, table3
 
 
+@pytest.mark.slow  # ONNX's exporter takes its time
 def test_export(tmp_path: Path, study: Study) -> None:
     """ONNX gives the network's logits to 1e-4 on real crops, for any batch; the card holds the measured errors."""
     root, into = tmp_path / "root", tmp_path / "exported"
@@ -48,6 +49,7 @@ def test_export(tmp_path: Path, study: Study) -> None:
         np.testing.assert_allclose(found, network.eval()(x).numpy(), atol=1e-4)
 
 
+@pytest.mark.processes
 def test_an_exported_member_can_be_measured(tmp_path: Path, study: Study, image_folder: Path) -> None:
     """`evaluate --arch googlenet` finds its width and input size in the file, and the same probabilities; raw weights too."""
     root = tmp_path / "root"

@@ -16,6 +16,8 @@ from pipeline.errors import StageFailed
 from pipeline.study import LocalSGDConfig, TrainConfig
 from tests.stages import trained
 
+pytestmark = pytest.mark.processes
+
 KILLS = 20
 STEPS = 100
 
@@ -91,6 +93,7 @@ def test_a_notice_is_obeyed_between_two_steps(root: Path, long_run: TrainConfig,
     assert trained.rows(config, root) == rows
 
 
+@pytest.mark.slow  # three trainings on two ranks
 def test_local_sgd_is_resumed_bit_for_bit(root: Path, long_run: TrainConfig) -> None:
     """Two ranks that average every fourth step; a notice is obeyed at the next averaging."""
     config = long_run.but(local_sgd=LocalSGDConfig(workers=2, steps=4), num_epochs=20, checkpoint_every_steps=None)

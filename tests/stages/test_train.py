@@ -67,6 +67,7 @@ def test_a_run_is_whole(run_config: TrainConfig, undisturbed: Path) -> None:
     assert f"after step {sealed['best_step']}," in card
 
 
+@pytest.mark.processes
 def test_best_weights_are_those_of_the_lowest_error(root: Path, run_config: TrainConfig) -> None:
     """The best step's checkpoint outlives newer ones; its average is kept beside the final one."""
     config = run_config.but(validate_every_epochs=1 / 3, num_epochs=10, clip_norm=1.0)
@@ -145,6 +146,7 @@ def test_damaged_checkpoint_is_passed_over(
     assert final(config, root) == expected
 
 
+@pytest.mark.slow  # four trainings of up to four ranks
 @pytest.mark.parametrize("optimizer", ["sgd", "lars"])
 def test_world_sizes_and_accumulation_agree(root: Path, run_config: TrainConfig, optimizer: str) -> None:
     """50 steps, the same images in the same steps: whether on 1 rank, on 2, or in parts, only the order of the sums differs.
@@ -164,6 +166,7 @@ def test_world_sizes_and_accumulation_agree(root: Path, run_config: TrainConfig,
             torch.testing.assert_close(others[name], tensor, rtol=0, atol=1e-5)
 
 
+@pytest.mark.processes
 def test_local_sgd_averages_the_workers(root: Path, run_config: TrainConfig) -> None:
     """With an averaging at every step and no momentum, two workers are one: a mean of steps is the step of the mean."""
     network = run_config.network.but(aux_heads=(), dropout=0.0)
