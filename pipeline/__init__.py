@@ -3,6 +3,6 @@
 After `import pipeline`, `timm.create_model("googlenet")` works, whichever of the two is imported first.
 """
 
-from pipeline.adapters.timm_registry import register_with_timm
+from pipeline.models.timm_entry import register_with_timm
 
 register_with_timm()

@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.artefacts import storage
 from pipeline.errors import InputError, StageFailed
+from pipeline.runtime import disk
 from slurm import processes
 
 SBIN = "/usr/sbin:/usr/local/sbin:/sbin"
@@ -99,7 +99,7 @@ class Cluster:
             raise InputError(
                 f"{self.folder}: a cluster runs there already; going-deeper slurm down --dir {self.folder} ends it"
             )
-        storage.private_folder(self.folder)
+        disk.private_folder(self.folder)
         shutil.rmtree(self.folder / "pids", ignore_errors=True)  # of a cluster that crashed
         self._configure()
         try:
@@ -195,7 +195,7 @@ class Cluster:
             node_timeout=self.node_timeout,
             nodes="\n".join(nodes),
         )
-        storage.write_atomic(self.conf, content.encode())
+        disk.write_atomic(self.conf, content.encode())
 
     def _start(self, name: str, arguments: list[str]) -> None:
         program = name.split("-")[0]
@@ -211,7 +211,7 @@ class Cluster:
                 start_new_session=True,
             )
         self._children.append(process)
-        storage.write_atomic(self.folder / "pids" / name, str(process.pid).encode())
+        disk.write_atomic(self.folder / "pids" / name, str(process.pid).encode())
 
     def _link(self, program: str) -> Path:
         """A link of exactly this name: under another one, SLURM's daemons drop parts of their configuration silently."""

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import submitit
 
-from pipeline.artefacts import storage
 from pipeline.errors import ExpectedError, InputError, StageFailed, first_line, of_file
+from pipeline.runtime import disk
 from pipeline.stages import run_part, run_stage
-from pipeline.stages.conclude import conclude
 from slurm import nodes, queue
+from slurm.conclude import conclude
 from slurm.hold_notices import disregard, listen
 from slurm.ledger import Kind, Order, Outcome, State, outcome_of, read_order, write_outcome
 
@@ -80,7 +80,7 @@ def carry_out(order: Order, root: Path, rank: int) -> None:
         if retries >= order.max_retries or not _job_id():
             say("failed", "passing", f"{message} (tried {retries + 1} times)")
             _end(message, StageFailed.exit_code)
-        if not storage.publish(root / "jobs" / f"{name}.{attempt}.retry", b""):
+        if not disk.publish(root / "jobs" / f"{name}.{attempt}.retry", b""):
             _end(message, StageFailed.exit_code)  # another rank has the job requeued
         retries += 1
         say("retried", "passing", message)

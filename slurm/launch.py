@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 import submitit
 
-from pipeline.adapters.environment import PROCESS_ENVIRONMENT
+from pipeline.configs.study import StageConfig, Study, TrainConfig
 from pipeline.errors import InputError, StageFailed
+from pipeline.runtime.environment import PROCESS_ENVIRONMENT
 from pipeline.stages import MULTI_RANK
-from pipeline.study import StageConfig, Study, TrainConfig
 from slurm import nodes, queue
 from slurm.job import OrderedJob
 from slurm.ledger import (

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from pipeline.artefacts import storage
+from pipeline.configs.study import STAGES, Frozen, StageConfig, Study
 from pipeline.errors import InputError
-from pipeline.study import STAGES, Frozen, StageConfig, Study
+from pipeline.runtime import disk
 from slurm.queue import Queued
 
 IN_PARTS = ("prepare", "evaluate")  # stages that an array of jobs may share
@@ -106,7 +106,7 @@ def entries(study: Study, root: Path) -> list[Entry]:
 def write_order(root: Path, order: Order) -> Path:
     """Write an order; returns its path, all that a job's pickle holds."""
     path = root / "jobs" / f"{order.name}.order.json"
-    storage.write_atomic(path, order.model_dump_json(indent=1).encode())
+    disk.write_atomic(path, order.model_dump_json(indent=1).encode())
     return path
 
 
@@ -125,7 +125,7 @@ def record(root: Path, name: str, cluster: Literal["local", "slurm"], job_id: st
     """Note that an order was submitted."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     entry = Entry(name=name, cluster=cluster, job_id=job_id, num_parts=num_parts, code=code, submitted_at=now)
-    storage.write_atomic(root / "jobs" / f"{name}.job.json", entry.model_dump_json(indent=1).encode())
+    disk.write_atomic(root / "jobs" / f"{name}.job.json", entry.model_dump_json(indent=1).encode())
     return entry
 
 
@@ -142,7 +142,7 @@ def write_outcome(root: Path, name: str, outcome: Outcome) -> None:
     earlier = outcome_of(root, name)
     if earlier is not None and earlier.attempt > outcome.attempt:
         return
-    storage.write_atomic(root / "jobs" / f"{name}.outcome.json", outcome.model_dump_json(indent=1).encode())
+    disk.write_atomic(root / "jobs" / f"{name}.outcome.json", outcome.model_dump_json(indent=1).encode())
 
 
 def outcome_of(root: Path, name: str) -> Outcome | None:
@@ -171,7 +171,7 @@ def submitting(root: Path) -> Iterator[None]:
     Raises:
         InputError: `root`/jobs can be written by others.
     """
-    folder = storage.private_folder(root / "jobs")
+    folder = disk.private_folder(root / "jobs")
     before = os.umask(0o077)
     descriptor = os.open(folder / ".submitting", os.O_CREAT | os.O_RDWR, 0o600)
     try:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.artefacts import storage
+from pipeline.runtime import disk
 from slurm import queue
 
 FAILURES = 2  # ours: once is chance
@@ -15,12 +15,12 @@ DAYS = 7.0  # ours: a node is repaired in the end
 
 def note_start(root: Path, name: str, attempt: int, nodes: Sequence[str]) -> None:
     """Say where an attempt of a job runs."""
-    storage.write_json(_path(root, name, attempt), {"nodes": list(nodes)})
+    disk.write_json(_path(root, name, attempt), {"nodes": list(nodes)})
 
 
 def note_pause(root: Path, name: str, attempt: int) -> None:
     """Say that an attempt ends as it should: at its time limit, preempted, or to be tried again."""
-    storage.publish(_path(root, name, attempt).with_suffix(".paused"), b"")
+    disk.publish(_path(root, name, attempt).with_suffix(".paused"), b"")
 
 
 def deaths(root: Path, name: str, attempt: int) -> list[int]:
@@ -39,7 +39,7 @@ def blame(root: Path, name: str, attempt: int) -> list[str]:
         return []
     down = queue.down(nodes)
     for node in down:
-        storage.publish(root / "jobs" / "nodes" / f"{node}.{time.time():.3f}.failure", b"")
+        disk.publish(root / "jobs" / "nodes" / f"{node}.{time.time():.3f}.failure", b"")
     return down
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import submitit
 
-from pipeline.adapters.wandb_sync import is_reachable, server
-from pipeline.artefacts import storage
 from pipeline.errors import StageFailed
+from pipeline.runtime import disk
+from pipeline.tracking.sync import is_reachable, server
 from slurm import queue
 from slurm.launch import parameters, safe
 from slurm.site import Site
@@ -34,7 +34,7 @@ class Probe:
         if environment.world_size > 1:
             environment.export(set_cuda_visible_devices=False)
         found = probe(Path(self.folder))
-        storage.write_json(Path(self.folder) / f"rank_{environment.rank}.json", found)
+        disk.write_json(Path(self.folder) / f"rank_{environment.rank}.json", found)
 
 
 def check_site(site: Site, name: str, root: Path, nodes: int) -> tuple[str, bool]:
@@ -45,9 +45,9 @@ def check_site(site: Site, name: str, root: Path, nodes: int) -> tuple[str, bool
     """
     root = safe(root.absolute())
     granted = site.train.but(nodes=nodes if site.cluster == "slurm" else 1, timeout_min=5)
-    folder = storage.private_folder(root / "jobs" / f"probe-{uuid.uuid4().hex[:8]}")
+    folder = disk.private_folder(root / "jobs" / f"probe-{uuid.uuid4().hex[:8]}")
     os.environ.update({**site.environment, **code_environment(snapshot(root))})
-    executor = submitit.AutoExecutor(folder=storage.private_folder(root / "jobs"), cluster=site.cluster)
+    executor = submitit.AutoExecutor(folder=disk.private_folder(root / "jobs"), cluster=site.cluster)
     executor.update_parameters(**parameters(f"probe-{name}", granted, site))
     submitted = time.time()
     job = executor.submit(Probe(str(folder)))
@@ -61,7 +61,7 @@ def check_site(site: Site, name: str, root: Path, nodes: int) -> tuple[str, bool
     if len(ranks) < size:
         raise StageFailed(f"probe: {len(ranks)} of {size} ranks left word; see {job.paths.stderr}")
     facts = judge(ranks, submitted, wants_gpus=granted.gpus_per_node > 0)
-    storage.write_json(root / "sites" / f"{name}.json", {"site": site.model_dump(mode="json"), **facts, "ranks": ranks})
+    disk.write_json(root / "sites" / f"{name}.json", {"site": site.model_dump(mode="json"), **facts, "ranks": ranks})
     lines = [f"{'ok  ' if passed else 'FAIL'}  {what}: {words}" for what, (passed, words) in facts["checks"].items()]
     is_sound = all(passed for passed, _ in facts["checks"].values())
     return "\n".join([*lines, f"report: {root / 'sites' / f'{name}.json'}"]), is_sound
@@ -71,7 +71,7 @@ def probe(folder: Path) -> dict[str, Any]:
     """One rank's look at its node and at the others."""
     import torch
 
-    from pipeline.adapters import process_group
+    from pipeline.runtime import process_group
 
     started = time.time()
     accelerator = process_group.join()
@@ -87,7 +87,7 @@ def probe(folder: Path) -> dict[str, Any]:
         seconds.append(time.perf_counter() - begun)
     clock = time.time()  # just behind a barrier
     won = _is_first(folder / "exclusive")
-    storage.write_atomic(folder / f"seen_{rank}", str(rank).encode())
+    disk.write_atomic(folder / f"seen_{rank}", str(rank).encode())
     accelerator.wait_for_everyone()
     deadline = time.monotonic() + 30
     while (seen := len(list(folder.glob("seen_*")))) < size and time.monotonic() < deadline:

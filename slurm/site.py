@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
+from pipeline.configs.experiment import one_line
+from pipeline.configs.study import Frozen
 from pipeline.errors import InputError
-from pipeline.experiment import one_line
-from pipeline.study import Frozen
 
 KINDS = ("prepare", "train", "evaluate", "report")  # of jobs, each with a table of its own
 

@@ -7,7 +7,8 @@ import shutil
 import uuid
 from pathlib import Path
 
-from pipeline.artefacts import provenance, storage
+from pipeline.artefacts import provenance
+from pipeline.runtime import disk
 
 TOP = Path(__file__).resolve().parents[1]
 PACKAGES = ("pipeline", "slurm")
@@ -19,16 +20,16 @@ def snapshot(root: Path) -> Path:
     digest = hashlib.sha256(
         json.dumps({name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}).encode()
     ).hexdigest()[:16]
-    folder = storage.private_folder(root / "jobs" / "code") / digest
+    folder = disk.private_folder(root / "jobs" / "code") / digest
     if folder.is_dir():
         return folder
     partial = folder.with_name(f".{digest}.{uuid.uuid4().hex}")
     for name, content in files.items():
         (partial / name).parent.mkdir(parents=True, exist_ok=True)
         (partial / name).write_bytes(content)
-    storage.write_json(partial / provenance.COMMIT_FILE, {**provenance.commit(), "code": digest})
+    disk.write_json(partial / provenance.COMMIT_FILE, {**provenance.commit(), "code": digest})
     try:
-        storage.rename(partial, folder)
+        disk.rename(partial, folder)
     except OSError:  # another submission was first
         shutil.rmtree(partial)
     return folder

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.artefacts import storage
+from pipeline.artefacts import locks
 from pipeline.artefacts.manifest import num_images
+from pipeline.configs.study import EvaluateConfig, PrepareConfig, StageConfig, Study, TrainConfig
 from pipeline.errors import InputError
 from pipeline.paper import schedule
-from pipeline.study import EvaluateConfig, PrepareConfig, StageConfig, Study, TrainConfig
 from slurm import queue
 from slurm.ledger import Entry, conclusion, find, order_name, outcomes
 
@@ -81,7 +81,7 @@ def _row(
     if alive:
         shown, job = alive[0]
         return row._replace(state="queued", job=shown.job_id, note=job.reason)
-    if (holder := storage.held_by(config.hash, root)) is not None:
+    if (holder := locks.held_by(config.hash, root)) is not None:
         return row._replace(state="running", left=left, note=holder)
     if entry is None:
         return row

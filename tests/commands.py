@@ -11,8 +11,8 @@ from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.adapters.environment import COMMAND
 from pipeline.commands.main import main
+from pipeline.runtime.environment import COMMAND
 
 TOP = Path(__file__).parents[1]
 EXPERIMENT = '''
@@ -25,7 +25,7 @@ Differs: in everything
 """
 from pathlib import Path
 from typing import NamedTuple
-from pipeline.study import *
+from pipeline.configs.study import *
 
 def experiment(data: Path | None = None, members: int = 2, epochs: float = 4) -> Study:
     images = PrepareConfig(source="imagefolder", name="colours", path=data)

@@ -13,7 +13,7 @@ from hypothesis import settings
 from PIL import Image
 from xdist.scheduler import LoadScopeScheduling
 
-from pipeline.study import CheckConfig, EvaluateConfig, NetworkConfig, PrepareConfig, Study, TrainConfig, table3
+from pipeline.configs.study import CheckConfig, EvaluateConfig, NetworkConfig, PrepareConfig, Study, TrainConfig, table3
 from tests.commands import EXPERIMENT, Finished, going_deeper
 from tests.forks import PRELOADED
 from tests.wandb_stub import WandbStub, wandb_stub

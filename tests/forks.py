@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 
-from pipeline.adapters import fork_server
+from pipeline.runtime import fork_server
 
 PRELOADED = ("pipeline.stages.train", "pipeline.stages.evaluate", "pandas")  # pyarrow imports pandas as it makes a column
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import savemat
 
-from pipeline.data import DEVKIT, TRAIN, VAL
+from pipeline.configs.prepare import DEVKIT, TRAIN, VAL
 
 INTERNAL = 7  # synsets that have children, and are no classes
 

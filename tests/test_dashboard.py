@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adapters import dashboard
-from pipeline.adapters.dashboard import Contents
+from pipeline.tracking import workspace as dashboard
+from pipeline.tracking.workspace import Contents
 from tests.commands import TOP, going_deeper
 from tests.wandb_stub import WandbStub
 

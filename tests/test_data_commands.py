@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adapters import images
 from pipeline.artefacts.dataset import Dataset
-from pipeline.data import ReencodeConfig
+from pipeline.configs.prepare import ReencodeConfig
+from pipeline.configs.study import PrepareConfig
 from pipeline.errors import InputError
-from pipeline.stages import verify_data
+from pipeline.images import decode as images
 from pipeline.stages.prepare import prepare
-from pipeline.study import PrepareConfig
+from pipeline.tools import verify_data
 from tests.commands import in_process
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.configs.experiment import load_study
+from pipeline.configs.study import Study
 from pipeline.errors import InputError
-from pipeline.experiment import load_study
-from pipeline.stages.forecast import sharing
-from pipeline.study import Study
+from pipeline.tools.forecast import sharing
 from tests.commands import TOP
 
 EXPERIMENTS = sorted((TOP / "experiments").glob("*.py"))

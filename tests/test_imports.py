@@ -11,15 +11,15 @@ FLOORS = [
     {
         "pipeline.paper",
         "pipeline.statistics",
-        "pipeline.study",
-        "pipeline.stage",
-        "pipeline.options",
-        "pipeline.data",
-        "pipeline.training",
-        "pipeline.recipes",
+        "pipeline.configs.study",
+        "pipeline.configs.base",
+        "pipeline.configs.options",
+        "pipeline.configs.prepare",
+        "pipeline.configs.train",
+        "pipeline.configs.recipes",
     },
-    {"pipeline.artefacts", "pipeline.adapters", "pipeline.experiment"},
-    {"pipeline.stages", "pipeline.benchmarks", "pipeline.foreign", "pipeline.local"},
+    {"pipeline.artefacts", "pipeline.adapters", "pipeline.configs.experiment"},
+    {"pipeline.stages", "pipeline.benchmarks", "pipeline.tools.external", "pipeline.commands.local"},
     {"slurm"},
     {"pipeline.commands", "pipeline.__main__"},
 ]
@@ -56,7 +56,7 @@ def test_imports_go_one_way(path: Path) -> None:
         if name.split(".")[0] not in ("pipeline", "slurm", "experiments"):
             assert not name.startswith("submitit") or module in WITH_SUBMITIT, f"{module} imports submitit"
         elif module.startswith("experiments"):
-            assert room(name) in ("pipeline.study", "pipeline.recipes"), f"{module} imports {name}"
+            assert room(name) in ("pipeline.configs.study", "pipeline.configs.recipes"), f"{module} imports {name}"
         elif module.startswith("pipeline.paper"):
             assert room(name) == "pipeline.paper", f"{module} imports {name}; paper imports no other room"
         else:

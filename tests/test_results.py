@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.experiment import load_study
-from pipeline.stages.recount import recount
+from pipeline.configs.experiment import load_study
+from pipeline.configs.study import Study
 from pipeline.stages.report import report
-from pipeline.study import Study
+from pipeline.tools.recount import recount
 from tests.commands import TOP
 
 OPTIONS = ("--members", "7", "--seeds", "3", "--precision", "bf16", "--epochs", "24")

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pipeline.errors import InputError
-from pipeline.experiment import load_study, one_line
-from pipeline.study import (
+from pipeline.configs.experiment import load_study, one_line
+from pipeline.configs.study import (
     EnsembleConfig,
     EvaluateConfig,
     ForeignConfig,
@@ -17,6 +16,7 @@ from pipeline.study import (
     Study,
     TrainConfig,
 )
+from pipeline.errors import InputError
 
 TOP = Path(__file__).parents[1]
 

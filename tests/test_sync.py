@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.artefacts import storage
+from pipeline.artefacts import locks
 from pipeline.artefacts.result import Result
-from pipeline.experiment import load_study
-from pipeline.recipes import arm_of
-from pipeline.study import PrepareConfig
+from pipeline.configs.experiment import load_study
+from pipeline.configs.recipes import arm_of
+from pipeline.configs.study import PrepareConfig
 from tests.commands import TOP, going_deeper
 from tests.wandb_stub import API_KEY, WandbStub
 
@@ -21,9 +21,9 @@ pytestmark = pytest.mark.processes
 TRACK = """
 import os, sys, signal
 from pathlib import Path
-from pipeline.adapters.tracking import Tracker
-from pipeline.artefacts import storage
-from pipeline.study import PrepareConfig
+from pipeline.tracking.tracker import Tracker
+from pipeline.artefacts import locks, sealing
+from pipeline.configs.study import PrepareConfig
 root, first, last, ends = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 config = PrepareConfig(source="imagefolder", name="colours")
 with Tracker(config, root) as tracker:
@@ -32,7 +32,7 @@ with Tracker(config, root) as tracker:
     if ends != "well":
         import time; time.sleep(2.5 if ends == "killed" else 600)
         os.kill(os.getpid(), signal.SIGKILL)
-    storage.seal(config, root, [], {})
+    sealing.seal(config, root, [], {})
     tracker.conclude({"num_rejected": 3})
 """
 CONFIG = PrepareConfig(source="imagefolder", name="colours")
@@ -117,7 +117,7 @@ def test_a_requeued_run_online_doubles_no_row(server: WandbStub, tmp_path: Path)
 def test_what_cannot_be_uploaded_stays(server: WandbStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong key; a run in progress. Both are said, and uploaded later."""
     assert track(tmp_path, 0, 2) == 0
-    with storage.lock(CONFIG, tmp_path):
+    with locks.lock(CONFIG, tmp_path):
         ended = going_deeper("sync", "--root", tmp_path)
     assert (ended.returncode, ended.stdout.splitlines()[-1]) == (3, "0 uploaded, 1 pending")
     assert f"pending: process {os.getpid()} on " in ended.stdout
@@ -139,8 +139,8 @@ def test_what_cannot_be_uploaded_stays(server: WandbStub, tmp_path: Path, monkey
 FAULTY = """
 import os, sys, signal, time
 from pathlib import Path
-from pipeline.adapters.tracking import Tracker
-from pipeline.study import PrepareConfig
+from pipeline.tracking.tracker import Tracker
+from pipeline.configs.study import PrepareConfig
 def service():
     for path in Path("/proc").glob("[0-9]*"):
         try:

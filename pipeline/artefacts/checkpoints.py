@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from pipeline.artefacts import storage
+from pipeline.runtime import disk
 
 KEEP = 2  # ours: the newest may be damaged
 DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)  # what reading a damaged note raises
@@ -39,13 +39,13 @@ class Checkpoints:
         torch.save(state, buffer)
         content = buffer.getvalue()
         note = {"step": step, "error": error, "sha256": hashlib.sha256(content).hexdigest()}
-        partial = storage.fresh_folder(folder.with_name(f".{folder.name}"))
-        storage.write_atomic(partial / "state.pt", content)
-        storage.write_json(partial / "checkpoint.json", {**note, "note_sha256": _digest(note)})
+        partial = disk.fresh_folder(folder.with_name(f".{folder.name}"))
+        disk.write_atomic(partial / "state.pt", content)
+        disk.write_json(partial / "checkpoint.json", {**note, "note_sha256": _digest(note)})
         fence()
         if folder.exists():
             shutil.rmtree(folder)  # damaged
-        storage.rename(partial, folder)
+        disk.rename(partial, folder)
         self._prune(step)
 
     def newest(self) -> Path | None:
@@ -83,7 +83,7 @@ class Checkpoints:
         kept = {*[folder for folder in self._all() if folder <= self._at(step)][:KEEP], self.best()}
         for old in self._all():
             if old not in kept:
-                storage.rename(old, old.with_name(f".{old.name}"))  # so that a kill leaves no half
+                disk.rename(old, old.with_name(f".{old.name}"))  # so that a kill leaves no half
         self._remove_remains()
 
     def _remove_remains(self) -> None:
@@ -112,7 +112,7 @@ def read_note(folder: Path) -> dict[str, Any]:
 def _whole_note(folder: Path) -> dict[str, Any] | None:
     try:
         note = read_note(folder)
-        return note if note["sha256"] == storage.sha256(folder / "state.pt") else None
+        return note if note["sha256"] == disk.sha256(folder / "state.pt") else None
     except DAMAGED:
         return None
 

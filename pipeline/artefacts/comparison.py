@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.artefacts import storage
+from pipeline.artefacts import sealing
 from pipeline.artefacts.predictions import write_table
-from pipeline.study import CompareConfig
+from pipeline.configs.study import CompareConfig
 
 
 def write_comparison(
@@ -18,4 +18,4 @@ def write_comparison(
     for k, of_arm in enumerate(ranks):
         columns |= {f"rank_{k}_{number}": row.astype(np.int32) for number, row in enumerate(of_arm)}
     table = write_table(root / config.folder / "hits.parquet", columns)
-    storage.seal(config, root, [table], facts)
+    sealing.seal(config, root, [table], facts)

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.artefacts import storage
+from pipeline.artefacts import sealing
 from pipeline.artefacts.shards import COLUMNS, Rejected, read_shard
-from pipeline.study import PrepareConfig
+from pipeline.configs.study import PrepareConfig
 
 REJECTED, LEAKS = "rejected.jsonl", "leaks.jsonl"
 
@@ -69,7 +69,7 @@ class Dataset:
 
     def __init__(self, config: PrepareConfig, root: Path):
         self.folder = root / config.folder
-        self.manifest: dict[str, Any] = storage.unseal(config, root)
+        self.manifest: dict[str, Any] = sealing.unseal(config, root)
         self.classes: list[str] = self.manifest["classes"]
         self.num_classes = len(self.classes)
         self.shards_folder = self.folder / self.manifest["shards"]

@@ -14,10 +14,11 @@ from pyarrow import parquet
 from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
-from pipeline.artefacts import storage
+from pipeline.artefacts import sealing
+from pipeline.configs.study import EvaluateConfig
 from pipeline.errors import StageFailed
+from pipeline.runtime import disk
 from pipeline.statistics.label_ranks import rank_of_label
-from pipeline.study import EvaluateConfig
 
 
 class Predictions:
@@ -29,7 +30,7 @@ class Predictions:
 
     def probabilities(self, policy: str) -> np.ndarray:
         """Images x classes, float32, in the order of the data set's validation split."""
-        storage.unseal(self.config, self.root)
+        sealing.unseal(self.config, self.root)
         array: np.ndarray = load_file(self.folder / f"{policy}.safetensors")["probabilities"]
         return array
 
@@ -63,7 +64,7 @@ class Predictions:
             raise StageFailed(f"{self.folder}: the classifier's outputs for images {list(chunk)} are not finite")
         noted = {"ids": np.asarray(chunk, np.int64), "seconds": np.asarray([seconds])}
         content = {policy: np.ascontiguousarray(values) for policy, values in scores.items()}
-        storage.publish(self._chunk_path(chunk), save({**noted, **content}, {"bad": json.dumps(dict(bad)), "engine": engine}))
+        disk.publish(self._chunk_path(chunk), save({**noted, **content}, {"bad": json.dumps(dict(bad)), "engine": engine}))
 
     def merge(
         self, chunks: Sequence[range], image_ids: Sequence[str], labels: np.ndarray, facts: dict[str, Any]
@@ -86,7 +87,7 @@ class Predictions:
             probabilities = np.concatenate([chunk[policy] for chunk in loaded])[order]
             columns[f"rank_{policy}"] = rank_of_label(probabilities, labels).astype(np.int32)
             paths.append(self.folder / f"{policy}.safetensors")
-            storage.write_atomic(paths[-1], save({"probabilities": probabilities}))
+            disk.write_atomic(paths[-1], save({"probabilities": probabilities}))
         paths.append(write_table(self.folder / "hits.parquet", columns))
         seconds = float(sum(chunk["seconds"][0] for chunk in loaded))
         noted = [self._noted(chunk) for chunk in chunks]
@@ -97,7 +98,7 @@ class Predictions:
             "core_or_gpu_seconds": round(seconds, 2),
             "core_or_gpu_hours": round(seconds / 3600, 4),
         }
-        storage.seal(self.config, self.root, paths, facts)
+        sealing.seal(self.config, self.root, paths, facts)
         shutil.rmtree(self.folder / "chunks", ignore_errors=True)
         return bad
 
@@ -112,7 +113,7 @@ class Predictions:
     @cached_property
     def _made_from(self) -> str:
         """A digest of the data and the weights: chunks made from others, since removed and made anew, do not count."""
-        digests = [storage.unseal(named, self.root)["digest"] for named in self.config.inputs]
+        digests = [sealing.unseal(named, self.root)["digest"] for named in self.config.inputs]
         return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
 
 
@@ -125,5 +126,5 @@ def write_table(path: Path, columns: Mapping[str, Any]) -> Path:
     """Write columns as a parquet file, atomically."""
     sink = pa.BufferOutputStream()
     parquet.write_table(pa.table(dict(columns)), sink)
-    storage.write_atomic(path, sink.getvalue().to_pybytes())
+    disk.write_atomic(path, sink.getvalue().to_pybytes())
     return path

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pipeline.adapters.environment import COMMAND
+from pipeline.runtime.environment import COMMAND
 
 COMMIT_FILE = "commit.json"
 PACKAGES = ("torch", "torchvision", "accelerate", "numpy", "pillow", "pyarrow", "scipy", "wandb")

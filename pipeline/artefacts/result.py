@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from pyarrow import parquet
 
-from pipeline.artefacts import storage
+from pipeline.artefacts import sealing
 from pipeline.artefacts.predictions import write_table
+from pipeline.configs.study import EnsembleConfig
+from pipeline.runtime import disk
 from pipeline.statistics.inference import wilson
-from pipeline.study import EnsembleConfig
 
 TOP = (1, 5)
 MISTAKES = "mistakes.json"
@@ -27,7 +28,7 @@ class Result:
     def __init__(self, config: EnsembleConfig, root: Path):
         self.config = config
         self.folder = root / config.folder
-        self.facts: dict[str, Any] = storage.unseal(config, root)
+        self.facts: dict[str, Any] = sealing.unseal(config, root)
 
     def errors(self, top: int) -> np.ndarray:
         """Per image, whether the true label is not among the `top` first."""
@@ -108,5 +109,5 @@ def write_result(
     }
     folder = root / config.folder
     table = write_table(folder / "hits.parquet", {"image_id": hits.image_ids, **hits.columns})
-    storage.write_json(folder / MISTAKES, mistakes)
-    storage.seal(config, root, [table, folder / MISTAKES], facts)
+    disk.write_json(folder / MISTAKES, mistakes)
+    sealing.seal(config, root, [table, folder / MISTAKES], facts)

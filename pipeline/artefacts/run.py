@@ -7,11 +7,12 @@ from typing import Any, Literal
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from pipeline.artefacts import provenance, storage
+from pipeline.artefacts import locks, provenance, sealing
 from pipeline.artefacts.checkpoints import Checkpoints
 from pipeline.artefacts.metrics import metrics_path, read_metrics
+from pipeline.configs.study import TrainConfig
 from pipeline.errors import StageFailed, TrainingDiverged
-from pipeline.study import TrainConfig
+from pipeline.runtime import disk
 
 Weights = Literal["averaged", "raw", "best"]
 FILES: dict[Weights, str] = {"averaged": "model.safetensors", "raw": "raw.safetensors", "best": "best.safetensors"}
@@ -34,7 +35,7 @@ class Run:
 
     def weights(self, kind: Weights) -> dict[str, Tensor]:
         """Final weights of a complete run by parameter name; `best`: the average where its validation error was lowest."""
-        storage.unseal(self.config, self.root)
+        sealing.unseal(self.config, self.root)
         return load_file(self._final(FILES[kind]))
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -43,10 +44,10 @@ class Run:
 
     def claim(self, facts: dict[str, Any]) -> None:
         """Begin an attempt: from now on, earlier ones cannot write. Its file holds its provenance and `facts`."""
-        content = {**storage.holder(), **facts, "config": self.config.model_dump(mode="json"), **provenance.collect()}
+        content = {**locks.holder(), **facts, "config": self.config.model_dump(mode="json"), **provenance.collect()}
         content["started_at"] = content.pop("finished_at")
         number = 1 + max((int(path.stem) for path in self._attempt_path(0).parent.glob("*.json")), default=0)
-        while not storage.publish(self._attempt_path(number), (json.dumps(content, indent=1) + "\n").encode()):
+        while not disk.publish(self._attempt_path(number), (json.dumps(content, indent=1) + "\n").encode()):
             number += 1
         self.attempt = number
 
@@ -59,7 +60,7 @@ class Run:
     def write_postmortem(self, facts: dict[str, Any]) -> None:
         """Say what was going on when the training had to end: the step, its loss, its images."""
         self._refuse_if_superseded()
-        storage.write_json(self.postmortem_path, facts)
+        disk.write_json(self.postmortem_path, facts)
 
     def save_checkpoint(self, step: int, state: dict[str, Any], error: float | None = None) -> None:
         """Save the state after `step` steps (see `Checkpoints.save`)."""
@@ -68,7 +69,7 @@ class Run:
     def rewind_metrics(self, step: int) -> None:
         """Drop rows logged after `step`: they will be logged again."""
         rows = [row for row in self.metrics() if row["step"] <= step]
-        storage.write_atomic(self.metrics_path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        disk.write_atomic(self.metrics_path, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
     def finish(self, weights: dict[Weights, dict[str, Tensor]], facts: dict[str, Any], model_card: str) -> None:
         """Write the final weights by kind, seal the run, and remove its checkpoints."""
@@ -78,10 +79,10 @@ class Run:
         self._refuse_if_superseded()
         for kind, tensors in weights.items():
             contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-            storage.write_atomic(self._final(FILES[kind]), save(contiguous))
-        storage.write_atomic(self._final("README.md"), model_card.encode())
+            disk.write_atomic(self._final(FILES[kind]), save(contiguous))
+        disk.write_atomic(self._final("README.md"), model_card.encode())
         paths = [self._final(FILES[kind]) for kind in weights]
-        storage.seal(self.config, self.root, paths, facts)  # not the metrics, nor the card: they hold the clock
+        sealing.seal(self.config, self.root, paths, facts)  # not the metrics, nor the card: they hold the clock
         self.checkpoints.remove()
 
     def _final(self, name: str) -> Path:
@@ -97,5 +98,5 @@ class Run:
         if newer.exists():
             by = json.loads(newer.read_text())
             raise StageFailed(
-                f"{self.folder}: attempt {self.attempt} stops, as attempt {self.attempt + 1} took over: {storage.said(by)}"
+                f"{self.folder}: attempt {self.attempt} stops, as attempt {self.attempt + 1} took over: {locks.said(by)}"
             )

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 from pydantic import ValidationError
 
-from pipeline.artefacts import storage
+from pipeline.configs.base import Frozen
 from pipeline.errors import InputError
-from pipeline.stage import Frozen
+from pipeline.runtime import disk
 
 WNID = re.compile(r"n\d{8}")
 BATCH_BYTES = 16 * 2**20  # ours: held in memory while a shard is written
@@ -95,7 +95,7 @@ def write_shard(path: Path, classes: Sequence[str], records: Iterable[Record]) -
                     writer.write_batch(_arrow(batch, classes, layout))
             file.flush()
             os.fsync(file.fileno())
-        storage.rename(temporary, path)
+        disk.rename(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     return digest.hexdigest()

@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.artefacts import storage
-from pipeline.study import CheckConfig
+from pipeline.artefacts import sealing
+from pipeline.configs.study import CheckConfig
+from pipeline.runtime import disk
 
 VERDICTS = "verdicts.jsonl"
 Decision = Literal["reproduced", "not_reproduced", "inconclusive", "not_run"]
@@ -38,8 +39,8 @@ class Verdict:
 def write_verdicts(config: CheckConfig, root: Path, verdicts: list[Verdict]) -> None:
     """Write the verdicts of a study, one a line, and seal."""
     path = root / config.folder / VERDICTS
-    storage.write_atomic(path, "".join(json.dumps(asdict(verdict)) + "\n" for verdict in verdicts).encode())
-    storage.seal(config, root, [path], {})
+    disk.write_atomic(path, "".join(json.dumps(asdict(verdict)) + "\n" for verdict in verdicts).encode())
+    sealing.seal(config, root, [path], {})
 
 
 def read_verdicts(config: CheckConfig, root: Path) -> tuple[list[Verdict], dict[str, Any]]:
@@ -48,6 +49,6 @@ def read_verdicts(config: CheckConfig, root: Path) -> tuple[list[Verdict], dict[
     Raises:
         InputError: they are not complete.
     """
-    facts = storage.unseal(config, root)
+    facts = sealing.unseal(config, root)
     lines = (root / config.folder / VERDICTS).read_text().splitlines()
     return [Verdict(**json.loads(line)) for line in lines], facts

@@ -17,14 +17,14 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import transforms
 
-from pipeline.adapters.classifiers import Classifier
-from pipeline.adapters.engine import Engine
-from pipeline.adapters.environment import PROCESS_ENVIRONMENT
 from pipeline.artefacts.dataset import Split
+from pipeline.configs.study import CropsConfig
+from pipeline.models.classify import classify, cut, open_image
+from pipeline.models.engine import Engine
+from pipeline.models.loading import Classifier
 from pipeline.paper.crops import SCALES
 from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
-from pipeline.stages.classify import classify, cut, open_image
-from pipeline.study import CropsConfig
+from pipeline.runtime.environment import PROCESS_ENVIRONMENT
 
 POLICY = ("crops_144",)
 

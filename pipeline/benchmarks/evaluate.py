@@ -18,18 +18,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.adapters import native
-from pipeline.adapters.progress import Progress
-from pipeline.artefacts import storage
+from pipeline.artefacts import sealing
 from pipeline.artefacts.dataset import Split
 from pipeline.benchmarks.contenders import CONTENDERS, PEAK, conv_peaks
 from pipeline.benchmarks.turns import Measure, ask, photograph_shard, quartiles, take_turns, worker
+from pipeline.configs.study import BenchmarkConfig
 from pipeline.errors import InputError
 from pipeline.paper.audit import count_parts
 from pipeline.paper.crops import NUM_CROPS
 from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.initialisation import INITIALISATIONS
-from pipeline.study import BenchmarkConfig
+from pipeline.runtime import native
+from pipeline.runtime.progress import Progress
 
 CROPS = NUM_CROPS["crops_144"]
 NEIGHBOUR_ROUNDS = 8  # ours: images with and without a busy neighbour, in turn
@@ -57,7 +57,7 @@ def benchmark_evaluate(config: BenchmarkConfig, root: Path) -> dict[str, Any]:
             rounds = take_turns(workers, config.rounds, progress)
             disturbed = _with_neighbour(workers[FASTEST], progress)
     facts = _facts(config, rounds, disturbed, num_images)
-    storage.seal(config, root, [], facts)
+    sealing.seal(config, root, [], facts)
     return facts
 
 

@@ -18,14 +18,14 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline.adapters import archives
-from pipeline.adapters.environment import PROCESS_ENVIRONMENT
-from pipeline.adapters.progress import Progress
-from pipeline.adapters.sources import Piece, SourceFile
-from pipeline.artefacts import storage
+from pipeline.artefacts import sealing
 from pipeline.benchmarks.turns import Measure, photographs, quartiles, take_turns, worker
-from pipeline.stages.fill_shard import Shard, Work
-from pipeline.study import BenchmarkConfig
+from pipeline.configs.study import BenchmarkConfig
+from pipeline.runtime.environment import PROCESS_ENVIRONMENT
+from pipeline.runtime.progress import Progress
+from pipeline.sources import tar as archives
+from pipeline.sources.base import Piece, SourceFile
+from pipeline.sources.shard_writer import Shard, Work
 
 ARCHIVE = "photographs.tar"
 
@@ -61,7 +61,7 @@ def benchmark_prepare(config: BenchmarkConfig, root: Path) -> dict[str, Any]:
             for name, (text, _) in CONTENDERS.items()
         },
     }
-    storage.seal(config, root, [], facts)
+    sealing.seal(config, root, [], facts)
     return facts
 
 

@@ -14,16 +14,16 @@ from typing import Any
 
 import torch
 
-from pipeline.adapters import process_group
-from pipeline.adapters.environment import PROCESS_ENVIRONMENT
-from pipeline.adapters.loader import Batch
-from pipeline.adapters.progress import Progress
-from pipeline.adapters.tracking import Tracker
-from pipeline.artefacts import storage
+from pipeline.artefacts import sealing
 from pipeline.benchmarks.turns import Measure, quartiles, take_turns, worker
-from pipeline.stages.learner import Learner
+from pipeline.configs.study import BenchmarkConfig, NetworkConfig, PrepareConfig, TrainConfig
+from pipeline.runtime import process_group
+from pipeline.runtime.environment import PROCESS_ENVIRONMENT
+from pipeline.runtime.progress import Progress
 from pipeline.stages.train import WINDOW
-from pipeline.study import BenchmarkConfig, NetworkConfig, PrepareConfig, TrainConfig
+from pipeline.tracking.tracker import Tracker
+from pipeline.training.learner import Learner
+from pipeline.training.loader import Batch
 
 BATCH, CLASSES, WIDTH = 32, 10, 0.25  # ours: the demo's network
 WINDOWS = 2  # a turn
@@ -54,7 +54,7 @@ def benchmark_tracking(config: BenchmarkConfig, root: Path) -> dict[str, Any]:
         "overhead": quartiles([found["offline"][0] / found["untracked"][0] - 1 for found in rounds]),
         "overhead_of_rows": quartiles([found["offline"][1] / WINDOW / found["offline"][0] for found in rounds]),
     }
-    storage.seal(config, root, [], facts)
+    sealing.seal(config, root, [], facts)
     return facts
 
 

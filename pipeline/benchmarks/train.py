@@ -18,17 +18,17 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.adapters import process_group
-from pipeline.adapters.environment import PROCESS_ENVIRONMENT
-from pipeline.adapters.loader import Batch, Patches, training_batches
-from pipeline.adapters.progress import Progress
-from pipeline.artefacts import storage
+from pipeline.artefacts import sealing
 from pipeline.artefacts.dataset import Split
 from pipeline.benchmarks.contenders import ONE_THREAD
 from pipeline.benchmarks.turns import Measure, photograph_shard, quartiles, take_turns, worker
+from pipeline.configs.study import BenchmarkConfig, NetworkConfig, PrepareConfig, TrainConfig
 from pipeline.paper.googlenet import AUX_WEIGHT
-from pipeline.stages.learner import Learner
-from pipeline.study import BenchmarkConfig, NetworkConfig, PrepareConfig, TrainConfig
+from pipeline.runtime import process_group
+from pipeline.runtime.environment import PROCESS_ENVIRONMENT
+from pipeline.runtime.progress import Progress
+from pipeline.training.learner import Learner
+from pipeline.training.loader import Batch, Patches, training_batches
 
 BATCH = 32  # ours: as in the recipes
 STEPS = 2  # ours: steps in one turn
@@ -52,7 +52,7 @@ def benchmark_train(config: BenchmarkConfig, root: Path) -> dict[str, Any]:
         with Progress("benchmark train", (config.rounds + 1) * len(workers), "samples") as progress:
             rounds = take_turns(workers, config.rounds, progress)
     facts = _facts(config, rounds)
-    storage.seal(config, root, [], facts)
+    sealing.seal(config, root, [], facts)
     return facts
 
 

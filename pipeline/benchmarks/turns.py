@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.adapters import images
-from pipeline.adapters.progress import Progress
 from pipeline.artefacts.shards import Record, write_shard
 from pipeline.errors import InputError, StageFailed
+from pipeline.images import decode as images
+from pipeline.runtime.progress import Progress
 
 Measure = Callable[[int], Any]  # what a contender does in its turn, given the number of an image
 

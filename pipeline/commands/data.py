@@ -9,10 +9,10 @@ import click
 from pydantic import ValidationError
 
 from pipeline.commands.arguments import PATH, ROOT
-from pipeline.data import SourceKind
+from pipeline.configs.experiment import one_line
+from pipeline.configs.prepare import SourceKind
+from pipeline.configs.study import PrepareConfig, ReencodeConfig
 from pipeline.errors import InputError
-from pipeline.experiment import one_line
-from pipeline.study import PrepareConfig, ReencodeConfig
 
 FOLDERS = click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=PATH)
 SHARED_BY = click.option("--processes", type=click.IntRange(min=1), help="That share the work.  [default: one a core]")
@@ -70,7 +70,7 @@ def prepare(source: str, where: str | None, root: Path, processes: int | None, s
 @SHARED_BY
 def verify(folders: tuple[Path, ...], repair: bool, source: Path | None, root: Path, processes: int | None) -> None:
     """Check every image, row and list of data sets against its digest. Without FOLDER: of all below the root."""
-    from pipeline.stages import verify_data as verification
+    from pipeline.tools import verify_data as verification
 
     is_sound = True
     for folder in folders or _all(root):
@@ -104,8 +104,8 @@ def verify(folders: tuple[Path, ...], repair: bool, source: Path | None, root: P
 @ROOT
 def show(folders: tuple[Path, ...], images: int, out: Path | None, root: Path) -> None:
     """Print what data sets hold, and write a page with a contact sheet. Without FOLDER: of all below the root."""
-    from pipeline.stages import show_data
-    from pipeline.stages import verify_data as verification
+    from pipeline.tools import show_data
+    from pipeline.tools import verify_data as verification
 
     chosen = folders or _all(root)
     if out is not None and len(chosen) > 1:
@@ -118,7 +118,7 @@ def show(folders: tuple[Path, ...], images: int, out: Path | None, root: Path) -
 
 
 def _all(root: Path) -> tuple[Path, ...]:
-    from pipeline.stages import verify_data as verification
+    from pipeline.tools import verify_data as verification
 
     found = verification.data_sets(root)
     if not found:

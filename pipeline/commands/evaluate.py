@@ -6,9 +6,9 @@ import click
 
 from pipeline.commands.arguments import PATH, PROCESSES, ROOT, Names, Triple, choices
 from pipeline.commands.missing import run_missing
-from pipeline.foreign import foreign_study
+from pipeline.configs.study import CropsConfig
 from pipeline.paper.crops import CURVE
-from pipeline.study import CropsConfig
+from pipeline.tools.external import foreign_study
 
 
 @click.command(

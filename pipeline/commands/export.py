@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from pipeline.commands.arguments import PATH, study_command
-from pipeline.experiment import load_study
+from pipeline.configs.experiment import load_study
 
 
 @study_command("going-deeper export experiments/demo.py --member 0 --into exported")
@@ -14,6 +14,6 @@ from pipeline.experiment import load_study
 @click.option("--into", type=PATH, required=True, help="Folder to write to.")
 def export(experiment: Path, arguments: Sequence[str], root: Path, member: int, into: Path) -> None:
     """Write a trained member as safetensors and ONNX, with a model card."""
-    from pipeline.stages import export as stage  # late, as in every command that loads much: --help and completion do without
+    from pipeline.tools import export as stage  # late, as in every command that loads much: --help and completion do without
 
     print(stage.export(load_study(experiment, arguments), root, member, into))

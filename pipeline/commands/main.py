@@ -13,8 +13,8 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from pipeline.adapters.environment import COMMAND
 from pipeline.errors import Bug, ExpectedError, StageEnded, StageFailed, first_line
+from pipeline.runtime.environment import COMMAND
 
 WRONG_INPUT, INTERRUPTED = 2, 130
 

@@ -8,17 +8,17 @@ import click
 from pydantic import ValidationError
 
 from pipeline.commands.arguments import PATH, ROOT, study_command
+from pipeline.commands.local import is_rank
+from pipeline.configs.experiment import load_study, one_line
+from pipeline.configs.study import BenchmarkConfig
 from pipeline.errors import InputError
-from pipeline.experiment import load_study, one_line
-from pipeline.local import is_rank
-from pipeline.study import BenchmarkConfig
 
 
 @click.command(epilog="Example: going-deeper audit --json")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def audit(as_json: bool) -> None:
     """Count Table 1 again, row by row: printed, counted, explained; and Table 3's arithmetic."""
-    from pipeline.stages.audit import audit_json, audit_text
+    from pipeline.tools.audit import audit_json, audit_text
 
     print(audit_json() if as_json else audit_text())
 
@@ -34,8 +34,8 @@ def find_rate(experiment: Path, arguments: Sequence[str], root: Path, member: in
 
     Prepares the data if need be; writes nothing else.
     """
-    from pipeline.stages import find_rate as stage
     from pipeline.stages.prepare import prepare
+    from pipeline.tools import find_rate as stage
 
     if is_rank():
         raise InputError("find-rate runs on one process; go without torchrun")
@@ -62,7 +62,7 @@ def _measurement(what: str, doc: str, rounds: int, images: int = 4, input_size: 
     @click.option("--input-size", type=int, default=input_size, show_default=True, help="A multiple of 14.")
     @ROOT
     def command(data: Path | None, rounds: int, images: int, input_size: int, root: Path) -> None:
-        from pipeline.stages.wording import templates
+        from pipeline.reporting.wording import templates
 
         fields = {"what": what, "input_size": input_size, "rounds": rounds, "num_images": images, "path": data}
         try:

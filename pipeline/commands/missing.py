@@ -3,11 +3,11 @@
 import os
 from pathlib import Path
 
-from pipeline.adapters import sources
-from pipeline.artefacts.manifest import refuse_other_files
+from pipeline.commands.local import forget_report, is_rank, refuse_stale, run_here, show
+from pipeline.configs.study import PrepareConfig, Study
 from pipeline.errors import InputError, StageFailed
-from pipeline.local import forget_report, is_rank, refuse_stale, run_here, show
-from pipeline.study import PrepareConfig, Study
+from pipeline.sources import registry as sources
+from pipeline.sources.registry import refuse_other_files
 from slurm.launch import launch
 from slurm.site import load_site
 from slurm.status import wait as await_study

@@ -13,13 +13,14 @@ from typing import Any
 
 import click
 
-from pipeline.artefacts import storage
+from pipeline.artefacts import sealing
 from pipeline.commands.arguments import PATH, study_command
+from pipeline.commands.local import forget_report, refuse_stale, show
+from pipeline.configs.experiment import load_study
+from pipeline.configs.study import Study
 from pipeline.errors import InputError, StageFailed
-from pipeline.experiment import load_study
-from pipeline.local import forget_report, refuse_stale, show
+from pipeline.runtime import disk
 from pipeline.stages import run_stage
-from pipeline.study import Study
 from slurm.status import status
 
 WATCH_SECONDS = 30.0  # ours: between two looks
@@ -39,14 +40,14 @@ def report(
     study = load_study(experiment, arguments)
     refuse_stale(study, root)
     if into is not None and not watch:
-        storage.unseal(study.check, root)  # RESULTS.md holds verdicts only
+        sealing.unseal(study.check, root)  # RESULTS.md holds verdicts only
     page = rebuild(study, root)
     with _server(page, port) if serve else _nothing():
         while watch and page.name == PROGRESS:
             time.sleep(WATCH_SECONDS)
             page = rebuild(study, root, anew=False)  # the study's own command makes it too
         if into is not None:
-            storage.write_atomic(into / "RESULTS.md", (page.parent / "RESULTS.md").read_bytes())
+            disk.write_atomic(into / "RESULTS.md", (page.parent / "RESULTS.md").read_bytes())
         if study.check.is_complete(root):
             show(study, root)
         else:
@@ -80,7 +81,7 @@ def publish(experiment: Path, arguments: Sequence[str], root: Path, to: Path) ->
     """Copy the small files of a finished study: hits, figures, verdicts, provenance; no data set and no weights.
 
     From the copy its report and verdicts are made again (`report`), and its figures counted again (`recount`)."""
-    from pipeline.stages import recount as counting
+    from pipeline.tools import recount as counting
 
     study = load_study(experiment, arguments)
     refuse_stale(study, root)
@@ -91,7 +92,7 @@ def publish(experiment: Path, arguments: Sequence[str], root: Path, to: Path) ->
 @study_command("going-deeper recount experiments/demo.py --root results")
 def recount(experiment: Path, arguments: Sequence[str], root: Path) -> None:
     """Make every figure of a finished study again from the hits of every image, and compare."""
-    from pipeline.stages import recount as counting
+    from pipeline.tools import recount as counting
 
     count, problems = counting.recount(load_study(experiment, arguments), root)
     if problems:

@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 
 from pipeline.commands.arguments import PATH, PROCESSES, study_command
+from pipeline.commands.local import refuse_stale
 from pipeline.commands.missing import run_missing
-from pipeline.experiment import load_study
-from pipeline.local import refuse_stale
-from pipeline.stages import forecast
+from pipeline.configs.experiment import load_study
+from pipeline.tools import forecast
 from slurm.site import load_site
 
 

@@ -9,8 +9,8 @@ from tempfile import gettempdir
 import click
 
 from pipeline.commands.arguments import PATH, ROOT, study_command
+from pipeline.configs.experiment import load_study
 from pipeline.errors import InputError
-from pipeline.experiment import load_study
 from slurm import queue
 from slurm import status as view
 from slurm.cluster import Cluster

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from pipeline.adapters import wandb_sync
-from pipeline.artefacts import storage
+from pipeline.artefacts import locks
 from pipeline.commands.arguments import ROOT
 from pipeline.errors import StageFailed
+from pipeline.tracking import sync as wandb_sync
 
 
 @click.command(epilog="Example: going-deeper sync --root outputs")
@@ -21,7 +21,7 @@ def sync(root: Path) -> None:
         raise StageFailed(f"{len(pending)} runs are pending, and {wandb_sync.server()} does not answer; set WANDB_BASE_URL")
     problems = 0
     for run in pending:
-        problem = storage.held_by(run.run_id, root) or _lost(run.run_id, root, run.folder) or wandb_sync.upload(run)
+        problem = locks.held_by(run.run_id, root) or _lost(run.run_id, root, run.folder) or wandb_sync.upload(run)
         problems += bool(problem)
         print(f"{run.folder.name}: {'pending: ' + problem if problem else 'uploaded'}", flush=True)
     print(f"{len(pending) - problems} uploaded, {problems} pending")

@@ -4,18 +4,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from pipeline.adapters.tracking import Tracker
 from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import Decision, Verdict, read_verdicts, write_verdicts
-from pipeline.paper.crops import CURVE, NUM_CROPS
+from pipeline.configs.study import CheckConfig, ForeignConfig, TrainConfig
 from pipeline.paper.published import CLAIMS, DATASET, Cell, Claim
 from pipeline.statistics.inference import holm, mcnemar, paired_interval, sign_flip
-from pipeline.statistics.levels import SIGNIFICANCE
+from pipeline.statistics.levels import SIGNIFICANCE, deciding_top
 from pipeline.statistics.power import paired_images_to_decide
-from pipeline.study import CheckConfig, EnsembleConfig, ForeignConfig, TrainConfig
+from pipeline.tracking.tracker import Tracker
 
 INPUT_SIZE, NUM_IMAGES, NUM_CLASSES = 224, 50_000, 1000  # paper, sections 5 and 7: the validation set of Table 3
-FEW_CLASSES = 25  # ours: among so few, five guesses are nearly always right, so the claims are judged on top-1
 
 
 def check(config: CheckConfig, root: Path) -> list[Verdict]:
@@ -37,9 +35,9 @@ def check(config: CheckConfig, root: Path) -> list[Verdict]:
 
 def judge_all(config: CheckConfig, root: Path) -> list[Verdict]:
     """The verdict on each claim, from the hits of the results."""
-    cells = {cell: Result(named, root) for cell, named in by_cell(config).items()}
+    cells = {cell: Result(named, root) for cell, named in config.cells.items()}
     facts = Result(config.results[0], root).facts
-    top = 1 if facts["num_classes"] < FEW_CLASSES else 5
+    top = deciding_top(facts["num_classes"])
     elsewhere = _not_the_papers(config, facts["num_images"], facts["num_classes"])
     num_tests = sum(claim.published is None and not _missing(claim, cells) for claim in CLAIMS)
     level = 2 * SIGNIFICANCE / max(1, num_tests)  # of the smallest one-sided p-value by Holm
@@ -60,18 +58,6 @@ def judge_all(config: CheckConfig, root: Path) -> list[Verdict]:
             words += f"; some {verdicts[k].images_to_decide:,} would decide on one as large"
         verdicts[k] = replace(verdicts[k], decision=decision, words=words, p_value=p_value, p_holm=p_holm)
     return verdicts
-
-
-def by_cell(config: CheckConfig) -> dict[Cell, EnsembleConfig]:
-    """The results that claims are judged on: of the paper's crops, averaged. Of several ensembles the last is "all"."""
-    cells: dict[Cell, EnsembleConfig] = {}
-    for named in config.results:
-        if named.policy in CURVE:
-            crops = NUM_CROPS[named.policy]
-            cells[Cell(named.num_models, crops)] = named
-            if named.num_models > 1:
-                cells[Cell("all", crops)] = named
-    return cells
 
 
 def _not_the_papers(config: CheckConfig, num_images: int, num_classes: int) -> str | None:

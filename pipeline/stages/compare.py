@@ -6,17 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.adapters.tracking import Tracker
-from pipeline.artefacts import storage
+from pipeline.artefacts import sealing
 from pipeline.artefacts.comparison import write_comparison
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions, best_member
-from pipeline.stages.check import FEW_CLASSES
+from pipeline.configs.study import Arm, CompareConfig
 from pipeline.statistics.inference import Interval, across_seeds, bootstrap_interval, holm, paired_interval, two_sided
 from pipeline.statistics.label_ranks import rank_of_label
-from pipeline.statistics.levels import SIGNIFICANCE
+from pipeline.statistics.levels import SIGNIFICANCE, deciding_top
 from pipeline.statistics.power import paired_images_to_decide, seeds_to_decide
-from pipeline.study import Arm, CompareConfig
+from pipeline.tracking.tracker import Tracker
 
 IMAGES_AT_ONCE = 4096  # ours: bounds the memory of sums of probabilities
 
@@ -28,20 +27,20 @@ def compare(config: CompareConfig, root: Path) -> dict[str, Any]:
     images, of several ensembles sign flips over images, as they share members: these say nothing of other seeds.
     """
     if config.is_complete(root):
-        return storage.unseal(config, root)
+        return sealing.unseal(config, root)
     data = Dataset(config.arms[0].members[0].data, root)
     split = data.split("val")
     ranks = [_ranks(config, arm, root, split.labels) for arm in config.arms]
     facts: dict[str, Any] = {"question": config.question, "models": config.models, "num_images": len(split)}
     facts |= {"policies": [config.policy_of(arm) for arm in config.arms], "num_seeds": len(config.arms[0].members)}
-    facts |= {"decided_on": 1 if data.num_classes < FEW_CLASSES else 5}
+    facts |= {"decided_on": deciding_top(data.num_classes)}
     facts |= judge([arm.name for arm in config.arms], ranks, best_members(config, root))
     write_comparison(config, root, split.image_ids, split.labels, ranks, facts)
     with Tracker(config, root) as tracker:
         rows = facts[f"top{facts['decided_on']}"]
         tracker.table("arms", [{name: str(value) for name, value in row.items()} for row in rows])
         tracker.conclude({f"difference/{row['arm']}": row["difference"] for row in rows})
-    return storage.unseal(config, root)
+    return sealing.unseal(config, root)
 
 
 def best_members(config: CompareConfig, root: Path) -> list[int] | None:

@@ -5,16 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.adapters.tracking import Tracker
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions, best_member
 from pipeline.artefacts.result import Hits, Result, write_result
+from pipeline.configs.study import EnsembleConfig
 from pipeline.errors import InputError
 from pipeline.paper.published import published_error
-from pipeline.stages.mistakes import confusions, worst_mistakes
+from pipeline.reporting.mistakes import confusions, worst_mistakes
 from pipeline.statistics.label_ranks import rank_of_label
 from pipeline.statistics.subsets import MAX_MEMBERS, subset_ranks
-from pipeline.study import EnsembleConfig
+from pipeline.tracking.tracker import Tracker
 
 
 def ensemble(config: EnsembleConfig, root: Path) -> Result:

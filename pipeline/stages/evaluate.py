@@ -7,19 +7,20 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from pipeline.adapters import environment, operators, process_group
-from pipeline.adapters.classifiers import Classifier, foreign_classifier, our_classifier
-from pipeline.adapters.engine import Engine
-from pipeline.adapters.progress import Progress
-from pipeline.adapters.tracking import Tracker
-from pipeline.artefacts import storage
+from pipeline.artefacts import locks, sealing
 from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.run import Run
+from pipeline.configs.study import EvaluateConfig, ForeignConfig
 from pipeline.errors import InputError
-from pipeline.stages.classify import classify
+from pipeline.models import operators
+from pipeline.models.classify import classify
+from pipeline.models.engine import Engine
+from pipeline.models.loading import Classifier, foreign_classifier, our_classifier
+from pipeline.runtime import disk, environment, process_group
+from pipeline.runtime.progress import Progress
 from pipeline.statistics.label_ranks import rank_of_label
-from pipeline.study import EvaluateConfig, ForeignConfig
+from pipeline.tracking.tracker import Tracker
 
 
 def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
@@ -32,7 +33,7 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
     accelerator = process_group.join()
     engine = _engine(config, data, accelerator, root)
     chunks = _chunks(config, len(split))
-    with storage.lock(config, root, fences=True) if accelerator.is_main_process else nullcontext():
+    with locks.lock(config, root, fences=True) if accelerator.is_main_process else nullcontext():
         _evaluate_chunks(engine, split, chunks, data.num_classes, predictions, accelerator)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process and not config.is_complete(root):
@@ -46,7 +47,7 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
             for name, reason in bad.items():
                 print(f"evaluate: {name}: {reason}; it counts as an error", file=sys.stderr)
             with Tracker(config, root) as tracker:
-                figures: dict[str, float] = {"core_or_gpu_hours": storage.unseal(config, root)["core_or_gpu_hours"]}
+                figures: dict[str, float] = {"core_or_gpu_hours": sealing.unseal(config, root)["core_or_gpu_hours"]}
                 for policy in config.policies:
                     rank = rank_of_label(predictions.probabilities(policy), split.labels)
                     figures |= {f"{policy}/top{top}_error": float((rank >= top).mean()) for top in (1, 5)}
@@ -112,7 +113,7 @@ def _classifier(config: EvaluateConfig, num_classes: int, root: Path) -> Classif
     """
     if isinstance(config.classifier, ForeignConfig):
         for path, digest in config.classifier.files:
-            if path.is_file() and storage.sha256(path) != digest:
+            if path.is_file() and disk.sha256(path) != digest:
                 raise InputError(f"{path}: is no longer the file that this evaluation was planned with; run the command again")
         return foreign_classifier(config.classifier, num_classes)
     run = Run(config.classifier, root)

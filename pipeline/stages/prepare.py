@@ -11,20 +11,21 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from pipeline.adapters import sources
-from pipeline.adapters.environment import cores_per_rank
-from pipeline.adapters.pool import share
-from pipeline.adapters.progress import Progress
-from pipeline.adapters.signals import end_is_stop
-from pipeline.adapters.sources import Archive, Source
-from pipeline.adapters.tracking import Tracker
-from pipeline.artefacts import storage
+from pipeline.artefacts import locks, sealing
 from pipeline.artefacts.dataset import LEAKS, REJECTED, Dataset
-from pipeline.artefacts.manifest import refuse_other_files
 from pipeline.artefacts.shards import Rejected, ShardNote, read_shard, remove_unfinished
+from pipeline.configs.study import PrepareConfig
 from pipeline.errors import InputError, StageFailed
-from pipeline.stages.fill_shard import Shard, Work, work_of
-from pipeline.study import PrepareConfig
+from pipeline.runtime import disk
+from pipeline.runtime.environment import cores_per_rank
+from pipeline.runtime.pool import share
+from pipeline.runtime.progress import Progress
+from pipeline.runtime.signals import end_is_stop
+from pipeline.sources import registry as sources
+from pipeline.sources.base import SPLITS, Archive, Source
+from pipeline.sources.registry import refuse_other_files
+from pipeline.sources.shard_writer import Shard, Work, work_of
+from pipeline.tracking.tracker import Tracker
 
 
 def prepare(config: PrepareConfig, root: Path, processes: int | None = None) -> Dataset:
@@ -42,7 +43,7 @@ def prepare(config: PrepareConfig, root: Path, processes: int | None = None) -> 
         refuse_other_files(config, root)
         return Dataset(config, root)
     source = sources.open_source(config)
-    with storage.lock(config, root, fences=True):
+    with locks.lock(config, root, fences=True):
         if not config.is_complete(root):
             work, steps = work_of(config, source, root)
             with end_is_stop():
@@ -85,7 +86,7 @@ def _conclude(config: PrepareConfig, source: Source, work: Work, steps: list[Sha
     files, usable, unreadable = (_per_class(found, kind, len(source.classes)) for kind in ("files", "images", "unreadable"))
     _refuse_empty_classes(config, source, files, usable, found)
     written, leaks = lists(work.folder, found)
-    images = {split: [a + b for a, b in zip(usable[split], unreadable[split], strict=True)] for split in sources.SPLITS}
+    images = {split: [a + b for a, b in zip(usable[split], unreadable[split], strict=True)] for split in SPLITS}
     num_unreadable = sum(map(sum, unreadable.values()))
     num_bad = [len(note.rejected) for note in found]
     facts = {
@@ -106,9 +107,9 @@ def _conclude(config: PrepareConfig, source: Source, work: Work, steps: list[Sha
     if config.is_complete(root):  # by a later attempt, while this one was thought lost
         return
     for name, content in written.items():
-        storage.write_atomic(root / config.folder / name, content)
+        disk.write_atomic(root / config.folder / name, content)
     digests = {note.name: note.digest for note in found}
-    storage.seal(config, root, [root / config.folder / name for name in written], facts, known=digests)
+    sealing.seal(config, root, [root / config.folder / name for name in written], facts, known=digests)
     _remove_remains(work)
     for line in in_words(facts):
         print(f"prepare {config.name}: {line}", file=sys.stderr)
@@ -144,7 +145,7 @@ def _per_class(notes: list[ShardNote], kind: str, num_classes: int) -> dict[str,
     for note in notes:
         for label, number in getattr(note, kind).items():
             count[note.name.partition("-")[0], label] += number
-    return {split: [count[split, label] for label in range(num_classes)] for split in sources.SPLITS}
+    return {split: [count[split, label] for label in range(num_classes)] for split in SPLITS}
 
 
 def _refuse_empty_classes(
@@ -178,7 +179,7 @@ def _remove_remains(work: Work) -> None:
 def _same_bytes(folder: Path, notes: list[ShardNote]) -> list[dict[str, str]]:
     """Validation images whose bytes training images have too, with each of these."""
     columns = {}
-    for split in sources.SPLITS:
+    for split in SPLITS:
         tables = [read_shard(folder / note.name) for note in notes if note.name.startswith(f"{split}-")]
         names = [name for table in tables for name in table["image_id"].to_pylist()]
         own = [pc.coalesce(table["source_sha256"], table["sha256"]).to_pylist() for table in tables]

@@ -7,16 +7,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pipeline.adapters import charts
-from pipeline.artefacts import storage
+from pipeline.artefacts import sealing
 from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import read_verdicts
-from pipeline.paper.crops import label_of
-from pipeline.paper.published import NEIGHBOURS, SOURCE
-from pipeline.stages import tables
-from pipeline.stages.check import FEW_CLASSES
-from pipeline.stages.wording import AUDIT_TITLES, templates
-from pipeline.study import (
+from pipeline.configs.study import (
     Arm,
     BenchmarkConfig,
     CompareConfig,
@@ -26,6 +20,12 @@ from pipeline.study import (
     Study,
     TrainConfig,
 )
+from pipeline.paper.crops import label_of
+from pipeline.paper.published import NEIGHBOURS, SOURCE
+from pipeline.reporting import charts, tables
+from pipeline.reporting.wording import AUDIT_TITLES, templates
+from pipeline.runtime import disk
+from pipeline.statistics.levels import FEW_CLASSES, deciding_top
 
 PROGRESS = "progress.html"
 CAPTIONS = {
@@ -51,10 +51,10 @@ def report(config: ReportConfig, root: Path) -> Path:
     for name, svg in facts["charts"].items():
         written |= {f"charts/{name}.svg": svg.encode(), f"charts/{name}.png": charts.png(svg)}
     for name, content in written.items():
-        storage.write_atomic(root / config.folder / name, content)
+        disk.write_atomic(root / config.folder / name, content)
     if (progress := root / config.folder / PROGRESS).exists():  # somebody may look at it
-        storage.write_atomic(progress, b'<meta http-equiv="refresh" content="0;url=report.html">\n')
-    storage.seal(config, root, [root / config.folder / name for name in written], {"summary": written["summary.txt"].decode()})
+        disk.write_atomic(progress, b'<meta http-equiv="refresh" content="0;url=report.html">\n')
+    sealing.seal(config, root, [root / config.folder / name for name in written], {"summary": written["summary.txt"].decode()})
     return page
 
 
@@ -64,7 +64,7 @@ def report_progress(study: Study, root: Path, rows: Sequence[Mapping[str, str]])
     `rows` say where it stands, by stage. The page asks for itself again every half minute, and leads to the report at last.
     """
     results = [Result(named, root) for named in study.check.results if named.is_complete(root)]
-    top = 1 if results and results[0].facts["num_classes"] < FEW_CLASSES else 5
+    top = deciding_top(results[0].facts["num_classes"]) if results else 5
     table3 = tables.cells(results, top) if results else []
     facts = {
         "study": study.name,
@@ -80,7 +80,7 @@ def report_progress(study: Study, root: Path, rows: Sequence[Mapping[str, str]])
         "captions": _captions(top),
     }
     page = root / study.report.folder / PROGRESS
-    storage.write_atomic(page, templates().get_template("progress.html").render(facts).encode())
+    disk.write_atomic(page, templates().get_template("progress.html").render(facts).encode())
     return page
 
 
@@ -89,7 +89,7 @@ def comparisons(configs: Sequence[CompareConfig], root: Path) -> list[dict[str, 
     found = []
     for number, config in enumerate(configs, start=1):
         if config.is_complete(root):
-            facts = storage.unseal(config, root)
+            facts = sealing.unseal(config, root)
             top = facts["decided_on"]
             arms = {each: tables.of_comparison(facts, each) for each in (top, 6 - top)}  # 1 and 5
             found.append({**facts, "chart": f"ablation_{number}", "setting": _setting(config), "top": top, "arms": arms})
@@ -119,11 +119,11 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
     members = _members(config.check.results)
     everyone = _members([*config.check.results, *(arm for compared in config.comparisons for arm in compared.arms)])
     runs = _trainings(members)
-    top = 1 if results[0].facts["num_classes"] < FEW_CLASSES else 5
+    top = deciding_top(results[0].facts["num_classes"])
     shown = results[-1]
     claims = tables.of_claims(config.check, root)
     trained = [_run(run, root) for run in _trainings(everyone)]
-    evaluated = [{**storage.unseal(member, root), "classifier": member.classifier.label} for member in everyone]
+    evaluated = [{**sealing.unseal(member, root), "classifier": member.classifier.label} for member in everyone]
     made_by = [made["provenance"]["command"] for made in (*trained, *evaluated)]
     classes, confused = tables.of_classes(shown, top)
     compared = comparisons(config.comparisons, root)
@@ -195,7 +195,7 @@ def _captions(top: int) -> dict[str, str]:
 
 def _denominator(num_images: int, members: list[EvaluateConfig], root: Path) -> str:
     """How many images the errors are counted on, and which of them could not be used."""
-    sealed = [storage.unseal(member, root) for member in members]
+    sealed = [sealing.unseal(member, root) for member in members]
     bad = sorted({name for facts in sealed for name in facts["bad_images"]})
     text = f"{num_images} validation images"
     if bad:
@@ -206,7 +206,7 @@ def _denominator(num_images: int, members: list[EvaluateConfig], root: Path) -> 
 
 
 def _run(run: TrainConfig, root: Path) -> dict[str, Any]:
-    sealed = storage.unseal(run, root)
+    sealed = sealing.unseal(run, root)
     return {**sealed, "data_seed": run.data_seed, "num_epochs": run.num_epochs, "width": run.network.width}
 
 

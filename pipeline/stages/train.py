@@ -16,25 +16,25 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
-from pipeline.adapters import environment, process_group
-from pipeline.adapters.classifiers import Classifier
-from pipeline.adapters.engine import Engine
-from pipeline.adapters.images import BadImage
-from pipeline.adapters.loader import keys, training_batches
-from pipeline.adapters.patches import area_library
-from pipeline.adapters.progress import Progress
-from pipeline.adapters.signals import end_noted
-from pipeline.adapters.tracking import Tracker
-from pipeline.artefacts import checkpoints, provenance, storage
+from pipeline.artefacts import checkpoints, locks, provenance
 from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.run import Run, Weights
+from pipeline.configs.study import TrainConfig
 from pipeline.errors import InputError, StageFailed, TrainingDiverged
+from pipeline.images.decode import BadImage
+from pipeline.images.patches import area_library
+from pipeline.models.classify import rank_of_labels
+from pipeline.models.engine import Engine
+from pipeline.models.loading import Classifier
 from pipeline.paper import schedule
 from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
-from pipeline.stages.classify import rank_of_labels
-from pipeline.stages.journal import Journal
-from pipeline.stages.learner import Learner
-from pipeline.study import TrainConfig
+from pipeline.runtime import environment, process_group
+from pipeline.runtime.progress import Progress
+from pipeline.runtime.signals import end_noted
+from pipeline.tracking.tracker import Tracker
+from pipeline.training.learner import Learner
+from pipeline.training.loader import keys, training_batches
+from pipeline.training.metrics_log import Journal
 
 WINDOW = 20  # ours: steps a row of metrics
 
@@ -56,7 +56,7 @@ def train(config: TrainConfig, root: Path) -> Run:
     accelerator = process_group.join()
     config.refuse_ranks(accelerator.num_processes)
     with (
-        storage.lock(config, root, fences=True) if accelerator.is_main_process else nullcontext(),
+        locks.lock(config, root, fences=True) if accelerator.is_main_process else nullcontext(),
         said_in_a_line(config, root),
     ):
         _train(config, run, Dataset(config.data, root), accelerator)
@@ -218,7 +218,7 @@ def _validate(learner: Learner, split: Split) -> dict[str, float]:
 
 
 def _finish(run: Run, data: Dataset, learner: Learner, facts: dict[str, Any], last_is_best: bool) -> None:
-    from pipeline.stages.model_card import model_card  # late: scipy and jinja2, for the first rank, once
+    from pipeline.reporting.model_card import model_card  # late: scipy and jinja2, for the first rank, once
 
     averaged = learner.average.module.state_dict()
     best, best_step = averaged, facts["steps"]

@@ -10,13 +10,13 @@ import torch
 from sklearn.datasets import load_sample_images
 from torch import Tensor
 
-from pipeline.adapters import caffe
-from pipeline.adapters.classifiers import foreign_classifier
+from pipeline.configs.study import ForeignConfig
 from pipeline.errors import InputError
+from pipeline.models import caffe
+from pipeline.models.loading import foreign_classifier
 from pipeline.paper.googlenet import CAFFE_PREPROCESSING, GoogLeNet, normalise
 from pipeline.paper.inception import INCEPTIONS, POOL_AFTER
 from pipeline.paper.initialisation import initialise_caffe
-from pipeline.study import ForeignConfig
 
 CLASSES = 1000
 

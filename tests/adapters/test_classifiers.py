@@ -11,11 +11,11 @@ from safetensors.torch import save_file
 from timm.data.config import resolve_data_config
 
 import pipeline
-from pipeline.adapters.classifiers import default_preprocessing, foreign_classifier
+from pipeline.configs.study import ForeignConfig
 from pipeline.errors import InputError
-from pipeline.foreign import foreign_study
+from pipeline.models.loading import default_preprocessing, foreign_classifier
 from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet, normalise
-from pipeline.study import ForeignConfig
+from pipeline.tools.external import foreign_study
 
 
 def config(path: Path, arch: str, input_size: int = 64) -> ForeignConfig:

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.adapters import native, operators
-from pipeline.adapters.classifiers import Classifier
-from pipeline.adapters.engine import Engine
+from pipeline.models import operators
+from pipeline.models.engine import Engine
+from pipeline.models.loading import Classifier
 from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
+from pipeline.runtime import native
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("one_thread")

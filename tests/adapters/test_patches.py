@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.adapters import images, native, patches
-from pipeline.adapters.distortions import as_row, distort, distort_batch
-from pipeline.adapters.patches import cut_patch
+from pipeline.configs.study import PatchConfig
+from pipeline.images import decode as images
+from pipeline.images import patches
+from pipeline.images.distortions import as_row, distort, distort_batch
+from pipeline.images.patches import cut_patch
 from pipeline.paper.augmentation import INTERPOLATIONS, Distortion, Patch, stream, training_distortion, training_patch
-from pipeline.study import PatchConfig
+from pipeline.runtime import native
 
 PILLOW = PatchConfig(resize="pil")
 

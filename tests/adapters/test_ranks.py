@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adapters import fork_server, ranks
 from pipeline.errors import Bug, InputError, StageFailed, TrainingDiverged
+from pipeline.runtime import fork_server, ranks
 from tests.commands import TOP
 
 pytestmark = pytest.mark.processes
@@ -100,7 +100,7 @@ def note_and_wait(folder: str) -> None:
 
 LAUNCH = """
 import sys
-from pipeline.adapters import ranks
+from pipeline.runtime import ranks
 from tests.adapters.test_ranks import note_and_wait
 ranks.launch(note_and_wait, 2, sys.argv[1])
 """

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import wandb
 
-from pipeline.adapters.tracking import Tracker
-from pipeline.adapters.wandb_sync import offline_runs
-from pipeline.artefacts import storage
-from pipeline.study import PrepareConfig
+from pipeline.artefacts import sealing
+from pipeline.configs.study import PrepareConfig
+from pipeline.tracking.sync import offline_runs
+from pipeline.tracking.tracker import Tracker
 from tests.commands import TOP
 
 
@@ -21,7 +21,7 @@ def test_offline_run_holds_the_rows(tmp_path: Path, data: PrepareConfig, monkeyp
     monkeypatch.setenv("WANDB_API_KEY", "c0ffee" * 7)
     with Tracker(data, tmp_path) as tracker:
         tracker.log({"trainer/step": 1, "loss": 0.125})
-        storage.seal(data, tmp_path, [], {})
+        sealing.seal(data, tmp_path, [], {})
         tracker.conclude({"top1_error": 0.5})
     (written,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     deadline = time.monotonic() + 30  # wandb's process writes a moment after it says so
@@ -58,8 +58,8 @@ def test_disabled_writes_nothing(tmp_path: Path, data: PrepareConfig, monkeypatc
 NESTED = """
 import os, subprocess, sys
 from pathlib import Path
-from pipeline.adapters.tracking import Tracker
-from pipeline.study import PrepareConfig
+from pipeline.tracking.tracker import Tracker
+from pipeline.configs.study import PrepareConfig
 with Tracker(PrepareConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2])) as tracker:
     tracker.log({"loss": 1.0})
     if len(sys.argv) > 3:

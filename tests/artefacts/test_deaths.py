@@ -13,12 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.artefacts import storage
+from pipeline.artefacts import sealing
 from pipeline.artefacts.checkpoints import load
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.run import Run
+from pipeline.configs.study import EvaluateConfig, PrepareConfig, TrainConfig
+from pipeline.runtime import disk
 from pipeline.stages.prepare import prepare
-from pipeline.study import EvaluateConfig, PrepareConfig, TrainConfig
 from tests.crash_points import contents, deaths
 
 pytestmark = [pytest.mark.usefixtures("unsynced"), pytest.mark.processes]
@@ -63,10 +64,10 @@ def test_write_atomic_and_publish(tmp_path: Path) -> None:
     (prepared / "replaced").write_bytes(b"before")
 
     def work(root: Path) -> None:
-        storage.write_atomic(root / "deep/written", b"content")
-        storage.write_atomic(root / "replaced", b"after")
-        storage.publish(root / "published", b"first")
-        storage.publish(root / "published", b"second")
+        disk.write_atomic(root / "deep/written", b"content")
+        disk.write_atomic(root / "replaced", b"after")
+        disk.publish(root / "published", b"first")
+        disk.publish(root / "published", b"second")
 
     def whole(root: Path) -> None:
         assert (root / "replaced").read_bytes() in (b"before", b"after")
@@ -97,7 +98,7 @@ def sealed_run(tmp_path: Path, data: PrepareConfig, run_config: TrainConfig) -> 
     """A root with images and a run that was never trained."""
     root = tmp_path / "prepared"
     prepare(data, root, processes=1)
-    storage.seal(run_config, root, [], {})
+    sealing.seal(run_config, root, [], {})
     return root
 
 

@@ -8,21 +8,22 @@ import datasets
 import numpy as np
 import pytest
 
-from pipeline.adapters import images
-from pipeline.artefacts import storage
+from pipeline.artefacts import sealing
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.shards import check_shard
+from pipeline.configs.study import EvaluateConfig, PrepareConfig, TrainConfig
 from pipeline.errors import InputError
+from pipeline.images import decode as images
+from pipeline.runtime import disk
 from pipeline.stages.prepare import prepare
-from pipeline.study import EvaluateConfig, PrepareConfig, TrainConfig
 
 
 def test_publish_never_overwrites(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "chunk"
-    assert storage.publish(path, b"first")
-    assert not storage.publish(path, b"second")
+    assert disk.publish(path, b"first")
+    assert not disk.publish(path, b"second")
     assert path.read_bytes() == b"first"
-    storage.write_atomic(path, b"third")
+    disk.write_atomic(path, b"third")
     assert path.read_bytes() == b"third"
     assert [file.name for file in path.parent.iterdir()] == ["chunk"]
 
@@ -33,25 +34,25 @@ def test_seal_names_everything(tmp_path: Path, data: PrepareConfig) -> None:
     assert sealed["files"].keys() == {"train-00000.arrow", "val-00000.arrow", "rejected.jsonl", "leaks.jsonl"}
     for name, digest in sealed["files"].items():
         path = tmp_path / data.folder / (sealed["shards"] if name.endswith(".arrow") else "") / name
-        assert digest == (storage.sha256(path) if path.suffix == ".jsonl" else check_shard(path, sealed["classes"])[0])
+        assert digest == (disk.sha256(path) if path.suffix == ".jsonl" else check_shard(path, sealed["classes"])[0])
     assert sealed["hash"] == data.hash
     assert {"commit", "dirty", "command", "versions", "machine", "finished_at"} <= sealed["provenance"].keys()
 
 
 def test_replaced_input_is_refused(tmp_path: Path, data: PrepareConfig, run_config: TrainConfig) -> None:
     prepare(data, tmp_path)
-    storage.seal(run_config, tmp_path, [], {})
-    storage.unseal(run_config, tmp_path)
+    sealing.seal(run_config, tmp_path, [], {})
+    sealing.unseal(run_config, tmp_path)
     manifest = tmp_path / data.folder / data.last_file
     manifest.write_text(manifest.read_text().replace('"digest": "', '"digest": "0000'))
     with pytest.raises(InputError, match=r"was made from datasets/.* but that now has 0000"):
-        storage.unseal(run_config, tmp_path)
+        sealing.unseal(run_config, tmp_path)
 
 
 def test_missing_input_is_named(tmp_path: Path, data: PrepareConfig, run_config: TrainConfig) -> None:
     evaluation = EvaluateConfig(data=data, classifier=run_config)
     with pytest.raises(InputError, match=r"manifest.json: does not exist; run the prepare stage first"):
-        storage.seal(evaluation, tmp_path, [], {})
+        sealing.seal(evaluation, tmp_path, [], {})
 
 
 def test_shards_open_without_our_code(tmp_path: Path, data: PrepareConfig) -> None:

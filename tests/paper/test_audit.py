@@ -9,7 +9,7 @@ from pipeline.paper import audit
 from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.inception import INCEPTIONS
 from pipeline.paper.published import NEIGHBOURS, TABLE1, TABLE2, TABLE3, TABLE4, TABLE5
-from pipeline.stages.audit import audit_json, audit_text, neighbours
+from pipeline.tools.audit import audit_json, audit_text, neighbours
 
 # PAPER.md 1.2: weights, biases, multiply-adds
 COUNTS = {

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline import study
+from pipeline.configs import study
 from pipeline.paper import crops
 from pipeline.paper.crops import Rules
 from pipeline.paper.pooling import pool

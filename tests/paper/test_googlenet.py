@@ -8,13 +8,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline import recipes
+from pipeline.configs import recipes
+from pipeline.configs.study import NetworkConfig, PrepareConfig, TrainConfig
 from pipeline.paper.augmentation import stream, training_patch
 from pipeline.paper.googlenet import AUX_WEIGHT, GoogLeNet, Logits, output_losses, training_loss
 from pipeline.paper.initialisation import INITIALISATIONS
 from pipeline.paper.layers import LocalResponseNorm, max_pool
 from pipeline.paper.order import epoch_order
-from pipeline.study import NetworkConfig, PrepareConfig, TrainConfig
 
 # Table 1: height, width, channels after each row; and PAPER.md 1.2: weights and biases of each row
 OUTPUTS = {"conv1": (112, 64), "pool1": (56, 64), "conv2": (56, 192), "pool2": (28, 192), "3a": (28, 256), "3b": (28, 480)}

@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from pipeline.experiment import load_study
+from pipeline.configs.experiment import load_study
 from slurm import status
 from slurm.cluster import Cluster
 from tests.commands import contents, going_deeper
 
 STUDY = """
 from pathlib import Path
-from pipeline.study import *
+from pipeline.configs.study import *
 
 def experiment(data: Path | None = None, members: int = 2, epochs: float = 4, width: float = 0.125, rate: float = 0.01):
     images = PrepareConfig(source="imagefolder", name="colours", path=data)

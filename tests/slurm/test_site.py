@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from pipeline.configs.study import Study
 from pipeline.errors import InputError
-from pipeline.study import Study
 from slurm.launch import launch, parameters
 from slurm.site import Resources, Site, load_site
 

@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.artefacts import storage
+from pipeline.artefacts import sealing
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions
+from pipeline.configs.study import CheckConfig, EvaluateConfig, PrepareConfig, Study, TrainConfig, table3
+from pipeline.runtime import disk
 from pipeline.stages.check import check
 from pipeline.stages.ensemble import ensemble
 from pipeline.stages.prepare import prepare
 from pipeline.stages.report import report
-from pipeline.study import CheckConfig, EvaluateConfig, PrepareConfig, Study, TrainConfig, table3
 
 SEVEN = 7
 
@@ -55,12 +56,10 @@ def seven_members(seven_root: Path, data: PrepareConfig, run_config: TrainConfig
             }
             for step in (3, 6, 9, 12)
         ]
-        storage.write_atomic(
-            seven_root / run.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode()
-        )
+        disk.write_atomic(seven_root / run.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
         facts: dict[str, object] = {"steps": 12, "seconds": 3.0, "world_size": 1, "core_or_gpu_hours": 0.1, "num_parameters": 9}
         facts["validation"] = {f"top{top}_error_{w}": 0.9 - 12 / 20 for top in (1, 5) for w in ("averaged", "raw")}
-        storage.seal(run, seven_root, [], facts)
+        sealing.seal(run, seven_root, [], facts)
         members.append(EvaluateConfig(data=data, classifier=run))
         scores = {}
         for policy, noise in (("crops_1", 1.0), ("crops_10", 0.7), ("crops_144", 0.5)):

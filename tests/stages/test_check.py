@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.artefacts import storage
+from pipeline.artefacts import sealing
 from pipeline.artefacts.result import Hits, write_result
 from pipeline.artefacts.verdict import Verdict
+from pipeline.configs.study import CheckConfig, EvaluateConfig, NetworkConfig, PrepareConfig, TrainConfig, table3
 from pipeline.paper.crops import NUM_CROPS
 from pipeline.stages.check import check
-from pipeline.study import CheckConfig, EvaluateConfig, NetworkConfig, PrepareConfig, TrainConfig, table3
 
 IMAGES, CLASSES = 50_000, 1000
 PAPER = {(1, 1): 0.1007, (1, 10): 0.0915, (1, 144): 0.0789, (7, 1): 0.0809, (7, 10): 0.0762, (7, 144): 0.0667}
@@ -29,7 +29,7 @@ def verdicts(
     runs = [TrainConfig(data=data, num_epochs=1, data_seed=seed, network=NetworkConfig()) for seed in range(7)]
     members = tuple(EvaluateConfig(data=data, classifier=run) for run in runs)
     for config in (data, *runs, *members):
-        storage.seal(config, root, [], {})
+        sealing.seal(config, root, [], {})
     cells, names = table3(members), [str(k) for k in range(classes)]
     for cell in cells:
         crops = NUM_CROPS[cell.policy]
@@ -85,7 +85,7 @@ def test_missing_cells_are_not_run(tmp_path: Path) -> None:
     run = TrainConfig(data=data, num_epochs=1)
     member = EvaluateConfig(data=data, classifier=run)
     for config in (data, run, member):
-        storage.seal(config, tmp_path, [], {})
+        sealing.seal(config, tmp_path, [], {})
     (cell, *_) = table3((member,))
     rank, zeros = np.array([0, 7]), np.zeros(2, np.int64)
     write_result(cell, tmp_path, Hits(["a", "b"], zeros, rank, zeros, [rank], {}), [0], list("0123456789"), [])

@@ -14,12 +14,12 @@ from scipy import stats
 
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions
+from pipeline.configs.study import Arm, CompareConfig, Study
 from pipeline.stages.compare import compare
-from pipeline.stages.dashboard import contents_of
 from pipeline.stages.report import report
 from pipeline.statistics.inference import across_seeds, bootstrap_interval, holm, mcnemar, paired_interval, two_sided
 from pipeline.statistics.power import paired_images_to_decide, power_of_t, seeds_to_decide
-from pipeline.study import Arm, CompareConfig, Study
+from pipeline.tools.dashboard import contents_of
 
 
 @pytest.fixture(scope="module")

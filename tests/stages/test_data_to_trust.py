@@ -19,13 +19,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.adapters import images
-from pipeline.adapters.sources import open_source
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.shards import remove_unfinished
-from pipeline.stages.fill_shard import work_of
+from pipeline.configs.study import PrepareConfig
+from pipeline.images import decode as images
+from pipeline.sources.registry import open_source
+from pipeline.sources.shard_writer import work_of
 from pipeline.stages.prepare import prepare, prepare_part
-from pipeline.study import PrepareConfig
 from tests.commands import TOP
 from tests.ilsvrc_archives import write_archives
 

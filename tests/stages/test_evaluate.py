@@ -16,23 +16,11 @@ from PIL import Image
 from safetensors.numpy import load
 from safetensors.torch import load_file
 
-from pipeline.adapters import engine, ranks
-from pipeline.adapters.classifiers import our_classifier
 from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.result import Result
 from pipeline.artefacts.run import Run
-from pipeline.errors import InputError
-from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
-from pipeline.stages import evaluate as stage
-from pipeline.stages.check import check
-from pipeline.stages.classify import classify
-from pipeline.stages.ensemble import ensemble
-from pipeline.stages.evaluate import evaluate
-from pipeline.stages.prepare import prepare
-from pipeline.stages.report import report
-from pipeline.stages.train import train
-from pipeline.study import (
+from pipeline.configs.study import (
     POLICIES,
     CheckConfig,
     EnsembleConfig,
@@ -42,6 +30,19 @@ from pipeline.study import (
     TrainConfig,
     table3,
 )
+from pipeline.errors import InputError
+from pipeline.models import engine
+from pipeline.models.classify import classify
+from pipeline.models.loading import our_classifier
+from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
+from pipeline.runtime import ranks
+from pipeline.stages import evaluate as stage
+from pipeline.stages.check import check
+from pipeline.stages.ensemble import ensemble
+from pipeline.stages.evaluate import evaluate
+from pipeline.stages.prepare import prepare
+from pipeline.stages.report import report
+from pipeline.stages.train import train
 from tests.stages import trained
 
 

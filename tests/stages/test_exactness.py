@@ -21,14 +21,14 @@ from torch import nn
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-from pipeline.adapters.classifiers import Classifier
-from pipeline.adapters.engine import Engine
 from pipeline.artefacts.dataset import Split
 from pipeline.artefacts.shards import Record, write_shard
+from pipeline.configs.study import CropsConfig
+from pipeline.models.classify import classify
+from pipeline.models.engine import Engine
+from pipeline.models.loading import Classifier
 from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
 from pipeline.paper.initialisation import INITIALISATIONS
-from pipeline.stages.classify import classify
-from pipeline.study import CropsConfig
 
 POLICIES = ("crops_1", "crops_10", "crops_36", "crops_144", "crops_144_max")
 CPU = torch.device("cpu")

@@ -8,16 +8,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipeline.adapters import images
 from pipeline.artefacts.dataset import Dataset
+from pipeline.configs.study import CheckConfig, Study, TrainConfig, table3
 from pipeline.errors import InputError
-from pipeline.foreign import foreign_study
+from pipeline.images import decode as images
 from pipeline.paper.googlenet import GoogLeNet, normalise
 from pipeline.stages.evaluate import evaluate
-from pipeline.stages.export import export
 from pipeline.stages.prepare import prepare
 from pipeline.stages.train import train
-from pipeline.study import CheckConfig, Study, TrainConfig, table3
+from pipeline.tools.export import export
+from pipeline.tools.external import foreign_study
 
 
 @pytest.mark.slow  # ONNX's exporter takes its time

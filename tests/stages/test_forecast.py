@@ -5,9 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.stages.forecast import Cost, forecast, in_words, total_in_words
+from pipeline.configs.study import (
+    CheckConfig,
+    EvaluateConfig,
+    NetworkConfig,
+    PrepareConfig,
+    StageConfig,
+    Study,
+    TrainConfig,
+    table3,
+)
 from pipeline.stages.prepare import prepare
-from pipeline.study import CheckConfig, EvaluateConfig, NetworkConfig, PrepareConfig, StageConfig, Study, TrainConfig, table3
+from pipeline.tools.forecast import Cost, forecast, in_words, total_in_words
 
 
 def seal(config: StageConfig, root: Path, **facts: object) -> None:

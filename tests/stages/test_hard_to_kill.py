@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.artefacts.run import Run
+from pipeline.configs.study import LocalSGDConfig, TrainConfig
 from pipeline.errors import StageFailed
-from pipeline.study import LocalSGDConfig, TrainConfig
 from tests.stages import trained
 
 pytestmark = pytest.mark.processes

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from pipeline.configs.study import PrepareConfig
 from pipeline.errors import InputError
 from pipeline.stages.prepare import prepare
-from pipeline.study import PrepareConfig
 from tests.commands import TOP
 from tests.hub_stub import hub
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.adapters import ilsvrc
-from pipeline.adapters.archives import members
 from pipeline.artefacts.dataset import Dataset
-from pipeline.data import DEVKIT, TRAIN, VAL
+from pipeline.configs.prepare import DEVKIT, TRAIN, VAL
+from pipeline.configs.study import PrepareConfig
 from pipeline.errors import InputError
+from pipeline.sources import ilsvrc
+from pipeline.sources.tar import members
 from pipeline.stages.prepare import prepare
-from pipeline.study import PrepareConfig
 from tests.ilsvrc_archives import inner_tar, write_archives
 
 WNIDS = ("n02012849", "n03126707", "n01440764", "n03710637", "n03710721")  # crane twice, maillot twice
@@ -137,7 +137,7 @@ def test_originals_are_believed_by_their_headers(
     folder: Path, made: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Archives with the right MD5 need no decoding, and give the same rows."""
-    from pipeline.adapters import archives as tars
+    from pipeline.sources import tar as tars
 
     monkeypatch.setattr(ilsvrc, "MD5", {name: tars.md5(folder / name) for name in (TRAIN, VAL, DEVKIT)})
     known = prepare(config(folder, trust_archives=False), tmp_path, processes=1)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.configs.study import Study
 from pipeline.stages.report import report_progress
-from pipeline.study import Study
 
 QUIET = ("--disable-background-networking", "--disable-component-update", "--no-first-run", "--disable-sync")
 REQUEST = re.compile(r'"url":\s*"(https?://[^"/?]+)')

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.adapters import images, sources
-from pipeline.artefacts import storage
+from pipeline.artefacts import locks
+from pipeline.configs.study import PrepareConfig
 from pipeline.errors import InputError
+from pipeline.images import decode as images
+from pipeline.sources import registry as sources
 from pipeline.stages.prepare import prepare
-from pipeline.study import PrepareConfig
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def test_sixteen_bits_and_strips_are_refused() -> None:
 
 
 def test_a_second_preparation_is_told_who_is_at_it(image_folder: Path, tmp_path: Path) -> None:
-    with storage.lock(config(image_folder), tmp_path), pytest.raises(InputError, match="is being made already by process"):
+    with locks.lock(config(image_folder), tmp_path), pytest.raises(InputError, match="is being made already by process"):
         prepare(config(image_folder), tmp_path)
 
 

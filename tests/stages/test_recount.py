@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from pipeline.artefacts import storage
+from pipeline.artefacts import sealing
 from pipeline.artefacts.predictions import write_table
+from pipeline.configs.study import Arm, CompareConfig, Study, TrainConfig
 from pipeline.errors import InputError
+from pipeline.runtime import disk
 from pipeline.stages.compare import compare
-from pipeline.stages.recount import publish, recount
 from pipeline.stages.report import report
-from pipeline.study import Arm, CompareConfig, Study, TrainConfig
+from pipeline.tools.recount import publish, recount
 
 
 @pytest.fixture(scope="module")
@@ -66,16 +67,16 @@ def test_a_changed_hit_is_named(study: Study, kept: Path) -> None:
     """First by its digest; then, by a forger who changes all digests to match, by every figure that it changes."""
     cell = study.check.results[-1]
     path, sealed = kept / cell.folder / "hits.parquet", kept / cell.folder / cell.last_file
-    table, before = parquet.read_table(path), storage.sha256(path)
+    table, before = parquet.read_table(path), disk.sha256(path)
     columns = {name: table[name].to_numpy() for name in table.column_names}
     columns["rank"] = np.where(np.arange(len(columns["rank"])) == 2, 2 - columns["rank"], columns["rank"])
     write_table(path, columns)
     assert recount(study, kept) == (0, [f"{path}: is not the file that was sealed"])
-    replace(sealed, before, storage.sha256(path))
+    replace(sealed, before, disk.sha256(path))
     assert recount(study, kept) == (0, [f"{sealed}: is not the file that was sealed"])
     facts = json.loads(sealed.read_text())
     for other in kept.rglob("*.json"):  # the check was made from it
-        replace(other, facts["digest"], storage.digest_of(facts["files"]))
+        replace(other, facts["digest"], sealing.digest_of(facts["files"]))
     _, problems = recount(study, kept)
     assert any(problem.startswith(f"{sealed}: top1_error is ") and "the hits give" in problem for problem in problems)
 
@@ -108,14 +109,14 @@ def test_members_that_were_swapped_are_named(study: Study, kept: Path) -> None:
     """Hits that their evaluations do not have."""
     member = study.check.results[0].members[0]
     path = kept / member.folder / "hits.parquet"
-    table, before = parquet.read_table(path), storage.sha256(path)
+    table, before = parquet.read_table(path), disk.sha256(path)
     columns = {name: table[name].to_numpy() for name in table.column_names}
     write_table(path, columns | {"rank_crops_144": columns["rank_crops_144"][::-1].copy()})
     sealed = path.parent / member.last_file
-    replace(sealed, before, storage.sha256(path))
+    replace(sealed, before, disk.sha256(path))
     facts = json.loads(sealed.read_text())
     for other in kept.rglob("*.json"):
-        replace(other, facts["digest"], storage.digest_of(facts["files"]))
+        replace(other, facts["digest"], sealing.digest_of(facts["files"]))
     _, problems = recount(study, kept)
     cell = next(result for result in study.check.results if result.policy == "crops_144")
     assert f"{kept / cell.folder / cell.last_file}: rank_member_0 of the members is True, and the hits give False" in problems

@@ -13,8 +13,8 @@ from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import read_verdicts
+from pipeline.configs.study import CheckConfig, Study
 from pipeline.stages.report import report_progress
-from pipeline.study import CheckConfig, Study
 
 MEMBERS = 7
 

@@ -13,21 +13,21 @@ from typing import get_args
 import pytest
 import torch
 
-from pipeline import recipes
-from pipeline.adapters import environment, ranks
-from pipeline.adapters.loader import keys
-from pipeline.artefacts import storage
+from pipeline.artefacts import locks
 from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.run import Run, Weights
+from pipeline.configs import recipes
+from pipeline.configs.study import EvaluateConfig, LocalSGDConfig, PatchConfig, PrepareConfig, TrainConfig
 from pipeline.errors import InputError, TrainingDiverged
 from pipeline.paper import googlenet
 from pipeline.paper.inception import INCEPTIONS
-from pipeline.stages import health
+from pipeline.runtime import environment, ranks
 from pipeline.stages.evaluate import evaluate
-from pipeline.stages.find_rate import find_rate
 from pipeline.stages.train import train
-from pipeline.study import EvaluateConfig, LocalSGDConfig, PatchConfig, PrepareConfig, TrainConfig
+from pipeline.tools.find_rate import find_rate
+from pipeline.training import health
+from pipeline.training.loader import keys
 from tests.forks import fork
 from tests.stages import trained
 from tests.stages.trained import final
@@ -117,7 +117,7 @@ def _wait_for_orphans(root: Path, config: TrainConfig) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
-            with storage.lock(config, root):
+            with locks.lock(config, root):
                 return
         except InputError:
             time.sleep(0.05)
@@ -307,7 +307,7 @@ def test_batch_that_ranks_cannot_share_is_refused(run_config: TrainConfig) -> No
 
 def test_second_trainer_is_told_who_holds_the_run(root: Path, run_config: TrainConfig) -> None:
     config = run_config
-    with storage.lock(config, root), pytest.raises(InputError, match=f"is being made already by process {os.getpid()} on "):
+    with locks.lock(config, root), pytest.raises(InputError, match=f"is being made already by process {os.getpid()} on "):
         train(config, root)
 
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
-from pipeline.adapters import ranks
-from pipeline.adapters.loader import Batch
 from pipeline.artefacts.run import Run
-from pipeline.stages.learner import Learner
+from pipeline.configs.study import TrainConfig
+from pipeline.runtime import ranks
 from pipeline.stages.train import train
-from pipeline.study import TrainConfig
+from pipeline.training.learner import Learner
+from pipeline.training.loader import Batch
 from tests.forks import fork
 
 

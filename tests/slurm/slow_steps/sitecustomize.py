@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-STEPS = {"pipeline.stages.learner": "Learner.step", "pipeline.stages.evaluate": "classify"}
+STEPS = {"pipeline.training.learner": "Learner.step", "pipeline.stages.evaluate": "classify"}
 SECONDS = 1.0
 
 

@@ -1,1 +1,0 @@
-"""One third-party effect each."""

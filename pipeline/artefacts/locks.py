@@ -1,0 +1,88 @@
+"""Holding an artefact while it is made: one process at a time, and who it is."""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.configs.base import StageConfig
+from pipeline.errors import InputError
+
+_locked: list[int] = []  # file descriptors
+
+
+@contextmanager
+def lock(config: StageConfig, root: Path, fences: bool = False) -> Iterator[None]:
+    """Hold an artefact while it is made; one process at a time may. It ends with the process, however that ends.
+
+    A SLURM job that was requeued, as its node was lost, may find its former self alive. Where a stage can bear that (`fences`:
+    an older attempt cannot write, or writes the same bytes), it goes on beside it; else it waits for it.
+
+    Raises:
+        InputError: another process holds it; the message names its process, host and SLURM job.
+    """
+    path = root / "locks" / f"{config.stage}-{config.hash}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_RDWR, 0o666), "r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            by = file.read().strip()
+            was_requeued = int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0
+            is_former_self = was_requeued and by.endswith(f", job {holder()['job']}")
+            if is_former_self and fences:
+                yield
+                return
+            if is_former_self:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                yield
+                return
+            raise InputError(f"{root / config.folder}: is being made already by {by}") from None
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}; --root must be on a file system with locks") from None
+        text = f"{said(holder())}\n".encode()
+        os.pwrite(file.fileno(), text, 0)  # never empty in between: a loser reads it
+        os.ftruncate(file.fileno(), len(text))
+        _locked.append(file.fileno())
+        try:
+            yield
+        finally:
+            _locked.remove(file.fileno())
+
+
+def held_by(name: str, root: Path) -> str | None:
+    """Who makes the artefact of a hash just now, as far as this machine can see."""
+    for path in (root / "locks").glob(f"*-{name}"):
+        try:
+            with path.open() as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return file.read().strip()
+        except OSError:
+            pass
+    return None
+
+
+def _forget_locks() -> None:
+    """In a forked process, such as a loader's: else it would go on holding its parent's locks after the parent was killed."""
+    for descriptor in _locked:
+        os.close(descriptor)
+    _locked.clear()
+
+
+os.register_at_fork(after_in_child=_forget_locks)
+
+
+def holder() -> dict[str, Any]:
+    """Who makes an artefact: this process, its host, its SLURM job if any."""
+    return {"process": os.getpid(), "host": socket.gethostname(), "job": os.environ.get("SLURM_JOB_ID")}
+
+
+def said(holder: dict[str, Any]) -> str:
+    """A holder in words."""
+    return f"process {holder['process']} on {holder['host']}" + (f", job {holder['job']}" if holder["job"] else "")

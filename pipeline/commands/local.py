@@ -1,0 +1,122 @@
+"""Running the stages of a study on this machine, and showing what they came to."""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.artefacts import sealing
+from pipeline.configs.study import PrepareConfig, StageConfig, Study, TrainConfig
+from pipeline.errors import InputError, of_file
+from pipeline.runtime import fork_server, ranks
+from pipeline.stages import MULTI_RANK, module_of, run_stage
+
+POLL_SECONDS = 0.5  # ours
+
+
+def run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) -> None:
+    """Run stages one after the other, those that can on several ranks.
+
+    Where torchrun or the like has started the ranks, this process is one of them: all share the stages that can be shared, the
+    first does the others.
+
+    Raises:
+        ExpectedError: a stage raised it; StageFailed also where a file could not be read or written.
+        Bug: a rank raised anything else.
+    """
+    for config in missing:
+        if processes is not None:
+            num_ranks(config, processes, processes)  # a wrong number is said before anything is done
+    started = time.monotonic()
+    if is_rank() and missing:
+        _wait_for_ranks()  # so that all have listed what is missing before anything is made
+    elif shared := sorted({config.stage for config in missing} & MULTI_RANK):
+        fork_server.forks(*map(module_of, shared))  # imports them while the data is prepared
+    for number, config in enumerate(missing, start=1):
+        if is_first():
+            print(f"[{number}/{len(missing)}] {config.stage} {root / config.folder}", file=sys.stderr, flush=True)
+        try:
+            _run(config, root, processes)
+        except OSError as error:
+            raise of_file(error) from error
+    if is_first():
+        print(f"{len(missing)} stages done in {time.monotonic() - started:.0f} s", file=sys.stderr)
+
+
+def _run(config: StageConfig, root: Path, processes: int | None) -> None:
+    if is_rank():
+        while not (is_first() or config.stage in MULTI_RANK or config.is_complete(root)):
+            time.sleep(POLL_SECONDS)  # a barrier would give up on a long preparation
+        run_stage(config, root)
+    elif config.stage in MULTI_RANK:
+        ranks.launch(run_stage, num_ranks(config, processes, processes or ranks.num_local()), config, root)
+    elif isinstance(config, PrepareConfig):
+        run_stage(config, root, processes=processes)
+    else:
+        run_stage(config, root)
+
+
+def is_rank() -> bool:
+    """Whether the environment says that this process is one of several ranks (torchrun's variables)."""
+    return {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
+
+
+def is_first() -> bool:
+    """Whether this process is the first rank, or alone."""
+    return not is_rank() or os.environ["RANK"] == "0"
+
+
+def _wait_for_ranks() -> None:
+    from pipeline.runtime import process_group  # late: who launches ranks does without torch
+
+    process_group.join().wait_for_everyone()
+
+
+def num_ranks(config: StageConfig, wanted: int | None, available: int) -> int:
+    """Ranks for a stage here. A training's global batch must be shared equally; by default as many ranks as can do so."""
+    if not isinstance(config, TrainConfig):
+        return wanted or available
+    if config.local_sgd:
+        if wanted not in (None, config.local_sgd.workers):
+            raise InputError(f"--processes {wanted}: local_sgd has {config.local_sgd.workers} workers, a rank each")
+        return config.local_sgd.workers
+    batch = config.global_batch_size
+    valid = [ranks for ranks in range(1, max(wanted or 0, available) + 1) if batch % ranks == 0]
+    if wanted is not None and wanted not in valid:
+        shown = ", ".join(map(str, valid))
+        raise InputError(f"--processes {wanted}: a global_batch_size of {batch} can be shared equally by {shown} ranks")
+    return wanted or max(valid)
+
+
+def refuse_stale(study: Study, root: Path) -> None:
+    """Raise InputError if artefacts were made from inputs that have since been replaced; all of them are named."""
+    if root.exists() and not root.is_dir():
+        raise InputError(f"{root}: is a file; --root takes a folder")
+    problems = []
+    for config in study.stages[:-1]:
+        if config.is_complete(root):
+            try:
+                sealing.unseal(config, root)
+            except InputError as error:
+                problems.append((root / config.folder, str(error)))
+    if problems:
+        folders = " ".join(str(folder) for folder, _ in problems)
+        raise InputError(f"{problems[0][1]}; in all, these cannot be used as they are: {folders}")
+
+
+def forget_report(study: Study, root: Path) -> StageConfig:
+    """Have the report made again: it is quick, and what it shows may be newer than it."""
+    config = study.report
+    (root / config.folder / config.last_file).unlink(missing_ok=True)
+    return config
+
+
+def show(study: Study, root: Path) -> None:
+    """Print the study's table and where its report lies."""
+    config = study.report
+    if config.is_complete(root) and is_first():
+        sealed: dict[str, Any] = sealing.unseal(config, root)
+        print(sealed["summary"])
+        print(f"report: {root / config.folder / 'report.html'}")

@@ -1,0 +1,136 @@
+"""What stage configs are made of: a network's shape, a classifier trained elsewhere, how crops are cut."""
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from pipeline.configs.base import Frozen
+from pipeline.paper.crops import CROPS, DENSE, Centre, LongSide, Rules, TenCrops, WholeSquare, split_policy
+
+Positive = Annotated[float, Field(gt=0)]
+SHA256 = r"^[0-9a-f]{64}$"
+
+
+def _known_policy(name: str) -> str:
+    split_policy(name)
+    return name
+
+
+def _in_order(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Each once, in the order of paper/crops.py, so that a set of policies has one name."""
+    kinds = (*CROPS, DENSE)
+    return tuple(sorted(dict.fromkeys(names), key=lambda name: (kinds.index(split_policy(name)[0]), name)))
+
+
+Policy = Annotated[str, AfterValidator(_known_policy)]  # names of paper/crops.py, such as crops_144 or crops_144_max
+Precision = Literal["fp32", "bf16"]
+Policies = Annotated[tuple[Policy, ...], Field(min_length=1), AfterValidator(_in_order)]
+POLICIES = ("crops_1", "crops_10", "crops_144")  # paper, Table 3
+
+
+class NetworkConfig(Frozen):
+    """GoogLeNet's shape; the options are described in paper/googlenet.py. The defaults are the paper's network."""
+
+    input_size: int = Field(default=224, ge=42, multiple_of=14)  # ours: so that all crops lie on whole pixels
+    width: float = Field(default=1.0, gt=0, le=4)
+    aux_heads: tuple[Literal["4a", "4d"], ...] = ("4a", "4d")
+    dropout: float = Field(default=0.4, ge=0, lt=1)
+    conv1: Literal["dense", "separable"] = "dense"
+    modules: Literal["reduced", "naive"] = "reduced"
+    norm: Literal["lrn", "batch", "none"] = "lrn"
+    head: Literal["average", "fully_connected"] = "average"
+
+
+class PatchConfig(Frozen):
+    """How training patches become pixels, where the paper does not say; described in images/patches.py and distortions.py.
+
+    `scaled_decoding` decodes a JPEG at a half, a quarter or an eighth where the patch still has as many pixels as the input:
+    faster where photographs are large beside the input, and a little smoother. `distort_on` the device frees the loader from
+    the photometric distortions.
+    """
+
+    resize: Literal["torch", "pil"] = "torch"  # ours: three times as fast
+    scaled_decoding: bool = False
+    distort_on: Literal["loader", "device"] = "loader"
+
+
+class LocalSGDConfig(Frozen):
+    """Ranks that train on their own and average their weights every `steps` steps: today's stand-in for the paper's
+    asynchronous SGD (section 6). The number of `workers` is science here, as each sees its own share of every batch.
+    """
+
+    workers: int = Field(ge=2)
+    steps: int = Field(ge=1)
+
+
+class ForeignConfig(Frozen):
+    """A classifier that was trained elsewhere, and the preprocessing it was trained with.
+
+    `arch` is `googlenet`, `torchvision:NAME`, `timm:NAME`, or `python:FUNCTION` of the user's file `code`, which may need no
+    `weights`; a pixel enters as (value in 0..255 - mean) / std.
+    """
+
+    resources: ClassVar[frozenset[str]] = frozenset({"weights", "code"})
+    arch: str = Field(pattern=r"^(googlenet|(torchvision|timm|python):[A-Za-z0-9._-]{1,64})$")
+    weights: Path | None = None
+    sha256: str | None = Field(default=None, pattern=SHA256)
+    code: Path | None = None
+    code_sha256: str | None = Field(default=None, pattern=SHA256)
+    input_size: int = Field(default=224, ge=32)
+    mean: tuple[float, float, float]
+    std: tuple[Positive, Positive, Positive]
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "ForeignConfig":
+        is_python = self.arch.startswith("python:")
+        for name, path, digest, needed in (
+            ("weights", self.weights, self.sha256, not is_python),
+            ("code", self.code, self.code_sha256, is_python),
+        ):
+            if (path is None) != (digest is None) or (needed and path is None):
+                raise ValueError(
+                    f"arch {self.arch} with {name} {path} and digest {digest}: expected both, or neither if not needed"
+                )
+        if self.code is not None and not is_python:
+            raise ValueError(f"arch {self.arch} takes no code; expected python:FUNCTION")
+        return self
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return f"{self.arch}, " + (f"weights {self.sha256[:12]}" if self.sha256 else f"code {(self.code_sha256 or '')[:12]}")
+
+    @property
+    def files(self) -> tuple[tuple[Path, str], ...]:
+        """The files that it is made of, and the digests that they must have."""
+        named = ((self.weights, self.sha256), (self.code, self.code_sha256))
+        return tuple((path, digest) for path, digest in named if path is not None and digest is not None)
+
+
+class CropsConfig(Frozen):
+    """How crops are cut where the paper does not say; the options are described in paper/crops.py.
+
+    `resize` names library and kernel: Pillow's, which always antialiases and gives the same bytes on every machine, or
+    torch's, three times as fast and within one grey level of Pillow's where it antialiases too.
+    """
+
+    long_side: LongSide = Field(default="floor", description="Rounding of the longer side.")
+    centre: Centre = Field(default="floor", description="Rounding of a centre's offset.")
+    whole_square: WholeSquare = Field(default="scaled", description="What the resized squares are resized from.")
+    ten_crops: TenCrops = Field(default="central_square", description="Where the corners of crops_10 lie.")
+    resize: Literal[
+        "pil_bilinear",
+        "pil_cubic",
+        "pil_area",
+        "torch_bilinear",
+        "torch_cubic",
+        "torch_bilinear_aliased",
+        "torch_cubic_aliased",
+    ] = Field(default="pil_bilinear", description="Library and kernel.")  # ours: the usual kernel
+
+    @property
+    def rules(self) -> Rules:
+        """The geometry alone."""
+        return Rules(**self.model_dump(exclude={"resize"}))

@@ -1,0 +1,1 @@
+"""Pixels: decoding, scaled images, training patches, distortions."""

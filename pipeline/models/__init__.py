@@ -1,0 +1,1 @@
+"""What runs a network: loading (ours, timm's, torchvision's, Caffe's, a user's), the engine, operators, classification."""

@@ -1,0 +1,143 @@
+"""From stored images to scores: opening, cutting, classifying, pooling. Knows no artefact but the split it reads."""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from pipeline.artefacts.dataset import Split
+from pipeline.configs.study import CropsConfig
+from pipeline.images import decode as images
+from pipeline.images.decode import Plane
+from pipeline.models.engine import Engine
+from pipeline.paper.crops import CROPS, DENSE, Crop, scales, split_policy
+from pipeline.paper.pooling import pool
+from pipeline.statistics.label_ranks import rank_of_label
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+
+
+class OpenImage(NamedTuple):
+    """An image ready to be cut: its distinct crops, which of them each kind of crops wants, and the planes they are cut from.
+
+    `problem` says why it cannot be used, if so; then there is nothing to cut.
+    """
+
+    crops: tuple[Crop, ...] = ()
+    members: dict[str, list[int]] = {}  # noqa: RUF012 (never changed)
+    planes: dict[Plane, np.ndarray] = {}  # noqa: RUF012
+    problem: str = ""
+
+
+def classify(
+    engine: Engine,
+    split: Split,
+    ids: Sequence[int],
+    num_classes: int,
+    policies: Sequence[str],
+    config: CropsConfig,
+    num_loaders: int = 0,
+) -> tuple[dict[str, np.ndarray], dict[int, str]]:
+    """Scores of the images `ids` by policy (images x classes, float32), and by id the reason why an image has none (NaN).
+
+    Each image is decoded once and resized once per scale, each distinct crop is classified once, and every policy pools its
+    own crops: of a square image 48 crops stand for 144. `num_loaders` threads open images ahead.
+    """
+    wanted = {policy: split_policy(policy) for policy in policies}
+    kinds = tuple(dict.fromkeys(kind for kind, _ in wanted.values()))
+    scores = {policy: np.full((len(ids), num_classes), np.nan, np.float32) for policy in policies}
+    bad: dict[int, str] = {}
+    opened = _ahead(lambda index: open_image(split, index, kinds, engine.input_size, config), ids, num_loaders)
+    for row, (image, probabilities_KC) in enumerate(_classified(engine, opened, num_classes)):
+        if image.problem:
+            bad[ids[row]] = image.problem
+            continue
+        for policy, (kind, pooling) in wanted.items():
+            if kind == DENSE:
+                planes = [engine.normalised(image.planes[Plane(scale)]) for scale in scales(engine.input_size)]
+                scores[policy][row] = engine.dense([*planes, *(plane.flip(1) for plane in planes)])
+            else:
+                scores[policy][row] = pool(probabilities_KC[image.members[kind]], pooling)
+    return scores, bad
+
+
+def rank_of_labels(engine: Engine, split: Split, ids: Sequence[int], num_classes: int) -> np.ndarray:
+    """How many classes score above the true one at a single crop, for each of the images `ids`."""
+    scores, _ = classify(engine, split, ids, num_classes, ("crops_1",), CropsConfig())
+    return rank_of_label(scores["crops_1"], split.labels[np.asarray(ids, np.int64)])
+
+
+def open_image(split: Split, index: int, kinds: Sequence[str], input_size: int, config: CropsConfig) -> OpenImage:
+    """Decode an image and scale it for the wanted kinds of crops (names of `paper.crops.CROPS`, or `dense`)."""
+    encoded = split.encoded(index)
+    if hashlib.sha256(encoded).hexdigest() != split.sha256(index):
+        return OpenImage(problem="its bytes are not those that were prepared (SHA-256 differs)")
+    try:
+        image = images.decode(encoded)
+    except images.BadImage as error:
+        return OpenImage(problem=str(error))
+    wanted = {kind: CROPS[kind](image.width, image.height, input_size, config.rules) for kind in kinds if kind != DENSE}
+    distinct = {crop: k for k, crop in enumerate(dict.fromkeys(crop for crops in wanted.values() for crop in crops))}
+    planes = [images.plane_of(crop, input_size) for crop in distinct]
+    planes += [Plane(scale) for scale in scales(input_size) if DENSE in kinds]
+    return OpenImage(
+        crops=tuple(distinct),
+        members={kind: [distinct[crop] for crop in crops] for kind, crops in wanted.items()},
+        planes=images.planes(image, dict.fromkeys(planes), input_size, config),
+    )
+
+
+def _classified(engine: Engine, opened: Iterable[OpenImage], num_classes: int) -> Iterator[tuple[OpenImage, np.ndarray]]:
+    """Each image with the probabilities of its crops (K x classes), in order. Batches run across images."""
+    waiting: deque[OpenImage] = deque()
+
+    def crops() -> Iterator[Tensor]:
+        for image in opened:
+            waiting.append(image)
+            yield from cut(engine, image)
+
+    rows_KC = np.empty((0, num_classes), np.float32)
+    for batch_NC in engine.classify(crops()):
+        rows_KC = np.concatenate((rows_KC, batch_NC))
+        while waiting and len(rows_KC) >= (count := len(waiting[0].crops)):
+            yield waiting.popleft(), rows_KC[:count]
+            rows_KC = rows_KC[count:]
+    while waiting:  # images without crops behind the last batch
+        yield waiting.popleft(), rows_KC
+
+
+def cut(engine: Engine, image: OpenImage) -> Iterator[Tensor]:
+    """The crops of an image, as views of its normalised planes and of their mirror images."""
+    side = engine.input_size
+    normalised: dict[tuple[Plane, bool], Tensor] = {}
+    for crop in image.crops:
+        plane = images.plane_of(crop, side)
+        if (plane, False) not in normalised:
+            normalised[plane, False] = engine.normalised(image.planes[plane])
+        if crop.mirrored and (plane, True) not in normalised:
+            normalised[plane, True] = normalised[plane, False].flip(1)
+        pixels = normalised[plane, crop.mirrored]
+        left, top = (0, 0) if plane.side else (crop.left, crop.top)
+        if crop.mirrored:
+            left = pixels.shape[1] - left - side
+        yield pixels[top : top + side, left : left + side]
+
+
+def _ahead(function: Callable[[Item], Value], items: Iterable[Item], num_threads: int) -> Iterator[Value]:
+    """`map`, in order, with threads that work ahead by a few items; without threads where there are none."""
+    if not num_threads:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(num_threads) as threads:
+        running: deque[Future[Value]] = deque()
+        for item in items:
+            running.append(threads.submit(function, item))
+            if len(running) > 2 * num_threads:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()

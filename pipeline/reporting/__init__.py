@@ -1,0 +1,1 @@
+"""What people read: tables, charts, mistakes, model cards, templates."""

@@ -1,0 +1,76 @@
+"""What a result gets wrong, for people: the worst mistakes with pictures, classes that fail, pairs that are confused."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from pipeline.artefacts.dataset import Split
+from pipeline.images.decode import BadImage, thumbnail
+
+NUM_WORST = 24  # ours
+NUM_GUESSES = 5
+
+
+def worst_mistakes(split: Split, probabilities: np.ndarray, rank: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
+    """The images on which the first guess was surest while wrong: picture, label and the five first guesses.
+
+    `probabilities` (images x classes) need not add up to one.
+    """
+    wrong = np.flatnonzero((rank >= 1) & ~np.isnan(probabilities).any(axis=1))
+    scores = probabilities[wrong] / probabilities[wrong].sum(axis=1, keepdims=True)
+    lead = scores.max(axis=1) - scores[np.arange(len(wrong)), split.labels[wrong]]
+    found = []
+    for row in np.argsort(-lead, kind="stable")[:NUM_WORST].tolist():
+        index = int(wrong[row])
+        guesses = np.argsort(-scores[row], kind="stable")[:NUM_GUESSES].tolist()
+        found.append(
+            {
+                "image_id": split.image_ids[index],
+                "label": classes[int(split.labels[index])],
+                "rank": int(rank[index]),
+                "guesses": [{"label": classes[k], "probability": round(float(scores[row, k]), 4)} for k in guesses],
+                "picture": _picture(split, index),
+            }
+        )
+    return found
+
+
+def _picture(split: Split, index: int) -> str:
+    try:
+        return thumbnail(split.encoded(index))
+    except BadImage:
+        return ""
+
+
+def class_errors(
+    labels: np.ndarray, predicted: np.ndarray, rank: np.ndarray, classes: list[str], top: int
+) -> list[dict[str, Any]]:
+    """Errors of each class, the worst first, and what it is taken for most often."""
+    rows = []
+    for label, name in enumerate(classes):
+        mine = labels == label
+        if mine.any():
+            others = Counter(predicted[mine & (rank >= 1)].tolist()).most_common(1)
+            rows.append(
+                {
+                    "class": name,
+                    "images": int(mine.sum()),
+                    "top1_error": float((rank[mine] >= 1).mean()),
+                    f"top{top}_error": float((rank[mine] >= top).mean()),
+                    "taken_for": classes[others[0][0]] if others and others[0][0] >= 0 else "",
+                    "times": others[0][1] if others else 0,
+                }
+            )
+    return sorted(rows, key=lambda row: (-float(row[f"top{top}_error"]), -float(row["top1_error"]), str(row["class"])))
+
+
+def confusions(labels: np.ndarray, predicted: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
+    """Pairs of classes by how often images of the one are taken for the other, the most frequent first."""
+    pairs = Counter(
+        (label, guess)
+        for label, guess in zip(labels.tolist(), predicted.tolist(), strict=True)
+        if label != guess and guess >= 0
+    )
+    ordered = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
+    return [{"label": classes[label], "taken_for": classes[guess], "images": count} for (label, guess), count in ordered]

@@ -1,0 +1,44 @@
+"""What goes with weights: what the model is, how it was trained, and its measured errors with 95 % intervals."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.artefacts.dataset import Dataset
+from pipeline.configs.study import TrainConfig
+from pipeline.paper.crops import label_of
+from pipeline.paper.googlenet import PREPROCESSING
+from pipeline.reporting.wording import templates
+from pipeline.statistics.inference import wilson
+
+
+def model_card(
+    run: TrainConfig,
+    weights: str,
+    data: Dataset,
+    facts: dict[str, Any],
+    misses: Mapping[str, Sequence[int]],
+    has_onnx: bool = False,
+) -> str:
+    """A model card in Markdown.
+
+    Args:
+        weights: which of the run's weights the card is for.
+        facts: of the run, as in run.json.
+        misses: by crop policy, how many validation images are wrong at top-1 and at top-5.
+        has_onnx: whether model.onnx lies beside it.
+    """
+    count = data.manifest["num_images"]["val"]
+    return (
+        templates()
+        .get_template("model_card.md")
+        .render(
+            run=run,
+            weights=weights,
+            facts=facts,
+            data=data,
+            errors=[(label_of(policy), [(n / count, wilson(n, count)) for n in wrong]) for policy, wrong in misses.items()],
+            has_onnx=has_onnx,
+            preprocessing=PREPROCESSING,
+            settings=run.model_dump(exclude={"data", "network", "version", *run.resources}, exclude_defaults=True),
+        )
+    )

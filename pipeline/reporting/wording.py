@@ -1,0 +1,50 @@
+"""How pages and tables are written: the folder `templates`, and errors spelled as people read them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jinja2
+
+from pipeline.statistics.levels import MAX_SEEDS
+
+AUDIT_TITLES = {
+    "totals": "The whole network",
+    "neighbours": "Its neighbours",
+    "examples": "Worked examples that circulate (weights only)",
+    "table3_differences": "Table 3's differences to 1 model, 1 crop, in points",
+}
+
+
+def templates() -> jinja2.Environment:
+    """The folder `templates`, with filters that spell errors as people read them."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipeline", "reporting/templates"),
+        autoescape=jinja2.select_autoescape(["html"]),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(percent=_percent, interval=_interval, quantity=_quantity, to_decide=_to_decide)
+    return environment
+
+
+def _percent(error: float | None) -> str:
+    return "" if error is None else f"{100 * error:.2f} %"
+
+
+def _interval(bounds: tuple[float, float] | None) -> str:
+    return "" if bounds is None else f"{100 * bounds[0]:.2f} to {100 * bounds[1]:.2f}"
+
+
+def _to_decide(row: Mapping[str, Any]) -> str:
+    """How many seeds or images would find a difference as large as the measured one, four times of five; "-" where none is
+    measured, or seeds do not vary, of which nothing follows."""
+    unit = "seeds" if "seeds_to_decide" in row else "images"
+    if row["decision"] != "undecided" or abs(row["difference"]) < 1e-12 or row["interval"][1] == 1:
+        return "-"
+    needed = row[f"{unit}_to_decide"]
+    return f"{needed:,} {unit}" if needed else f"more than {MAX_SEEDS:,} seeds"
+
+
+def _quantity(value: float | None, kind: str) -> str:
+    return "" if value is None else f"{100 * value:.2f} %" if kind == "error" else f"{100 * value:+.2f} points"

@@ -1,0 +1,88 @@
+"""Writing so that a file is either whole or absent, also after a power cut and on a shared disk."""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `data` so that `path` never holds a part of it, even after a power cut."""
+    temporary = _write_beside(path, data)
+    try:
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def publish(path: Path, data: bytes) -> bool:
+    """Write `data` to `path` unless it exists; say whether it was written. The first writer wins, on a shared disk too."""
+    temporary = _write_beside(path, data)
+    try:
+        os.link(temporary, path)
+        return True
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, atomically."""
+    write_atomic(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def private_folder(folder: Path) -> Path:
+    """A folder that only its owner can write, made if need be: code is run from it.
+
+    Raises:
+        InputError: it exists and others can write to it.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder.stat().st_mode & 0o022 or folder.stat().st_uid != os.getuid():
+        raise InputError(f"{folder}: others can write to it, and code is run from it; run chmod 700 {folder}")
+    return folder
+
+
+def rename(made: Path, target: Path) -> None:
+    """Give a folder or a file its name, for good."""
+    made.rename(target)
+    _sync_folder(target.parent)
+
+
+def fresh_folder(path: Path) -> Path:
+    """An empty folder at `path`; remains of an interrupted attempt are removed."""
+    if path.exists():
+        shutil.rmtree(path)
+    path.mkdir(parents=True)
+    return path
+
+
+def _write_beside(path: Path, data: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return temporary
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Where images come from: one file for each source, one registry, and the shards that they become."""

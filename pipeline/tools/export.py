@@ -1,0 +1,64 @@
+"""A trained run as files for others: safetensors, a model card, and ONNX."""
+
+import logging
+from pathlib import Path
+
+import onnx
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from pipeline.artefacts import sealing
+from pipeline.artefacts.dataset import Dataset
+from pipeline.artefacts.predictions import Predictions
+from pipeline.artefacts.run import Run
+from pipeline.configs.study import Study
+from pipeline.models.loading import our_classifier
+from pipeline.reporting.model_card import model_card
+from pipeline.runtime import disk
+from pipeline.statistics.label_ranks import rank_of_label
+
+
+def export(study: Study, root: Path, member: int, into: Path) -> Path:
+    """Write model.safetensors, model.onnx (images N x 3 x side x side -> logits) and README.md of one member to `into`.
+
+    Raises:
+        InputError: no such member, or it is not trained yet.
+    """
+    config, evaluation = study.trained_member(member), study.check.results[0].members[member]
+    run = Run(config, root)
+    sealed = sealing.unseal(config, root)
+    data = Dataset(evaluation.data, root)
+    classifier = our_classifier(config.network, run.weights(evaluation.weights), data.num_classes)
+
+    into.mkdir(parents=True, exist_ok=True)
+    shape = config.network.model_dump_json()  # so that `evaluate --arch googlenet` knows its options
+    disk.write_atomic(into / "model.safetensors", save(run.weights(evaluation.weights), {"network": shape}))
+    disk.write_atomic(into / "model.onnx", _onnx(classifier.network, classifier.input_size))
+    labels = data.split("val").labels
+    misses = {}
+    for policy in evaluation.policies if evaluation.is_complete(root) else ():
+        rank = rank_of_label(Predictions(evaluation, root).probabilities(policy), labels)
+        misses[policy] = [int((rank >= top).sum()) for top in (1, 5)]
+    card = model_card(config, evaluation.weights, data, sealed, misses, has_onnx=True)
+    disk.write_atomic(into / "README.md", card.encode())
+    return into
+
+
+def _onnx(network: nn.Module, side: int) -> bytes:
+    network = network.eval()
+    example = torch.zeros(2, 3, side, side)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    program = torch.onnx.export(
+        network,
+        (example,),
+        input_names=["images"],
+        output_names=["logits"],
+        dynamic_shapes={"images_NCHW": {0: torch.export.Dim("batch")}},
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    onnx.checker.check_model(program.model_proto)
+    content: bytes = program.model_proto.SerializeToString()
+    return content

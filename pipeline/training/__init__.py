@@ -1,0 +1,1 @@
+"""What changes weights: the learner, its batches, its metrics log, its alarms."""

@@ -1,0 +1,131 @@
+"""What training changes, and how one step changes it."""
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch._dynamo  # any optimiser imports it; here, a fork server has it before its forks want it
+from accelerate import Accelerator
+from accelerate.local_sgd import LocalSGD
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from pipeline.configs.study import TrainConfig
+from pipeline.images.distortions import distort_batch
+from pipeline.models.engine import autocast, enable_compiling
+from pipeline.models.operators import use_operators
+from pipeline.paper.augmentation import stream
+from pipeline.paper.averaging import equal, exponential
+from pipeline.paper.googlenet import GoogLeNet, normalise, output_losses, training_loss
+from pipeline.paper.initialisation import INITIALISATIONS
+from pipeline.training.loader import Batch
+
+
+class Learner:
+    """The weights, their average, and the optimiser's momentum; the same on all ranks whenever it `is_settled`."""
+
+    def __init__(self, config: TrainConfig, num_classes: int, accelerator: Accelerator):
+        self.config, self.accelerator = config, accelerator
+        network = GoogLeNet(num_classes, **config.network.model_dump())
+        INITIALISATIONS[config.init](network, torch.Generator().manual_seed(config.init_seed))
+        self.network = network.to(accelerator.device).to(memory_format=torch.channels_last)
+        self.has_operators = use_operators(self.network, accelerator.device)
+        self._settles_every = config.local_sgd.steps if config.local_sgd else 1
+        decay = config.averaging_decay**self._settles_every
+        update = equal() if config.averaging == "equal" else exponential(decay)
+        # the count is read on the CPU, where it lies: what AveragedModel passes would have each step wait for the GPU
+        self.average = AveragedModel(self.network, multi_avg_fn=lambda mean, new, _: update(mean, new, self.average.n_averaged))
+        self.optimizer = _optimizer(config, self.network)
+        self._model, self._stepper = accelerator.prepare(self.network, self.optimizer)
+        self._local = LocalSGD(accelerator, self._model, self._settles_every, enabled=config.local_sgd is not None)
+        self._local.__enter__()
+        self._forward = self._model
+        if config.compiled:
+            enable_compiling(accelerator.device)
+            self._forward = torch.compile(self._model, dynamic=False)
+
+    def state(self) -> dict[str, Any]:
+        """All of it, to save."""
+        return {name: part.state_dict() for name, part in self._parts().items()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Become what was saved."""
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+
+    def is_settled(self, step: int, last: int) -> bool:
+        """Whether all ranks hold the same after `step` steps: always, but for local SGD between two averagings."""
+        return step % self._settles_every == 0 or step == last
+
+    def step(self, step: int, rate: float, averages: bool, batch: Batch, settles: bool = True) -> Tensor:
+        """One optimiser step on this rank's share of the batch; returns the losses of the outputs (1 + heads), mean of ranks.
+
+        `averages`: the weights enter the average, if all ranks hold the same after this step (`settles`).
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        torch.manual_seed(stream("dropout", self.config.data_seed, step, self.accelerator.process_index).getrandbits(63))
+        losses = self._gradient(batch)
+        if self.config.clip_norm is not None:
+            self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        self._stepper.step()
+        self._stepper.zero_grad()
+        if settles:
+            self._settle()
+            self._agree_on_buffers()
+            if averages:
+                self.average.update_parameters(self.network)
+        mean_losses: Tensor = self.accelerator.reduce(losses, "mean")
+        return mean_losses
+
+    def _gradient(self, batch: Batch) -> Tensor:
+        """Backward on the share, in equal parts of at most `max_device_batch_size` images; returns the mean losses."""
+        share = len(batch.labels_N)
+        num_parts = math.ceil(share / (self.config.max_device_batch_size or share))
+        losses = torch.zeros(1, device=self.accelerator.device)
+        for number, part in enumerate(zip(*(tensor.tensor_split(num_parts) for tensor in batch), strict=True), start=1):
+            pixels, labels, distortions = (tensor.to(self.accelerator.device, non_blocking=True) for tensor in part)
+            if distortions.shape[1]:
+                pixels = distort_batch(pixels, distortions)
+            sums_gradients = number == num_parts
+            waits: AbstractContextManager[None] = nullcontext() if sums_gradients else self.accelerator.no_sync(self._model)
+            with waits:
+                with autocast(self.accelerator.device, self.config.precision):
+                    outputs = self._forward(normalise(pixels))
+                found = output_losses(outputs, labels, self.config.label_smoothing) * (len(labels) / share)
+                self.accelerator.backward(training_loss(found, self.config.aux_weight))
+            losses = losses + found.detach()
+        return losses
+
+    def _settle(self) -> None:
+        """Average weights and momentum over the ranks of local SGD (momentum too is `ours`: a checkpoint holds but one)."""
+        if not self._local.enabled:
+            return
+        self._local.__exit__(None, None, None)  # averages the weights
+        for state in self.optimizer.state.values():
+            state["momentum_buffer"] = self.accelerator.reduce(state["momentum_buffer"], "mean")
+        self._local.__enter__()
+
+    def _agree_on_buffers(self) -> None:
+        """Batch norm's running statistics are each rank's own: all take the mean."""
+        if self.config.network.norm != "batch" or self.accelerator.num_processes == 1:
+            return
+        for buffer in self.network.buffers():
+            if buffer.is_floating_point():
+                buffer.copy_(self.accelerator.reduce(buffer, "mean"))
+
+    def _parts(self) -> dict[str, Any]:
+        return {"network": self.network, "average": self.average, "optimizer": self.optimizer}
+
+
+def _optimizer(config: TrainConfig, network: GoogLeNet) -> torch.optim.Optimizer:
+    groups = [
+        {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in network.parameters() if p.ndim == 1], "weight_decay": 0.0},
+    ]
+    if config.optimizer == "lars":
+        from timm.optim.lars import Lars  # late: timm and torchvision take two seconds, and this is off by default
+
+        return Lars(groups, lr=config.learning_rate, momentum=config.momentum)
+    return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)

@@ -1,0 +1,104 @@
+"""Training patches in the order of the steps (torch's DataLoader around a stateless stream)."""
+
+from collections.abc import Generator, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from pipeline.artefacts.dataset import Split
+from pipeline.configs.study import TrainConfig
+from pipeline.images.decode import BadImage
+from pipeline.images.distortions import as_row, distort
+from pipeline.images.patches import area_library, cut_patch
+from pipeline.paper.augmentation import Patch, stream, training_distortion, training_patch
+from pipeline.paper.order import epoch_order
+from pipeline.runtime.signals import ignore_notices
+
+
+class Batch(NamedTuple):
+    """One rank's share of a step: pixels (N x H x W x 3, uint8), labels (N), and the distortions that are left to the device
+    (N x NUM_PARAMETERS, or N x 0)."""
+
+    pixels_NHWC: Tensor
+    labels_N: Tensor
+    distortions_NP: Tensor
+
+
+class Patches(TorchDataset[Batch]):
+    """Training patches by (epoch, index), as batches without their first dimension: the same for the same key anywhere.
+
+    An image that cannot be decoded any more raises BadImage; preparation has left out those that never could.
+    """
+
+    def __init__(self, config: TrainConfig, split: Split):
+        self.config, self.split = config, split
+
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
+        epoch, index = key
+        config = self.config
+        rng = stream("patch", config.data_seed, epoch, index)
+
+        def draw(width: int, height: int) -> Patch:
+            return training_patch(rng, width, height, config.min_area, config.sampling)
+
+        try:
+            pixels = cut_patch(self.split.encoded(index), draw, config.input_size, config.patches)
+        except BadImage as problem:
+            raise BadImage(f"image {self.split.image_ids[index]}: {problem}") from None
+        row = torch.empty(0)
+        if config.photometric:
+            distortion = training_distortion(rng)
+            if config.patches.distort_on == "device":
+                row = torch.tensor(as_row(distortion))
+            else:
+                pixels = torch.from_numpy(distort(pixels.numpy(), distortion))
+        return Batch(pixels, torch.tensor(int(self.split.labels[index])), row)
+
+
+def keys(config: TrainConfig, labels: np.ndarray, steps: range, rank: int, world_size: int) -> Iterator[list[tuple[int, int]]]:
+    """One rank's share of the global batch of each step, as (epoch, index); the ranks share the batch without overlap."""
+    size = config.global_batch_size
+    order, order_epoch = np.empty(0, np.int64), -1
+    for step in steps:
+        batch = []
+        for position in range(step * size + rank, (step + 1) * size, world_size):
+            epoch, place = divmod(position, len(labels))
+            if epoch != order_epoch:
+                order = epoch_order(labels, config.data_seed, epoch, config.class_balance)
+                order_epoch = epoch
+            batch.append((epoch, int(order[place])))
+        yield batch
+
+
+def training_batches(
+    config: TrainConfig, split: Split, steps: range, rank: int, world_size: int, num_workers: int, pin_memory: bool
+) -> Generator[Batch]:
+    """This rank's share of each of the steps. `num_workers` processes decode ahead; with 0, this one decodes as it goes.
+
+    Close it to end them: they end by themselves only where this process is killed.
+    """
+    area_library()  # built once, before each worker would build it
+    loader = DataLoader(
+        Patches(config, split),
+        batch_sampler=keys(config, split.labels, steps, rank, world_size),
+        num_workers=num_workers,
+        multiprocessing_context="fork" if num_workers else None,  # a spawned rank would spawn, and import all of torch again
+        pin_memory=pin_memory,
+        worker_init_fn=_outlive_notices,
+        generator=torch.Generator().manual_seed(0),  # private: the loader must not draw from the one that feeds dropout
+    )
+    batches = iter(loader)
+    try:
+        yield from batches
+    finally:  # also where an image raised: its traceback would keep the workers waiting, and this process waiting for them
+        if num_workers:
+            batches._shutdown_workers()  # type: ignore[attr-defined]
+
+
+def _outlive_notices(worker: int) -> None:
+    """A notice that the end is near may go to a whole group of processes; the rank, which saves first, ends its workers."""
+    ignore_notices()
