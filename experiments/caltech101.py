@@ -15,8 +15,8 @@ members; with --members 7 --independent 3 what ensemble_size.py asks. All share 
 
 from pathlib import Path
 
+from pipeline.configs import CheckConfig, CompareConfig, Precision, Study, comparison, table3
 from pipeline.configs.recipes import aux_heads, crop_counts, miniature, miniature_arms, miniature_members, same_or_independent
-from pipeline.configs.study import CheckConfig, CompareConfig, Precision, Study, comparison, table3
 
 
 def experiment(

@@ -8,8 +8,8 @@ Differs: as experiments/caltech101.py, whose members and predictions these are
 
 from pathlib import Path
 
+from pipeline.configs import CheckConfig, Precision, Study, table3
 from pipeline.configs.recipes import crop_counts, miniature, miniature_members
-from pipeline.configs.study import CheckConfig, Precision, Study, table3
 
 
 def experiment(

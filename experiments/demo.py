@@ -6,7 +6,7 @@ Cost:    four to nine minutes on two cores
 Differs: 56 px, a quarter of the channels, 10 classes, 1,438 training images; cosine schedule and Kaiming initialisation
 """
 
-from pipeline.configs.study import CheckConfig, EvaluateConfig, NetworkConfig, PrepareConfig, Study, TrainConfig, table3
+from pipeline.configs import CheckConfig, EvaluateConfig, NetworkConfig, PrepareConfig, Study, TrainConfig, table3
 
 
 def experiment(members: int = 2, epochs: float = 80) -> Study:

@@ -8,8 +8,8 @@ Differs: as experiments/caltech101.py, of which the members are the same artefac
 
 from pathlib import Path
 
+from pipeline.configs import CheckConfig, Precision, Study, table3
 from pipeline.configs.recipes import miniature, miniature_members, same_or_independent
-from pipeline.configs.study import CheckConfig, Precision, Study, table3
 
 
 def experiment(

@@ -8,8 +8,8 @@ Differs: as experiments/caltech101.py, but each seed draws initial weights of it
 
 from pathlib import Path
 
+from pipeline.configs import Precision, Study, ablation
 from pipeline.configs.recipes import miniature, miniature_arms
-from pipeline.configs.study import Precision, Study, ablation
 
 
 def experiment(

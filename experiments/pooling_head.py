@@ -8,8 +8,8 @@ Differs: as experiments/caltech101.py, of which the first arm's trainings are th
 
 from pathlib import Path
 
+from pipeline.configs import Precision, Study, ablation
 from pipeline.configs.recipes import miniature, miniature_arms
-from pipeline.configs.study import Precision, Study, ablation
 
 
 def experiment(

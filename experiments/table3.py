@@ -9,8 +9,8 @@ Differs: what the paper leaves open is `ours`, marked so in pipeline/recipes.py 
 
 from pathlib import Path
 
+from pipeline.configs import CheckConfig, EvaluateConfig, PrepareConfig, Study, table3
 from pipeline.configs.recipes import paper, seven_members
-from pipeline.configs.study import CheckConfig, EvaluateConfig, PrepareConfig, Study, table3
 
 
 def experiment(data: Path | None = None, members: int = 7, epochs: float = 250) -> Study:

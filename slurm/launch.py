@@ -11,7 +11,9 @@ from typing import Any, Literal
 
 import submitit
 
-from pipeline.configs.study import StageConfig, Study, TrainConfig
+from pipeline.configs.base import StageConfig
+from pipeline.configs.study import Study
+from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError, StageFailed
 from pipeline.runtime.environment import PROCESS_ENVIRONMENT
 from pipeline.stages import MULTI_RANK

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from pipeline.configs.study import STAGES, Frozen, StageConfig, Study
+from pipeline.configs.base import Frozen, StageConfig
+from pipeline.configs.study import STAGES, Study
 from pipeline.errors import InputError
 from pipeline.runtime import disk
 from slurm.queue import Queued

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
+from pipeline.configs.base import Frozen
 from pipeline.configs.experiment import one_line
-from pipeline.configs.study import Frozen
 from pipeline.errors import InputError
 
 KINDS = ("prepare", "train", "evaluate", "report")  # of jobs, each with a table of its own

@@ -8,7 +8,11 @@ from typing import NamedTuple
 
 from pipeline.artefacts import locks
 from pipeline.artefacts.manifest import num_images
-from pipeline.configs.study import EvaluateConfig, PrepareConfig, StageConfig, Study, TrainConfig
+from pipeline.configs.base import StageConfig
+from pipeline.configs.evaluate import EvaluateConfig
+from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.study import Study
+from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 from pipeline.paper import schedule
 from slurm import queue

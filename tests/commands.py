@@ -25,7 +25,7 @@ Differs: in everything
 """
 from pathlib import Path
 from typing import NamedTuple
-from pipeline.configs.study import *
+from pipeline.configs import *
 
 def experiment(data: Path | None = None, members: int = 2, epochs: float = 4) -> Study:
     images = PrepareConfig(source="imagefolder", name="colours", path=data)

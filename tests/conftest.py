@@ -13,7 +13,12 @@ from hypothesis import settings
 from PIL import Image
 from xdist.scheduler import LoadScopeScheduling
 
-from pipeline.configs.study import CheckConfig, EvaluateConfig, NetworkConfig, PrepareConfig, Study, TrainConfig, table3
+from pipeline.configs.compare import table3
+from pipeline.configs.evaluate import EvaluateConfig
+from pipeline.configs.network import NetworkConfig
+from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.study import CheckConfig, Study
+from pipeline.configs.train import TrainConfig
 from tests.commands import EXPERIMENT, Finished, going_deeper
 from tests.forks import PRELOADED
 from tests.wandb_stub import WandbStub, wandb_stub

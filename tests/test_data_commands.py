@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.artefacts.dataset import Dataset
-from pipeline.configs.prepare import ReencodeConfig
-from pipeline.configs.study import PrepareConfig
+from pipeline.configs.prepare import PrepareConfig, ReencodeConfig
 from pipeline.errors import InputError
 from pipeline.images import decode as images
 from pipeline.stages.prepare import prepare

@@ -8,7 +8,7 @@ import click
 import pytest
 
 from pipeline.commands.main import COMMANDS, commands
-from pipeline.configs.study import TrainConfig
+from pipeline.configs.train import TrainConfig
 from tests.commands import TOP, Finished
 
 pytestmark = pytest.mark.processes
@@ -60,7 +60,7 @@ import os, sys
 from pathlib import Path
 from pipeline.stages.prepare import prepare
 from pipeline.stages.train import train
-from pipeline.configs.study import TrainConfig
+from pipeline.configs.train import TrainConfig
 config, root = TrainConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2])
 prepare(config.data, root, processes=1)
 before = set(sys.modules)

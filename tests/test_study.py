@@ -6,16 +6,13 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from pipeline.configs.compare import EnsembleConfig
+from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
 from pipeline.configs.experiment import load_study, one_line
-from pipeline.configs.study import (
-    EnsembleConfig,
-    EvaluateConfig,
-    ForeignConfig,
-    NetworkConfig,
-    PrepareConfig,
-    Study,
-    TrainConfig,
-)
+from pipeline.configs.network import NetworkConfig
+from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.study import Study
+from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 
 TOP = Path(__file__).parents[1]

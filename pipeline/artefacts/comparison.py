@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.predictions import write_table
-from pipeline.configs.study import CompareConfig
+from pipeline.configs.compare import CompareConfig
 
 
 def write_comparison(

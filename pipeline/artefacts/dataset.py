@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.shards import COLUMNS, Rejected, read_shard
-from pipeline.configs.study import PrepareConfig
+from pipeline.configs.prepare import PrepareConfig
 
 REJECTED, LEAKS = "rejected.jsonl", "leaks.jsonl"
 

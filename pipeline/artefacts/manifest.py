@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.artefacts import sealing
-from pipeline.configs.study import PrepareConfig
+from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.configs.study import TrainConfig
+from pipeline.configs.train import TrainConfig
 
 
 def metrics_path(config: TrainConfig, root: Path) -> Path:

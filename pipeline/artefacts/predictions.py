@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
 from pipeline.artefacts import sealing
-from pipeline.configs.study import EvaluateConfig
+from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.errors import StageFailed
 from pipeline.runtime import disk
 from pipeline.statistics.label_ranks import rank_of_label

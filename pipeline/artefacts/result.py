@@ -10,7 +10,7 @@ from pyarrow import parquet
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.predictions import write_table
-from pipeline.configs.study import EnsembleConfig
+from pipeline.configs.compare import EnsembleConfig
 from pipeline.runtime import disk
 from pipeline.statistics.inference import wilson
 

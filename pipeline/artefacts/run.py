@@ -10,7 +10,7 @@ from torch import Tensor
 from pipeline.artefacts import locks, provenance, sealing
 from pipeline.artefacts.checkpoints import Checkpoints
 from pipeline.artefacts.metrics import metrics_path, read_metrics
-from pipeline.configs.study import TrainConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.errors import StageFailed, TrainingDiverged
 from pipeline.runtime import disk
 

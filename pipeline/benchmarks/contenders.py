@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torchvision import transforms
 
 from pipeline.artefacts.dataset import Split
-from pipeline.configs.study import CropsConfig
+from pipeline.configs.evaluate import CropsConfig
 from pipeline.models.classify import classify, cut, open_image
 from pipeline.models.engine import Engine
 from pipeline.models.loading import Classifier

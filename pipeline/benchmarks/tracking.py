@@ -16,7 +16,10 @@ import torch
 
 from pipeline.artefacts import sealing
 from pipeline.benchmarks.turns import Measure, quartiles, take_turns, worker
-from pipeline.configs.study import BenchmarkConfig, NetworkConfig, PrepareConfig, TrainConfig
+from pipeline.configs.network import NetworkConfig
+from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.study import BenchmarkConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.runtime import process_group
 from pipeline.runtime.environment import PROCESS_ENVIRONMENT
 from pipeline.runtime.progress import Progress

@@ -22,7 +22,10 @@ from pipeline.artefacts import sealing
 from pipeline.artefacts.dataset import Split
 from pipeline.benchmarks.contenders import ONE_THREAD
 from pipeline.benchmarks.turns import Measure, photograph_shard, quartiles, take_turns, worker
-from pipeline.configs.study import BenchmarkConfig, NetworkConfig, PrepareConfig, TrainConfig
+from pipeline.configs.network import NetworkConfig
+from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.study import BenchmarkConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.paper.googlenet import AUX_WEIGHT
 from pipeline.runtime import process_group
 from pipeline.runtime.environment import PROCESS_ENVIRONMENT

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import click
 
-from pipeline.configs.study import Frozen
+from pipeline.configs.base import Frozen
 
 PATH = click.Path(path_type=Path)
 ROOT = click.option("--root", type=PATH, default=Path("outputs"), show_default=True, help="Folder of all artefacts.")

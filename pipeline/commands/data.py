@@ -10,8 +10,7 @@ from pydantic import ValidationError
 
 from pipeline.commands.arguments import PATH, ROOT
 from pipeline.configs.experiment import one_line
-from pipeline.configs.prepare import SourceKind
-from pipeline.configs.study import PrepareConfig, ReencodeConfig
+from pipeline.configs.prepare import PrepareConfig, ReencodeConfig, SourceKind
 from pipeline.errors import InputError
 
 FOLDERS = click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=PATH)

@@ -6,7 +6,7 @@ import click
 
 from pipeline.commands.arguments import PATH, PROCESSES, ROOT, Names, Triple, choices
 from pipeline.commands.missing import run_missing
-from pipeline.configs.study import CropsConfig
+from pipeline.configs.evaluate import CropsConfig
 from pipeline.paper.crops import CURVE
 from pipeline.tools.external import foreign_study
 

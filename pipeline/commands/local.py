@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artefacts import sealing
-from pipeline.configs.study import PrepareConfig, StageConfig, Study, TrainConfig
+from pipeline.configs.base import StageConfig
+from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.study import Study
+from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError, of_file
 from pipeline.runtime import fork_server, ranks
 from pipeline.stages import MULTI_RANK, module_of, run_stage

@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 from pipeline.commands.local import forget_report, is_rank, refuse_stale, run_here, show
-from pipeline.configs.study import PrepareConfig, Study
+from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.study import Study
 from pipeline.errors import InputError, StageFailed
 from pipeline.sources import registry as sources
 from pipeline.sources.registry import refuse_other_files

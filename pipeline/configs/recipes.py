@@ -3,18 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pipeline.configs.study import (
-    Arm,
-    CompareConfig,
-    EvaluateConfig,
-    Frozen,
-    NetworkConfig,
-    Precision,
-    PrepareConfig,
-    StageConfig,
-    TrainConfig,
-    comparison,
-)
+from pipeline.configs.base import Frozen, StageConfig
+from pipeline.configs.compare import Arm, CompareConfig, comparison
+from pipeline.configs.evaluate import EvaluateConfig
+from pipeline.configs.network import NetworkConfig, Precision
+from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 from pipeline.paper.crops import CURVE, label_of
 

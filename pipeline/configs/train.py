@@ -1,13 +1,35 @@
-"""The config of a training run."""
+"""A training, and how its patches become pixels."""
 
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from pipeline.configs.base import StageConfig
-from pipeline.configs.options import LocalSGDConfig, NetworkConfig, PatchConfig, Precision
+from pipeline.configs.base import Frozen, StageConfig
+from pipeline.configs.network import NetworkConfig, Precision
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError
+
+
+class PatchConfig(Frozen):
+    """How training patches become pixels, where the paper does not say; described in images/patches.py and distortions.py.
+
+    `scaled_decoding` decodes a JPEG at a half, a quarter or an eighth where the patch still has as many pixels as the input:
+    faster where photographs are large beside the input, and a little smoother. `distort_on` the device frees the loader from
+    the photometric distortions.
+    """
+
+    resize: Literal["torch", "pil"] = "torch"  # ours: three times as fast
+    scaled_decoding: bool = False
+    distort_on: Literal["loader", "device"] = "loader"
+
+
+class LocalSGDConfig(Frozen):
+    """Ranks that train on their own and average their weights every `steps` steps: today's stand-in for the paper's
+    asynchronous SGD (section 6). The number of `workers` is science here, as each sees its own share of every batch.
+    """
+
+    workers: int = Field(ge=2)
+    steps: int = Field(ge=1)
 
 
 class TrainConfig(StageConfig):
@@ -38,7 +60,7 @@ class TrainConfig(StageConfig):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=2e-4, ge=0)  # ours: Caffe's; biases are not decayed
     clip_norm: float | None = Field(default=None, gt=0)  # ours: gradient clipping, off
-    local_sgd: LocalSGDConfig | None = None  # ours: off; see options.py
+    local_sgd: LocalSGDConfig | None = None  # ours: off; see LocalSGDConfig
     averaging_decay: float = Field(default=0.9999, ge=0, lt=1)  # ours: Polyak's average as an EMA, Google's later choice
     averaging: Literal["exponential", "equal"] = "exponential"  # ours: the paper does not say which
     averaging_start_epoch: float = Field(default=0.0, ge=0)
@@ -48,7 +70,7 @@ class TrainConfig(StageConfig):
     photometric: bool = False  # the paper found Howard's distortions useful "to some extent"
     min_area: float = Field(default=0.08, gt=0, le=1)
     class_balance: float = Field(default=0.0, ge=0, le=1)  # ours: 0 samples images alike, 1 samples classes alike
-    patches: PatchConfig = PatchConfig()  # ours; see options.py
+    patches: PatchConfig = PatchConfig()  # ours; see PatchConfig
     precision: Precision = "fp32"
     compiled: bool = False  # torch.compile: other roundings
     max_device_batch_size: int | None = Field(default=None, gt=0)

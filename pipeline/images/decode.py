@@ -11,7 +11,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
-from pipeline.configs.study import CropsConfig
+from pipeline.configs.evaluate import CropsConfig
 from pipeline.paper.crops import Crop, scaled_size
 
 MAX_PIXELS = 89_478_485  # ours: Pillow's own threshold for a warning of a decompression bomb

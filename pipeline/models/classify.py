@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from pipeline.artefacts.dataset import Split
-from pipeline.configs.study import CropsConfig
+from pipeline.configs.evaluate import CropsConfig
 from pipeline.images import decode as images
 from pipeline.images.decode import Plane
 from pipeline.models.engine import Engine

@@ -9,8 +9,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pipeline.configs.evaluate import ForeignConfig
 from pipeline.configs.experiment import error_in, python_function
-from pipeline.configs.study import ForeignConfig, NetworkConfig
+from pipeline.configs.network import NetworkConfig
 from pipeline.errors import InputError
 from pipeline.models.caffe import googlenet_weights
 from pipeline.paper.googlenet import CAFFE_PREPROCESSING, PREPROCESSING, GoogLeNet, Preprocessing

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.artefacts.dataset import Dataset
-from pipeline.configs.study import TrainConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.paper.crops import label_of
 from pipeline.paper.googlenet import PREPROCESSING
 from pipeline.reporting.wording import templates

@@ -12,7 +12,9 @@ from pipeline.artefacts import sealing
 from pipeline.artefacts.metrics import read_metrics
 from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import Verdict, read_verdicts
-from pipeline.configs.study import CheckConfig, StageConfig, TrainConfig
+from pipeline.configs.base import StageConfig
+from pipeline.configs.study import CheckConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.paper.crops import CURVE, NUM_CROPS, label_of
 from pipeline.paper.published import CLAIMS, published_error
 from pipeline.reporting.mistakes import class_errors, confusions

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from pipeline.configs.study import PrepareConfig
+from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError
 from pipeline.images.decode import MAX_BYTES
 from pipeline.sources.base import Piece, Source, SourceFile, text_of

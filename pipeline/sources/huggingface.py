@@ -10,7 +10,7 @@ from typing import Any
 import datasets
 import pyarrow.compute as pc
 
-from pipeline.configs.study import PrepareConfig
+from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError
 from pipeline.images.decode import MAX_BYTES
 from pipeline.sources.base import Piece, Source, SourceFile, text_of

@@ -12,8 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.configs.prepare import DEVKIT, ILSVRC2012_IMAGES, TRAIN, VAL
-from pipeline.configs.study import PrepareConfig
+from pipeline.configs.prepare import DEVKIT, ILSVRC2012_IMAGES, TRAIN, VAL, PrepareConfig
 from pipeline.errors import InputError
 from pipeline.images.decode import MAX_BYTES
 from pipeline.sources.base import Archive, Piece, Source, SourceFile, text_of

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.artefacts.shards import Record, Rejected, ShardNote, read_note, write_shard
-from pipeline.configs.study import PrepareConfig, ReencodeConfig
+from pipeline.configs.prepare import PrepareConfig, ReencodeConfig
 from pipeline.errors import InputError
 from pipeline.images import decode as images
 from pipeline.runtime import disk

@@ -4,7 +4,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pipeline.configs.study import StageConfig
+from pipeline.configs.base import StageConfig
 
 MULTI_RANK = frozenset({"train", "evaluate"})  # stages that share their work among ranks
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import Decision, Verdict, read_verdicts, write_verdicts
-from pipeline.configs.study import CheckConfig, ForeignConfig, TrainConfig
+from pipeline.configs.evaluate import ForeignConfig
+from pipeline.configs.study import CheckConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.paper.published import CLAIMS, DATASET, Cell, Claim
 from pipeline.statistics.inference import holm, mcnemar, paired_interval, sign_flip
 from pipeline.statistics.levels import SIGNIFICANCE, deciding_top

@@ -10,7 +10,7 @@ from pipeline.artefacts import sealing
 from pipeline.artefacts.comparison import write_comparison
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions, best_member
-from pipeline.configs.study import Arm, CompareConfig
+from pipeline.configs.compare import Arm, CompareConfig
 from pipeline.statistics.inference import Interval, across_seeds, bootstrap_interval, holm, paired_interval, two_sided
 from pipeline.statistics.label_ranks import rank_of_label
 from pipeline.statistics.levels import SIGNIFICANCE, deciding_top

@@ -8,7 +8,7 @@ import numpy as np
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions, best_member
 from pipeline.artefacts.result import Hits, Result, write_result
-from pipeline.configs.study import EnsembleConfig
+from pipeline.configs.compare import EnsembleConfig
 from pipeline.errors import InputError
 from pipeline.paper.published import published_error
 from pipeline.reporting.mistakes import confusions, worst_mistakes

@@ -11,7 +11,7 @@ from pipeline.artefacts import locks, sealing
 from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.run import Run
-from pipeline.configs.study import EvaluateConfig, ForeignConfig
+from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
 from pipeline.errors import InputError
 from pipeline.models import operators
 from pipeline.models.classify import classify

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pipeline.artefacts import locks, sealing
 from pipeline.artefacts.dataset import LEAKS, REJECTED, Dataset
 from pipeline.artefacts.shards import Rejected, ShardNote, read_shard, remove_unfinished
-from pipeline.configs.study import PrepareConfig
+from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError, StageFailed
 from pipeline.runtime import disk
 from pipeline.runtime.environment import cores_per_rank

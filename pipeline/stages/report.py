@@ -10,16 +10,10 @@ from typing import Any
 from pipeline.artefacts import sealing
 from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import read_verdicts
-from pipeline.configs.study import (
-    Arm,
-    BenchmarkConfig,
-    CompareConfig,
-    EnsembleConfig,
-    EvaluateConfig,
-    ReportConfig,
-    Study,
-    TrainConfig,
-)
+from pipeline.configs.compare import Arm, CompareConfig, EnsembleConfig
+from pipeline.configs.evaluate import EvaluateConfig
+from pipeline.configs.study import BenchmarkConfig, ReportConfig, Study
+from pipeline.configs.train import TrainConfig
 from pipeline.paper.crops import label_of
 from pipeline.paper.published import NEIGHBOURS, SOURCE
 from pipeline.reporting import charts, tables

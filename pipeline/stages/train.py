@@ -19,7 +19,7 @@ from torch import Tensor
 from pipeline.artefacts import checkpoints, locks, provenance
 from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.run import Run, Weights
-from pipeline.configs.study import TrainConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError, StageFailed, TrainingDiverged
 from pipeline.images.decode import BadImage
 from pipeline.images.patches import area_library

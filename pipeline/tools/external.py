@@ -6,18 +6,13 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from pipeline.configs.compare import EnsembleConfig
+from pipeline.configs.evaluate import CropsConfig, EvaluateConfig, ForeignConfig
 from pipeline.configs.experiment import one_line, python_function
+from pipeline.configs.network import Precision
 from pipeline.configs.prepare import VAL as ILSVRC_VAL
-from pipeline.configs.study import (
-    CheckConfig,
-    CropsConfig,
-    EnsembleConfig,
-    EvaluateConfig,
-    ForeignConfig,
-    Precision,
-    PrepareConfig,
-    Study,
-)
+from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.study import CheckConfig, Study
 from pipeline.errors import InputError
 from pipeline.paper.crops import CURVE
 from pipeline.runtime import disk

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.artefacts.manifest import num_images
-from pipeline.configs.prepare import ILSVRC2012_IMAGES
-from pipeline.configs.study import EvaluateConfig, ForeignConfig, NetworkConfig, PrepareConfig, Study, TrainConfig
+from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
+from pipeline.configs.network import NetworkConfig
+from pipeline.configs.prepare import ILSVRC2012_IMAGES, PrepareConfig
+from pipeline.configs.study import Study
+from pipeline.configs.train import TrainConfig
 from pipeline.paper.crops import NUM_CROPS, split_policy
 from pipeline.paper.schedule import total_steps
 

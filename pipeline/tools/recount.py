@@ -14,7 +14,10 @@ from pipeline.artefacts.metrics import read_metrics
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.result import MISTAKES, figures
 from pipeline.artefacts.verdict import VERDICTS, read_verdicts
-from pipeline.configs.study import CheckConfig, CompareConfig, EnsembleConfig, StageConfig, Study, TrainConfig
+from pipeline.configs.base import StageConfig
+from pipeline.configs.compare import CompareConfig, EnsembleConfig
+from pipeline.configs.study import CheckConfig, Study
+from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 from pipeline.runtime import disk
 from pipeline.stages.check import judge_all

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.artefacts.dataset import Dataset, Split
-from pipeline.configs.study import PrepareConfig
+from pipeline.configs.prepare import PrepareConfig
 from pipeline.images import decode as images
 from pipeline.reporting.wording import templates
 from pipeline.runtime import disk

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pipeline.artefacts import locks, sealing
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.shards import check_shard, read_note
-from pipeline.configs.study import PrepareConfig
+from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError
 from pipeline.runtime import disk
 from pipeline.runtime.environment import cores_per_rank

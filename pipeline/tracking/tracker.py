@@ -15,8 +15,8 @@ from typing import Any, Self
 from PIL import Image
 
 from pipeline.artefacts import sealing
+from pipeline.configs.base import StageConfig
 from pipeline.configs.recipes import arm_of
-from pipeline.configs.study import StageConfig
 
 KINDS = {"prepare": "dataset", "train": "model", "evaluate": "predictions", "ensemble": "result", "check": "verdicts"}
 MAX_UPLOAD_BYTES = 32 * 2**20  # ours: GoogLeNet's weights; a larger file stays where it is, and is a reference

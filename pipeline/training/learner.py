@@ -11,7 +11,7 @@ from accelerate.local_sgd import LocalSGD
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from pipeline.configs.study import TrainConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.images.distortions import distort_batch
 from pipeline.models.engine import autocast, enable_compiling
 from pipeline.models.operators import use_operators

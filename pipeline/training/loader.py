@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from pipeline.artefacts.dataset import Split
-from pipeline.configs.study import TrainConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.images.decode import BadImage
 from pipeline.images.distortions import as_row, distort
 from pipeline.images.patches import area_library, cut_patch

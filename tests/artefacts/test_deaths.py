@@ -17,7 +17,9 @@ from pipeline.artefacts import sealing
 from pipeline.artefacts.checkpoints import load
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.run import Run
-from pipeline.configs.study import EvaluateConfig, PrepareConfig, TrainConfig
+from pipeline.configs.evaluate import EvaluateConfig
+from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.runtime import disk
 from pipeline.stages.prepare import prepare
 from tests.crash_points import contents, deaths

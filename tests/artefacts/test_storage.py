@@ -11,7 +11,9 @@ import pytest
 from pipeline.artefacts import sealing
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.shards import check_shard
-from pipeline.configs.study import EvaluateConfig, PrepareConfig, TrainConfig
+from pipeline.configs.evaluate import EvaluateConfig
+from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 from pipeline.images import decode as images
 from pipeline.runtime import disk

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.configs import study
+from pipeline.configs import POLICIES
 from pipeline.paper import crops
 from pipeline.paper.crops import Rules
 from pipeline.paper.pooling import pool
@@ -118,7 +118,7 @@ def test_mean_of_logits_is_the_geometric_mean(crops_NC: np.ndarray) -> None:
 
 
 def test_names() -> None:
-    assert set(study.POLICIES) < set(crops.CURVE)
+    assert set(POLICIES) < set(crops.CURVE)
     for name in ("crops_5", "dense_max", "crops_144_median", "vgg"):
         with pytest.raises(
             ValueError, match=r"expected one of crops_1, crops_2, .*vgg_150, dense; all but dense also with _max"

@@ -9,7 +9,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.configs import recipes
-from pipeline.configs.study import NetworkConfig, PrepareConfig, TrainConfig
+from pipeline.configs.network import NetworkConfig
+from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.paper.augmentation import stream, training_patch
 from pipeline.paper.googlenet import AUX_WEIGHT, GoogLeNet, Logits, output_losses, training_loss
 from pipeline.paper.initialisation import INITIALISATIONS

@@ -14,7 +14,7 @@ from tests.commands import contents, going_deeper
 
 STUDY = """
 from pathlib import Path
-from pipeline.configs.study import *
+from pipeline.configs import *
 
 def experiment(data: Path | None = None, members: int = 2, epochs: float = 4, width: float = 0.125, rate: float = 0.01):
     images = PrepareConfig(source="imagefolder", name="colours", path=data)

@@ -10,7 +10,11 @@ import pytest
 from pipeline.artefacts import sealing
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions
-from pipeline.configs.study import CheckConfig, EvaluateConfig, PrepareConfig, Study, TrainConfig, table3
+from pipeline.configs.compare import table3
+from pipeline.configs.evaluate import EvaluateConfig
+from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.study import CheckConfig, Study
+from pipeline.configs.train import TrainConfig
 from pipeline.runtime import disk
 from pipeline.stages.check import check
 from pipeline.stages.ensemble import ensemble

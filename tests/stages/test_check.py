@@ -8,7 +8,12 @@ import pytest
 from pipeline.artefacts import sealing
 from pipeline.artefacts.result import Hits, write_result
 from pipeline.artefacts.verdict import Verdict
-from pipeline.configs.study import CheckConfig, EvaluateConfig, NetworkConfig, PrepareConfig, TrainConfig, table3
+from pipeline.configs.compare import table3
+from pipeline.configs.evaluate import EvaluateConfig
+from pipeline.configs.network import NetworkConfig
+from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.study import CheckConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.paper.crops import NUM_CROPS
 from pipeline.stages.check import check
 

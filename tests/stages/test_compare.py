@@ -14,7 +14,8 @@ from scipy import stats
 
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions
-from pipeline.configs.study import Arm, CompareConfig, Study
+from pipeline.configs.compare import Arm, CompareConfig
+from pipeline.configs.study import Study
 from pipeline.stages.compare import compare
 from pipeline.stages.report import report
 from pipeline.statistics.inference import across_seeds, bootstrap_interval, holm, mcnemar, paired_interval, two_sided

@@ -20,16 +20,11 @@ from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.result import Result
 from pipeline.artefacts.run import Run
-from pipeline.configs.study import (
-    POLICIES,
-    CheckConfig,
-    EnsembleConfig,
-    EvaluateConfig,
-    PrepareConfig,
-    Study,
-    TrainConfig,
-    table3,
-)
+from pipeline.configs.compare import EnsembleConfig, table3
+from pipeline.configs.evaluate import POLICIES, EvaluateConfig
+from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.study import CheckConfig, Study
+from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 from pipeline.models import engine
 from pipeline.models.classify import classify

@@ -5,16 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.configs.study import (
-    CheckConfig,
-    EvaluateConfig,
-    NetworkConfig,
-    PrepareConfig,
-    StageConfig,
-    Study,
-    TrainConfig,
-    table3,
-)
+from pipeline.configs.base import StageConfig
+from pipeline.configs.compare import table3
+from pipeline.configs.evaluate import EvaluateConfig
+from pipeline.configs.network import NetworkConfig
+from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.study import CheckConfig, Study
+from pipeline.configs.train import TrainConfig
 from pipeline.stages.prepare import prepare
 from pipeline.tools.forecast import Cost, forecast, in_words, total_in_words
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.artefacts.run import Run
-from pipeline.configs.study import LocalSGDConfig, TrainConfig
+from pipeline.configs.train import LocalSGDConfig, TrainConfig
 from pipeline.errors import StageFailed
 from tests.stages import trained
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline.artefacts import locks
-from pipeline.configs.study import PrepareConfig
+from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError
 from pipeline.images import decode as images
 from pipeline.sources import registry as sources

@@ -11,7 +11,9 @@ from pyarrow import parquet
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.predictions import write_table
-from pipeline.configs.study import Arm, CompareConfig, Study, TrainConfig
+from pipeline.configs.compare import Arm, CompareConfig
+from pipeline.configs.study import Study
+from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 from pipeline.runtime import disk
 from pipeline.stages.compare import compare

@@ -18,7 +18,9 @@ from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.run import Run, Weights
 from pipeline.configs import recipes
-from pipeline.configs.study import EvaluateConfig, LocalSGDConfig, PatchConfig, PrepareConfig, TrainConfig
+from pipeline.configs.evaluate import EvaluateConfig
+from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.train import LocalSGDConfig, PatchConfig, TrainConfig
 from pipeline.errors import InputError, TrainingDiverged
 from pipeline.paper import googlenet
 from pipeline.paper.inception import INCEPTIONS

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from pipeline.artefacts.run import Run
-from pipeline.configs.study import TrainConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.runtime import ranks
 from pipeline.stages.train import train
 from pipeline.training.learner import Learner

@@ -101,7 +101,7 @@ def note_and_wait(folder: str) -> None:
 LAUNCH = """
 import sys
 from pipeline.runtime import ranks
-from tests.adapters.test_ranks import note_and_wait
+from tests.runtime.test_ranks import note_and_wait
 ranks.launch(note_and_wait, 2, sys.argv[1])
 """
 

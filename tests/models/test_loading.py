@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from timm.data.config import resolve_data_config
 
 import pipeline
-from pipeline.configs.study import ForeignConfig
+from pipeline.configs.evaluate import ForeignConfig
 from pipeline.errors import InputError
 from pipeline.models.loading import default_preprocessing, foreign_classifier
 from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet, normalise

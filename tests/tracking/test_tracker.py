@@ -9,7 +9,7 @@ import pytest
 import wandb
 
 from pipeline.artefacts import sealing
-from pipeline.configs.study import PrepareConfig
+from pipeline.configs.prepare import PrepareConfig
 from pipeline.tracking.sync import offline_runs
 from pipeline.tracking.tracker import Tracker
 from tests.commands import TOP
@@ -59,7 +59,7 @@ NESTED = """
 import os, subprocess, sys
 from pathlib import Path
 from pipeline.tracking.tracker import Tracker
-from pipeline.configs.study import PrepareConfig
+from pipeline.configs.prepare import PrepareConfig
 with Tracker(PrepareConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2])) as tracker:
     tracker.log({"loss": 1.0})
     if len(sys.argv) > 3:

@@ -1,11 +1,14 @@
-"""What stage configs are made of: a network's shape, a classifier trained elsewhere, how crops are cut."""
+"""An evaluation: which classifier, which crops, how they are cut and averaged."""
 
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pipeline.configs.base import Frozen
+from pipeline.configs.base import Frozen, StageConfig
+from pipeline.configs.network import Precision
+from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.paper.crops import CROPS, DENSE, Centre, LongSide, Rules, TenCrops, WholeSquare, split_policy
 
 Positive = Annotated[float, Field(gt=0)]
@@ -24,44 +27,8 @@ def _in_order(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Policy = Annotated[str, AfterValidator(_known_policy)]  # names of paper/crops.py, such as crops_144 or crops_144_max
-Precision = Literal["fp32", "bf16"]
 Policies = Annotated[tuple[Policy, ...], Field(min_length=1), AfterValidator(_in_order)]
 POLICIES = ("crops_1", "crops_10", "crops_144")  # paper, Table 3
-
-
-class NetworkConfig(Frozen):
-    """GoogLeNet's shape; the options are described in paper/googlenet.py. The defaults are the paper's network."""
-
-    input_size: int = Field(default=224, ge=42, multiple_of=14)  # ours: so that all crops lie on whole pixels
-    width: float = Field(default=1.0, gt=0, le=4)
-    aux_heads: tuple[Literal["4a", "4d"], ...] = ("4a", "4d")
-    dropout: float = Field(default=0.4, ge=0, lt=1)
-    conv1: Literal["dense", "separable"] = "dense"
-    modules: Literal["reduced", "naive"] = "reduced"
-    norm: Literal["lrn", "batch", "none"] = "lrn"
-    head: Literal["average", "fully_connected"] = "average"
-
-
-class PatchConfig(Frozen):
-    """How training patches become pixels, where the paper does not say; described in images/patches.py and distortions.py.
-
-    `scaled_decoding` decodes a JPEG at a half, a quarter or an eighth where the patch still has as many pixels as the input:
-    faster where photographs are large beside the input, and a little smoother. `distort_on` the device frees the loader from
-    the photometric distortions.
-    """
-
-    resize: Literal["torch", "pil"] = "torch"  # ours: three times as fast
-    scaled_decoding: bool = False
-    distort_on: Literal["loader", "device"] = "loader"
-
-
-class LocalSGDConfig(Frozen):
-    """Ranks that train on their own and average their weights every `steps` steps: today's stand-in for the paper's
-    asynchronous SGD (section 6). The number of `workers` is science here, as each sees its own share of every batch.
-    """
-
-    workers: int = Field(ge=2)
-    steps: int = Field(ge=1)
 
 
 class ForeignConfig(Frozen):
@@ -134,3 +101,33 @@ class CropsConfig(Frozen):
     def rules(self) -> Rules:
         """The geometry alone."""
         return Rules(**self.model_dump(exclude={"resize"}))
+
+
+class EvaluateConfig(StageConfig):
+    """Probabilities of a classifier on the validation images, averaged over crops, for several policies at once.
+
+    `compiled` runs the network through torch.compile: other roundings, and faster after some seconds of compiling.
+    """
+
+    stage: ClassVar[str] = "evaluate"
+    room: ClassVar[str] = "predictions"
+    last_file: ClassVar[str] = "predictions.json"
+    resources: ClassVar[frozenset[str]] = frozenset({"images_per_chunk"})
+    version: Literal[2] = 2  # 2: local response norm by an operator that rounds once, averages summed in float64
+    data: PrepareConfig
+    classifier: TrainConfig | ForeignConfig
+    weights: Literal["averaged", "raw", "best"] = "averaged"  # of a run of ours; `best` was chosen on these very images
+    policies: Policies = POLICIES
+    crops: CropsConfig = CropsConfig()
+    precision: Precision = "fp32"
+    compiled: bool = False
+    images_per_chunk: int = Field(default=32, gt=0)  # ours: images between two saves
+
+    @model_validator(mode="after")
+    def _can_be_dense(self) -> "EvaluateConfig":
+        if DENSE in self.policies:
+            network = self.classifier.network if isinstance(self.classifier, TrainConfig) else None
+            dense = network.head == "average" if network else getattr(self.classifier, "arch", "") == "googlenet"
+            if not dense:
+                raise ValueError(f"policy {DENSE} needs a GoogLeNet with average pooling; choose among those with crops")
+        return self

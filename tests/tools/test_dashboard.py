@@ -24,7 +24,7 @@ CONTENTS = Contents(
 
 
 def test_the_workspace_is_the_golden_one() -> None:
-    """Write it anew with: python -m tests.test_dashboard > tests/golden/workspace.json"""
+    """Write it anew with: python -m tests.tools.test_dashboard > tests/golden/workspace.json"""
     assert spec() == json.loads(GOLDEN.read_text())
 
 

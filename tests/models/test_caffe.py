@@ -10,7 +10,7 @@ import torch
 from sklearn.datasets import load_sample_images
 from torch import Tensor
 
-from pipeline.configs.study import ForeignConfig
+from pipeline.configs.evaluate import ForeignConfig
 from pipeline.errors import InputError
 from pipeline.models import caffe
 from pipeline.models.loading import foreign_classifier

@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline.artefacts.dataset import Dataset
-from pipeline.configs.prepare import DEVKIT, TRAIN, VAL
-from pipeline.configs.study import PrepareConfig
+from pipeline.configs.prepare import DEVKIT, TRAIN, VAL, PrepareConfig
 from pipeline.errors import InputError
 from pipeline.sources import ilsvrc
 from pipeline.sources.tar import members

@@ -21,7 +21,7 @@ from PIL import Image
 
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.shards import remove_unfinished
-from pipeline.configs.study import PrepareConfig
+from pipeline.configs.prepare import PrepareConfig
 from pipeline.images import decode as images
 from pipeline.sources.registry import open_source
 from pipeline.sources.shard_writer import work_of

@@ -9,7 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline.artefacts.dataset import Dataset
-from pipeline.configs.study import CheckConfig, Study, TrainConfig, table3
+from pipeline.configs.compare import table3
+from pipeline.configs.study import CheckConfig, Study
+from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 from pipeline.images import decode as images
 from pipeline.paper.googlenet import GoogLeNet, normalise

@@ -12,8 +12,8 @@ import pytest
 from pipeline.artefacts import locks
 from pipeline.artefacts.result import Result
 from pipeline.configs.experiment import load_study
+from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.recipes import arm_of
-from pipeline.configs.study import PrepareConfig
 from tests.commands import TOP, going_deeper
 from tests.wandb_stub import API_KEY, WandbStub
 
@@ -23,7 +23,7 @@ import os, sys, signal
 from pathlib import Path
 from pipeline.tracking.tracker import Tracker
 from pipeline.artefacts import locks, sealing
-from pipeline.configs.study import PrepareConfig
+from pipeline.configs.prepare import PrepareConfig
 root, first, last, ends = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 config = PrepareConfig(source="imagefolder", name="colours")
 with Tracker(config, root) as tracker:
@@ -140,7 +140,7 @@ FAULTY = """
 import os, sys, signal, time
 from pathlib import Path
 from pipeline.tracking.tracker import Tracker
-from pipeline.configs.study import PrepareConfig
+from pipeline.configs.prepare import PrepareConfig
 def service():
     for path in Path("/proc").glob("[0-9]*"):
         try:
