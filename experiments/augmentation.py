@@ -6,23 +6,14 @@ Cost:    about one core-hour a training at 70 epochs
 Differs: as experiments/caltech101.py, of which the first arm's trainings are the same artefacts
 """
 
-from pathlib import Path
+from pipeline.configs.recipes import miniature_ablation
 
-from pipeline.configs import Precision, Study, ablation
-from pipeline.configs.recipes import miniature, miniature_arms
-
-
-def experiment(
-    data: Path | None = None,
-    seeds: int = 3,
-    epochs: float = 70,
-    width: float = 0.5,
-    precision: Precision = "fp32",
-) -> Study:
-    base = miniature(data, epochs, width, precision)
-    trainings = {
+experiment = miniature_ablation(
+    "augmentation",
+    "What is it worth?",
+    lambda base: {
         "patches": base,
         "patches and distortions": base.but(photometric=True),
         "window of Caffe": base.but(sampling="caffe"),
-    }
-    return ablation("augmentation", "What is it worth?", miniature_arms(trainings, seeds))
+    },
+)

@@ -6,21 +6,15 @@ Cost:    about one core-hour a training at 70 epochs; raw weights take none
 Differs: as experiments/caltech101.py, of which the first arm's trainings are the same artefacts
 """
 
-from pathlib import Path
+from pipeline.configs.recipes import miniature_ablation
 
-from pipeline.configs import Precision, Study, ablation
-from pipeline.configs.recipes import miniature, miniature_arms
-
-
-def experiment(
-    data: Path | None = None,
-    seeds: int = 3,
-    epochs: float = 70,
-    width: float = 0.5,
-    precision: Precision = "fp32",
-) -> Study:
-    base = miniature(data, epochs, width, precision)
-    equal = base.but(averaging="equal", averaging_start_epoch=epochs / 2)
-    arms = miniature_arms({"exponential": base, "raw": base, "equal": equal}, seeds)
-    arms["raw"] = tuple(member.but(weights="raw") for member in arms["raw"])
-    return ablation("averaging", "Does averaging help?", arms)
+experiment = miniature_ablation(
+    "averaging",
+    "Does averaging help?",
+    lambda base: {
+        "exponential": base,
+        "raw": base,
+        "equal": base.but(averaging="equal", averaging_start_epoch=base.num_epochs / 2),
+    },
+    raw=["raw"],
+)

@@ -6,23 +6,11 @@ Cost:    about one core-hour a training at 70 epochs
 Differs: as experiments/caltech101.py, but each seed draws initial weights of its own, as ensemble_size.py's independent members
 """
 
-from pathlib import Path
+from pipeline.configs.recipes import miniature_ablation
 
-from pipeline.configs import Precision, Study, ablation
-from pipeline.configs.recipes import miniature, miniature_arms
-
-
-def experiment(
-    data: Path | None = None,
-    seeds: int = 3,
-    epochs: float = 70,
-    width: float = 0.5,
-    precision: Precision = "fp32",
-) -> Study:
-    base = miniature(data, epochs, width, precision)
-    trainings = {
-        "kaiming": base,
-        "caffe": base.but(init="caffe"),
-        "gaussian": base.but(init="gaussian"),
-    }
-    return ablation("init", "Which is best?", miniature_arms(trainings, seeds, independent=True))
+experiment = miniature_ablation(
+    "init",
+    "Which is best?",
+    lambda base: {"kaiming": base, "caffe": base.but(init="caffe"), "gaussian": base.but(init="gaussian")},
+    independent=True,
+)

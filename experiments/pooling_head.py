@@ -6,22 +6,13 @@ Cost:    about one core-hour a training at 70 epochs
 Differs: as experiments/caltech101.py, of which the first arm's trainings are the same artefacts
 """
 
-from pathlib import Path
+from pipeline.configs.recipes import miniature_ablation
 
-from pipeline.configs import Precision, Study, ablation
-from pipeline.configs.recipes import miniature, miniature_arms
-
-
-def experiment(
-    data: Path | None = None,
-    seeds: int = 3,
-    epochs: float = 70,
-    width: float = 0.5,
-    precision: Precision = "fp32",
-) -> Study:
-    base = miniature(data, epochs, width, precision)
-    trainings = {
+experiment = miniature_ablation(
+    "pooling_head",
+    "Is pooling better?",
+    lambda base: {
         "average pooling": base,
         "fully connected": base.but(network=base.network.but(head="fully_connected")),
-    }
-    return ablation("pooling_head", "Is pooling better?", miniature_arms(trainings, seeds))
+    },
+)

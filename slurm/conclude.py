@@ -13,9 +13,7 @@ def conclude(study: Study, root: Path) -> None:
     Raises:
         StageFailed: predictions are missing; the message names the stages that were not completed.
     """
-    missing = [
-        config for config in study.stages if config.stage in ("prepare", "train", "evaluate") and not config.is_complete(root)
-    ]
+    missing = [config for config in study.stages if config.has_job and not config.is_complete(root)]
     for config in study.stages:
         if config.stage in ("ensemble", "compare") and all(named.is_complete(root) for named in config.inputs):
             run_stage(config, root)

@@ -6,7 +6,9 @@ import sys
 import time
 import traceback
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import submitit
 
@@ -18,7 +20,7 @@ from slurm.conclude import conclude
 from slurm.hold_notices import disregard, listen
 from slurm.ledger import Kind, Order, Outcome, State, outcome_of, read_order, write_outcome
 
-PASSING = ("connection closed", "connection reset", "timed out", "stale file handle", "nccl", "socket", "gloo")
+TRANSIENT = ("connection closed", "connection reset", "timed out", "stale file handle", "nccl", "socket", "gloo")
 WORD_SECONDS = 3.0  # ours: for a rank that failed first to say why, before the others judge
 
 
@@ -44,53 +46,81 @@ class OrderedJob:
 
 
 def carry_out(order: Order, root: Path, rank: int) -> None:
-    """Do what an order says, and say how it ended. A passing cause has the job requeued, a bounded number of times."""
-    part, name, attempt = _part(order), _job_name(order), _attempt()
-    node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
-
-    earlier = outcome_of(root, name)
-    retries = earlier.retries if earlier else 0
-
-    def say(state: State, kind: Kind, message: str) -> None:
-        said = Outcome(state=state, kind=kind, message=message, job_id=_job_id(), node=node, attempt=attempt, retries=retries)
-        with suppress(OSError):  # the disk may be what failed
-            write_outcome(root, name, said)
-
+    """Do what an order says, and say how it ended. A transient failure has the job requeued, a bounded number of times."""
+    attempt = Attempt.of(order, root)
     try:
         if rank == 0 and _job_id():
-            _note_nodes(order, root, name, attempt)
-        _do(order, root, part)
+            _note_nodes(order, root, attempt.name, attempt.number)
+        _do(order, root, _part(order))
         if rank == 0:
-            say("done", "", "")
+            attempt.say("done")
     except ExpectedError as error:
-        say("failed", "input" if isinstance(error, InputError) else "failure", str(error))
-        _end(str(error), error.exit_code)
+        attempt.fail("input" if isinstance(error, InputError) else "failure", str(error), error.exit_code)
     except Exception as error:
         message = str(of_file(error)) if isinstance(error, OSError) else first_line(error)
-        if not is_passing(error):
-            if not isinstance(error, OSError):
-                traceback.print_exc()
-                message = f"a mistake of ours: {message}; please report it with this log"
-            say("failed", "failure", message)
-            _end(message, StageFailed.exit_code)
+        if is_transient(error):
+            attempt.try_again(message)
+        if not isinstance(error, OSError):
+            traceback.print_exc()
+            message = f"a mistake of ours: {message}; please report it with this log"
+        attempt.fail("failure", message)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at an order: its job, and how it ends."""
+
+    order: Order
+    root: Path
+    name: str
+    number: int
+    retries: int  # so far, of all attempts
+
+    @classmethod
+    def of(cls, order: Order, root: Path) -> "Attempt":
+        """The attempt that this process is part of."""
+        name = _job_name(order)
+        earlier = outcome_of(root, name)
+        return cls(order, root, name, _attempt(), earlier.retries if earlier else 0)
+
+    def say(self, state: State, kind: Kind = "", message: str = "", more_retries: int = 0) -> None:
+        """Write down how it ended."""
+        node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
+        ended = Outcome(
+            state=state,
+            kind=kind,
+            message=message,
+            job_id=_job_id(),
+            node=node,
+            attempt=self.number,
+            retries=self.retries + more_retries,
+        )
+        with suppress(OSError):  # the disk may be what failed
+            write_outcome(self.root, self.name, ended)
+
+    def fail(self, kind: Kind, message: str, code: int = StageFailed.exit_code) -> NoReturn:
+        """End for good."""
+        self.say("failed", kind, message)
+        _end(message, code)
+
+    def try_again(self, message: str) -> NoReturn:
+        """End, and have the job requeued; unless another rank failed for good, or it was tried too often."""
         time.sleep(WORD_SECONDS)
-        judged = outcome_of(root, name)
-        if judged is not None and judged.state == "failed" and judged.attempt == attempt:
+        judged = outcome_of(self.root, self.name)
+        if judged is not None and judged.state == "failed" and judged.attempt == self.number:
             _end(message, StageFailed.exit_code)
-        if retries >= order.max_retries or not _job_id():
-            say("failed", "passing", f"{message} (tried {retries + 1} times)")
-            _end(message, StageFailed.exit_code)
-        if not disk.publish(root / "jobs" / f"{name}.{attempt}.retry", b""):
+        if self.retries >= self.order.max_retries or not _job_id():
+            self.fail("passing", f"{message} (tried {self.retries + 1} times)")
+        if not disk.publish(self.root / "jobs" / f"{self.name}.{self.number}.retry", b""):
             _end(message, StageFailed.exit_code)  # another rank has the job requeued
-        retries += 1
-        say("retried", "passing", message)
+        self.say("retried", "passing", message, more_retries=1)
         with suppress(OSError):
-            nodes.note_pause(root, name, attempt)
+            nodes.note_pause(self.root, self.name, self.number)
         try:
-            if queue.restarts(_job_id()) == attempt:  # else this is a lost self of a job that runs again already
+            if queue.restarts(_job_id()) == self.number:  # else this is a lost self of a job that runs again already
                 queue.requeue(_job_id())
         except InputError as problem:
-            say("failed", "passing", f"{message}; it cannot be requeued: {problem}")
+            self.say("failed", "passing", f"{message}; it cannot be requeued: {problem}", more_retries=1)
         _end(message, StageFailed.exit_code)
 
 
@@ -104,11 +134,11 @@ def _note_nodes(order: Order, root: Path, name: str, attempt: int) -> None:
         raise StageFailed(f"{name}: died {died} times without a word, as when a node dies; see its logs")
 
 
-def is_passing(error: Exception) -> bool:
+def is_transient(error: Exception) -> bool:
     """Whether a failure may be gone at the next try: of a disk, of the network, of another rank."""
     if isinstance(error, OSError):
         return not isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError | IsADirectoryError)
-    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in PASSING)
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in TRANSIENT)
 
 
 def _do(order: Order, root: Path, part: int) -> None:
@@ -140,6 +170,6 @@ def _job_id() -> str:
     return f"{array}_{number}" if array and number else os.environ.get("SLURM_JOB_ID", "")
 
 
-def _end(message: str, code: int) -> None:
+def _end(message: str, code: int) -> NoReturn:
     print(f"going-deeper: {message}", file=sys.stderr, flush=True)
     os._exit(code)  # submitit would pickle the exception; and other ranks may keep this one's collective from ending

@@ -16,11 +16,9 @@ from pipeline.configs.study import Study
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError, StageFailed
 from pipeline.runtime.environment import PROCESS_ENVIRONMENT
-from pipeline.stages import MULTI_RANK
 from slurm import nodes, queue
 from slurm.job import OrderedJob
 from slurm.ledger import (
-    IN_PARTS,
     Order,
     conclusion,
     entries,
@@ -130,7 +128,7 @@ def launch(study: Study, missing: Sequence[StageConfig], root: Path, site: Site)
             _say(f"jobs died twice on {', '.join(submission.excluded)}: new ones do not go there")
         submission.known = queue.jobs([entry.job_id for entry in entries(study, root) if entry.cluster == "slurm"])
         for config in missing:
-            if config.stage in ("prepare", "train", "evaluate"):
+            if config.has_job:
                 _submit_stage(submission, config)
         everything = [job for jobs in submission.jobs.values() for job in jobs]
         order = Order(name=conclusion(study), kind="conclude", content=study.model_dump(mode="json"), **site.patience)
@@ -164,10 +162,10 @@ def _submit_stage(submission: Submission, config: StageConfig) -> None:
     after = [job for named in config.inputs for job in submission.jobs.get(named.hash, [])]
     content, name = config.model_dump(mode="json"), order_name(config)
     array: list[str] = []
-    if config.stage not in MULTI_RANK:
+    if not config.has_ranks:
         granted = granted.but(**ONE_RANK)
     kind: OrderKind = config.stage  # type: ignore[assignment]
-    if config.stage in IN_PARTS and site.cluster == "slurm" and granted.array > 1 and not submission.alive(name):
+    if config.has_parts and site.cluster == "slurm" and granted.array > 1 and not submission.alive(name):
         part = Order(name=f"part-{config.hash}", kind=kind, content=content, num_parts=granted.array, **site.patience)
         array = [submission.add(part, granted, after)]
     order = Order(name=name, kind=kind, content=content, **site.patience)

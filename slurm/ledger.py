@@ -17,7 +17,6 @@ from pipeline.errors import InputError
 from pipeline.runtime import disk
 from slurm.queue import Queued
 
-IN_PARTS = ("prepare", "evaluate")  # stages that an array of jobs may share
 NAME = r"^[a-z]+-[A-Za-z0-9._-]{1,90}$"
 
 
@@ -92,9 +91,9 @@ def names(study: Study) -> list[str]:
     """All names under which jobs of a study may be noted, inputs first."""
     found = []
     for config in study.stages:
-        if config.stage in IN_PARTS:
+        if config.has_parts:
             found.append(f"part-{config.hash}")
-        if config.stage in ("prepare", "train", "evaluate"):
+        if config.has_job:
             found.append(order_name(config))
     return [*found, conclusion(study)]
 

@@ -42,7 +42,7 @@ def status(study: Study, root: Path) -> list[Row]:
     Raises:
         InputError: jobs were submitted to SLURM, and its commands are not there.
     """
-    configs = [config for config in study.stages if config.stage in ("prepare", "train", "evaluate")]
+    configs = [config for config in study.stages if config.has_job]
     named = [(config, order_name(config)) for config in configs]
     entries = {name: entry for _, name in named if (entry := find(root, name))}
     parts = {f"part-{c.hash}": e for c in configs if (e := find(root, f"part-{c.hash}"))}

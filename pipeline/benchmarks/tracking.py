@@ -23,8 +23,8 @@ from pipeline.configs.train import TrainConfig
 from pipeline.runtime import process_group
 from pipeline.runtime.environment import PROCESS_ENVIRONMENT
 from pipeline.runtime.progress import Progress
-from pipeline.stages.train import WINDOW
 from pipeline.tracking.tracker import Tracker
+from pipeline.training.cadence import WINDOW, Step
 from pipeline.training.learner import Learner
 from pipeline.training.loader import Batch
 
@@ -77,7 +77,7 @@ def _measure(learner: Learner, tracker: Tracker, batch: Batch, steps: Iterator[i
     for _ in range(WINDOWS):
         for _ in range(WINDOW):
             step = next(steps)
-            losses = learner.step(step, 1e-3, True, batch)
+            losses = learner.step(Step(step, 1e-3), batch)
         logged = time.perf_counter()
         row = {
             "loss": float(losses.sum()),

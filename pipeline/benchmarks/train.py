@@ -30,6 +30,7 @@ from pipeline.paper.googlenet import AUX_WEIGHT
 from pipeline.runtime import process_group
 from pipeline.runtime.environment import PROCESS_ENVIRONMENT
 from pipeline.runtime.progress import Progress
+from pipeline.training.cadence import Step
 from pipeline.training.learner import Learner
 from pipeline.training.loader import Batch, Patches, training_batches
 
@@ -109,7 +110,7 @@ def our_step(input_size: int, shards: list[Path], precision: str) -> Measure:
     learner = Learner(_config(input_size, precision), CLASSES, process_group.join())
     pixels = torch.randint(0, 256, (BATCH, input_size, input_size, 3), dtype=torch.uint8)
     batch = Batch(pixels, torch.randint(0, CLASSES, (BATCH,)), torch.empty(BATCH, 0))
-    return lambda number: _rate(lambda: learner.step(number, 1e-3, True, batch), STEPS, BATCH)
+    return lambda number: _rate(lambda: learner.step(Step(number, 1e-3), batch), STEPS, BATCH)
 
 
 def both(input_size: int, shards: list[Path]) -> Measure:
@@ -117,7 +118,7 @@ def both(input_size: int, shards: list[Path]) -> Measure:
     config = _config(input_size, "bf16")
     learner = Learner(config, CLASSES, process_group.join())
     batches = training_batches(config, Split(shards), range(10**6), 0, 1, num_workers=1, pin_memory=False)
-    return lambda number: _rate(lambda: learner.step(number, 1e-3, True, next(batches)), STEPS, BATCH)
+    return lambda number: _rate(lambda: learner.step(Step(number, 1e-3), next(batches)), STEPS, BATCH)
 
 
 def usual_loader(input_size: int, shards: list[Path]) -> Measure:

@@ -14,7 +14,7 @@ from pipeline.configs.study import Study
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError, of_file
 from pipeline.runtime import fork_server, ranks
-from pipeline.stages import MULTI_RANK, module_of, run_stage
+from pipeline.stages import module_of, run_stage
 
 POLL_SECONDS = 0.5  # ours
 
@@ -35,7 +35,7 @@ def run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) 
     started = time.monotonic()
     if is_rank() and missing:
         _wait_for_ranks()  # so that all have listed what is missing before anything is made
-    elif shared := sorted({config.stage for config in missing} & MULTI_RANK):
+    elif shared := sorted({config.stage for config in missing if config.has_ranks}):
         fork_server.forks(*map(module_of, shared))  # imports them while the data is prepared
     for number, config in enumerate(missing, start=1):
         if is_first():
@@ -50,10 +50,10 @@ def run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) 
 
 def _run(config: StageConfig, root: Path, processes: int | None) -> None:
     if is_rank():
-        while not (is_first() or config.stage in MULTI_RANK or config.is_complete(root)):
+        while not (is_first() or config.has_ranks or config.is_complete(root)):
             time.sleep(POLL_SECONDS)  # a barrier would give up on a long preparation
         run_stage(config, root)
-    elif config.stage in MULTI_RANK:
+    elif config.has_ranks:
         ranks.launch(run_stage, num_ranks(config, processes, processes or ranks.num_local()), config, root)
     elif isinstance(config, PrepareConfig):
         run_stage(config, root, processes=processes)

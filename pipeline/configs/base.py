@@ -26,11 +26,16 @@ class Frozen(BaseModel):
 
 
 class StageConfig(Frozen):
-    """Base of all stage configs. `last_file` is written last: the artefact is complete when it exists."""
+    """Base of all stage configs, which say what a stage is, once for all who run, submit, track or publish it."""
 
-    stage: ClassVar[str]
-    room: ClassVar[str]
-    last_file: ClassVar[str]
+    stage: ClassVar[str]  # the function of pipeline/stages/<stage>.py
+    room: ClassVar[str]  # the folder of its artefacts
+    last_file: ClassVar[str]  # is written last: the artefact is complete when it exists
+    has_ranks: ClassVar[bool] = False  # ranks share its work
+    has_parts: ClassVar[bool] = False  # an array of jobs may share it, by <stage>_part
+    has_job: ClassVar[bool] = False  # has a job of its own on a site; the others run in the one that concludes
+    artifact_type: ClassVar[str]  # what W&B calls it
+    kept: ClassVar[tuple[str, ...]] = ()  # its small files, from which figures are made again
 
     @property
     def hash(self) -> str:

@@ -15,6 +15,8 @@ class EnsembleConfig(StageConfig):
     stage: ClassVar[str] = "ensemble"
     room: ClassVar[str] = "results"
     last_file: ClassVar[str] = "result.json"
+    artifact_type: ClassVar[str] = "result"
+    kept: ClassVar[tuple[str, ...]] = ("hits.parquet", "mistakes.json")
     version: Literal[3] = 3  # 2: the first guesses, worst mistakes and smaller ensembles are kept; 3: their hits too
     members: tuple[EvaluateConfig, ...] = Field(min_length=1)
     policy: Policy
@@ -53,6 +55,8 @@ class CompareConfig(StageConfig):
     stage: ClassVar[str] = "compare"
     room: ClassVar[str] = "comparisons"
     last_file: ClassVar[str] = "comparison.json"
+    artifact_type: ClassVar[str] = "compare"
+    kept: ClassVar[tuple[str, ...]] = ("hits.parquet",)
     version: Literal[3] = 3  # 2: the best of each arm, and what it would take to decide; 3: this with Holm's correction
     question: str = Field(min_length=1, max_length=128)
     arms: tuple[Arm, ...] = Field(min_length=2)

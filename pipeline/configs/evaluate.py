@@ -112,6 +112,11 @@ class EvaluateConfig(StageConfig):
     stage: ClassVar[str] = "evaluate"
     room: ClassVar[str] = "predictions"
     last_file: ClassVar[str] = "predictions.json"
+    has_ranks: ClassVar[bool] = True
+    has_parts: ClassVar[bool] = True
+    has_job: ClassVar[bool] = True
+    artifact_type: ClassVar[str] = "predictions"
+    kept: ClassVar[tuple[str, ...]] = ("hits.parquet",)
     resources: ClassVar[frozenset[str]] = frozenset({"images_per_chunk"})
     version: Literal[2] = 2  # 2: local response norm by an operator that rounds once, averages summed in float64
     data: PrepareConfig

@@ -32,6 +32,9 @@ class PrepareConfig(StageConfig):
     stage: ClassVar[str] = "prepare"
     room: ClassVar[str] = "datasets"
     last_file: ClassVar[str] = "manifest.json"
+    has_parts: ClassVar[bool] = True
+    has_job: ClassVar[bool] = True
+    artifact_type: ClassVar[str] = "dataset"
     resources: ClassVar[frozenset[str]] = frozenset({"path", "shard_mib"})
     version: Literal[3] = 3  # 2: an unreadable validation image keeps its slot; 3: wnid column, animated images rejected
     source: SourceKind

@@ -1,6 +1,6 @@
 """Named recipes: the fields of a training that belong together. Each constant is `paper` (section) or `ours` (reason)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.configs.base import Frozen, StageConfig
@@ -8,6 +8,7 @@ from pipeline.configs.compare import Arm, CompareConfig, comparison
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.network import NetworkConfig, Precision
 from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.study import Study, ablation
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 from pipeline.paper.crops import CURVE, label_of
@@ -103,6 +104,50 @@ def miniature_arms(
 
 def _at_few_crops(members: Sequence[EvaluateConfig]) -> tuple[EvaluateConfig, ...]:
     return tuple(member.but(policies=("crops_1", "crops_10")) for member in members)
+
+
+def miniature_ablation(
+    name: str,
+    question: str,
+    arms_of: Callable[[TrainConfig], Mapping[str, TrainConfig]],
+    independent: bool = False,
+    raw: Sequence[str] = (),
+) -> Callable[..., Study]:
+    """The `experiment` of an ablation in miniature: its question, and its arms made from the miniature's training.
+
+    Arms named in `raw` are evaluated with the weights of the last step; seeds that are `independent` draw weights of their own.
+    """
+
+    def experiment(
+        data: Path | None = None,
+        seeds: int = 3,
+        epochs: float = 70,
+        width: float = 0.5,
+        precision: Precision = "fp32",
+        arms: str | None = None,
+    ) -> Study:
+        trainings = arms_of(miniature(data, epochs, width, precision))
+        members = miniature_arms(_chosen(trainings, arms), seeds, independent)
+        raw_members = {arm: tuple(member.but(weights="raw") for member in members[arm]) for arm in raw if arm in members}
+        return ablation(name, question, members | raw_members)
+
+    return experiment
+
+
+def _chosen(trainings: Mapping[str, TrainConfig], arms: str | None) -> Mapping[str, TrainConfig]:
+    """Of all arms those that an option `--arms` names, in its order.
+
+    Raises:
+        InputError: it names another, or only one.
+    """
+    if arms is None:
+        return trainings
+    names = list(dict.fromkeys(arms.split(",")))
+    if unknown := [name for name in names if name not in trainings]:
+        raise InputError(f"--arms {arms}: {unknown[0]!r} is none of {', '.join(trainings)}")
+    if len(names) < 2:
+        raise InputError(f"--arms {arms}: expected at least two, of which the first is the baseline")
+    return {name: trainings[name] for name in names}
 
 
 def aux_heads(run: TrainConfig) -> dict[str, TrainConfig]:

@@ -22,6 +22,8 @@ class CheckConfig(StageConfig):
     stage: ClassVar[str] = "check"
     room: ClassVar[str] = "verdicts"
     last_file: ClassVar[str] = "check.json"
+    artifact_type: ClassVar[str] = "verdicts"
+    kept: ClassVar[tuple[str, ...]] = ("verdicts.jsonl",)
     version: Literal[4] = 4  # 2: Holm's correction; 3: the images that decide are counted with it; 4: p of what was decided
     results: tuple[EnsembleConfig, ...] = Field(min_length=1)
 
@@ -44,6 +46,7 @@ class ReportConfig(StageConfig):
     stage: ClassVar[str] = "report"
     room: ClassVar[str] = "reports"
     last_file: ClassVar[str] = "report.json"
+    artifact_type: ClassVar[str] = "report"
     version: Literal[2] = 2
     name: str = Field(pattern=NAME)
     title: str
@@ -62,6 +65,7 @@ class BenchmarkConfig(StageConfig):
     stage: ClassVar[str] = "benchmark"
     room: ClassVar[str] = "benchmarks"
     last_file: ClassVar[str] = "benchmark.json"
+    artifact_type: ClassVar[str] = "benchmark"
     resources: ClassVar[frozenset[str]] = frozenset({"path"})
     version: Literal[1] = 1
     what: Literal["evaluate", "prepare", "tracking", "train"]

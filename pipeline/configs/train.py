@@ -42,6 +42,10 @@ class TrainConfig(StageConfig):
     stage: ClassVar[str] = "train"
     room: ClassVar[str] = "runs"
     last_file: ClassVar[str] = "run.json"
+    has_ranks: ClassVar[bool] = True
+    has_job: ClassVar[bool] = True
+    artifact_type: ClassVar[str] = "model"
+    kept: ClassVar[tuple[str, ...]] = ("metrics.jsonl",)
     resources: ClassVar[frozenset[str]] = frozenset(
         {"max_device_batch_size", "checkpoint_every_seconds", "checkpoint_every_steps"}
     )

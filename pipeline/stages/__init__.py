@@ -6,8 +6,6 @@ from typing import Any
 
 from pipeline.configs.base import StageConfig
 
-MULTI_RANK = frozenset({"train", "evaluate"})  # stages that share their work among ranks
-
 
 def module_of(stage: str) -> str:
     """The module of a stage; it is imported only when it runs, as some load torch."""

@@ -44,8 +44,8 @@ def judge_all(config: CheckConfig, root: Path) -> list[Verdict]:
     num_tests = sum(claim.published is None and not _missing(claim, cells) for claim in CLAIMS)
     level = 2 * SIGNIFICANCE / max(1, num_tests)  # of the smallest one-sided p-value by Holm
     judged = [_judge(claim, cells, top, elsewhere, level) for claim in CLAIMS]
-    tests = {k: (verdict.p_value, worse) for k, (verdict, worse) in enumerate(judged) if worse is not None}
-    better, worse = (holm([found[way] or 0.0 for found in tests.values()]) for way in (0, 1))
+    tests = {k: (verdict.p_value or 0.0, worse) for k, (verdict, worse) in enumerate(judged) if worse is not None}
+    better, worse = holm([p for p, _ in tests.values()]), holm([p for _, p in tests.values()])
     verdicts = [verdict for verdict, _ in judged]
     for k, p_better, p_worse in zip(tests, better, worse, strict=True):
         decision: Decision = "inconclusive"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artefacts import sealing
-from pipeline.artefacts.result import Result
+from pipeline.artefacts.result import TOP, Result
 from pipeline.artefacts.verdict import read_verdicts
 from pipeline.configs.compare import Arm, CompareConfig, EnsembleConfig
 from pipeline.configs.evaluate import EvaluateConfig
@@ -85,7 +85,7 @@ def comparisons(configs: Sequence[CompareConfig], root: Path) -> list[dict[str, 
         if config.is_complete(root):
             facts = sealing.unseal(config, root)
             top = facts["decided_on"]
-            arms = {each: tables.of_comparison(facts, each) for each in (top, 6 - top)}  # 1 and 5
+            arms = {each: tables.of_comparison(facts, each) for each in sorted(TOP, key=lambda each: each != top)}
             found.append({**facts, "chart": f"ablation_{number}", "setting": _setting(config), "top": top, "arms": arms})
     return found
 

@@ -4,12 +4,10 @@ Randomness is stateless: which image comes when, how it is cut and what dropout 
 step. So a run resumed at any step goes on with the same bits, and a checkpoint holds no random state.
 """
 
-import math
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -20,23 +18,22 @@ from pipeline.artefacts import checkpoints, locks, provenance
 from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.run import Run, Weights
 from pipeline.configs.train import TrainConfig
-from pipeline.errors import InputError, StageFailed, TrainingDiverged
+from pipeline.errors import InputError, StageFailed
 from pipeline.images.decode import BadImage
 from pipeline.images.patches import area_library
 from pipeline.models.classify import rank_of_labels
 from pipeline.models.engine import Engine
 from pipeline.models.loading import Classifier
-from pipeline.paper import schedule
 from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
 from pipeline.runtime import environment, process_group
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.signals import end_noted
 from pipeline.tracking.tracker import Tracker
+from pipeline.training.cadence import Cadence
+from pipeline.training.checkpointing import Checkpointing, load_newest
 from pipeline.training.learner import Learner
-from pipeline.training.loader import keys, training_batches
-from pipeline.training.metrics_log import Journal
-
-WINDOW = 20  # ours: steps a row of metrics
+from pipeline.training.loader import training_batches
+from pipeline.training.metrics_log import MetricsLog
 
 
 def train(config: TrainConfig, root: Path) -> Run:
@@ -79,128 +76,72 @@ def said_in_a_line(config: TrainConfig, root: Path) -> Iterator[None]:
 
 
 def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerator) -> None:
-    learner = Learner(config, data.num_classes, accelerator)
     images, validation = data.split("train"), data.split("val")
-    num_steps = schedule.total_steps(len(images), config.num_epochs, config.global_batch_size)
     main, world_size = accelerator.is_main_process, accelerator.num_processes
-    journal = Journal(run, images.labels, data.num_classes, writes=main)
-    machine = {
-        "world_size": world_size,
-        "device": str(accelerator.device),
-        "operators": learner.has_operators,
-        "area_by_library": not isinstance(area_library(), str),
-    }
-
+    cadence = Cadence(config, len(images))
+    learner = Learner(config, data.num_classes, accelerator)
+    log = MetricsLog(run, cadence, images, data.num_classes, writes=main)
+    machine = _machine(learner, accelerator)
     if main:
         run.claim({**machine, "data_digest": data.manifest["digest"]})
-    saved, lowest = _resume(run, data, learner, main)
-    first_step: int = saved["step"]
+    saved = load_newest(broadcast_object_list([run.checkpoints.newest() if main else None])[0], run, data, learner)
+    if main:
+        run.rewind_metrics(saved["step"])
+    checkpointing = Checkpointing(run, cadence, learner, log, data) if main else None
+    steps = range(saved["step"], cadence.num_steps)
     batches = training_batches(
         config,
         images,
-        range(first_step, num_steps),
+        steps,
         accelerator.process_index,
         world_size,
         num_workers=environment.cores_per_rank() - 1,
         pin_memory=accelerator.device.type == "cuda",
     )
-
-    def validates_at(step: int) -> bool:
-        every = config.validate_every_epochs
-        before, now = (math.floor(journal.epoch_at(k) / every + 1e-9) for k in (step - 1, step))
-        return step == num_steps or now > before
-
-    def save_is_due(step: int) -> bool:
-        every = config.checkpoint_every_steps
-        is_old = time.monotonic() - saved_at >= config.checkpoint_every_seconds
-        return is_old or (every is not None and step % every == 0)
-
+    errors: dict[str, float] = {}
     with (
-        Progress(f"train {config.hash[:8]}", num_steps, "steps", done=first_step, silent=not main) as progress,
+        Progress(f"train {config.hash[:8]}", cadence.num_steps, "steps", done=saved["step"], silent=not main) as progress,
         Tracker(config, run.root, active=main) as tracker,
         closing(batches),
         end_noted(saves=main) as notice,
     ):
-        journal.begin(first_step, saved.get("journal", {}), progress, tracker)
-        if first_step:
-            journal.say(f"resumes at step {first_step} of {num_steps}")
-            if saved["world_size"] != world_size:
-                journal.say(f"{saved['world_size']} ranks became {world_size}: sums are rounded otherwise from here on")
-        saved_at, validation_is_due = time.monotonic(), False
-        errors: dict[str, float] = {}
-        for step, batch in enumerate(journal.timed(batches), start=first_step + 1):
-            rate = schedule.learning_rate(
-                config.learning_rate, config.schedule, journal.epoch_at(step), config.num_epochs, config.warmup_epochs
-            )
-            averages = journal.epoch_at(step) >= config.averaging_start_epoch
-            settles = learner.is_settled(step, num_steps)
-            journal.add(learner.step(step, rate, averages, batch, settles))
-            if step % WINDOW == 0 or step == num_steps:
-                losses = journal.close_window(step, rate)
-                if losses is not None:
-                    _end_diverged(run, images, step, losses, main)
-
+        log.begin(saved, world_size, progress, tracker)
+        for step, batch in zip(map(cadence.step, range(steps.start + 1, steps.stop + 1)), log.timed(batches), strict=True):
+            log.add(learner.step(step, batch))
+            if cadence.closes_window(step.number):
+                log.close_window(step.number, step.rate)
             error = None
-            validation_is_due |= validates_at(step)
-            if settles and validation_is_due:
-                validation_is_due = False
+            if cadence.validates_at(step.number):
                 errors = _validate(learner, validation)
                 error = errors["top1_error_averaged"]
-                journal.record(step, {f"val_{name}": value for name, value in errors.items()})
-                journal.say_validated(step, errors)
-            is_best = error is not None and error < lowest
-            if main and settles and step < num_steps and (save_is_due(step) or is_best or notice.signal):
-                if not journal.is_sound() and (losses := journal.close_window(step, rate)) is not None:
-                    _end_diverged(run, images, step, losses, main)
-                state = {"learner": learner.state(), "journal": journal.state(), "data_digest": data.manifest["digest"]}
-                run.save_checkpoint(step, {"step": step, "world_size": world_size, **state}, error)
-                saved_at = time.monotonic()
-                lowest = error if error is not None and is_best else lowest
-                if notice.signal:
-                    journal.say(f"{notice.signal.name}: saved after step {step}")
-                    notice.obey()
-            progress.advance(note=journal.note)
-        if main:
-            facts = {
-                "steps": num_steps,
-                "seconds": journal.seconds(),
-                "attempts": run.attempt,
-                **machine,
-                "core_or_gpu_hours": round(journal.seconds() * world_size / 3600, 4),
-                "num_parameters": sum(p.numel() for p in learner.network.parameters()),
-                "validation": errors,
-            }
-            _finish(run, data, learner, facts, is_best)
-            figures = ("seconds", "core_or_gpu_hours", "num_parameters", "attempts")
-            tracker.conclude({**{name: facts[name] for name in figures}, **facts["validation"]})
+                log.record_validation(step.number, errors)
+            if checkpointing and step.settles:
+                checkpointing.after(step.number, error, notice, world_size)
+            progress.advance(note=log.note)
+        if checkpointing:
+            facts = {**machine, **_figures(cadence, log, learner, world_size), "attempts": run.attempt, "validation": errors}
+            _finish(run, data, learner, facts, checkpointing.is_lowest(errors["top1_error_averaged"]))
+            shown = ("seconds", "core_or_gpu_hours", "num_parameters", "attempts")
+            tracker.conclude({**{name: facts[name] for name in shown}, **errors})
 
 
-def _resume(run: Run, data: Dataset, learner: Learner, main: bool) -> tuple[dict[str, Any], float]:
-    """Load the newest whole checkpoint, on all ranks; returns it (`step` is 0 where there is none) and the lowest error."""
-    newest = broadcast_object_list([run.checkpoints.newest() if main else None])[0]
-    saved: dict[str, Any] = checkpoints.load(newest) if newest else {"step": 0}
-    if newest:
-        if saved["data_digest"] != data.manifest["digest"]:
-            raise InputError(f"{newest}: was trained on other data than {data.folder}; remove {run.folder} to begin anew")
-        learner.load(saved["learner"])
-    if main:
-        run.rewind_metrics(saved["step"])
-    best = run.checkpoints.best() if main else None
-    return saved, checkpoints.read_note(best)["error"] if best else float("inf")
+def _machine(learner: Learner, accelerator: Accelerator) -> dict[str, Any]:
+    return {
+        "world_size": accelerator.num_processes,
+        "device": str(accelerator.device),
+        "operators": learner.has_operators,
+        "area_by_library": not isinstance(area_library(), str),
+    }
 
 
-def _end_diverged(run: Run, images: Split, step: int, losses: list[list[float]], main: bool) -> NoReturn:
-    """The window that ends at `step` has a loss that is no number: a file says what is known of it."""
-    wrong = next(k for k, row in enumerate(losses) if not all(map(math.isfinite, row)))
-    first = step - len(losses) + 1 + wrong
-    (batch,) = keys(run.config, images.labels, range(first - 1, first), 0, 1)
-    if main:
-        found = {"step": first, "losses": [str(loss) for loss in losses[wrong]], "losses_before": losses[:wrong]}
-        run.write_postmortem({**found, "images": [images.image_ids[index] for _, index in batch]})
-    raise TrainingDiverged(
-        f"{run.folder}: loss is {sum(losses[wrong])} at step {first}; lower learning_rate, or set a lower clip_norm; "
-        f"{run.postmortem_path.name} names the images of that step"
-    )
+def _figures(cadence: Cadence, log: MetricsLog, learner: Learner, world_size: int) -> dict[str, Any]:
+    seconds = log.seconds()
+    return {
+        "steps": cadence.num_steps,
+        "seconds": seconds,
+        "core_or_gpu_hours": round(seconds * world_size / 3600, 4),
+        "num_parameters": sum(p.numel() for p in learner.network.parameters()),
+    }
 
 
 def _validate(learner: Learner, split: Split) -> dict[str, float]:

@@ -14,6 +14,7 @@ from pipeline.paper.googlenet import training_loss
 from pipeline.runtime import environment, process_group
 from pipeline.runtime.progress import Progress
 from pipeline.stages.train import said_in_a_line
+from pipeline.training.cadence import Step
 from pipeline.training.learner import Learner
 from pipeline.training.loader import training_batches
 
@@ -63,7 +64,7 @@ def find_rate(config: TrainConfig, root: Path, num_steps: int) -> RateTest:
     losses: list[float] = []
     with closing(batches), Progress("find-rate", num_steps, "steps") as progress, said_in_a_line(config, root):
         for step, (rate, batch) in enumerate(zip(rates, batches, strict=True), start=1):
-            losses.append(float(training_loss(learner.step(step, rate, False, batch), config.aux_weight)))
+            losses.append(float(training_loss(learner.step(Step(step, rate, averages=False), batch), config.aux_weight)))
             progress.advance(note=f"rate {rate:.2g}, loss {losses[-1]:.3f}")
             smooth = running_mean(losses)
             if not math.isfinite(losses[0]):

@@ -12,8 +12,8 @@ from pyarrow import parquet
 from pipeline.artefacts import sealing
 from pipeline.artefacts.metrics import read_metrics
 from pipeline.artefacts.predictions import Predictions
-from pipeline.artefacts.result import MISTAKES, figures
-from pipeline.artefacts.verdict import VERDICTS, read_verdicts
+from pipeline.artefacts.result import figures
+from pipeline.artefacts.verdict import read_verdicts
 from pipeline.configs.base import StageConfig
 from pipeline.configs.compare import CompareConfig, EnsembleConfig
 from pipeline.configs.study import CheckConfig, Study
@@ -25,13 +25,6 @@ from pipeline.stages.compare import best_members, judge
 from pipeline.stages.ensemble import chosen_members
 
 HITS = "hits.parquet"
-KEPT = {
-    "train": ("metrics.jsonl",),
-    "evaluate": (HITS,),
-    "ensemble": (HITS, MISTAKES),
-    "compare": (HITS,),
-    "check": (VERDICTS,),
-}
 
 
 def publish(study: Study, root: Path, kept: Path) -> list[Path]:
@@ -49,7 +42,7 @@ def publish(study: Study, root: Path, kept: Path) -> list[Path]:
     copies = []
     for config in study.stages[:-1]:
         (kept / config.folder / config.last_file).unlink(missing_ok=True)  # incomplete until all of it is copied
-        for name in (*KEPT.get(config.stage, ()), config.last_file):
+        for name in (*config.kept, config.last_file):
             copies.append(kept / config.folder / name)
             disk.write_atomic(copies[-1], (root / config.folder / name).read_bytes())
     return copies
@@ -90,7 +83,7 @@ def _damages(config: StageConfig, root: Path) -> list[str]:
     """Which files of an artefact, of those that are kept, are not what was sealed."""
     facts = sealing.unseal(config, root)
     sealed: dict[str, str] = facts["files"]
-    paths = {name: root / config.folder / name for name in KEPT.get(config.stage, ())}
+    paths = {name: root / config.folder / name for name in config.kept}
     damaged = [  # a training's metrics are not sealed
         path for name, path in paths.items() if not path.is_file() or sealed.get(name) not in (None, disk.sha256(path))
     ]

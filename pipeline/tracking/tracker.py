@@ -18,7 +18,6 @@ from pipeline.artefacts import sealing
 from pipeline.configs.base import StageConfig
 from pipeline.configs.recipes import arm_of
 
-KINDS = {"prepare": "dataset", "train": "model", "evaluate": "predictions", "ensemble": "result", "check": "verdicts"}
 MAX_UPLOAD_BYTES = 32 * 2**20  # ours: GoogLeNet's weights; a larger file stays where it is, and is a reference
 
 
@@ -122,7 +121,7 @@ def _artifact(config: StageConfig, root: Path) -> Any:
     sealed, folder = sealing.unseal(config, root), (root / config.folder).absolute()
     found = wandb.Artifact(
         f"{config.stage}-{config.hash}",
-        type=KINDS.get(config.stage, config.stage),
+        type=config.artifact_type,
         metadata={"hash": config.hash, "digest": sealed["digest"], "folder": config.folder.as_posix()},
     )
     for path in (folder / name for name in (*sealed["files"], config.last_file)):

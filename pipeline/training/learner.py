@@ -1,7 +1,7 @@
 """What training changes, and how one step changes it."""
 
 import math
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import torch
@@ -19,11 +19,12 @@ from pipeline.paper.augmentation import stream
 from pipeline.paper.averaging import equal, exponential
 from pipeline.paper.googlenet import GoogLeNet, normalise, output_losses, training_loss
 from pipeline.paper.initialisation import INITIALISATIONS
+from pipeline.training.cadence import Step
 from pipeline.training.loader import Batch
 
 
 class Learner:
-    """The weights, their average, and the optimiser's momentum; the same on all ranks whenever it `is_settled`."""
+    """The weights, their average, and the optimiser's momentum; the same on all ranks after every step that settles."""
 
     def __init__(self, config: TrainConfig, num_classes: int, accelerator: Accelerator):
         self.config, self.accelerator = config, accelerator
@@ -31,15 +32,16 @@ class Learner:
         INITIALISATIONS[config.init](network, torch.Generator().manual_seed(config.init_seed))
         self.network = network.to(accelerator.device).to(memory_format=torch.channels_last)
         self.has_operators = use_operators(self.network, accelerator.device)
-        self._settles_every = config.local_sgd.steps if config.local_sgd else 1
-        decay = config.averaging_decay**self._settles_every
+        settles_every = config.local_sgd.steps if config.local_sgd else 1
+        decay = config.averaging_decay**settles_every
         update = equal() if config.averaging == "equal" else exponential(decay)
         # the count is read on the CPU, where it lies: what AveragedModel passes would have each step wait for the GPU
         self.average = AveragedModel(self.network, multi_avg_fn=lambda mean, new, _: update(mean, new, self.average.n_averaged))
         self.optimizer = _optimizer(config, self.network)
         self._model, self._stepper = accelerator.prepare(self.network, self.optimizer)
-        self._local = LocalSGD(accelerator, self._model, self._settles_every, enabled=config.local_sgd is not None)
-        self._local.__enter__()
+        self._local = LocalSGD(accelerator, self._model, settles_every, enabled=config.local_sgd is not None)
+        self._apart = ExitStack()
+        self._apart.enter_context(self._local)
         self._forward = self._model
         if config.compiled:
             enable_compiling(accelerator.device)
@@ -54,27 +56,21 @@ class Learner:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
 
-    def is_settled(self, step: int, last: int) -> bool:
-        """Whether all ranks hold the same after `step` steps: always, but for local SGD between two averagings."""
-        return step % self._settles_every == 0 or step == last
-
-    def step(self, step: int, rate: float, averages: bool, batch: Batch, settles: bool = True) -> Tensor:
-        """One optimiser step on this rank's share of the batch; returns the losses of the outputs (1 + heads), mean of ranks.
-
-        `averages`: the weights enter the average, if all ranks hold the same after this step (`settles`).
-        """
+    def step(self, step: Step, batch: Batch) -> Tensor:
+        """One optimiser step on this rank's share of the batch; returns its losses by output (1 + heads), mean of ranks."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        torch.manual_seed(stream("dropout", self.config.data_seed, step, self.accelerator.process_index).getrandbits(63))
+            group["lr"] = step.rate
+        rank = self.accelerator.process_index
+        torch.manual_seed(stream("dropout", self.config.data_seed, step.number, rank).getrandbits(63))
         losses = self._gradient(batch)
         if self.config.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         self._stepper.step()
         self._stepper.zero_grad()
-        if settles:
+        if step.settles:
             self._settle()
             self._agree_on_buffers()
-            if averages:
+            if step.averages:
                 self.average.update_parameters(self.network)
         mean_losses: Tensor = self.accelerator.reduce(losses, "mean")
         return mean_losses
@@ -102,10 +98,10 @@ class Learner:
         """Average weights and momentum over the ranks of local SGD (momentum too is `ours`: a checkpoint holds but one)."""
         if not self._local.enabled:
             return
-        self._local.__exit__(None, None, None)  # averages the weights
+        self._apart.close()  # averages the weights
         for state in self.optimizer.state.values():
             state["momentum_buffer"] = self.accelerator.reduce(state["momentum_buffer"], "mean")
-        self._local.__enter__()
+        self._apart.enter_context(self._local)
 
     def _agree_on_buffers(self) -> None:
         """Batch norm's running statistics are each rank's own: all take the mean."""

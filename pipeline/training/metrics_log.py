@@ -4,36 +4,37 @@ import math
 import resource
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.artefacts.dataset import Split
 from pipeline.artefacts.run import Run
+from pipeline.errors import TrainingDiverged
 from pipeline.paper.googlenet import training_loss
 from pipeline.paper.published import TABLE3, Cell
 from pipeline.runtime.progress import Progress
 from pipeline.tracking.tracker import Tracker
 from pipeline.training import health
-from pipeline.training.loader import Batch
+from pipeline.training.cadence import Cadence
+from pipeline.training.loader import Batch, keys
 
 SINGLE_CROP = TABLE3[Cell(1, 1)]  # what validation along the training should come to
 
 
-class Journal:
+class MetricsLog:
     """Keeps the losses of a window of steps, and tells the run's files, the tracker and the screen about it.
 
     Times: `seconds` counts from the first attempt on; of a window's time, `data_wait` is the share spent waiting for images.
     """
 
-    def __init__(self, run: Run, labels: np.ndarray, num_classes: int, writes: bool):
+    def __init__(self, run: Run, cadence: Cadence, images: Split, num_classes: int, writes: bool):
         config = run.config
-        self.run, self._writes = run, writes
+        self.run, self._cadence, self._images, self._writes = run, cadence, images, writes
         self.outputs = ("main", *config.network.aux_heads)
-        self._images_per_epoch = len(labels)
-        self._guessing = health.guessing_loss(labels, num_classes, config.class_balance, config.label_smoothing)
-        per_epoch = len(labels) / config.global_batch_size
+        self._guessing = health.guessing_loss(images.labels, num_classes, config.class_balance, config.label_smoothing)
+        per_epoch = len(images) / config.global_batch_size
         self._patience = health.patience(config.warmup_epochs * per_epoch, per_epoch)
         self._losses: list[Tensor] = []
         self._dead: list[str] = []
@@ -41,12 +42,17 @@ class Journal:
         self._waited = 0.0
         self.note = ""
 
-    def begin(self, first_step: int, saved: dict[str, Any], progress: Progress, tracker: Tracker) -> None:
-        """From `first_step` on, as the `state` of an earlier attempt says, if there was one."""
+    def begin(self, saved: dict[str, Any], world_size: int, progress: Progress, tracker: Tracker) -> None:
+        """Go on behind a checkpoint, whose `step` is 0 where there is none, as the `state` in it says."""
         self._progress, self._tracker = progress, tracker
-        self._started = time.monotonic() - saved.get("seconds", 0.0)
-        self._losses = list(saved.get("losses", []))
-        self._window = (first_step, self.seconds())
+        state = saved.get("journal", {})
+        self._started = time.monotonic() - state.get("seconds", 0.0)
+        self._losses = list(state.get("losses", []))
+        self._window = (saved["step"], self.seconds())
+        if saved["step"]:
+            self.say(f"resumes at step {saved['step']} of {self._cadence.num_steps}")
+            if saved["world_size"] != world_size:
+                self.say(f"{saved['world_size']} ranks became {world_size}: sums are rounded otherwise from here on")
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold, so that a window which an end cut in two is logged as if there had been none."""
@@ -56,10 +62,6 @@ class Journal:
         """Of training, over all attempts."""
         seconds: float = time.monotonic() - self._started
         return round(seconds, 2)
-
-    def epoch_at(self, step: int) -> float:
-        """The epochs done after `step` steps."""
-        return float(step * self.run.config.global_batch_size / self._images_per_epoch)
 
     def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """The batches, with the time spent waiting for them counted. The first does not count: loaders have to start."""
@@ -79,16 +81,21 @@ class Journal:
         """The losses of a step's outputs, mean of the ranks; they stay on the device, so that nothing waits for them."""
         self._losses.append(losses)
 
-    def is_sound(self) -> bool:
-        """Whether the last step's losses are numbers."""
-        return not self._losses or bool(self._losses[-1].isfinite().all())
+    def refuse_divergence(self, step: int) -> None:
+        """Raise TrainingDiverged if the last step's losses are no numbers: what follows would be saved."""
+        if self._losses and not self._losses[-1].isfinite().all():
+            self._end_diverged(step, torch.stack([losses.cpu() for losses in self._losses]).tolist())
 
-    def close_window(self, step: int, rate: float) -> list[list[float]] | None:
-        """Log the mean losses of the window that ends at `step`; if one is no number, return all, by step and output."""
+    def close_window(self, step: int, rate: float) -> None:
+        """Log the mean losses of the window that ends at `step`.
+
+        Raises:
+            TrainingDiverged: one is no number.
+        """
         by_step: list[list[float]] = torch.stack([losses.cpu() for losses in self._losses]).tolist()
         self._losses.clear()
         if not all(math.isfinite(loss) for losses in by_step for loss in losses):
-            return by_step
+            self._end_diverged(step, by_step)
         means = [sum(column) / len(by_step) for column in zip(*by_step, strict=True)]
         loss = float(training_loss(torch.tensor(means, dtype=torch.float64), self.run.config.aux_weight))
         first, began = self._window
@@ -101,12 +108,11 @@ class Journal:
         row = {"loss": loss, **{f"loss_{name}": mean for name, mean in zip(self.outputs, means, strict=True)}}
         row |= {"learning_rate": rate, "images_per_second": round(speed, 2), "data_wait": round(wait, 4)}
         self.record(step, row | {"memory_gb": round(_memory_gb(), 3), "dead_outputs": len(self._dead)})
-        return None
 
     def record(self, step: int, row: dict[str, float]) -> None:
         """One row of metrics.jsonl and of the tracker."""
         if self._writes:
-            placed = {"epoch": round(self.epoch_at(step), 4), "seconds": self.seconds(), **row}
+            placed = {"epoch": round(self._cadence.epoch_at(step), 4), "seconds": self.seconds(), **row}
             self.run.log({"step": step, **placed})
             if (error := row.get("val_top5_error_averaged")) is not None:
                 placed |= {"published_top5_error": SINGLE_CROP, "gap_to_published": error - SINGLE_CROP}
@@ -116,11 +122,26 @@ class Journal:
         """A line on the screen, of this run."""
         self._progress.say(f"train {self.run.config.hash[:8]}: {text}")
 
-    def say_validated(self, step: int, errors: dict[str, float]) -> None:
-        """A line with the errors of the averaged weights."""
+    def record_validation(self, step: int, errors: dict[str, float]) -> None:
+        """A row with the errors of a validation, and a line with those of the averaged weights."""
+        self.record(step, {f"val_{name}": value for name, value in errors.items()})
         top1, top5 = (f"val top-{k} error {100 * errors[f'top{k}_error_averaged']:.1f} %" for k in (1, 5))
-        epoch = f"epoch {self.epoch_at(step):.1f} of {self.run.config.num_epochs:g}"
+        epoch = f"epoch {self._cadence.epoch_at(step):.1f} of {self.run.config.num_epochs:g}"
         self.say(", ".join(part for part in (epoch, f"{self.seconds():.0f} s", self.note, top1, top5) if part))
+
+    def _end_diverged(self, step: int, losses: list[list[float]]) -> NoReturn:
+        """The window that ends at `step` has a loss that is no number: a file says what is known of it."""
+        wrong = next(k for k, row in enumerate(losses) if not all(map(math.isfinite, row)))
+        first = step - len(losses) + 1 + wrong
+        if self._writes:
+            (batch,) = keys(self.run.config, self._images.labels, range(first - 1, first), 0, 1)
+            names = [self._images.image_ids[index] for _, index in batch]
+            known = {"step": first, "losses": [str(loss) for loss in losses[wrong]], "losses_before": losses[:wrong]}
+            self.run.write_postmortem({**known, "images": names})
+        raise TrainingDiverged(
+            f"{self.run.folder}: loss is {sum(losses[wrong])} at step {first}; lower learning_rate, or set a lower clip_norm; "
+            f"{self.run.postmortem_path.name} names the images of that step"
+        )
 
     def _raise_alarms(self, step: int, means: Sequence[float], wait: float) -> None:
         """Say when an output learns nothing, and when the network waits for images; once, until that is over."""

@@ -17,6 +17,7 @@ from pipeline.artefacts.run import Run
 from pipeline.configs.train import TrainConfig
 from pipeline.runtime import ranks
 from pipeline.stages.train import train
+from pipeline.training.cadence import Step
 from pipeline.training.learner import Learner
 from pipeline.training.loader import Batch
 from tests.forks import fork
@@ -46,11 +47,11 @@ def _rank(config: TrainConfig, root: Path, trace: Path | None) -> None:
 def _trace_steps(path: Path) -> None:
     original: Callable[..., torch.Tensor] = Learner.step
 
-    def traced(self: Learner, step: int, rate: float, averages: bool, batch: Batch, settles: bool = True) -> torch.Tensor:
-        losses = original(self, step, rate, averages, batch, settles)
+    def traced(self: Learner, step: Step, batch: Batch) -> torch.Tensor:
+        losses = original(self, step, batch)
         pixels = hashlib.sha256(batch.pixels_NHWC.numpy().tobytes() + batch.labels_N.numpy().tobytes()).hexdigest()
         with path.open("a") as file:
-            file.write(json.dumps({"step": step, "batch": pixels, "rate": rate, "losses": losses.tolist()}) + "\n")
+            file.write(json.dumps({"step": step.number, "batch": pixels, "rate": step.rate, "losses": losses.tolist()}) + "\n")
         return losses
 
     Learner.step = traced  # type: ignore[method-assign]

@@ -1,0 +1,60 @@
+"""When a training saves, and what: the learner, the metrics log, and the digest of its data."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from pipeline.artefacts import checkpoints
+from pipeline.artefacts.dataset import Dataset
+from pipeline.artefacts.run import Run
+from pipeline.errors import InputError
+from pipeline.runtime.signals import EndNotice
+from pipeline.training.cadence import Cadence
+from pipeline.training.learner import Learner
+from pipeline.training.metrics_log import MetricsLog
+
+
+class Checkpointing:
+    """The first rank's saves of one training: at steps or seconds of the config, at a new lowest error, before an end."""
+
+    def __init__(self, run: Run, cadence: Cadence, learner: Learner, log: MetricsLog, data: Dataset):
+        self._run, self._cadence, self._learner, self._log, self._data = run, cadence, learner, log, data
+        best = run.checkpoints.best()
+        self._lowest: float = checkpoints.read_note(best)["error"] if best else float("inf")
+        self._saved_at = time.monotonic()
+
+    def after(self, number: int, error: float | None, notice: EndNotice, world_size: int) -> None:
+        """After a settled step: save if that is due; obey a signal that asked to end. `error` is that of a validation."""
+        if number == self._cadence.num_steps or not (self._is_due(number) or self.is_lowest(error) or notice.signal):
+            return
+        state = {"learner": self._learner.state(), "journal": self._log.state(), "data_digest": self._data.manifest["digest"]}
+        self._run.save_checkpoint(number, {"step": number, "world_size": world_size, **state}, error)
+        self._saved_at = time.monotonic()
+        if error is not None:
+            self._lowest = min(self._lowest, error)
+        if notice.signal:
+            self._log.say(f"{notice.signal.name}: saved after step {number}")
+            notice.obey()
+
+    def is_lowest(self, error: float | None) -> bool:
+        """Whether no earlier validation had as low an error."""
+        return error is not None and error < self._lowest
+
+    def _is_due(self, number: int) -> bool:
+        is_old = time.monotonic() - self._saved_at >= self._run.config.checkpoint_every_seconds
+        return is_old or self._cadence.saves_at(number)
+
+
+def load_newest(newest: Path | None, run: Run, data: Dataset, learner: Learner) -> dict[str, Any]:
+    """Become what a checkpoint holds; returns it (`step` is 0 where there is none).
+
+    Raises:
+        InputError: it was trained on other data.
+    """
+    if newest is None:
+        return {"step": 0}
+    saved: dict[str, Any] = checkpoints.load(newest)
+    if saved["data_digest"] != data.manifest["digest"]:
+        raise InputError(f"{newest}: was trained on other data than {data.folder}; remove {run.folder} to begin anew")
+    learner.load(saved["learner"])
+    return saved
