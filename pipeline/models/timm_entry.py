@@ -1,21 +1,12 @@
-"""`timm.create_model("googlenet")`: our network in timm's registry, without importing timm before the user does."""
+"""Our network for others: an entry for `torch.hub`, and for timm's registry once that is asked for."""
 
-import importlib.abc
-import importlib.util
 import inspect
-import sys
-from collections.abc import Sequence
-from importlib.machinery import ModuleSpec
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from pipeline.paper.googlenet import GoogLeNet
-
-REGISTRY = "timm.models._registry"
+from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
 
 
-def googlenet(pretrained: bool = False, num_classes: int = 1000, **options: Any) -> "GoogLeNet":
+def googlenet(pretrained: bool = False, num_classes: int = 1000, **options: Any) -> GoogLeNet:
     """GoogLeNet of Table 1; `options` are `GoogLeNet`'s: input_size, width, aux_heads, dropout, conv1, modules, norm, head.
 
     timm's own `drop_rate` and `img_size` are understood as `dropout` and `input_size`. In training mode the output is
@@ -25,8 +16,6 @@ def googlenet(pretrained: bool = False, num_classes: int = 1000, **options: Any)
         ValueError: `pretrained` is asked for (weights of this network are not published), or other than 3 channels, or
             an option that this network does not have.
     """
-    from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
-
     if pretrained:
         raise ValueError("googlenet: no pretrained weights are published; load your own with load_state_dict")
     for timms in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
@@ -56,30 +45,7 @@ def googlenet(pretrained: bool = False, num_classes: int = 1000, **options: Any)
 
 
 def register_with_timm() -> None:
-    """Register now, if timm is imported already; else as soon as it is. Importing it here would cost seconds."""
-    if REGISTRY in sys.modules:
-        sys.modules[REGISTRY].register_model(googlenet)
-    else:
-        sys.meta_path.insert(0, _AfterTimm())
+    """From now on `timm.create_model("googlenet")` makes our network."""
+    from timm.models import register_model  # late, as torch.hub's entry does without timm
 
-
-class _AfterTimm(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Stands in for the loader of timm's registry once, to register behind it."""
-
-    _loader: importlib.abc.Loader
-
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name != REGISTRY:
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        if spec is not None and spec.loader is not None:
-            self._loader, spec.loader = spec.loader, self
-        return spec
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        self._loader.exec_module(module)
-        module.register_model(googlenet)
+    register_model(googlenet)
