@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 
 from pipeline.artefacts import sealing
+from pipeline.artefacts.contents import ComparisonFacts
 from pipeline.artefacts.predictions import write_table
 from pipeline.configs.compare import CompareConfig
 
 
 def write_comparison(
-    config: CompareConfig, root: Path, image_ids: list[str], labels: np.ndarray, ranks: list[np.ndarray], facts: dict[str, Any]
+    config: CompareConfig, root: Path, image_ids: list[str], labels: np.ndarray, ranks: list[np.ndarray], facts: ComparisonFacts
 ) -> None:
     """Write the hits, columns `label` and `rank_<arm>_<member>`, and seal. `ranks`: of each arm, (members, images)."""
     columns: dict[str, Any] = {"image_id": image_ids, "label": labels.astype(np.int32)}

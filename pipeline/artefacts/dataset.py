@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -69,7 +68,7 @@ class Dataset:
 
     def __init__(self, config: PrepareConfig, root: Path):
         self.folder = root / config.folder
-        self.manifest: dict[str, Any] = sealing.unseal(config, root)
+        self.manifest = sealing.unseal(config, root)
         self.classes: list[str] = self.manifest["classes"]
         self.num_classes = len(self.classes)
         self.shards_folder = self.folder / self.manifest["shards"]

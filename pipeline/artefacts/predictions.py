@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
 from pipeline.artefacts import sealing
+from pipeline.artefacts.contents import EvaluationFacts, PredictionsFacts
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.errors import StageFailed
 from pipeline.runtime import disk
@@ -67,7 +68,7 @@ class Predictions:
         disk.publish(self._chunk_path(chunk), save({**noted, **content}, {"bad": json.dumps(dict(bad)), "engine": engine}))
 
     def merge(
-        self, chunks: Sequence[range], image_ids: Sequence[str], labels: np.ndarray, facts: dict[str, Any]
+        self, chunks: Sequence[range], image_ids: Sequence[str], labels: np.ndarray, facts: EvaluationFacts
     ) -> dict[str, str]:
         """Join the chunks into one file per policy, and seal. Demands every image exactly once.
 
@@ -92,13 +93,14 @@ class Predictions:
         seconds = float(sum(chunk["seconds"][0] for chunk in loaded))
         noted = [self._noted(chunk) for chunk in chunks]
         bad = {image_ids[int(index)]: reason for note in noted for index, reason in json.loads(note["bad"]).items()}
-        facts |= {
+        whole: PredictionsFacts = {
+            **facts,
             "bad_images": bad,
             "engines": sorted({note["engine"] for note in noted}),
             "core_or_gpu_seconds": round(seconds, 2),
             "core_or_gpu_hours": round(seconds / 3600, 4),
         }
-        sealing.seal(self.config, self.root, paths, facts)
+        sealing.seal(self.config, self.root, paths, whole)
         shutil.rmtree(self.folder / "chunks", ignore_errors=True)
         return bad
 

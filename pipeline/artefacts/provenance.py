@@ -11,17 +11,18 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from pipeline.artefacts.contents import Provenance
 from pipeline.runtime.environment import COMMAND
 
 COMMIT_FILE = "commit.json"
 PACKAGES = ("torch", "torchvision", "accelerate", "numpy", "pillow", "pyarrow", "scipy", "wandb")
 
 
-def collect() -> dict[str, Any]:
+def collect() -> Provenance:
     """Commit, whether the tree had uncommitted changes, command, versions, host and time."""
-    return {
+    found = {
         **commit(),
         "command": os.environ.get(COMMAND, shlex.join(sys.argv)),
         "python": platform.python_version(),
@@ -30,6 +31,7 @@ def collect() -> dict[str, Any]:
         "machine": f"{_processor()}, {os.cpu_count()} cores",
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    return cast(Provenance, found)
 
 
 @cache

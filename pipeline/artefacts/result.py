@@ -9,6 +9,7 @@ import numpy as np
 from pyarrow import parquet
 
 from pipeline.artefacts import sealing
+from pipeline.artefacts.contents import Figures, ResultFacts
 from pipeline.artefacts.predictions import write_table
 from pipeline.configs.compare import EnsembleConfig
 from pipeline.runtime import disk
@@ -28,7 +29,7 @@ class Result:
     def __init__(self, config: EnsembleConfig, root: Path):
         self.config = config
         self.folder = root / config.folder
-        self.facts: dict[str, Any] = sealing.unseal(config, root)
+        self.facts = sealing.unseal(config, root)
 
     def errors(self, top: int) -> np.ndarray:
         """Per image, whether the true label is not among the `top` first."""
@@ -73,21 +74,33 @@ class Hits(NamedTuple):
         return columns | {"rank_of_" + "_".join(map(str, subset)): ranks for subset, ranks in self.subset_ranks.items()}
 
 
-def figures(columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def figures(columns: Mapping[str, np.ndarray]) -> Figures:
     """All errors that the columns of a hits.parquet give, with Wilson's intervals."""
     count = len(columns["rank"])
     members = [name for name in columns if name.startswith("rank_member_")]
     subsets = [name for name in columns if name.startswith("rank_of_")]
-    found: dict[str, Any] = {"num_images": count, "subsets": []}
-    for top in TOP:
-        wrong = int((columns["rank"] >= top).sum())
-        found[f"top{top}_error"] = wrong / count
-        found[f"top{top}_interval"] = list(wilson(wrong, count))
-        found[f"top{top}_error_of_members"] = [float((columns[name] >= top).mean()) for name in members]
-    for name in subsets:
-        errors = {f"top{top}_error": float((columns[name] >= top).mean()) for top in TOP}
-        found["subsets"].append({"members": [int(k) for k in name.removeprefix("rank_of_").split("_")], **errors})
-    return found
+
+    def error(name: str, top: int) -> float:
+        return float((columns[name] >= top).mean())
+
+    top1, top5 = (int((columns["rank"] >= top).sum()) for top in TOP)
+    return {
+        "num_images": count,
+        "subsets": [
+            {
+                "members": [int(k) for k in name.removeprefix("rank_of_").split("_")],
+                "top1_error": error(name, 1),
+                "top5_error": error(name, 5),
+            }
+            for name in subsets
+        ],
+        "top1_error": top1 / count,
+        "top1_interval": list(wilson(top1, count)),
+        "top1_error_of_members": [error(name, 1) for name in members],
+        "top5_error": top5 / count,
+        "top5_interval": list(wilson(top5, count)),
+        "top5_error_of_members": [error(name, 5) for name in members],
+    }
 
 
 def write_result(
@@ -99,7 +112,7 @@ def write_result(
     mistakes: list[dict[str, Any]],
 ) -> None:
     """Write hits, worst mistakes, and errors with their 95 % Wilson intervals, and seal."""
-    facts: dict[str, Any] = {
+    facts: ResultFacts = {
         "policy": config.policy,
         "num_members": len(config.members),
         "chosen_members": chosen,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pipeline.artefacts import locks, provenance, sealing
 from pipeline.artefacts.checkpoints import Checkpoints
+from pipeline.artefacts.contents import RunFacts
 from pipeline.artefacts.metrics import metrics_path, read_metrics
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import StageFailed, TrainingDiverged
@@ -71,7 +72,7 @@ class Run:
         rows = [row for row in self.metrics() if row["step"] <= step]
         disk.write_atomic(self.metrics_path, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
-    def finish(self, weights: dict[Weights, dict[str, Tensor]], facts: dict[str, Any], model_card: str) -> None:
+    def finish(self, weights: dict[Weights, dict[str, Tensor]], facts: RunFacts, model_card: str) -> None:
         """Write the final weights by kind, seal the run, and remove its checkpoints."""
         for kind, tensors in weights.items():
             if broken := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):

@@ -4,16 +4,25 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
-from pipeline.artefacts import provenance
+from pipeline.artefacts import contents, provenance
 from pipeline.configs.base import StageConfig
+from pipeline.configs.compare import CompareConfig, EnsembleConfig
+from pipeline.configs.evaluate import EvaluateConfig
+from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.study import ReportConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 from pipeline.runtime.disk import sha256, write_json
 
 
 def seal(
-    config: StageConfig, root: Path, files: Iterable[Path], facts: dict[str, Any], known: Mapping[str, str] | None = None
+    config: StageConfig,
+    root: Path,
+    files: Iterable[Path],
+    facts: Mapping[str, object],
+    known: Mapping[str, str] | None = None,
 ) -> None:
     """Complete an artefact: write its last file, with config, digests of `files` and inputs, provenance and `facts`.
 
@@ -39,7 +48,35 @@ def digest_of(files: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(dict(files), sort_keys=True).encode()).hexdigest()
 
 
-def unseal(config: StageConfig, root: Path) -> dict[str, Any]:
+@overload
+def unseal(config: PrepareConfig, root: Path) -> contents.Manifest: ...
+
+
+@overload
+def unseal(config: TrainConfig, root: Path) -> contents.SealedRun: ...
+
+
+@overload
+def unseal(config: EvaluateConfig, root: Path) -> contents.SealedPredictions: ...
+
+
+@overload
+def unseal(config: EnsembleConfig, root: Path) -> contents.SealedResult: ...
+
+
+@overload
+def unseal(config: CompareConfig, root: Path) -> contents.SealedComparison: ...
+
+
+@overload
+def unseal(config: ReportConfig, root: Path) -> contents.SealedReport: ...
+
+
+@overload
+def unseal(config: StageConfig, root: Path) -> contents.Sealed: ...
+
+
+def unseal(config: StageConfig, root: Path) -> Any:
     """The last file of a complete artefact.
 
     Raises:

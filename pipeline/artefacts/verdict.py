@@ -3,9 +3,10 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pipeline.artefacts import sealing
+from pipeline.artefacts.contents import Sealed
 from pipeline.configs.study import CheckConfig
 from pipeline.runtime import disk
 
@@ -43,7 +44,7 @@ def write_verdicts(config: CheckConfig, root: Path, verdicts: list[Verdict]) -> 
     sealing.seal(config, root, [path], {})
 
 
-def read_verdicts(config: CheckConfig, root: Path) -> tuple[list[Verdict], dict[str, Any]]:
+def read_verdicts(config: CheckConfig, root: Path) -> tuple[list[Verdict], Sealed]:
     """The verdicts and the rest of the sealed file.
 
     Raises:

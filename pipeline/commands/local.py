@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pipeline.artefacts import sealing
 from pipeline.configs.base import StageConfig
@@ -120,6 +119,5 @@ def show(study: Study, root: Path) -> None:
     """Print the study's table and where its report lies."""
     config = study.report
     if config.is_complete(root) and is_first():
-        sealed: dict[str, Any] = sealing.unseal(config, root)
-        print(sealed["summary"])
+        print(sealing.unseal(config, root)["summary"])
         print(f"report: {root / config.folder / 'report.html'}")

@@ -1,8 +1,8 @@
 """What goes with weights: what the model is, how it was trained, and its measured errors with 95 % intervals."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from pipeline.artefacts.contents import RunOrigin
 from pipeline.artefacts.dataset import Dataset
 from pipeline.configs.train import TrainConfig
 from pipeline.paper.crops import label_of
@@ -15,7 +15,7 @@ def model_card(
     run: TrainConfig,
     weights: str,
     data: Dataset,
-    facts: dict[str, Any],
+    facts: RunOrigin,
     misses: Mapping[str, Sequence[int]],
     has_onnx: bool = False,
 ) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artefacts import sealing
+from pipeline.artefacts.contents import ComparisonFacts
 from pipeline.artefacts.metrics import read_metrics
 from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import Verdict, read_verdicts
@@ -53,7 +54,8 @@ def ensemble_sizes(results: Sequence[Result], top: int) -> list[Row]:
     for result in results:
         subsets = result.facts["subsets"]
         for size in sorted({len(subset["members"]) for subset in subsets}):
-            errors = [100 * subset[f"top{top}_error"] for subset in subsets if len(subset["members"]) == size]
+            of_size = [subset for subset in subsets if len(subset["members"]) == size]
+            errors = [100 * (subset["top1_error"] if top == 1 else subset["top5_error"]) for subset in of_size]
             mean = sum(errors) / len(errors)
             spread = {"ensembles": len(errors), "error": mean, "low": min(errors), "high": max(errors)}
             rows.append({"crops": label_of(result.config.policy), "models": size, **spread})
@@ -118,9 +120,9 @@ def of_claims(config: CheckConfig, root: Path) -> list[Row]:
     return rows
 
 
-def of_comparison(facts: Row, top: int) -> list[Row]:
+def of_comparison(facts: ComparisonFacts, top: int) -> list[Row]:
     """The arms of an ablation: mean error over seeds and its spread, the difference to the first arm, p and what follows."""
-    return [{"question": facts["question"], "top": top, **row} for row in facts[f"top{top}"]]
+    return [{"question": facts["question"], "top": top, **row} for row in (facts["top1"] if top == 1 else facts["top5"])]
 
 
 def forest(arms: Sequence[Row]) -> list[Row]:

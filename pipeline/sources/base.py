@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from pipeline.artefacts.contents import Completeness
 
 SPLITS = ("train", "val")
 
@@ -62,7 +64,7 @@ class Source(NamedTuple):
     archives: tuple[Archive, ...] = ()
     is_known: bool = False
     class_words: list[str] | None = None
-    judge: Callable[[dict[str, list[int]], int], dict[str, Any]] | None = None
+    judge: Callable[[dict[str, list[int]], int], Completeness] | None = None
 
 
 def text_of(name: str) -> str:

@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from pipeline.artefacts.contents import Completeness
 from pipeline.configs.prepare import DEVKIT, ILSVRC2012_IMAGES, TRAIN, VAL, PrepareConfig
 from pipeline.errors import InputError
 from pipeline.images.decode import MAX_BYTES
@@ -70,7 +71,7 @@ def ilsvrc2012(config: PrepareConfig) -> Source:
     )
 
 
-def judge(files_per_class: dict[str, list[int]], num_unusable: int = 0) -> dict[str, Any]:
+def judge(files_per_class: dict[str, list[int]], num_unusable: int = 0) -> Completeness:
     """Compare the numbers of files with the original's, in the splits that there are."""
     problems = []
     for split, numbers in files_per_class.items():

@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.comparison import write_comparison
+from pipeline.artefacts.contents import ComparisonFacts, SealedComparison
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions, best_member
 from pipeline.configs.compare import Arm, CompareConfig
@@ -20,7 +21,7 @@ from pipeline.tracking.tracker import Tracker
 IMAGES_AT_ONCE = 4096  # ours: bounds the memory of sums of probabilities
 
 
-def compare(config: CompareConfig, root: Path) -> dict[str, Any]:
+def compare(config: CompareConfig, root: Path) -> SealedComparison:
     """Compare every arm with the first, seed by seed on the same images; returns what the sealed file holds.
 
     The test is Student's over seeds, corrected by Holm over the arms. Of a single seed or ensemble it is McNemar's over
@@ -31,13 +32,21 @@ def compare(config: CompareConfig, root: Path) -> dict[str, Any]:
     data = Dataset(config.arms[0].members[0].data, root)
     split = data.split("val")
     ranks = [_ranks(config, arm, root, split.labels) for arm in config.arms]
-    facts: dict[str, Any] = {"question": config.question, "models": config.models, "num_images": len(split)}
-    facts |= {"policies": [config.policy_of(arm) for arm in config.arms], "num_seeds": len(config.arms[0].members)}
-    facts |= {"decided_on": deciding_top(data.num_classes)}
-    facts |= judge([arm.name for arm in config.arms], ranks, best_members(config, root))
+    top1, top5 = judge([arm.name for arm in config.arms], ranks, best_members(config, root))
+    top = deciding_top(data.num_classes)
+    facts: ComparisonFacts = {
+        "question": config.question,
+        "models": config.models,
+        "num_images": len(split),
+        "policies": [config.policy_of(arm) for arm in config.arms],
+        "num_seeds": len(config.arms[0].members),
+        "decided_on": top,
+        "top1": top1,
+        "top5": top5,
+    }
     write_comparison(config, root, split.image_ids, split.labels, ranks, facts)
     with Tracker(config, root) as tracker:
-        rows = facts[f"top{facts['decided_on']}"]
+        rows = top1 if top == 1 else top5
         tracker.table("arms", [{name: str(value) for name, value in row.items()} for row in rows])
         tracker.conclude({f"difference/{row['arm']}": row["difference"] for row in rows})
     return sealing.unseal(config, root)
@@ -50,12 +59,12 @@ def best_members(config: CompareConfig, root: Path) -> list[int] | None:
     return [best_member(arm.members, root) for arm in config.arms]
 
 
-def judge(names: list[str], ranks: list[np.ndarray], best: list[int] | None) -> dict[str, Any]:
-    """`top1` and `top5`: a row an arm, from where the label ranks (of each arm, members or ensembles x images).
+def judge(names: list[str], ranks: list[np.ndarray], best: list[int] | None) -> tuple[list[dict[str, Any]], ...]:
+    """For top-1 and top-5 errors: a row an arm, from where the label ranks (of each arm, members or ensembles x images).
 
     `best` is the member of each arm that was chosen as its best; None where the images, not the seeds, are the sample.
     """
-    return {f"top{top}": _of_arms(names, [of_arm >= top for of_arm in ranks], best) for top in (1, 5)}
+    return tuple(_of_arms(names, [of_arm >= top for of_arm in ranks], best) for top in (1, 5))
 
 
 def _ranks(config: CompareConfig, arm: Arm, root: Path, labels: np.ndarray) -> np.ndarray:

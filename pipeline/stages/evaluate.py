@@ -8,6 +8,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from pipeline.artefacts import locks, sealing
+from pipeline.artefacts.contents import EvaluationFacts
 from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.run import Run
@@ -37,7 +38,7 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
         _evaluate_chunks(engine, split, chunks, data.num_classes, predictions, accelerator)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process and not config.is_complete(root):
-            facts = {
+            facts: EvaluationFacts = {
                 "num_images": len(split),
                 "world_size": accelerator.num_processes,
                 "device": str(accelerator.device),

@@ -7,11 +7,11 @@ import time
 from collections import Counter
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import pyarrow.compute as pc
 
 from pipeline.artefacts import locks, sealing
+from pipeline.artefacts.contents import ManifestFacts
 from pipeline.artefacts.dataset import LEAKS, REJECTED, Dataset
 from pipeline.artefacts.shards import Rejected, ShardNote, read_shard, remove_unfinished
 from pipeline.configs.prepare import PrepareConfig
@@ -89,9 +89,8 @@ def _conclude(config: PrepareConfig, source: Source, work: Work, steps: list[Sha
     images = {split: [a + b for a, b in zip(usable[split], unreadable[split], strict=True)] for split in SPLITS}
     num_unreadable = sum(map(sum, unreadable.values()))
     num_bad = [len(note.rejected) for note in found]
-    facts = {
+    facts: ManifestFacts = {
         "classes": source.classes,
-        **({"class_words": source.class_words} if source.class_words else {}),
         "num_files": sum(sum(note.files.values()) for note in found),
         "num_images": {split: sum(numbers) for split, numbers in images.items()},
         "num_rejected": sum(num_bad) - num_unreadable,
@@ -102,8 +101,11 @@ def _conclude(config: PrepareConfig, source: Source, work: Work, steps: list[Sha
         "shards": work.folder.relative_to(root / config.folder).as_posix(),
         "source_fingerprint": source.fingerprint,
         "source_md5": {archive.path.name: archive.md5 for archive in source.archives},
-        **(source.judge({split: files[split] for split in config.splits}, sum(num_bad)) if source.judge else {}),
     }
+    if source.class_words:
+        facts["class_words"] = source.class_words
+    if source.judge:
+        facts = {**facts, **source.judge({split: files[split] for split in config.splits}, sum(num_bad))}
     if config.is_complete(root):  # by a later attempt, while this one was thought lost
         return
     for name, content in written.items():
@@ -126,7 +128,7 @@ def lists(folder: Path, notes: list[ShardNote]) -> tuple[dict[str, bytes], int]:
     return contents, len({leak["val"] for leak in leaks})
 
 
-def in_words(facts: dict[str, Any]) -> list[str]:
+def in_words(facts: ManifestFacts) -> list[str]:
     """What a person should know of a data set, from its manifest."""
     found = [f"{facts['num_images']['train']} train and {facts['num_images']['val']} val images of {facts['num_files']} files"]
     if facts["num_rejected"] or facts["num_unreadable"]:

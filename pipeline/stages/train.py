@@ -7,7 +7,7 @@ step. So a run resumed at any step goes on with the same bits, and a checkpoint 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from accelerate import Accelerator
@@ -15,6 +15,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from pipeline.artefacts import checkpoints, locks, provenance
+from pipeline.artefacts.contents import MachineFacts, RunFacts, RunOrigin, TrainingFacts
 from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.run import Run, Weights
 from pipeline.configs.train import TrainConfig
@@ -119,28 +120,31 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
                 checkpointing.after(step.number, error, notice, world_size)
             progress.advance(note=log.note)
         if checkpointing:
-            facts = {**machine, **_figures(cadence, log, learner, world_size), "attempts": run.attempt, "validation": errors}
+            facts: TrainingFacts = {
+                **machine,
+                "steps": cadence.num_steps,
+                "seconds": log.seconds(),
+                "attempts": run.attempt,
+                "core_or_gpu_hours": round(log.seconds() * world_size / 3600, 4),
+                "num_parameters": sum(p.numel() for p in learner.network.parameters()),
+                "validation": errors,
+            }
             _finish(run, data, learner, facts, checkpointing.is_lowest(errors["top1_error_averaged"]))
-            shown = ("seconds", "core_or_gpu_hours", "num_parameters", "attempts")
-            tracker.conclude({**{name: facts[name] for name in shown}, **errors})
+            tracker.conclude(_shown(facts))
 
 
-def _machine(learner: Learner, accelerator: Accelerator) -> dict[str, Any]:
+def _shown(facts: TrainingFacts) -> dict[str, float | None]:
+    """The figures of a training that W&B shows."""
+    figures = {"seconds": facts["seconds"], "core_or_gpu_hours": facts["core_or_gpu_hours"]}
+    return {**figures, "num_parameters": facts["num_parameters"], "attempts": facts["attempts"], **facts["validation"]}
+
+
+def _machine(learner: Learner, accelerator: Accelerator) -> MachineFacts:
     return {
         "world_size": accelerator.num_processes,
         "device": str(accelerator.device),
         "operators": learner.has_operators,
         "area_by_library": not isinstance(area_library(), str),
-    }
-
-
-def _figures(cadence: Cadence, log: MetricsLog, learner: Learner, world_size: int) -> dict[str, Any]:
-    seconds = log.seconds()
-    return {
-        "steps": cadence.num_steps,
-        "seconds": seconds,
-        "core_or_gpu_hours": round(seconds * world_size / 3600, 4),
-        "num_parameters": sum(p.numel() for p in learner.network.parameters()),
     }
 
 
@@ -158,7 +162,7 @@ def _validate(learner: Learner, split: Split) -> dict[str, float]:
     return errors
 
 
-def _finish(run: Run, data: Dataset, learner: Learner, facts: dict[str, Any], last_is_best: bool) -> None:
+def _finish(run: Run, data: Dataset, learner: Learner, facts: TrainingFacts, last_is_best: bool) -> None:
     from pipeline.reporting.model_card import model_card  # late: scipy and jinja2, for the first rank, once
 
     averaged = learner.average.module.state_dict()
@@ -168,8 +172,8 @@ def _finish(run: Run, data: Dataset, learner: Learner, facts: dict[str, Any], la
         best_step, average = state["step"], state["learner"]["average"]
         best = {name.removeprefix("module."): value for name, value in average.items() if name.startswith("module.")}
     weights: dict[Weights, dict[str, Tensor]] = {"averaged": averaged, "raw": learner.network.state_dict(), "best": best}
-    facts = {**facts, "best_step": best_step}
+    whole: RunFacts = {**facts, "best_step": best_step}
     num_images = data.manifest["num_images"]["val"]
     counts = [round(facts["validation"][f"top{top}_error_averaged"] * num_images) for top in (1, 5)]
-    card = model_card(run.config, "averaged", data, {**facts, "provenance": provenance.collect()}, {"crops_1": counts})
-    run.finish(weights, facts, card)
+    origin: RunOrigin = {**whole, "provenance": provenance.collect()}
+    run.finish(weights, whole, model_card(run.config, "averaged", data, origin, {"crops_1": counts}))

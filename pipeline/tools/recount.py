@@ -1,7 +1,7 @@
 """Stage: the small files of a study, copied to where they are kept; and its figures, made again from the hits among them."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,8 @@ def _damages(config: StageConfig, root: Path) -> list[str]:
 
 def _stored_and_again(config: StageConfig, root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The figures of an artefact, each by its name, as they are stored, and from the hits; of a training, from its metrics."""
-    facts = sealing.unseal(config, root)
+    facts: Mapping[str, Any] = sealing.unseal(config, root)
+    figured: dict[str, Any]
     if isinstance(config, TrainConfig):
         rows = [row for row in read_metrics(config, root) if "val_top1_error_averaged" in row]
         return facts["validation"], {name.removeprefix("val_"): value for name, value in rows[-1].items() if "error" in name}
@@ -104,7 +105,7 @@ def _stored_and_again(config: StageConfig, root: Path) -> tuple[dict[str, Any], 
         return dict(_leaves(stored)), dict(_leaves(again))
     if isinstance(config, EnsembleConfig):
         hits = _hits(config, root)
-        figured = figures(hits) | {"chosen_members": chosen_members(config, root)}
+        figured = {**figures(hits), "chosen_members": chosen_members(config, root)}
         ranks = {f"rank_member_{k}": (member, config.policy) for k, member in enumerate(config.members)}
         if len(figured["chosen_members"]) == 1:
             ranks["rank"] = (config.members[figured["chosen_members"][0]], config.policy)
@@ -112,7 +113,8 @@ def _stored_and_again(config: StageConfig, root: Path) -> tuple[dict[str, Any], 
         hits = _hits(config, root)
         columns = [[name for name in hits if name.startswith(f"rank_{arm}_")] for arm in range(len(config.arms))]
         arms = [np.stack([hits[name] for name in of_arm]) for of_arm in columns]
-        figured = judge([arm.name for arm in config.arms], arms, best_members(config, root))
+        top1, top5 = judge([arm.name for arm in config.arms], arms, best_members(config, root))
+        figured = {"top1": top1, "top5": top5}
         members = [(k, number, member) for k, arm in enumerate(config.arms) for number, member in enumerate(arm.members)]
         ranks = {f"rank_{k}_{number}": (member, config.policy_of(config.arms[k])) for k, number, member in members}
         ranks = ranks if config.models == 1 else {}

@@ -15,6 +15,7 @@ from PIL import Image
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.checkpoints import load
+from pipeline.artefacts.contents import EvaluationFacts, RunFacts
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.run import Run
 from pipeline.configs.evaluate import EvaluateConfig
@@ -24,6 +25,20 @@ from pipeline.runtime import disk
 from pipeline.stages.prepare import prepare
 from tests.crash_points import contents, deaths
 
+EVALUATION: EvaluationFacts = {"num_images": 6, "world_size": 1, "device": "cpu", "num_rejected": 0}
+TRAINING: RunFacts = {
+    "world_size": 1,
+    "device": "cpu",
+    "operators": True,
+    "area_by_library": True,
+    "steps": 2,
+    "seconds": 1.0,
+    "attempts": 1,
+    "core_or_gpu_hours": 0.0,
+    "num_parameters": 3,
+    "validation": {},
+    "best_step": 2,
+}
 pytestmark = [pytest.mark.usefixtures("unsynced"), pytest.mark.processes]
 SEALS = ("manifest.json", "run.json", "predictions.json")
 # locks and attempts tell of time and place; a death just behind a seal leaves what nobody reads any more
@@ -118,7 +133,7 @@ def test_predictions(tmp_path: Path, sealed_run: Path, data: PrepareConfig, run_
             if not predictions.has_chunk(chunk):
                 mine = scores[chunk.start : chunk.stop]
                 predictions.publish_chunk(chunk, dict.fromkeys(config.policies, mine), {}, 1.0, "drawn")
-        predictions.merge(chunks, [f"{k}" for k in range(6)], np.arange(6) % 3, {"num_images": 6})
+        predictions.merge(chunks, [f"{k}" for k in range(6)], np.arange(6) % 3, EVALUATION)
 
     def whole(root: Path) -> None:
         if config.is_complete(root):
@@ -139,7 +154,7 @@ def small_training(config: TrainConfig, root: Path) -> None:
     for step in range(done + 1, 3):
         run.log({"step": step, "loss": 1 / step})
         run.save_checkpoint(step, {"step": step}, error=None)
-    run.finish({"averaged": {"weight": torch.ones(3)}, "raw": {"weight": torch.zeros(3)}}, {"steps": 2}, "card\n")
+    run.finish({"averaged": {"weight": torch.ones(3)}, "raw": {"weight": torch.zeros(3)}}, TRAINING, "card\n")
 
 
 @pytest.mark.slow  # a hundred deaths, each a process

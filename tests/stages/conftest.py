@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.artefacts import sealing
+from pipeline.artefacts.contents import EvaluationFacts
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions
 from pipeline.configs.compare import table3
@@ -72,8 +73,8 @@ def seven_members(seven_root: Path, data: PrepareConfig, run_config: TrainConfig
             scores[policy] = (drawn / drawn.sum(axis=1, keepdims=True)).astype(np.float32)
         predictions = Predictions(members[-1], seven_root)
         predictions.publish_chunk(range(len(split)), scores, {4: "not an image"}, 360.0, "drawn")
-        facts = {"num_images": len(split), "world_size": 1, "device": "cpu", "num_rejected": 0}
-        predictions.merge([range(len(split))], split.image_ids, split.labels, facts)
+        evaluation: EvaluationFacts = {"num_images": len(split), "world_size": 1, "device": "cpu", "num_rejected": 0}
+        predictions.merge([range(len(split))], split.image_ids, split.labels, evaluation)
     made = Study(name="seven", title="Seven <members>", check=CheckConfig(results=table3(tuple(members))))
     for cell in made.check.results:
         ensemble(cell, seven_root)

@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.numpy import load
 from safetensors.torch import load_file
 
+from pipeline.artefacts.contents import EvaluationFacts
 from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.result import Result
@@ -157,13 +158,14 @@ def test_finished_chunks_are_not_done_again(root: Path, config: EvaluateConfig, 
     monkeypatch.setattr(stage, "classify", interrupted_in_the_second)
     with pytest.raises(KeyboardInterrupt):
         evaluate(config, root)
+    facts: EvaluationFacts = {"num_images": 15, "world_size": 1, "device": "cpu", "num_rejected": 0}
     first, second = range(4), range(4, 8)
     with pytest.raises(FileNotFoundError):
-        Predictions(config, root).merge([first, second], ["x"] * 15, np.zeros(15, np.int64), {})
+        Predictions(config, root).merge([first, second], ["x"] * 15, np.zeros(15, np.int64), facts)
     with pytest.raises(RuntimeError, match="do not hold each of 15 images exactly once"):
-        Predictions(config, root).merge([first], ["x"] * 15, np.zeros(15, np.int64), {})
+        Predictions(config, root).merge([first], ["x"] * 15, np.zeros(15, np.int64), facts)
     with pytest.raises(RuntimeError, match="do not hold each of 4 images exactly once"):
-        Predictions(config, root).merge([first, first], ["x"] * 4, np.zeros(4, np.int64), {})
+        Predictions(config, root).merge([first, first], ["x"] * 4, np.zeros(4, np.int64), facts)
     (whole,) = (root / config.folder / "chunks").glob("*/0000000-0000004.safetensors")
     (whole.parent / ".0000004-0000008.safetensors.torn").write_bytes(b"half")  # what a kill in a write leaves
     others = whole.parents[1] / "made_from_other_inputs" / "0000004-0000008.safetensors"

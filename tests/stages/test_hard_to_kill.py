@@ -8,9 +8,11 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from pipeline.artefacts.contents import RunFacts
 from pipeline.artefacts.run import Run
 from pipeline.configs.train import LocalSGDConfig, TrainConfig
 from pipeline.errors import StageFailed
@@ -120,7 +122,7 @@ def test_a_stale_attempt_cannot_write(root: Path, run_config: TrainConfig) -> No
         lambda: stale.log({"step": 2}),
         lambda: stale.save_checkpoint(2, {"step": 2}),
         lambda: stale.write_postmortem({}),
-        lambda: stale.finish({}, {}, ""),
+        lambda: stale.finish({}, cast(RunFacts, {}), ""),
     ]
     for write in writes:
         with pytest.raises(StageFailed, match=f"attempt 1 stops, as attempt 2 took over: process {os.getpid()} on "):
