@@ -36,13 +36,13 @@ class Bug(Exception):
         return str(self).strip().splitlines()[-1]
 
 
-def of_file(error: OSError) -> StageFailed:
-    """What to say of a file that a stage could not read or write.
+def of_file(error: OSError, place: object = "a file") -> StageFailed:
+    """What to say of a file that a stage could not read or write, or at least of the place.
 
-    >>> str(of_file(OSError(28, "No space left on device", "outputs/runs")))
+    >>> str(of_file(OSError(28, "No space left on device"), "outputs/runs"))
     'outputs/runs: No space left on device'
     """
-    return StageFailed(f"{error.filename or 'a file'}: {error.strerror or error}")
+    return StageFailed(f"{error.filename or place}: {error.strerror or error}")
 
 
 def first_line(error: BaseException) -> str:

@@ -206,5 +206,6 @@ def test_interrupt_is_said_in_one_line(experiment: Path, image_folder: Path, tmp
     os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C does
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
+    assert "SIGTERM: saved after step" in said
     assert said.strip().splitlines()[-1] == "going-deeper: interrupted; the same command goes on from here"
     assert "Traceback" not in said

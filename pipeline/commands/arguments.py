@@ -10,7 +10,7 @@ from pipeline.configs.base import Frozen
 
 PATH = click.Path(path_type=Path)
 ROOT = click.option("--root", type=PATH, default=Path("outputs"), show_default=True, help="Folder of all artefacts.")
-PROCESSES = click.option("--processes", type=click.IntRange(min=1), help="Ranks of a stage here.  [default: one a GPU or core]")
+PROCESSES = click.option("--processes", type=click.IntRange(min=1), help="Ranks here.  [default: one per GPU, or per core]")
 
 
 class Triple(click.ParamType[tuple[float, ...]]):

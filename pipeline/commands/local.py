@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.artefacts import sealing
 from pipeline.configs.base import StageConfig
@@ -39,25 +40,32 @@ def run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) 
     for number, config in enumerate(missing, start=1):
         if is_first():
             print(f"[{number}/{len(missing)}] {config.stage} {root / config.folder}", file=sys.stderr, flush=True)
-        try:
-            _run(config, root, processes)
-        except OSError as error:
-            raise of_file(error) from error
+        _run(config, root, processes)
     if is_first():
         print(f"{len(missing)} stages done in {time.monotonic() - started:.0f} s", file=sys.stderr)
+
+
+def _stage(config: StageConfig, root: Path, **resources: Any) -> None:
+    """A stage, of whose failures with files a user is told in a line."""
+    try:
+        run_stage(config, root, **resources)
+    except (ConnectionError, TimeoutError):  # of another rank
+        raise
+    except OSError as error:
+        raise of_file(error, root / config.folder) from error
 
 
 def _run(config: StageConfig, root: Path, processes: int | None) -> None:
     if is_rank():
         while not (is_first() or config.has_ranks or config.is_complete(root)):
             time.sleep(POLL_SECONDS)  # a barrier would give up on a long preparation
-        run_stage(config, root)
+        _stage(config, root)
     elif config.has_ranks:
-        ranks.launch(run_stage, num_ranks(config, processes, processes or ranks.num_local()), config, root)
+        ranks.launch(_stage, num_ranks(config, processes, processes or ranks.num_local()), config, root)
     elif isinstance(config, PrepareConfig):
-        run_stage(config, root, processes=processes)
+        _stage(config, root, processes=processes)
     else:
-        run_stage(config, root)
+        _stage(config, root)
 
 
 def is_rank() -> bool:

@@ -85,6 +85,7 @@ commands = LazyGroup(
 def main() -> None:
     """Run the command line. Whatever a user can expect to go wrong is one line, and has its exit code (errors.py)."""
     os.environ.setdefault(COMMAND, shlex.join(["going-deeper", *sys.argv[1:]]))
+    _open_standard_files()
     try:
         sys.exit(commands.main(prog_name="going-deeper", standalone_mode=False))
     except StageEnded as error:
@@ -92,7 +93,8 @@ def main() -> None:
     except ExpectedError as error:
         _exit(error.exit_code, str(error))
     except OSError as error:
-        _exit(WRONG_INPUT, f"{error.filename or 'input'}: {error.strerror or error}")
+        code = WRONG_INPUT if error.filename else StageFailed.exit_code
+        _exit(code, f"{error.filename or 'output'}: {error.strerror or error}")
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message())
     except click.UsageError as error:
@@ -105,6 +107,15 @@ def main() -> None:
         print(text, file=sys.stderr)
         last = error.last_line if isinstance(error, Bug) else first_line(error)
         _exit(StageFailed.exit_code, f"a mistake of ours: {last}; please report it with the file {_write_report(text)}")
+
+
+def _open_standard_files() -> None:
+    """Those that a caller has closed: else the next file that is opened would take their place."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
 
 
 def _exit(code: int, message: str) -> None:

@@ -4,20 +4,29 @@ A fresh Python takes seconds to import torch, and a study starts many. One serve
 and has not touched a GPU, so that a fork of it may do both.
 """
 
+import atexit
 import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from multiprocessing import connection, forkserver, resource_tracker
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from multiprocessing import connection, forkserver, resource_tracker, util
 from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 
+from pipeline.errors import StageFailed
 from pipeline.runtime.environment import PROCESS_ENVIRONMENT
 from pipeline.runtime.signals import ENDING
 
-HELD = {signal.SIGINT, *ENDING}  # a signal to the whole group must not end the server before the forks that it watches
+HELD = {
+    signal.SIGINT,
+    signal.SIGHUP,
+    *ENDING,
+}  # sent to the whole group, they must not end the server before its forks
+LONGEST = 70  # of TMPDIR, in characters: the path of a socket in it ends at 108
 
 
 def forks(*preloaded: str) -> ForkServerContext:
@@ -28,6 +37,8 @@ def forks(*preloaded: str) -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     if preloaded:
         context.set_forkserver_preload(list(preloaded))
+    if len(tempfile.gettempdir()) > LONGEST:
+        _keep_sockets_in("/tmp")
     resource_tracker.ensure_running()  # else the server's start would start it, and unblock signals meanwhile
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     try:
@@ -35,19 +46,52 @@ def forks(*preloaded: str) -> ForkServerContext:
             forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    atexit.unregister(_end_server)
+    atexit.register(_end_server)
     return context
+
+
+def start(target: Callable[..., object], *arguments: object) -> BaseProcess:
+    """A fork that calls `target`, which calls `begin` first.
+
+    Raises:
+        StageFailed: the server has died.
+    """
+    process = forks().Process(target=target, args=arguments)
+    try:
+        process.start()
+    except (EOFError, ConnectionError):
+        raise StageFailed("the server that starts processes has died; run the command again") from None
+    return process
+
+
+def _end_server() -> None:
+    """With the command, however early that ends: it may still import, and have starts to serve that nobody waits for."""
+    if (process_id := forkserver._forkserver._forkserver_pid) is not None:  # type: ignore[attr-defined]  # Python 3.11 to 3.14
+        with suppress(ProcessLookupError):
+            os.kill(process_id, signal.SIGKILL)
+
+
+def _keep_sockets_in(folder: str) -> None:
+    before, tempfile.tempdir = tempfile.tempdir, folder
+    try:
+        util.get_temp_dir()  # is made once, and kept
+    finally:
+        tempfile.tempdir = before
 
 
 def begin(environment: Mapping[str, str]) -> None:
     """What a fork does first: end with the process that asked for it, however that ends; take signals; have its variables.
 
-    The server's death tells a fork nothing, nor does its own parent's, which is the server.
+    The server's death tells a fork nothing, nor does its own parent's, which is the server. Ctrl-C is for the process that
+    asked: it ends its forks, once they have saved.
     """
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     os.environ.clear()
     os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
 
 

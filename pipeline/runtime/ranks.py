@@ -1,5 +1,6 @@
 """Processes that share a stage on this machine: one per GPU, or one single-threaded per CPU core."""
 
+import multiprocessing
 import os
 import signal
 import socket
@@ -7,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from multiprocessing import connection
 from multiprocessing.connection import Connection
@@ -16,19 +18,18 @@ from typing import Any
 from pipeline.errors import Bug, ExpectedError, StageEnded, StageFailed, of_file
 from pipeline.runtime import fork_server
 from pipeline.runtime.environment import PROCESS_ENVIRONMENT, num_cores
-from pipeline.runtime.signals import end_forwarded
+from pipeline.runtime.signals import ENDING, end_forwarded
 
 GRACE_SECONDS = 15.0  # ours: for the other ranks to end by themselves, once one has
-END_SECONDS = 5.0  # ours: to save, when they are asked to end
+END_SECONDS = 10.0  # ours: for the first rank to save, when it is asked to end
+SERVER_DIED = 255  # multiprocessing's exit code of a fork whose server is gone
 
 
 @cache
 def num_local() -> int:
     """How many ranks this machine serves: its GPUs, or else its cores. A fork counts them, as that takes torch."""
-    context = fork_server.forks()
-    reader, writer = context.Pipe(duplex=False)
-    process = context.Process(target=_count_gpus, args=(dict(os.environ), writer))
-    process.start()
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    process = fork_server.start(_count_gpus, dict(os.environ), writer)
     writer.close()
     try:
         found: int = reader.recv()
@@ -55,57 +56,54 @@ def launch(function: Callable[..., object], num_ranks: int, *arguments: Any) -> 
         StageFailed: a rank was killed, or could not read or write a file.
         Bug: a rank raised anything else.
     """
-    context = fork_server.forks()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     world |= {"WORLD_SIZE": str(num_ranks), "LOCAL_WORLD_SIZE": str(num_ranks)}
     processes: list[BaseProcess] = []
-    readers: list[Connection] = []
+    readers: dict[Connection, int] = {}
     try:
         for rank in range(num_ranks):
             variables = {**PROCESS_ENVIRONMENT, **os.environ, **world, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-            reader, writer = context.Pipe(duplex=False)
-            processes.append(context.Process(target=_rank, args=(variables, function, arguments, writer)))
-            processes[-1].start()
+            reader, writer = multiprocessing.Pipe(duplex=False)
+            processes.append(fork_server.start(_rank, variables, function, arguments, writer))
             writer.close()
-            readers.append(reader)
-        with end_forwarded([process.pid or 0 for process in processes]) as notice:
+            readers[reader] = rank
+        with end_forwarded([process.pid or 0 for process in processes]):
             codes, errors = _wait(processes, readers)
     finally:
         _end(processes)
-    if notice.signal and codes[0] in (-notice.signal, 128 + notice.signal):  # another may have failed for want of the first
-        raise StageEnded(f"{notice.signal.name}: the ranks have ended, with nothing half-done")
+    if (ended := _ending(codes[0])) is not None:  # another may have failed for want of the first
+        raise StageEnded(f"{ended.name}: the ranks have ended, with nothing half-done")
     if any(codes):
         raise _cause(errors, codes)
 
 
 def _rank(variables: Mapping[str, str], function: Callable[..., object], arguments: Any, errors: Connection) -> None:
     fork_server.begin(variables)
+    said: Exception
     try:
         function(*arguments)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        return
     except ExpectedError as error:
-        errors.send(error)
-        raise SystemExit(error.exit_code) from None
-    except OSError as error:
-        errors.send(of_file(error))
-        raise SystemExit(StageFailed.exit_code) from None
-    except Exception:
-        errors.send(Bug(traceback.format_exc()))
-        raise SystemExit(StageFailed.exit_code) from None
+        said = error
+    except Exception as error:
+        is_of_file = isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError)
+        said = of_file(error) if is_of_file else Bug(traceback.format_exc())  # type: ignore[arg-type]
     finally:
         if (joined := sys.modules.get("pipeline.runtime.process_group")) is not None:
             joined.leave()
+    with suppress(OSError):  # nobody listens any more
+        errors.send(said)
+    raise SystemExit(said.exit_code if isinstance(said, ExpectedError) else StageFailed.exit_code)
 
 
-def _wait(processes: Sequence[BaseProcess], readers: list[Connection]) -> tuple[list[int], list[Exception]]:
+def _wait(processes: Sequence[BaseProcess], readers: dict[Connection, int]) -> tuple[list[int], list[tuple[int, Exception]]]:
     """Until all have ended; once one has failed, the others have some seconds to do so by themselves. Returns their exit codes,
-    0 of those that have not ended then, and the errors that they sent, in the order of their coming."""
+    0 of those that have not ended then, and the errors that they sent, each with its rank, in the order of their coming."""
     deadline = None
-    errors: list[Exception] = []
+    errors: list[tuple[int, Exception]] = []
     while alive := [process for process in processes if process.is_alive()]:
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
@@ -120,34 +118,47 @@ def _wait(processes: Sequence[BaseProcess], readers: list[Connection]) -> tuple[
     return [process.exitcode or 0 for process in processes], errors
 
 
-def _read(reader: Connection, readers: list[Connection]) -> list[Exception]:
+def _read(reader: Connection, readers: dict[Connection, int]) -> list[tuple[int, Exception]]:
     """What a rank has sent, if anything; a reader that has come to its end is struck off."""
     try:
-        return [reader.recv()] if reader.poll() else []
+        return [(readers[reader], reader.recv())] if reader.poll() else []
     except (EOFError, OSError):
-        readers.remove(reader)
+        del readers[reader]
         return []
 
 
 def _end(processes: Sequence[BaseProcess]) -> None:
-    """Those that are left: asked to, which lets the first one save, and then made to."""
-    deadline = time.monotonic() + END_SECONDS
+    """Those that are left: asked to, which lets the first one save, then made to; also those whose server is gone."""
     for process in processes:
         if process.is_alive():
             process.terminate()
+    for process in processes[:1]:
+        process.join(END_SECONDS)
     for process in processes:
-        process.join(max(0.0, deadline - time.monotonic()))
         if process.is_alive():
             process.kill()
-            process.join()
+        elif process.exitcode == SERVER_DIED and process.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+        process.join()
 
 
-def _cause(errors: Sequence[Exception], codes: Sequence[int]) -> Exception:
-    """What to say of ranks that failed: a rank that fails for want of another says less than that one."""
-    for error in errors:
+def _ending(code: int) -> signal.Signals | None:
+    """The signal that asked a rank to end, if that is why it did."""
+    return next((number for number in ENDING if code in (-number, 128 + number)), None)
+
+
+def _cause(errors: Sequence[tuple[int, Exception]], codes: Sequence[int]) -> Exception:
+    """What to say of ranks that failed. One that fails for want of another says less than that one, silent or not."""
+    for _, error in errors:
         if isinstance(error, ExpectedError):
             return error
+    if set(codes) == {SERVER_DIED}:
+        return StageFailed("the server of the ranks was killed, and they with it")
+    speaking = {rank for rank, _ in errors}
     for rank, code in enumerate(codes):
-        if code == -signal.SIGKILL and len(errors) < sum(map(bool, codes)):
-            return StageFailed(f"rank {rank} was killed (SIGKILL); it may have wanted more memory than there is")
-    return errors[0] if errors else StageFailed(f"the ranks ended without a word, with exit codes {', '.join(map(str, codes))}")
+        if code and rank not in speaking:
+            why = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with exit code {code}, without a word"
+            hint = "; it may have wanted more memory than there is" if code == -signal.SIGKILL else ""
+            return StageFailed(f"rank {rank} {why}{hint}")
+    return errors[0][1]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import Bug, InputError, StageFailed, TrainingDiverged
+from pipeline.errors import Bug, InputError, StageEnded, StageFailed, TrainingDiverged
 from pipeline.runtime import fork_server, ranks
 from tests.commands import TOP
 
@@ -55,6 +55,64 @@ def test_a_killed_rank_is_named_and_the_others_end(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(ranks, "GRACE_SECONDS", 0.2)
     with pytest.raises(StageFailed, match=r"rank 1 was killed \(SIGKILL\)"):
         ranks.launch(die, 2, 1)
+
+
+def end_itself(rank: int, number: int) -> None:
+    """One rank gets a signal; the other fails for want of it."""
+    if int(os.environ["RANK"]) == rank:
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+    time.sleep(0.2)
+    raise RuntimeError("connection closed")
+
+
+@pytest.mark.parametrize(
+    ("rank", "number", "kind", "words"),
+    [
+        (0, signal.SIGTERM, StageEnded, "SIGTERM: the ranks have ended, with nothing half-done"),
+        (1, signal.SIGABRT, StageFailed, "rank 1 was killed (SIGABRT)"),
+        (0, signal.SIGSEGV, StageFailed, "rank 0 was killed (SIGSEGV)"),
+    ],
+)
+def test_the_rank_that_says_nothing_is_the_cause(rank: int, number: int, kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind) as raised:
+        ranks.launch(end_itself, 2, rank, number)
+    assert str(raised.value) == words
+
+
+def kill_the_server() -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+ALONE = """
+import sys
+from pathlib import Path
+from pipeline.errors import StageFailed
+from pipeline.runtime import ranks
+from tests.runtime import test_ranks
+for function, arguments in ((test_ranks.kill_the_server, ()), (test_ranks.note_and_wait_a_little, (sys.argv[1],))):
+    try:
+        ranks.launch(function, 2, *arguments)
+    except StageFailed as error:
+        print(error)
+"""
+
+
+def test_without_its_server_no_rank_goes_on_and_another_serves(tmp_path: Path) -> None:
+    """In a process of its own, whose TMPDIR is too long a path for sockets."""
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    command = [sys.executable, "-c", ALONE, str(tmp_path)]
+    environment = {**os.environ, "TMPDIR": str(long)}
+    ended = subprocess.run(command, cwd=TOP, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stdout == "the server of the ranks was killed, and they with it\n"
+    assert ended.stderr == ""
+    assert len([path for path in tmp_path.iterdir() if path.name.isdigit()]) == 2
+
+
+def note_and_wait_a_little(folder: str) -> None:
+    Path(folder, str(os.getpid())).touch()
 
 
 def note_environment(folder: Path) -> None:
@@ -108,7 +166,7 @@ ranks.launch(note_and_wait, 2, sys.argv[1])
 
 @pytest.mark.slow  # Python starts as often as it is killed
 def test_ranks_are_gone_when_their_parent_is_killed(tmp_path: Path) -> None:
-    """SIGKILL to the process that launched them: within three seconds no rank is left, nor their server."""
+    """SIGKILL to the process that launched them: no rank is left, nor their server."""
     for kill in range(KILLS):
         folder = tmp_path / str(kill)
         folder.mkdir()
@@ -120,7 +178,7 @@ def test_ranks_are_gone_when_their_parent_is_killed(tmp_path: Path) -> None:
             time.sleep(0.01)
         parent.kill()
         parent.wait()
-        deadline = time.monotonic() + 3
+        deadline = time.monotonic() + 10  # a busy machine is slow; alone it takes some tenths of a second
         while group := members(parent.pid):
             assert time.monotonic() < deadline, group
             time.sleep(0.01)
