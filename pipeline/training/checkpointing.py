@@ -24,9 +24,14 @@ class Checkpointing:
         self._saved_at = time.monotonic()
 
     def after(self, number: int, error: float | None, notice: EndNotice, world_size: int) -> None:
-        """After a settled step: save if that is due; obey a signal that asked to end. `error` is that of a validation."""
+        """After a settled step: save if that is due; obey a signal that asked to end. `error` is that of a validation.
+
+        Raises:
+            TrainingDiverged: what would be saved is no number.
+        """
         if number == self._cadence.num_steps or not (self._is_due(number) or self.is_lowest(error) or notice.signal):
             return
+        self._log.refuse_divergence(number)
         state = {"learner": self._learner.state(), "journal": self._log.state(), "data_digest": self._data.manifest["digest"]}
         self._run.save_checkpoint(number, {"step": number, "world_size": world_size, **state}, error)
         self._saved_at = time.monotonic()
