@@ -1,1 +1,1 @@
-"""What passes between stages: the only room that writes."""
+"""What passes between stages: sealed folders with typed contents, locks, provenance."""
