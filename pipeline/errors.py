@@ -1,5 +1,7 @@
 """One tree of errors. What a user can expect is one line and an exit code; a traceback is for our own mistakes alone."""
 
+from typing import TypeGuard
+
 
 class ExpectedError(Exception):
     """Base of all that a user can expect. The message is one line; `exit_code` is the command's."""
@@ -34,6 +36,11 @@ class Bug(Exception):
     def last_line(self) -> str:
         """The traceback's end: the error itself."""
         return str(self).strip().splitlines()[-1]
+
+
+def is_of_file(error: Exception) -> TypeGuard[OSError]:
+    """Whether a file is what failed, not the connection to another rank."""
+    return isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError)
 
 
 def of_file(error: OSError, place: object = "a file") -> StageFailed:

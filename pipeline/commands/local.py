@@ -12,7 +12,7 @@ from pipeline.configs.base import StageConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import Study
 from pipeline.configs.train import TrainConfig
-from pipeline.errors import InputError, of_file
+from pipeline.errors import InputError, is_of_file, of_file
 from pipeline.runtime import fork_server, ranks
 from pipeline.stages import module_of, run_stage
 
@@ -49,9 +49,9 @@ def _stage(config: StageConfig, root: Path, **resources: Any) -> None:
     """A stage, of whose failures with files a user is told in a line."""
     try:
         run_stage(config, root, **resources)
-    except (ConnectionError, TimeoutError):  # of another rank
-        raise
     except OSError as error:
+        if not is_of_file(error):
+            raise
         raise of_file(error, root / config.folder) from error
 
 

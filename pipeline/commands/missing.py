@@ -7,8 +7,7 @@ from pipeline.commands.local import forget_report, is_rank, refuse_stale, run_he
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import Study
 from pipeline.errors import InputError, StageFailed
-from pipeline.sources import registry as sources
-from pipeline.sources.registry import refuse_other_files
+from pipeline.sources.registry import open_source, refuse_other_files
 from slurm.launch import launch
 from slurm.site import load_site
 from slurm.status import wait as await_study
@@ -29,7 +28,7 @@ def run_missing(study: Study, root: Path, site: Path | None, processes: int | No
         missing.append(forget_report(study, root))
     for config in missing:
         if isinstance(config, PrepareConfig):
-            sources.open_source(config)  # a wrong path is said here, not in a job's log
+            open_source(config)  # a wrong path is said here, not in a job's log
     if not missing:
         print(f"nothing to do: all {len(study.stages)} stages of {study.name} are complete")
     elif place is not None:

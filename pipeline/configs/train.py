@@ -90,6 +90,11 @@ class TrainConfig(StageConfig):
             raise InputError(f"global_batch_size {self.global_batch_size} cannot be shared equally by {number} ranks")
 
     @property
+    def settles_every(self) -> int:
+        """Steps from one to the next after which all ranks hold the same weights."""
+        return self.local_sgd.steps if self.local_sgd else 1
+
+    @property
     def input_size(self) -> int:
         """Side of the network's input in pixels."""
         return self.network.input_size

@@ -21,11 +21,7 @@ from pipeline.errors import StageFailed
 from pipeline.runtime.environment import PROCESS_ENVIRONMENT
 from pipeline.runtime.signals import ENDING
 
-HELD = {
-    signal.SIGINT,
-    signal.SIGHUP,
-    *ENDING,
-}  # sent to the whole group, they must not end the server before its forks
+HELD = {signal.SIGINT, signal.SIGHUP, *ENDING}  # to the whole group: the server must not end before its forks
 LONGEST = 70  # of TMPDIR, in characters: the path of a socket in it ends at 108
 
 

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from pipeline.errors import Bug, ExpectedError, StageEnded, StageFailed, of_file
+from pipeline.errors import Bug, ExpectedError, StageEnded, StageFailed, is_of_file, of_file
 from pipeline.runtime import fork_server
 from pipeline.runtime.environment import PROCESS_ENVIRONMENT, num_cores
 from pipeline.runtime.signals import ENDING, end_forwarded
@@ -82,21 +82,23 @@ def launch(function: Callable[..., object], num_ranks: int, *arguments: Any) -> 
 
 def _rank(variables: Mapping[str, str], function: Callable[..., object], arguments: Any, errors: Connection) -> None:
     fork_server.begin(variables)
-    said: Exception
     try:
         function(*arguments)
-        return
-    except ExpectedError as error:
-        said = error
     except Exception as error:
-        is_of_file = isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError)
-        said = of_file(error) if is_of_file else Bug(traceback.format_exc())  # type: ignore[arg-type]
+        said = _to_say(error)
+        with suppress(OSError):  # nobody listens any more
+            errors.send(said)  # before this rank leaves the others, who then fail for want of it
+        raise SystemExit(said.exit_code if isinstance(said, ExpectedError) else StageFailed.exit_code) from None
     finally:
         if (joined := sys.modules.get("pipeline.runtime.process_group")) is not None:
             joined.leave()
-    with suppress(OSError):  # nobody listens any more
-        errors.send(said)
-    raise SystemExit(said.exit_code if isinstance(said, ExpectedError) else StageFailed.exit_code)
+
+
+def _to_say(error: Exception) -> ExpectedError | Bug:
+    """What the process that launched this rank is to raise."""
+    if isinstance(error, ExpectedError):
+        return error
+    return of_file(error) if is_of_file(error) else Bug(traceback.format_exc())
 
 
 def _wait(processes: Sequence[BaseProcess], readers: dict[Connection, int]) -> tuple[list[int], list[tuple[int, Exception]]]:

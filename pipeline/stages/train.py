@@ -117,7 +117,7 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
                 error = errors["top1_error_averaged"]
                 log.record_validation(step.number, errors)
             if checkpointing and step.settles:
-                checkpointing.after(step.number, error, notice, world_size)
+                checkpointing.after(step.number, error, notice)
             progress.advance(note=log.note)
         if checkpointing:
             facts: TrainingFacts = {

@@ -40,7 +40,7 @@ class Cadence:
         """What a step is like."""
         config, epoch = self.config, self.epoch_at(number)
         rate = schedule.learning_rate(config.learning_rate, config.schedule, epoch, config.num_epochs, config.warmup_epochs)
-        settles = number % self._settles_every == 0 or number == self.num_steps
+        settles = number % self.config.settles_every == 0 or number == self.num_steps
         return Step(number, rate, epoch >= config.averaging_start_epoch, settles)
 
     def closes_window(self, number: int) -> bool:
@@ -51,17 +51,13 @@ class Cadence:
         """Whether validation is due after this step: the first settled one behind a boundary of epochs, and the last of all."""
         if number == self.num_steps:
             return True
-        settled_before = (number - 1) // self._settles_every * self._settles_every
-        return number % self._settles_every == 0 and self._validations(number) > self._validations(settled_before)
+        settled_before = (number - 1) // self.config.settles_every * self.config.settles_every
+        return number % self.config.settles_every == 0 and self._validations(number) > self._validations(settled_before)
 
     def saves_at(self, number: int) -> bool:
         """Whether a checkpoint is due after this step, whatever the clock says."""
         every = self.config.checkpoint_every_steps
         return every is not None and number % every == 0
-
-    @property
-    def _settles_every(self) -> int:
-        return self.config.local_sgd.steps if self.config.local_sgd else 1
 
     def _validations(self, number: int) -> int:
         return math.floor(self.epoch_at(number) / self.config.validate_every_epochs + 1e-9)

@@ -23,7 +23,7 @@ class Checkpointing:
         self._lowest: float = checkpoints.read_note(best)["error"] if best else float("inf")
         self._saved_at = time.monotonic()
 
-    def after(self, number: int, error: float | None, notice: EndNotice, world_size: int) -> None:
+    def after(self, number: int, error: float | None, notice: EndNotice) -> None:
         """After a settled step: save if that is due; obey a signal that asked to end. `error` is that of a validation.
 
         Raises:
@@ -33,6 +33,7 @@ class Checkpointing:
             return
         self._log.refuse_divergence(number)
         state = {"learner": self._learner.state(), "journal": self._log.state(), "data_digest": self._data.manifest["digest"]}
+        world_size = self._learner.accelerator.num_processes
         self._run.save_checkpoint(number, {"step": number, "world_size": world_size, **state}, error)
         self._saved_at = time.monotonic()
         if error is not None:

@@ -32,14 +32,13 @@ class Learner:
         INITIALISATIONS[config.init](network, torch.Generator().manual_seed(config.init_seed))
         self.network = network.to(accelerator.device).to(memory_format=torch.channels_last)
         self.has_operators = use_operators(self.network, accelerator.device)
-        settles_every = config.local_sgd.steps if config.local_sgd else 1
-        decay = config.averaging_decay**settles_every
+        decay = config.averaging_decay**config.settles_every
         update = equal() if config.averaging == "equal" else exponential(decay)
         # the count is read on the CPU, where it lies: what AveragedModel passes would have each step wait for the GPU
         self.average = AveragedModel(self.network, multi_avg_fn=lambda mean, new, _: update(mean, new, self.average.n_averaged))
         self.optimizer = _optimizer(config, self.network)
         self._model, self._stepper = accelerator.prepare(self.network, self.optimizer)
-        self._local = LocalSGD(accelerator, self._model, settles_every, enabled=config.local_sgd is not None)
+        self._local = LocalSGD(accelerator, self._model, config.settles_every, enabled=config.local_sgd is not None)
         self._apart = ExitStack()
         self._apart.enter_context(self._local)
         self._forward = self._model

@@ -84,7 +84,7 @@ class MetricsLog:
     def refuse_divergence(self, step: int) -> None:
         """Raise TrainingDiverged if the last step's losses are no numbers: what follows would be saved."""
         if self._losses and not self._losses[-1].isfinite().all():
-            self._end_diverged(step, torch.stack([losses.cpu() for losses in self._losses]).tolist())
+            self._end_diverged(step, self._by_step())
 
     def close_window(self, step: int, rate: float) -> None:
         """Log the mean losses of the window that ends at `step`.
@@ -92,7 +92,7 @@ class MetricsLog:
         Raises:
             TrainingDiverged: one is no number.
         """
-        by_step: list[list[float]] = torch.stack([losses.cpu() for losses in self._losses]).tolist()
+        by_step = self._by_step()
         self._losses.clear()
         if not all(math.isfinite(loss) for losses in by_step for loss in losses):
             self._end_diverged(step, by_step)
@@ -128,6 +128,11 @@ class MetricsLog:
         top1, top5 = (f"val top-{k} error {100 * errors[f'top{k}_error_averaged']:.1f} %" for k in (1, 5))
         epoch = f"epoch {self._cadence.epoch_at(step):.1f} of {self.run.config.num_epochs:g}"
         self.say(", ".join(part for part in (epoch, f"{self.seconds():.0f} s", self.note, top1, top5) if part))
+
+    def _by_step(self) -> list[list[float]]:
+        """The losses of the window so far, by step and output."""
+        by_step: list[list[float]] = torch.stack([losses.cpu() for losses in self._losses]).tolist()
+        return by_step
 
     def _end_diverged(self, step: int, losses: list[list[float]]) -> NoReturn:
         """The window that ends at `step` has a loss that is no number: a file says what is known of it."""
