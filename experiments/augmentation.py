@@ -1,9 +1,11 @@
-"""What augmentation is worth: the paper's patches, Caffe's fixed window, photometric distortions, in miniature.
+"""What augmentation is worth: the paper's patches, Caffe's fixed window, photometric
+distortions, in miniature.
 
 Run:     going-deeper run experiments/augmentation.py --data ../shared/data/caltech101
 Expect:  nothing is known at this scale
 Cost:    about one core-hour a training at 70 epochs
-Differs: as experiments/caltech101.py, of which the first arm's trainings are the same artefacts
+Differs: as experiments/caltech101.py, of which the first arm's trainings are the same
+    artefacts
 """
 
 from pipeline.configs.recipes import miniature_ablation

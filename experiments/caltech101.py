@@ -1,22 +1,35 @@
-"""Table 3 in miniature: GoogLeNets of half the width on Caltech-101's photographs at 112 px, on a CPU.
+"""Table 3 in miniature: GoogLeNets of half the width on Caltech-101's photographs at
+112 px, on a CPU.
 
 Run:     going-deeper run experiments/caltech101.py --data ../shared/data/caltech101
-Expect:  with --precision bf16 --epochs 24 a top-5 error, on average over seven members, of 31.7 % with 1 crop and 29.7 % with
-         144; of all seven together 27.8 and 27.2 %. 70 epochs were not run with these constants
-Cost:    about one core-hour a member in fp32; with bf16 and 24 epochs, on an Intel Xeon with AMX, a third of one, and 5
-         core-minutes for 144 crops of all validation images
-Differs: 112 px, half the channels (also of the seventh member), 101 classes, 6,960 training images; cosine schedule, Kaiming
-         initialisation, clipping, patches of at least 35 % of an image, no photometric distortions, classes sampled more
-         evenly than they come (the validation images are balanced, the training images are not)
+Expect:  with --precision bf16 --epochs 24 a top-5 error, on average over seven members,
+         of 31.7 % with 1 crop and 29.7 % with 144; of all seven together 27.8 and 27.2
+         %. 70 epochs were not run with these constants
+Cost:    about one core-hour a member in fp32; with bf16 and 24 epochs, on an Intel Xeon
+         with AMX, a third of one, and 5 core-minutes for 144 crops of all validation
+         images
+Differs: 112 px, half the channels (also of the seventh member), 101 classes, 6,960
+         training images; cosine schedule, Kaiming initialisation, clipping, patches of
+         at least 35 % of an image, no photometric distortions, classes sampled more
+         evenly than they come (the validation images are balanced, the training images
+         are not)
 
-With --seeds 3 the report also asks what aux_heads.py --arms both,none asks, and crop_counts.py of as many seeds as there are
-members; with --members 7 --independent 3 what ensemble_size.py asks. All share their trainings.
+With --seeds 3 the report also asks what aux_heads.py --arms both,none asks, and
+crop_counts.py of as many seeds as there are members; with --members 7 --independent 3
+what ensemble_size.py asks. All share their trainings.
 """
 
 from pathlib import Path
 
 from pipeline.configs import CheckConfig, CompareConfig, Precision, Study, comparison, table3
-from pipeline.configs.recipes import aux_heads, crop_counts, miniature, miniature_arms, miniature_members, same_or_independent
+from pipeline.configs.recipes import (
+    aux_heads,
+    crop_counts,
+    miniature,
+    miniature_arms,
+    miniature_members,
+    same_or_independent,
+)
 
 
 def experiment(
@@ -34,12 +47,18 @@ def experiment(
     if seeds:
         arms = aux_heads(base)
         heads = miniature_arms({name: arms[name] for name in ("both", "none")}, seeds)
-        asked = (comparison("Do the auxiliary heads help?", heads), *crop_counts(miniature_members(base, max(members, seeds))))
+        asked = (
+            comparison("Do the auxiliary heads help?", heads),
+            *crop_counts(miniature_members(base, max(members, seeds))),
+        )
     if independent:
         asked += same_or_independent(base, independent)
     return Study(
         name="caltech101",
-        title=f"Caltech-101 at 112 px: {members} GoogLeNet{'s' if members > 1 else ''} of width {width:g}",
+        title=(
+            f"Caltech-101 at 112 px: {members} GoogLeNet{'s' if members > 1 else ''} of width"
+            f" {width:g}"
+        ),
         check=CheckConfig(results=table3(predictions, predictions[0].policies)),
         comparisons=asked,
     )

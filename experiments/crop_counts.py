@@ -1,4 +1,5 @@
-"""How many crops are enough? 1, 2, 10, 36, 72, 108 and 144, averaged, and the largest of 144, in miniature.
+"""How many crops are enough? 1, 2, 10, 36, 72, 108 and 144, averaged, and the largest
+of 144, in miniature.
 
 Run:     going-deeper run experiments/crop_counts.py --data ../shared/data/caltech101
 Expect:  fewer errors with more crops, and less and less gained (paper, section 7)

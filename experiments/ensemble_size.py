@@ -1,7 +1,9 @@
-"""How many models are enough, and must they differ in their initial weights? In miniature.
+"""How many models are enough, and must they differ in their initial weights? In
+miniature.
 
 Run:     going-deeper run experiments/ensemble_size.py --data ../shared/data/caltech101
-Expect:  nothing is known: the paper's members share their initial weights, "due to an oversight" (section 7)
+Expect:  nothing is known: the paper's members share their initial weights, "due to an
+         oversight" (section 7)
 Cost:    members + independent trainings of experiments/caltech101.py
 Differs: as experiments/caltech101.py, of which the members are the same artefacts
 """
@@ -24,7 +26,10 @@ def experiment(
     made = miniature_members(base, members)
     return Study(
         name="ensemble_size",
-        title=f"How many models are enough? All ensembles of {members}, and {independent} with initial weights of their own",
+        title=(
+            f"How many models are enough? All ensembles of {members}, and {independent} with"
+            " initial weights of their own"
+        ),
         check=CheckConfig(results=table3(made, made[0].policies)),
         comparisons=same_or_independent(base, independent),
     )

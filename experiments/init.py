@@ -1,9 +1,11 @@
-"""How weights begin, on which the paper is silent: Kaiming's, Caffe's, a Gaussian, in miniature.
+"""How weights begin, on which the paper is silent: Kaiming's, Caffe's, a Gaussian, in
+miniature.
 
 Run:     going-deeper run experiments/init.py --data ../shared/data/caltech101
 Expect:  nothing is known at this scale
 Cost:    about one core-hour a training at 70 epochs
-Differs: as experiments/caltech101.py, but each seed draws initial weights of its own, as ensemble_size.py's independent members
+Differs: as experiments/caltech101.py, but each seed draws initial weights of its own,
+    as ensemble_size.py's independent members
 """
 
 from pipeline.configs.recipes import miniature_ablation
@@ -11,6 +13,10 @@ from pipeline.configs.recipes import miniature_ablation
 experiment = miniature_ablation(
     "init",
     "Which is best?",
-    lambda base: {"kaiming": base, "caffe": base.but(init="caffe"), "gaussian": base.but(init="gaussian")},
+    lambda base: {
+        "kaiming": base,
+        "caffe": base.but(init="caffe"),
+        "gaussian": base.but(init="gaussian"),
+    },
     independent=True,
 )

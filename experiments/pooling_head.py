@@ -1,9 +1,11 @@
-"""Average pooling before the classifier, against a fully connected layer (paper, section 5), in miniature.
+"""Average pooling before the classifier, against a fully connected layer (paper,
+section 5), in miniature.
 
 Run:     going-deeper run experiments/pooling_head.py --data ../shared/data/caltech101
 Expect:  the paper: pooling gains about 0.6 points of top-1 error
 Cost:    about one core-hour a training at 70 epochs
-Differs: as experiments/caltech101.py, of which the first arm's trainings are the same artefacts
+Differs: as experiments/caltech101.py, of which the first arm's trainings are the same
+    artefacts
 """
 
 from pipeline.configs.recipes import miniature_ablation

@@ -1,10 +1,15 @@
-"""The paper's Table 3 at full scale: seven GoogLeNets on ILSVRC-2012, 1, 10 and 144 crops, alone and together.
+"""The paper's Table 3 at full scale: seven GoogLeNets on ILSVRC-2012, 1, 10 and 144
+crops, alone and together.
 
-Run:     going-deeper run experiments/table3.py --data FOLDER_OF_THE_ARCHIVES --site slurm/sites/gpu.toml
-Expect:  the paper: 10.07 % top-5 error of one model with 1 crop, 6.67 % of seven with 144. Never run here
-Cost:    `going-deeper plan` on this file says it: in core-hours once `benchmark train` and `benchmark evaluate` have run under
-         the same root, in GPU-hours once a member has run on the site; of the wider seventh only when that has
-Differs: what the paper leaves open is `ours`, marked so in pipeline/configs/recipes.py and pipeline/configs/train.py
+Run:     going-deeper run experiments/table3.py --data FOLDER_OF_THE_ARCHIVES --site
+         slurm/sites/gpu.toml
+Expect:  the paper: 10.07 % top-5 error of one model with 1 crop, 6.67 % of seven with
+         144. Never run here
+Cost:    `going-deeper plan` on this file says it: in core-hours once `benchmark train`
+         and `benchmark evaluate` have run under the same root, in GPU-hours once a
+         member has run on the site; of the wider seventh only when that has
+Differs: what the paper leaves open is `ours`, marked so in pipeline/configs/recipes.py
+    and pipeline/configs/train.py
 """
 
 from pathlib import Path

@@ -1,1 +1,3 @@
-"""GoogLeNet, reproduced: from raw images to a verdict on every published number. Importing this alone does nothing else."""
+"""GoogLeNet, reproduced: from raw images to a verdict on every published number.
+Importing this alone does nothing else.
+"""

@@ -1,16 +1,22 @@
-"""One tree of errors. What a user can expect is one line and an exit code; a traceback is for our own mistakes alone."""
+"""One tree of errors. What a user can expect is one line and an exit code; a traceback
+is for our own mistakes alone.
+"""
 
 from typing import TypeGuard
 
 
 class ExpectedError(Exception):
-    """Base of all that a user can expect. The message is one line; `exit_code` is the command's."""
+    """Base of all that a user can expect. The message is one line; `exit_code` is the
+    command's.
+    """
 
     exit_code = 3
 
 
 class InputError(ExpectedError):
-    """The user's input is wrong. The message says what, its value, and what would be valid."""
+    """The user's input is wrong. The message says what, its value, and what would be
+    valid.
+    """
 
     exit_code = 2
 
@@ -44,7 +50,8 @@ def is_of_file(error: Exception) -> TypeGuard[OSError]:
 
 
 def of_file(error: OSError, place: object = "a file") -> StageFailed:
-    """What to say of a file that a stage could not read or write, or at least of the place.
+    """What to say of a file that a stage could not read or write, or at least of the
+    place.
 
     >>> str(of_file(OSError(28, "No space left on device"), "outputs/runs"))
     'outputs/runs: No space left on device'

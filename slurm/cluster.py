@@ -1,7 +1,9 @@
-"""A real SLURM cluster of several nodes on this machine, to try the pipeline on and for the tests.
+"""A real SLURM cluster of several nodes on this machine, to try the pipeline on and for
+the tests.
 
-One slurmctld, a slurmd for each node, munged; no systemd, no cgroups, loopback addresses only, as root or not. Everything lies
-in one folder and ends with `down`. Needs Debian's slurmctld, slurmd, slurm-client and munge, or the like of them.
+One slurmctld, a slurmd for each node, munged; no systemd, no cgroups, loopback
+addresses only, as root or not. Everything lies in one folder and ends with `down`.
+Needs Debian's slurmctld, slurmd, slurm-client and munge, or the like of them.
 """
 
 import contextlib
@@ -20,11 +22,22 @@ from pipeline.runtime import disk
 from slurm import processes
 
 SBIN = "/usr/sbin:/usr/local/sbin:/sbin"
-NEEDED = ("munged", "slurmctld", "slurmd", "slurmstepd", "sbatch", "srun", "squeue", "scontrol", "scancel")
+NEEDED = (
+    "munged",
+    "slurmctld",
+    "slurmd",
+    "slurmstepd",
+    "sbatch",
+    "srun",
+    "squeue",
+    "scontrol",
+    "scancel",
+)
 START_SECONDS = 30
 MUNGE_FILES = {"socket": "sock", "key-file": "key", "pid-file": "pid", "seed-file": "seed"}
 MAX_PATH = 80  # ours: the path of a unix socket ends at 108 characters
-# cred_expire: for so long, and a second, a requeued job waits; 120 s if not said. Before 10 s its old run's end races with it.
+# cred_expire: for so long, and a second, a requeued job waits; 120 s if not said.
+# Before 10 s its old run's end races with it.
 CONF = """\
 ClusterName=here
 SlurmctldHost={host}({address})
@@ -67,10 +80,19 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 
 
 class Cluster:
-    """The cluster in a folder. `names` are the nodes: loopback addresses, so that they resolve without /etc/hosts. One
-    that is silent is lost after about three times `node_timeout` seconds."""
+    """The cluster in a folder. `names` are the nodes: loopback addresses, so that they
+    resolve without /etc/hosts. One that is silent is lost after about three times
+    `node_timeout` seconds.
+    """
 
-    def __init__(self, folder: Path, nodes: int = 4, cores: int = 4, memory_mb: int = 8000, node_timeout: int = 10):
+    def __init__(
+        self,
+        folder: Path,
+        nodes: int = 4,
+        cores: int = 4,
+        memory_mb: int = 8000,
+        node_timeout: int = 10,
+    ):
         self.folder = folder.resolve()
         self.cores, self.memory_mb, self.node_timeout = cores, memory_mb, node_timeout
         self.names = [f"127.0.{(11 + k) // 256}.{(11 + k) % 256}" for k in range(nodes)]
@@ -79,25 +101,35 @@ class Cluster:
 
     def environment(self) -> dict[str, str]:
         """Environment variables with which SLURM's commands speak to this cluster."""
-        outer = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_", "SRUN_"))}
+        outer = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("SLURM_", "SBATCH_", "SRUN_"))
+        }
         return {**outer, "SLURM_CONF": str(self.conf)}
 
     def up(self) -> None:
         """Start it and wait until all nodes are idle.
 
         Raises:
-            InputError: a program is missing, the folder's path is too long, or a cluster runs there already.
+            InputError: a program is missing, the folder's path is too long, or a
+                cluster runs there already.
             StageFailed: a daemon ended or did not come up; the message names its log.
         """
         if missing := missing_programs():
             raise InputError(
-                f"not installed: {', '.join(missing)}; on Debian: apt-get install slurmctld slurmd slurm-client munge"
+                f"not installed: {', '.join(missing)}; on Debian: apt-get install slurmctld slurmd"
+                " slurm-client munge"
             )
         if len(str(self.folder)) > MAX_PATH:
-            raise InputError(f"{self.folder}: is longer than {MAX_PATH} characters, which munge's socket does not allow")
+            raise InputError(
+                f"{self.folder}: is longer than {MAX_PATH} characters, which munge's socket does"
+                " not allow"
+            )
         if self._pids():
             raise InputError(
-                f"{self.folder}: a cluster runs there already; going-deeper slurm down --dir {self.folder} ends it"
+                f"{self.folder}: a cluster runs there already; going-deeper slurm down --dir"
+                f" {self.folder} ends it"
             )
         disk.private_folder(self.folder)
         shutil.rmtree(self.folder / "pids", ignore_errors=True)  # of a cluster that crashed
@@ -105,7 +137,10 @@ class Cluster:
         try:
             run = self.folder / "run"
             named = [f"--{option}={run}/munge.{end}" for option, end in MUNGE_FILES.items()]
-            self._start("munged", ["--foreground", "--force", *named, f"--log-file={self.folder}/log/munged.log"])
+            self._start(
+                "munged",
+                ["--foreground", "--force", *named, f"--log-file={self.folder}/log/munged.log"],
+            )
             self._wait("munged", (run / "munge.sock").exists)
             self._start("slurmctld", ["-D"])
             for name in self.names:
@@ -121,14 +156,23 @@ class Cluster:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.run("scancel", "--full", "--user", _user(), timeout=10)
                 deadline = time.monotonic() + 10
-                while self.run("squeue", "--noheader", timeout=5).stdout.strip() and time.monotonic() < deadline:
+                while (
+                    self.run("squeue", "--noheader", timeout=5).stdout.strip()
+                    and time.monotonic() < deadline
+                ):
                     time.sleep(0.1)
-        order = sorted(self._pids().items(), key=lambda item: ("slurmd-", "slurmct", "munged").index(item[0][:7]))
+        order = sorted(
+            self._pids().items(),
+            key=lambda item: ("slurmd-", "slurmct", "munged").index(item[0][:7]),
+        )
         for number, patience in ((signal.SIGTERM, 8), (signal.SIGKILL, 2)):
             for _, pid in order:
                 processes.send(pid, number)
             deadline = time.monotonic() + patience
-            while any(map(processes.is_alive, (pid for _, pid in order))) and time.monotonic() < deadline:
+            while (
+                any(map(processes.is_alive, (pid for _, pid in order)))
+                and time.monotonic() < deadline
+            ):
                 time.sleep(0.05)
         for pid in self.process_ids():
             processes.send(pid, signal.SIGKILL)
@@ -141,32 +185,56 @@ class Cluster:
         self._start(f"slurmd-{name}", ["-D", "-N", name, "-d", str(self._link("slurmstepd"))])
 
     def kill_node(self, name: str) -> None:
-        """SIGKILL a node's slurmd, its steps and their processes, as a power cut would."""
+        """SIGKILL a node's slurmd, its steps and their processes, as a power cut
+        would.
+        """
         for pid in self.process_ids(name):
             processes.send(pid, signal.SIGKILL)
 
     def kill_daemon(self, name: str) -> None:
-        """SIGKILL a node's slurmd alone: the cluster loses the node, whose jobs live on."""
+        """SIGKILL a node's slurmd alone: the cluster loses the node, whose jobs live
+        on.
+        """
         processes.send(self._pids()[f"slurmd-{name}"], signal.SIGKILL)
 
     def process_ids(self, node: str | None = None) -> list[int]:
-        """The daemons and the jobs' processes of this cluster, or of one of its nodes."""
+        """The daemons and the jobs' processes of this cluster, or of one of its
+        nodes.
+        """
         parents = dict(processes.parents())
-        marks = {f"SLURMD_NODENAME={name}" for name in ([node] if node else self.names)}  # a user's shell has SLURM_CONF alone
+        # a user's shell has SLURM_CONF alone
+        marks = {f"SLURMD_NODENAME={name}" for name in ([node] if node else self.names)}
         found = set()
         for pid in parents:
             variables = set(processes.environment(pid))
             if f"SLURM_CONF={self.conf}" in variables and marks & variables:
                 found.add(pid)
         if node and (daemon := self._pids().get(f"slurmd-{node}")):
-            found |= {daemon} | {pid for pid in parents if daemon in processes.ancestors(pid, parents)}
-        if node:  # a step's manager belongs to no slurmd and has overwritten its environment, but is its tasks' parent
-            found |= {parents[pid] for pid in found if processes.command(parents.get(pid, 0)).startswith("slurmstepd")}
+            found |= {daemon} | {
+                pid for pid in parents if daemon in processes.ancestors(pid, parents)
+            }
+        # a step's manager belongs to no slurmd and has overwritten its environment, but
+        # is its tasks' parent
+        if node:
+            found |= {
+                parents[pid]
+                for pid in found
+                if processes.command(parents.get(pid, 0)).startswith("slurmstepd")
+            }
         return sorted(found)
 
-    def run(self, *command: str, timeout: float | None = None) -> "subprocess.CompletedProcess[str]":
+    def run(
+        self, *command: str, timeout: float | None = None
+    ) -> "subprocess.CompletedProcess[str]":
         """Run one of SLURM's commands on this cluster."""
-        return subprocess.run(command, env=self.environment(), capture_output=True, text=True, check=False, timeout=timeout)
+        return subprocess.run(
+            command,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+        )
 
     def _configure(self) -> None:
         for name in ("state", "spool", "log", "run", "bin", "pids"):
@@ -174,15 +242,21 @@ class Cluster:
         key = self.folder / "run/munge.key"
         key.write_bytes(os.urandom(128))
         key.chmod(0o600)
-        try:  # the daemons listen on the address of the host's name; where that does not resolve, on all
-            address, listen = socket.gethostbyname(socket.gethostname()), "CommunicationParameters=NoInAddrAny,NoCtldInAddrAny"
+        # the daemons listen on the address of the host's name; where that does not
+        # resolve, on all
+        try:
+            address, listen = (
+                socket.gethostbyname(socket.gethostname()),
+                "CommunicationParameters=NoInAddrAny,NoCtldInAddrAny",
+            )
         except OSError:
             address, listen = "127.0.0.1", ""
         host = socket.gethostname().split(".")[0]
         controller_port, *ports = processes.free_ports(len(self.names) + 1)
         nodes = (
-            f"NodeName={name} NodeHostname={host} NodeAddr={address} Port={port} CPUs={self.cores} Sockets=1 "
-            f"CoresPerSocket={self.cores} ThreadsPerCore=1 RealMemory={self.memory_mb} State=UNKNOWN"
+            f"NodeName={name} NodeHostname={host} NodeAddr={address} Port={port} CPUs={self.cores}"
+            f" Sockets=1 CoresPerSocket={self.cores} ThreadsPerCore=1 RealMemory={self.memory_mb}"
+            " State=UNKNOWN"
             for name, port in zip(self.names, ports, strict=True)
         )
         content = CONF.format(
@@ -214,7 +288,9 @@ class Cluster:
         disk.write_atomic(self.folder / "pids" / name, str(process.pid).encode())
 
     def _link(self, program: str) -> Path:
-        """A link of exactly this name: under another one, SLURM's daemons drop parts of their configuration silently."""
+        """A link of exactly this name: under another one, SLURM's daemons drop parts of
+        their configuration silently.
+        """
         link = self.folder / "bin" / program
         if not link.is_symlink():
             link.symlink_to(shutil.which(program, path=f"{os.environ['PATH']}:{SBIN}") or program)
@@ -225,7 +301,9 @@ class Cluster:
         paths = (self.folder / "pids").glob("[a-z]*")
         found = {path.name: int(path.read_text()) for path in paths}
         return {
-            name: pid for name, pid in found.items() if processes.is_alive(pid) and name.split("-")[0] in processes.command(pid)
+            name: pid
+            for name, pid in found.items()
+            if processes.is_alive(pid) and name.split("-")[0] in processes.command(pid)
         }
 
     def _idle(self) -> int:
@@ -236,14 +314,22 @@ class Cluster:
         started = {path.name for path in (self.folder / "pids").glob("[a-z]*")}
         while not test():
             if (dead := started - self._pids().keys()) or time.monotonic() > deadline:
-                said = f"{', '.join(sorted(dead))} ended" if dead else f"{what}: not ready after {START_SECONDS} s"
+                said = (
+                    f"{', '.join(sorted(dead))} ended"
+                    if dead
+                    else f"{what}: not ready after {START_SECONDS} s"
+                )
                 raise StageFailed(f"{said}; see {self.folder}/log")
             time.sleep(0.05)
 
 
 def missing_programs() -> list[str]:
     """The programs of SLURM and munge that this machine lacks."""
-    return [name for name in NEEDED if not shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SBIN}")]
+    return [
+        name
+        for name in NEEDED
+        if not shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SBIN}")
+    ]
 
 
 def _user() -> str:

@@ -1,7 +1,9 @@
-"""Starts Python with the scheduler's notice held back, until the job says that it listens: `hold_notices.py ARGUMENTS`.
+"""Starts Python with the scheduler's notice held back, until the job says that it
+listens: `hold_notices.py ARGUMENTS`.
 
-A job spends its first seconds in imports, and its last in clearing away. A notice then would kill it: SLURM would call it
-failed, and not run it again. This is a script, as only so it imports nothing that takes time.
+A job spends its first seconds in imports, and its last in clearing away. A notice then
+would kill it: SLURM would call it failed, and not run it again. This is a script, as
+only so it imports nothing that takes time.
 """
 
 import os
@@ -17,7 +19,9 @@ def listen() -> None:
 
 
 def disregard() -> None:
-    """From here on a notice is of no account: the work is done. Python's own handlers are gone before its process is."""
+    """From here on a notice is of no account: the work is done. Python's own handlers
+    are gone before its process is.
+    """
     signal.signal(NOTICE, signal.SIG_IGN)
 
 

@@ -20,12 +20,22 @@ from slurm.conclude import conclude
 from slurm.hold_notices import disregard, listen
 from slurm.ledger import Kind, Order, Outcome, State, outcome_of, read_order, write_outcome
 
-TRANSIENT = ("connection closed", "connection reset", "timed out", "stale file handle", "nccl", "socket", "gloo")
+TRANSIENT = (
+    "connection closed",
+    "connection reset",
+    "timed out",
+    "stale file handle",
+    "nccl",
+    "socket",
+    "gloo",
+)
 WORD_SECONDS = 3.0  # ours: for a rank that failed first to say why, before the others judge
 
 
 class OrderedJob:
-    """Carries out an order. submitit pickles it, so it holds two paths only; a requeue calls it again."""
+    """Carries out an order. submitit pickles it, so it holds two paths only; a requeue
+    calls it again.
+    """
 
     def __init__(self, order: str, root: str):
         self.order, self.root = order, root
@@ -39,14 +49,18 @@ class OrderedJob:
         disregard()
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """What runs after a time limit or a preemption: the same again, from what is on disk."""
+        """What runs after a time limit or a preemption: the same again, from what is on
+        disk.
+        """
         with suppress(OSError):
             nodes.note_pause(Path(self.root), _job_name(read_order(Path(self.order))), _attempt())
         return submitit.helpers.DelayedSubmission(OrderedJob(self.order, self.root))
 
 
 def carry_out(order: Order, root: Path, rank: int) -> None:
-    """Do what an order says, and say how it ended. A transient failure has the job requeued, a bounded number of times."""
+    """Do what an order says, and say how it ended. A transient failure has the job
+    requeued, a bounded number of times.
+    """
     attempt = Attempt.of(order, root)
     try:
         if rank == 0 and _job_id():
@@ -55,7 +69,9 @@ def carry_out(order: Order, root: Path, rank: int) -> None:
         if rank == 0:
             attempt.say("done")
     except ExpectedError as error:
-        attempt.fail("input" if isinstance(error, InputError) else "failure", str(error), error.exit_code)
+        attempt.fail(
+            "input" if isinstance(error, InputError) else "failure", str(error), error.exit_code
+        )
     except Exception as error:
         message = str(of_file(error)) if isinstance(error, OSError) else first_line(error)
         if is_transient(error):
@@ -104,7 +120,9 @@ class Attempt:
         _end(message, code)
 
     def try_again(self, message: str) -> NoReturn:
-        """End, and have the job requeued; unless another rank failed for good, or it was tried too often."""
+        """End, and have the job requeued; unless another rank failed for good, or it
+        was tried too often.
+        """
         time.sleep(WORD_SECONDS)
         judged = outcome_of(self.root, self.name)
         if judged is not None and judged.state == "failed" and judged.attempt == self.number:
@@ -117,27 +135,44 @@ class Attempt:
         with suppress(OSError):
             nodes.note_pause(self.root, self.name, self.number)
         try:
-            if queue.restarts(_job_id()) == self.number:  # else this is a lost self of a job that runs again already
+            # else this is a lost self of a job that runs again already
+            if queue.restarts(_job_id()) == self.number:
                 queue.requeue(_job_id())
         except InputError as problem:
-            self.say("failed", "passing", f"{message}; it cannot be requeued: {problem}", more_retries=1)
+            self.say(
+                "failed", "passing", f"{message}; it cannot be requeued: {problem}", more_retries=1
+            )
         _end(message, StageFailed.exit_code)
 
 
 def _note_nodes(order: Order, root: Path, name: str, attempt: int) -> None:
-    """Where this attempt runs, and what became of the last one's nodes. A controller that is silent is no reason to end."""
+    """Where this attempt runs, and what became of the last one's nodes. A controller
+    that is silent is no reason to end.
+    """
     with suppress(InputError):
         if down := nodes.blame(root, name, attempt):
-            print(f"going-deeper: {name}: went down with {', '.join(down)}; goes on here", file=sys.stderr, flush=True)
-        nodes.note_start(root, name, attempt, queue.expand(os.environ.get("SLURM_JOB_NODELIST", "")))
+            print(
+                f"going-deeper: {name}: went down with {', '.join(down)}; goes on here",
+                file=sys.stderr,
+                flush=True,
+            )
+        nodes.note_start(
+            root, name, attempt, queue.expand(os.environ.get("SLURM_JOB_NODELIST", ""))
+        )
     if (died := len(nodes.deaths(root, name, attempt))) > order.max_node_failures:
-        raise StageFailed(f"{name}: died {died} times without a word, as when a node dies; see its logs")
+        raise StageFailed(
+            f"{name}: died {died} times without a word, as when a node dies; see its logs"
+        )
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether a failure may be gone at the next try: of a disk, of the network, of another rank."""
+    """Whether a failure may be gone at the next try: of a disk, of the network, of
+    another rank.
+    """
     if isinstance(error, OSError):
-        return not isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError | IsADirectoryError)
+        return not isinstance(
+            error, FileNotFoundError | PermissionError | NotADirectoryError | IsADirectoryError
+        )
     return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in TRANSIENT)
 
 
@@ -163,7 +198,9 @@ def _attempt() -> int:
 
 
 def _job_id() -> str:
-    """As scontrol wants it; an array's job is `<array>_<number>`. None of a local job, even inside an allocation."""
+    """As scontrol wants it; an array's job is `<array>_<number>`. None of a local job,
+    even inside an allocation.
+    """
     if os.environ.get("SUBMITIT_EXECUTOR") != "slurm":
         return ""
     array, number = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
@@ -172,4 +209,6 @@ def _job_id() -> str:
 
 def _end(message: str, code: int) -> NoReturn:
     print(f"going-deeper: {message}", file=sys.stderr, flush=True)
-    os._exit(code)  # submitit would pickle the exception; and other ranks may keep this one's collective from ending
+    # submitit would pickle the exception; and other ranks may keep this one's
+    # collective from ending
+    os._exit(code)

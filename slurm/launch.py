@@ -1,4 +1,6 @@
-"""The launcher: a study's missing stages as jobs of submitit. It adds resources and dependencies, nothing more."""
+"""The launcher: a study's missing stages as jobs of submitit. It adds resources and
+dependencies, nothing more.
+"""
 
 import os
 import re
@@ -47,12 +49,19 @@ class Submission:
     site: Site
     code: Path
     known: dict[str, queue.Queued] = field(default_factory=dict)
-    jobs: dict[str, list[str]] = field(default_factory=dict)  # by config hash; those of an array count as one
+    # by config hash; those of an array count as one
+    jobs: dict[str, list[str]] = field(default_factory=dict)
     excluded: list[str] = field(default_factory=list)  # nodes on which jobs died
     num_new: int = 0
     failed: set[str] = field(default_factory=set)  # hashes; only `local` waits, so only it knows
 
-    def add(self, order: Order, resources: Resources, after: Sequence[str], after_any: Sequence[str] = ()) -> str:
+    def add(
+        self,
+        order: Order,
+        resources: Resources,
+        after: Sequence[str],
+        after_any: Sequence[str] = (),
+    ) -> str:
         """Submit an order, unless its job is alive; returns the job's id.
 
         Raises:
@@ -63,7 +72,8 @@ class Submission:
             return alive
         try:
             return self._submit(order, resources, after, after_any)
-        except (RuntimeError, ValueError, FileNotFoundError) as error:  # submitit's, with what sbatch said
+        # submitit's, with what sbatch said
+        except (RuntimeError, ValueError, FileNotFoundError) as error:
             said = (str(error).strip() or type(error).__name__).splitlines()[-1]
             raise InputError(f"{order.name}: the site does not take the job: {said}") from None
 
@@ -74,7 +84,9 @@ class Submission:
             return None
         return entry.job_id if any(job.is_alive for job in entry.jobs(self.known)) else None
 
-    def _submit(self, order: Order, resources: Resources, after: Sequence[str], after_any: Sequence[str]) -> str:
+    def _submit(
+        self, order: Order, resources: Resources, after: Sequence[str], after_any: Sequence[str]
+    ) -> str:
         forget(self.root, order.name)
         nodes.forget(self.root, order.name)
         path = write_order(self.root, order)
@@ -82,11 +94,15 @@ class Submission:
             folder=self.root / "jobs",
             cluster=self.site.cluster,
             slurm_max_num_timeout=self.site.max_timeouts,
-            slurm_python=shlex.join([sys.executable, "-S", str(self.code / "slurm" / "hold_notices.py")]),
+            slurm_python=shlex.join(
+                [sys.executable, "-S", str(self.code / "slurm" / "hold_notices.py")]
+            ),
         )
         chosen = parameters(order.name, resources, self.site, after, after_any)
         if self.site.cluster == "slurm" and self.excluded:
-            chosen["slurm_exclude"] = ",".join(filter(None, (self.site.slurm_exclude, *self.excluded)))
+            chosen["slurm_exclude"] = ",".join(
+                filter(None, (self.site.slurm_exclude, *self.excluded))
+            )
         executor.update_parameters(**chosen)
         job = OrderedJob(str(path), str(self.root))
         if order.num_parts > 1:
@@ -97,7 +113,10 @@ class Submission:
         job_id = submitted[0].job_id.split("_")[0]
         self.num_new += 1
         record(self.root, order.name, self.site.cluster, job_id, order.num_parts, self.code.name)
-        _say(f"{order.name}: job {job_id}" + (f", an array of {order.num_parts}" if order.num_parts > 1 else ""))
+        _say(
+            f"{order.name}: job {job_id}"
+            + (f", an array of {order.num_parts}" if order.num_parts > 1 else "")
+        )
         if self.site.cluster == "local":
             for one in submitted:
                 one.wait()
@@ -105,14 +124,17 @@ class Submission:
 
 
 def launch(study: Study, missing: Sequence[StageConfig], root: Path, site: Site) -> None:
-    """Submit what a study misses, inputs first, and a job that concludes it. `slurm` returns at once, `local` waits.
+    """Submit what a study misses, inputs first, and a job that concludes it. `slurm`
+    returns at once, `local` waits.
 
-    A stage whose job waits or runs already, of this study or of another, is not submitted again: the new jobs wait for it. A
-    failed member takes along only what is made from it.
+    A stage whose job waits or runs already, of this study or of another, is not
+    submitted again: the new jobs wait for it. A failed member takes along only what is
+    made from it.
 
     Raises:
-        InputError: the site's ranks cannot share a batch, the root's path cannot stand in a script, its jobs/ can be written by
-            others, or SLURM's commands are not there.
+        InputError: the site's ranks cannot share a batch, the root's path cannot stand
+            in a script, its jobs/ can be written by others, or SLURM's commands are not
+            there.
         StageFailed: a local job ended without its artefact; the message says why.
     """
     root = safe(root.absolute())
@@ -122,16 +144,29 @@ def launch(study: Study, missing: Sequence[StageConfig], root: Path, site: Site)
     with submitting(root):
         code = snapshot(root)
         os.environ.update(PROCESS_ENVIRONMENT | os.environ)  # jobs inherit it
-        os.environ.update({**site.environment, **code_environment(code), **({"TMPDIR": site.scratch} if site.scratch else {})})
+        os.environ.update(
+            {
+                **site.environment,
+                **code_environment(code),
+                **({"TMPDIR": site.scratch} if site.scratch else {}),
+            }
+        )
         submission = Submission(root, site, code, excluded=nodes.failing(root))
         if submission.excluded:
             _say(f"jobs died twice on {', '.join(submission.excluded)}: new ones do not go there")
-        submission.known = queue.jobs([entry.job_id for entry in entries(study, root) if entry.cluster == "slurm"])
+        submission.known = queue.jobs(
+            [entry.job_id for entry in entries(study, root) if entry.cluster == "slurm"]
+        )
         for config in missing:
             if config.has_job:
                 _submit_stage(submission, config)
         everything = [job for jobs in submission.jobs.values() for job in jobs]
-        order = Order(name=conclusion(study), kind="conclude", content=study.model_dump(mode="json"), **site.patience)
+        order = Order(
+            name=conclusion(study),
+            kind="conclude",
+            content=study.model_dump(mode="json"),
+            **site.patience,
+        )
         waiting = submission.alive(order.name)
         if waiting is not None and submission.num_new:  # it waits for other jobs than those of now
             queue.cancel([waiting])
@@ -139,7 +174,9 @@ def launch(study: Study, missing: Sequence[StageConfig], root: Path, site: Site)
         submission.add(order, site.report.but(**ONE_RANK), after=(), after_any=everything)
     if site.cluster == "local" and not study.report.is_complete(root):
         last = outcomes(root, order.name)
-        raise StageFailed(last[-1].message if last else f"{order.name}: no word; see {root / 'jobs'}")
+        raise StageFailed(
+            last[-1].message if last else f"{order.name}: no word; see {root / 'jobs'}"
+        )
 
 
 def safe(root: Path) -> Path:
@@ -149,7 +186,10 @@ def safe(root: Path) -> Path:
         InputError: it has a character that could mean something there.
     """
     if not SAFE_PATH.fullmatch(str(root)):
-        raise InputError(f"--root {str(root)!r}: its path goes into batch scripts; expected only letters, digits and ._/+-")
+        raise InputError(
+            f"--root {str(root)!r}: its path goes into batch scripts; expected only letters, digits"
+            " and ._/+-"
+        )
     return root
 
 
@@ -165,8 +205,19 @@ def _submit_stage(submission: Submission, config: StageConfig) -> None:
     if not config.has_ranks:
         granted = granted.but(**ONE_RANK)
     kind: OrderKind = config.stage  # type: ignore[assignment]
-    if config.has_parts and site.cluster == "slurm" and granted.array > 1 and not submission.alive(name):
-        part = Order(name=f"part-{config.hash}", kind=kind, content=content, num_parts=granted.array, **site.patience)
+    if (
+        config.has_parts
+        and site.cluster == "slurm"
+        and granted.array > 1
+        and not submission.alive(name)
+    ):
+        part = Order(
+            name=f"part-{config.hash}",
+            kind=kind,
+            content=content,
+            num_parts=granted.array,
+            **site.patience,
+        )
         array = [submission.add(part, granted, after)]
     order = Order(name=name, kind=kind, content=content, **site.patience)
     submission.jobs[config.hash] = [submission.add(order, granted, after, after_any=array)]
@@ -177,33 +228,53 @@ def _submit_stage(submission: Submission, config: StageConfig) -> None:
 
 
 def parameters(
-    name: str, granted: Resources, site: Site, after: Sequence[str] = (), after_any: Sequence[str] = ()
+    name: str,
+    granted: Resources,
+    site: Site,
+    after: Sequence[str] = (),
+    after_any: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Submitit's parameters for a job, to start once the jobs `after` have succeeded and those `after_any` have ended.
+    """Submitit's parameters for a job, to start once the jobs `after` have succeeded
+    and those `after_any` have ended.
 
-    >>> found = parameters("train-1", Resources(), Site(cluster="slurm"), ["41", "42"], ["43"])
-    >>> found["slurm_additional_parameters"]["dependency"]
+    >>> site = Site(cluster="slurm")
+    >>> chosen = parameters("train-1", Resources(), site, ["41", "42"], ["43"])
+    >>> chosen["slurm_additional_parameters"]["dependency"]
     'afterok:41:42,afterany:43'
     """
     if not NAME.fullmatch(name):
         raise InputError(f"{name!r}: cannot name a job; expected letters, digits and ._- only")
-    chosen: dict[str, Any] = {"name": name[:64], **granted.model_dump(exclude_none=True, exclude={"array"})}
+    chosen: dict[str, Any] = {
+        "name": name[:64],
+        **granted.model_dump(exclude_none=True, exclude={"array"}),
+    }
     if not granted.gpus_per_node:
         del chosen["gpus_per_node"]
     if site.cluster == "local":
         return chosen
-    for key in ("slurm_partition", "slurm_account", "slurm_qos", "slurm_constraint", "slurm_exclude"):
+    for key in (
+        "slurm_partition",
+        "slurm_account",
+        "slurm_qos",
+        "slurm_constraint",
+        "slurm_exclude",
+    ):
         if (value := getattr(site, key)) is not None:
             chosen[key] = value
     if site.slurm_setup:
         chosen["slurm_setup"] = ["set -eE -o pipefail", *site.slurm_setup]
-    conditions = [f"{kind}:{':'.join(jobs)}" for kind, jobs in (("afterok", after), ("afterany", after_any)) if jobs]
+    conditions = [
+        f"{kind}:{':'.join(jobs)}"
+        for kind, jobs in (("afterok", after), ("afterany", after_any))
+        if jobs
+    ]
     more: dict[str, Any] = {"requeue": True}
     if conditions:
         more |= {"dependency": ",".join(conditions), "kill-on-invalid-dep": "yes"}
     return {
         **chosen,
-        "slurm_srun_args": [f"--cpus-per-task={granted.cpus_per_task}"],  # since 22.05 srun does not take it from sbatch
+        # since 22.05 srun does not take it from sbatch
+        "slurm_srun_args": [f"--cpus-per-task={granted.cpus_per_task}"],
         "slurm_array_parallelism": site.slurm_array_parallelism,
         "slurm_signal_delay_s": site.slurm_signal_delay_s,
         "slurm_additional_parameters": more,

@@ -1,4 +1,6 @@
-"""jobs/: what was submitted for each artefact, and how it ended. Plain JSON; no result ever travels in a pickle."""
+"""jobs/: what was submitted for each artefact, and how it ended. Plain JSON; no result
+ever travels in a pickle.
+"""
 
 import fcntl
 import json
@@ -21,7 +23,9 @@ NAME = r"^[a-z]+-[A-Za-z0-9._-]{1,90}$"
 
 
 class Order(Frozen):
-    """What a job is to do: make an artefact, do a share of it if `num_parts` is above 1, or conclude a study."""
+    """What a job is to do: make an artefact, do a share of it if `num_parts` is above
+    1, or conclude a study.
+    """
 
     name: str = Field(pattern=NAME)
     kind: Literal["prepare", "train", "evaluate", "conclude"]
@@ -52,13 +56,23 @@ class Entry(Frozen):
     submitted_at: str
 
     def jobs(self, known: Mapping[str, Queued]) -> list[Queued]:
-        """Its jobs among those that SLURM knows by id, and by its name: ids begin anew on another cluster."""
-        return [job for job_id, job in known.items() if job_id.split("_")[0] == self.job_id and job.name == self.name[:64]]
+        """Its jobs among those that SLURM knows by id, and by its name: ids begin anew
+        on another cluster.
+        """
+        return [
+            job
+            for job_id, job in known.items()
+            if job_id.split("_")[0] == self.job_id and job.name == self.name[:64]
+        ]
 
     def logs(self, root: Path) -> list[Path]:
-        """The log files that its ranks have written so far; errors and what a stage says are in those that end in .err."""
+        """The log files that its ranks have written so far; errors and what a stage
+        says are in those that end in .err.
+        """
         folder = root / "jobs"
-        return sorted([*folder.glob(f"{self.job_id}_*_log.*"), *folder.glob(f"{self.job_id}_log.*")])
+        return sorted(
+            [*folder.glob(f"{self.job_id}_*_log.*"), *folder.glob(f"{self.job_id}_log.*")]
+        )
 
 
 State = Literal["done", "failed", "retried"]
@@ -66,7 +80,9 @@ Kind = Literal["", "input", "passing", "failure"]
 
 
 class Outcome(Frozen):
-    """How the last attempt of a job ended. `kind`: the user's input was wrong, a passing cause, or another failure."""
+    """How the last attempt of a job ended. `kind`: the user's input was wrong, a
+    passing cause, or another failure.
+    """
 
     state: State
     kind: Kind = ""
@@ -121,16 +137,27 @@ def forget(root: Path, name: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def record(root: Path, name: str, cluster: Literal["local", "slurm"], job_id: str, num_parts: int, code: str) -> Entry:
+def record(
+    root: Path,
+    name: str,
+    cluster: Literal["local", "slurm"],
+    job_id: str,
+    num_parts: int,
+    code: str,
+) -> Entry:
     """Note that an order was submitted."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    entry = Entry(name=name, cluster=cluster, job_id=job_id, num_parts=num_parts, code=code, submitted_at=now)
+    entry = Entry(
+        name=name, cluster=cluster, job_id=job_id, num_parts=num_parts, code=code, submitted_at=now
+    )
     disk.write_atomic(root / "jobs" / f"{name}.job.json", entry.model_dump_json(indent=1).encode())
     return entry
 
 
 def find(root: Path, name: str) -> Entry | None:
-    """What was submitted under a name, if anything was; a damaged note counts as nothing."""
+    """What was submitted under a name, if anything was; a damaged note counts as
+    nothing.
+    """
     try:
         return Entry.model_validate_json((root / "jobs" / f"{name}.job.json").read_text())
     except (OSError, ValidationError):
@@ -138,35 +165,46 @@ def find(root: Path, name: str) -> Entry | None:
 
 
 def write_outcome(root: Path, name: str, outcome: Outcome) -> None:
-    """Say how a job (`name`, or `name.k` of an array) ended. A lost attempt that lived on cannot contradict a later one."""
+    """Say how a job (`name`, or `name.k` of an array) ended. A lost attempt that lived
+    on cannot contradict a later one.
+    """
     earlier = outcome_of(root, name)
     if earlier is not None and earlier.attempt > outcome.attempt:
         return
-    disk.write_atomic(root / "jobs" / f"{name}.outcome.json", outcome.model_dump_json(indent=1).encode())
+    disk.write_atomic(
+        root / "jobs" / f"{name}.outcome.json", outcome.model_dump_json(indent=1).encode()
+    )
 
 
 def outcome_of(root: Path, name: str) -> Outcome | None:
     """How a job (`name`, or `name.k` of an array) ended, if it said so."""
     try:
-        return Outcome.model_validate(json.loads((root / "jobs" / f"{name}.outcome.json").read_text()))
+        return Outcome.model_validate(
+            json.loads((root / "jobs" / f"{name}.outcome.json").read_text())
+        )
     except (OSError, ValueError):
         return None
 
 
 def outcomes(root: Path, name: str) -> list[Outcome]:
-    """How the jobs under a name ended, those of an array too, as far as they said so."""
+    """How the jobs under a name ended, those of an array too, as far as they said
+    so.
+    """
     names = [path.name.removesuffix(".outcome.json") for path in _outcome_paths(root, name)]
     return [outcome for each in names if (outcome := outcome_of(root, each)) is not None]
 
 
 def _outcome_paths(root: Path, name: str) -> list[Path]:
     folder = root / "jobs"
-    return sorted([*folder.glob(f"{name}.outcome.json"), *folder.glob(f"{name}.[0-9]*.outcome.json")])
+    return sorted(
+        [*folder.glob(f"{name}.outcome.json"), *folder.glob(f"{name}.[0-9]*.outcome.json")]
+    )
 
 
 @contextmanager
 def submitting(root: Path) -> Iterator[None]:
-    """Only one command submits at a time: another that comes meanwhile finds the jobs of this one. What is written is private.
+    """Only one command submits at a time: another that comes meanwhile finds the jobs
+    of this one. What is written is private.
 
     Raises:
         InputError: `root`/jobs can be written by others.

@@ -1,4 +1,6 @@
-"""Nodes on which jobs died without a word: noted by the job that takes over, and kept from new jobs after the second time."""
+"""Nodes on which jobs died without a word: noted by the job that takes over, and kept
+from new jobs after the second time.
+"""
 
 import json
 import time
@@ -19,18 +21,24 @@ def note_start(root: Path, name: str, attempt: int, nodes: Sequence[str]) -> Non
 
 
 def note_pause(root: Path, name: str, attempt: int) -> None:
-    """Say that an attempt ends as it should: at its time limit, preempted, or to be tried again."""
+    """Say that an attempt ends as it should: at its time limit, preempted, or to be
+    tried again.
+    """
     disk.publish(_path(root, name, attempt).with_suffix(".paused"), b"")
 
 
 def deaths(root: Path, name: str, attempt: int) -> list[int]:
     """The attempts before this one that ended without a word."""
-    paused = [_path(root, name, earlier).with_suffix(".paused").exists() for earlier in range(attempt)]
+    paused = [
+        _path(root, name, earlier).with_suffix(".paused").exists() for earlier in range(attempt)
+    ]
     return [earlier for earlier, was_paused in enumerate(paused) if not was_paused]
 
 
 def blame(root: Path, name: str, attempt: int) -> list[str]:
-    """If the attempt before this one died, note its nodes that SLURM holds to be down; returns them."""
+    """If the attempt before this one died, note its nodes that SLURM holds to be down;
+    returns them.
+    """
     if attempt - 1 not in deaths(root, name, attempt):
         return []
     try:

@@ -1,4 +1,6 @@
-"""A site, looked at from its own nodes: what must be right before days of computing rest on it."""
+"""A site, looked at from its own nodes: what must be right before days of computing
+rest on it.
+"""
 
 import json
 import os
@@ -24,7 +26,9 @@ MAX_CLOCK_SECONDS = 5.0  # ours: between nodes; logs of several are else hard to
 
 
 class Probe:
-    """What every rank of the probe runs; submitit pickles it, so it holds a path only."""
+    """What every rank of the probe runs; submitit pickles it, so it holds a path
+    only.
+    """
 
     def __init__(self, folder: str):
         self.folder = folder
@@ -38,7 +42,8 @@ class Probe:
 
 
 def check_site(site: Site, name: str, root: Path, nodes: int) -> tuple[str, bool]:
-    """Submit the probe, wait for it, write `root`/sites/<name>.json; returns the text for people and whether all is well.
+    """Submit the probe, wait for it, write `root`/sites/<name>.json; returns the text
+    for people and whether all is well.
 
     Raises:
         StageFailed: the probe left no word; the message names its log.
@@ -47,22 +52,36 @@ def check_site(site: Site, name: str, root: Path, nodes: int) -> tuple[str, bool
     granted = site.train.but(nodes=nodes if site.cluster == "slurm" else 1, timeout_min=5)
     folder = disk.private_folder(root / "jobs" / f"probe-{uuid.uuid4().hex[:8]}")
     os.environ.update({**site.environment, **code_environment(snapshot(root))})
-    executor = submitit.AutoExecutor(folder=disk.private_folder(root / "jobs"), cluster=site.cluster)
+    executor = submitit.AutoExecutor(
+        folder=disk.private_folder(root / "jobs"), cluster=site.cluster
+    )
     executor.update_parameters(**parameters(f"probe-{name}", granted, site))
     submitted = time.time()
     job = executor.submit(Probe(str(folder)))
     print(f"probe: job {job.job_id}", file=sys.stderr, flush=True)
     if site.cluster == "local":
         job.wait()
-    while site.cluster == "slurm" and any(found.is_alive for found in queue.jobs([job.job_id]).values()):
+    while site.cluster == "slurm" and any(
+        found.is_alive for found in queue.jobs([job.job_id]).values()
+    ):
         time.sleep(1)
     size = granted.nodes * granted.tasks_per_node
-    ranks = [json.loads(path.read_text()) for k in range(size) if (path := folder / f"rank_{k}.json").exists()]
+    ranks = [
+        json.loads(path.read_text())
+        for k in range(size)
+        if (path := folder / f"rank_{k}.json").exists()
+    ]
     if len(ranks) < size:
         raise StageFailed(f"probe: {len(ranks)} of {size} ranks left word; see {job.paths.stderr}")
     facts = judge(ranks, submitted, wants_gpus=granted.gpus_per_node > 0)
-    disk.write_json(root / "sites" / f"{name}.json", {"site": site.model_dump(mode="json"), **facts, "ranks": ranks})
-    lines = [f"{'ok  ' if passed else 'FAIL'}  {what}: {words}" for what, (passed, words) in facts["checks"].items()]
+    disk.write_json(
+        root / "sites" / f"{name}.json",
+        {"site": site.model_dump(mode="json"), **facts, "ranks": ranks},
+    )
+    lines = [
+        f"{'ok  ' if passed else 'FAIL'}  {what}: {words}"
+        for what, (passed, words) in facts["checks"].items()
+    ]
     is_sound = all(passed for passed, _ in facts["checks"].values())
     return "\n".join([*lines, f"report: {root / 'sites' / f'{name}.json'}"]), is_sound
 
@@ -114,7 +133,9 @@ def judge(ranks: list[dict[str, Any]], submitted: float, wants_gpus: bool) -> di
     """The checks, each passed or not and in words, from what the ranks found."""
     size = len(ranks)
     gpus = {rank["gpu"] for rank in ranks} - {None}
-    together = all(rank["world_size"] == size and rank["total"] == size * (size + 1) // 2 for rank in ranks)
+    together = all(
+        rank["world_size"] == size and rank["total"] == size * (size + 1) // 2 for rank in ranks
+    )
     winners = sum(rank["won"] for rank in ranks)
     clocks = [rank["clock"] for rank in ranks]
     spread = max(clocks) - min(clocks)
@@ -122,11 +143,20 @@ def judge(ranks: list[dict[str, Any]], submitted: float, wants_gpus: bool) -> di
     bandwidth = min(rank["gigabytes_per_second"] for rank in ranks)
     checks = {
         "launch": (True, f"{size} ranks on {', '.join(sorted({rank['node'] for rank in ranks}))}"),
-        "start": (True, f"{min(rank['started'] for rank in ranks) - submitted:.1f} s after submission"),
+        "start": (
+            True,
+            f"{min(rank['started'] for rank in ranks) - submitted:.1f} s after submission",
+        ),
         "rendezvous": (together, "all ranks in one sum"),
         "all-reduce": (True, f"{bandwidth:.2f} GB/s for {MEGABYTES} MB"),
-        "GPUs": (len(gpus) == (size if wants_gpus else 0), f"{len(gpus)} for {size} ranks" if gpus or wants_gpus else "none"),
-        "shared disk": (all(rank["seen"] == size for rank in ranks), "each rank sees the files of all"),
+        "GPUs": (
+            len(gpus) == (size if wants_gpus else 0),
+            f"{len(gpus)} for {size} ranks" if gpus or wants_gpus else "none",
+        ),
+        "shared disk": (
+            all(rank["seen"] == size for rank in ranks),
+            "each rank sees the files of all",
+        ),
         "exclusive files": (winners == 1, f"{winners} of {size} could create one file"),
         "clocks": (spread < MAX_CLOCK_SECONDS, f"within {spread:.2f} s"),
         "Python": (len(versions) == 1, "; ".join(versions)),
@@ -145,4 +175,8 @@ def _is_first(path: Path) -> bool:
 
 def _wandb_in_words() -> str:
     """Runs are kept offline where it is not reachable."""
-    return f"{server()} answers" if is_reachable() else f"{server()} does not answer; runs stay offline below the root"
+    return (
+        f"{server()} answers"
+        if is_reachable()
+        else f"{server()} does not answer; runs stay offline below the root"
+    )

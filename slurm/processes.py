@@ -35,7 +35,11 @@ def environment(pid: int) -> list[str]:
 def command(pid: int) -> str:
     """The name of a process's program."""
     try:
-        return Path(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()).name if pid else ""
+        return (
+            Path(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()).name
+            if pid
+            else ""
+        )
     except OSError:
         return ""
 
@@ -58,7 +62,9 @@ def send(pid: int, number: signal.Signals) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports in a row below the ephemeral range, so that no outgoing connection takes one before its daemon does."""
+    """Ports in a row below the ephemeral range, so that no outgoing connection takes
+    one before its daemon does.
+    """
     rng = random.Random()
     for _ in range(200):
         first = rng.randrange(10_000, 32_000 - count)

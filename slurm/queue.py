@@ -1,4 +1,6 @@
-"""What SLURM says about jobs: squeue, sacct where there is accounting, scancel, scontrol."""
+"""What SLURM says about jobs: squeue, sacct where there is accounting, scancel,
+scontrol.
+"""
 
 import re
 import shutil
@@ -9,14 +11,25 @@ from typing import NamedTuple
 from pipeline.errors import InputError
 
 ALIVE = frozenset(
-    {"PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD"}
+    {
+        "PENDING",
+        "RUNNING",
+        "CONFIGURING",
+        "COMPLETING",
+        "SUSPENDED",
+        "REQUEUED",
+        "REQUEUE_FED",
+        "REQUEUE_HOLD",
+    }
     | {"RESIZING", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT"}
 )
 SECONDS = 60  # ours: a busy controller answers late
 
 
 class Queued(NamedTuple):
-    """One job as SLURM sees it. `reason` says why it waits or ended, `nodes` where it runs, `left` how long it may."""
+    """One job as SLURM sees it. `reason` says why it waits or ended, `nodes` where it
+    runs, `left` how long it may.
+    """
 
     name: str
     state: str
@@ -31,7 +44,8 @@ class Queued(NamedTuple):
 
 
 def jobs(job_ids: Sequence[str]) -> dict[str, Queued]:
-    """What is known of jobs, by id; an array's jobs as `<id>_<number>`. Those that SLURM has forgotten are left out.
+    """What is known of jobs, by id; an array's jobs as `<id>_<number>`. Those that
+    SLURM has forgotten are left out.
 
     Raises:
         InputError: SLURM's commands are not there, or do not answer.
@@ -63,7 +77,9 @@ def _accounted(job_ids: Sequence[str]) -> dict[str, Queued]:
         f"--jobs={','.join(job_ids)}",
     ]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+        answer = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=SECONDS
+        )
     except subprocess.TimeoutExpired:
         return {}
     found = {}
@@ -81,9 +97,17 @@ def cancel(job_ids: Sequence[str]) -> None:
 
 def down(nodes: Sequence[str]) -> list[str]:
     """Those of some nodes that SLURM cannot use now, or does not hear from."""
-    listed = _lines(["sinfo", "--noheader", "--Node", f"--nodes={','.join(nodes)}", "--format=%N|%T"]) if nodes else []
+    listed = (
+        _lines(["sinfo", "--noheader", "--Node", f"--nodes={','.join(nodes)}", "--format=%N|%T"])
+        if nodes
+        else []
+    )
     states = dict(line.split("|")[:2] for line in listed)
-    return sorted(node for node, state in states.items() if state.endswith("*") or state.startswith(("down", "fail", "drain")))
+    return sorted(
+        node
+        for node, state in states.items()
+        if state.endswith("*") or state.startswith(("down", "fail", "drain"))
+    )
 
 
 def expand(nodes: str) -> list[str]:
@@ -104,9 +128,13 @@ def requeue(job_id: str) -> None:
 
 def _lines(command: list[str]) -> list[str]:
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+        answer = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=SECONDS
+        )
     except OSError:
-        raise InputError(f"{command[0]}: is not on the PATH; a site of cluster slurm needs SLURM's commands") from None
+        raise InputError(
+            f"{command[0]}: is not on the PATH; a site of cluster slurm needs SLURM's commands"
+        ) from None
     except subprocess.TimeoutExpired:
         raise InputError(f"{command[0]}: no answer within {SECONDS} s") from None
     if answer.returncode:

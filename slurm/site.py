@@ -1,4 +1,6 @@
-"""A site file: what a cluster grants each kind of stage. Data, validated; its fields keep submitit's names."""
+"""A site file: what a cluster grants each kind of stage. Data, validated; its fields
+keep submitit's names.
+"""
 
 import difflib
 import tomllib
@@ -15,12 +17,13 @@ KINDS = ("prepare", "train", "evaluate", "report")  # of jobs, each with a table
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
-Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$")]  # no line may smuggle in another
+# no line may smuggle in another
+Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 class Resources(Frozen):
-    """What one job gets. Ranks of the job: nodes x tasks_per_node. `array`: jobs that share the images of a preparation or an
-    evaluation.
+    """What one job gets. Ranks of the job: nodes x tasks_per_node. `array`: jobs that
+    share the images of a preparation or an evaluation.
     """
 
     nodes: int = Field(default=1, ge=1)
@@ -33,12 +36,15 @@ class Resources(Frozen):
 
 
 class Site(Frozen):
-    """Where jobs run: `local` (processes of this machine) or `slurm`, and the resources of each kind of job.
+    """Where jobs run: `local` (processes of this machine) or `slurm`, and the resources
+    of each kind of job.
 
-    `report` is the one job that ensembles, checks and reports. A job that reaches its time limit saves and goes on as
-    another, at most `max_timeouts` times. One that fails for a passing cause (disk, network, a lost rank) is tried again, at
-    most `max_retries` times; one whose node dies, at most `max_node_failures` times, and a node on which jobs died twice in a
-    week gets no new ones. `scratch` becomes TMPDIR. `slurm_array_parallelism` bounds how many jobs of an array run.
+    `report` is the one job that ensembles, checks and reports. A job that reaches its
+    time limit saves and goes on as another, at most `max_timeouts` times. One that
+    fails for a passing cause (disk, network, a lost rank) is tried again, at most
+    `max_retries` times; one whose node dies, at most `max_node_failures` times, and a
+    node on which jobs died twice in a week gets no new ones. `scratch` becomes TMPDIR.
+    `slurm_array_parallelism` bounds how many jobs of an array run.
     """
 
     cluster: Literal["local", "slurm"]
@@ -64,7 +70,9 @@ class Site(Frozen):
     def _is_one_machine(self) -> "Site":
         for kind in KINDS:
             if self.cluster == "local" and (nodes := self.granted(kind).nodes) > 1:
-                raise ValueError(f"{kind}.nodes = {nodes}: a local site is one machine; use tasks_per_node")
+                raise ValueError(
+                    f"{kind}.nodes = {nodes}: a local site is one machine; use tasks_per_node"
+                )
         return self
 
     def granted(self, stage: str) -> Resources:
@@ -75,7 +83,9 @@ class Site(Frozen):
     def num_ranks(self) -> dict[str, int]:
         """Ranks that share a stage, by kind of job."""
         kinds = {kind: self.granted(kind) for kind in KINDS}
-        return {kind: found.nodes * found.tasks_per_node * found.array for kind, found in kinds.items()}
+        return {
+            kind: found.nodes * found.tasks_per_node * found.array for kind, found in kinds.items()
+        }
 
     def devices(self) -> dict[str, str]:
         """What a rank computes on, by kind of job."""
@@ -92,7 +102,10 @@ class Site(Frozen):
         for kind in KINDS:
             granted = self.granted(kind)
             ranks = granted.nodes * granted.tasks_per_node
-            words = f"{ranks} rank{'s' if ranks > 1 else ''} on {granted.nodes} node{'s' if granted.nodes > 1 else ''}"
+            words = (
+                f"{ranks} rank{'s' if ranks > 1 else ''} on {granted.nodes}"
+                f" node{'s' if granted.nodes > 1 else ''}"
+            )
             words += f", {granted.gpus_per_node} GPUs a node" if granted.gpus_per_node else ""
             words += f", an array of {granted.array}" if granted.array > 1 else ""
             found[kind] = f"{words}, {granted.timeout_min} min"
@@ -103,18 +116,23 @@ def load_site(path: Path) -> Site:
     """Read a site file.
 
     Raises:
-        InputError: no such file, not TOML, an unknown key (the nearest valid one is named) or a value out of range.
+        InputError: no such file, not TOML, an unknown key (the nearest valid one is
+            named) or a value out of range.
     """
     try:
         return Site.model_validate(tomllib.loads(path.read_text()))
     except (OSError, UnicodeDecodeError):
-        raise InputError(f"{path}: no such site file; expected one such as slurm/sites/local.toml") from None
+        raise InputError(
+            f"{path}: no such site file; expected one such as slurm/sites/local.toml"
+        ) from None
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: is not TOML: {error}") from None
     except ValidationError as error:
         for item in error.errors():
             if item["type"] == "extra_forbidden":
-                raise InputError(f"{path}: {_unknown_key([str(part) for part in item['loc']])}") from None
+                raise InputError(
+                    f"{path}: {_unknown_key([str(part) for part in item['loc']])}"
+                ) from None
         raise InputError(f"{path}: {one_line(error)}") from None
 
 

@@ -1,4 +1,6 @@
-"""The code that runs is the code at submission: a copy of the packages, named for what it holds."""
+"""The code that runs is the code at submission: a copy of the packages, named for what
+it holds.
+"""
 
 import hashlib
 import json
@@ -15,10 +17,18 @@ PACKAGES = ("pipeline", "slurm")
 
 
 def snapshot(root: Path) -> Path:
-    """Copy the code to `root`/jobs/code/<digest>, unless that is there; returns the folder, for PYTHONPATH."""
-    files = {path.relative_to(TOP).as_posix(): path.read_bytes() for package in PACKAGES for path in _sources(TOP / package)}
+    """Copy the code to `root`/jobs/code/<digest>, unless that is there; returns the
+    folder, for PYTHONPATH.
+    """
+    files = {
+        path.relative_to(TOP).as_posix(): path.read_bytes()
+        for package in PACKAGES
+        for path in _sources(TOP / package)
+    }
     digest = hashlib.sha256(
-        json.dumps({name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}).encode()
+        json.dumps(
+            {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
+        ).encode()
     ).hexdigest()[:16]
     folder = disk.private_folder(root / "jobs" / "code") / digest
     if folder.is_dir():
@@ -36,10 +46,14 @@ def snapshot(root: Path) -> Path:
 
 
 def code_environment(code: Path) -> dict[str, str]:
-    """Variables with which a job's Python imports the copy, even where it starts in the folder of the original."""
+    """Variables with which a job's Python imports the copy, even where it starts in the
+    folder of the original.
+    """
     earlier = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     return {"PYTHONPATH": os.pathsep.join([str(code), *earlier]), "PYTHONSAFEPATH": "1"}
 
 
 def _sources(package: Path) -> list[Path]:
-    return sorted(path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return sorted(
+        path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    )

@@ -1,4 +1,6 @@
-"""Where a study stands: from its artefacts, the notes in jobs/, and squeue. Works without accounting, and without SLURM."""
+"""Where a study stands: from its artefacts, the notes in jobs/, and squeue. Works
+without accounting, and without SLURM.
+"""
 
 import json
 import time
@@ -23,7 +25,9 @@ CANCELLED = "cancelled"
 
 
 class Row(NamedTuple):
-    """One line of the table. `note` says why it waits or failed; `log` is where to read on."""
+    """One line of the table. `note` says why it waits or failed; `log` is where to read
+    on.
+    """
 
     stage: str
     name: str
@@ -51,9 +55,22 @@ def status(study: Study, root: Path) -> list[Row]:
     known = queue.jobs([entry.job_id for entry in noted if entry.cluster == "slurm"])
     rows: dict[str, Row] = {}
     for config, name in named:
-        row = _row(config.stage, config.hash, config, root, entries.get(name), parts.get(f"part-{config.hash}"), known)
-        lost = [rows[made.hash] for made in config.inputs if made.hash in rows and rows[made.hash].state == "failed"]
-        if row.state == "failed" and row.note == CANCELLED and lost:  # by SLURM, as it could never have started
+        row = _row(
+            config.stage,
+            config.hash,
+            config,
+            root,
+            entries.get(name),
+            parts.get(f"part-{config.hash}"),
+            known,
+        )
+        lost = [
+            rows[made.hash]
+            for made in config.inputs
+            if made.hash in rows and rows[made.hash].state == "failed"
+        ]
+        # by SLURM, as it could never have started
+        if row.state == "failed" and row.note == CANCELLED and lost:
             row = row._replace(note=f"not run, as {lost[0].stage} {lost[0].name} failed")
         rows[config.hash] = row
     return [*rows.values(), _row("conclude", study.name, study.report, root, last, None, known)]
@@ -80,7 +97,9 @@ def _row(
         row = row._replace(job=entry.job_id, log=_last_log(entry, root))
     if running:
         shown, job = running[0]
-        row = row._replace(node=",".join(sorted({job.nodes for _, job in running})), log=_last_log(shown, root))
+        row = row._replace(
+            node=",".join(sorted({job.nodes for _, job in running})), log=_last_log(shown, root)
+        )
         return row._replace(state="running", job=shown.job_id, left=left or job.left)
     if alive:
         shown, job = alive[0]
@@ -93,7 +112,9 @@ def _row(
     if said and said[-1].state == "failed":
         return row._replace(state="failed", node=said[-1].node, note=said[-1].message)
     ended = jobs[-1][1].state if jobs else "no longer known to SLURM"
-    return row._replace(state="failed", note=CANCELLED if ended == "CANCELLED" else f"ended without a word: {ended}")
+    return row._replace(
+        state="failed", note=CANCELLED if ended == "CANCELLED" else f"ended without a word: {ended}"
+    )
 
 
 def _last_log(entry: Entry, root: Path) -> str:
@@ -122,7 +143,9 @@ def _progress_of_training(config: TrainConfig, root: Path) -> tuple[str, str]:
         return "", ""
     total = schedule.total_steps(num_train, config.num_epochs, config.global_batch_size)
     step, epoch = rows[-1]["step"], rows[-1]["epoch"]
-    speed = next((row["images_per_second"] for row in reversed(rows) if "images_per_second" in row), 0.0)
+    speed = next(
+        (row["images_per_second"] for row in reversed(rows) if "images_per_second" in row), 0.0
+    )
     left = _time((total - step) * config.global_batch_size / speed) if speed else ""
     return f"step {step}/{total}, epoch {epoch:.1f}", left
 
@@ -151,14 +174,18 @@ def table(rows: Sequence[Row]) -> str:
     widths = [max(len(row[k]) for row in cells) for k in range(len(heads))]
     lines = []
     for number, row in enumerate(cells):
-        lines.append("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        lines.append(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
         if number and rows[number - 1].state == "failed" and rows[number - 1].log:
             lines.append(f"    log: {rows[number - 1].log}")
     return "\n".join(lines)
 
 
 def wait(study: Study, root: Path, seconds: float = 5.0) -> bool:
-    """Print what changes until nothing of a study runs or waits any more; returns whether it is complete."""
+    """Print what changes until nothing of a study runs or waits any more; returns
+    whether it is complete.
+    """
     shown: dict[tuple[str, str], Row] = {}
     problems = 0
     while True:
@@ -173,7 +200,14 @@ def wait(study: Study, root: Path, seconds: float = 5.0) -> bool:
         for row in rows:
             before = shown.get((row.stage, row.name))
             if before is None or (row.state, row.progress) != (before.state, before.progress):
-                print("  ".join(filter(None, (row.stage, row.name, row.state, row.node, row.progress, row.note))), flush=True)
+                print(
+                    "  ".join(
+                        filter(
+                            None, (row.stage, row.name, row.state, row.node, row.progress, row.note)
+                        )
+                    ),
+                    flush=True,
+                )
             shown[row.stage, row.name] = row
         if not any(row.state in ("running", "queued") for row in rows):
             return study.report.is_complete(root)

@@ -1,4 +1,6 @@
-"""The command as a user runs it, in a process of its own or in this one, and a study for it."""
+"""The command as a user runs it, in a process of its own or in this one, and a study
+for it.
+"""
 
 import contextlib
 import os
@@ -29,8 +31,9 @@ from pipeline.configs import *
 
 def experiment(data: Path | None = None, members: int = 2, epochs: float = 4) -> Study:
     images = PrepareConfig(source="imagefolder", name="colours", path=data)
-    base = TrainConfig(data=images, network=NetworkConfig(input_size=42, width=0.125), num_epochs=epochs, global_batch_size=8,
-                       clip_norm=1.0, checkpoint_every_seconds=0)
+    network = NetworkConfig(input_size=42, width=0.125)
+    base = TrainConfig(data=images, network=network, num_epochs=epochs,
+                       global_batch_size=8, clip_norm=1.0, checkpoint_every_seconds=0)
     runs = [base.but(data_seed=seed) for seed in range(members)]
     evaluated = tuple(EvaluateConfig(data=images, classifier=run) for run in runs)
     return Study(name="tiny", title="A tiny study", check=CheckConfig(results=table3(evaluated)))
@@ -38,7 +41,9 @@ def experiment(data: Path | None = None, members: int = 2, epochs: float = 4) ->
 
 
 class Finished(NamedTuple):
-    """The study of `EXPERIMENT`, finished by the command on two ranks: to be copied, never written to."""
+    """The study of `EXPERIMENT`, finished by the command on two ranks: to be copied,
+    never written to.
+    """
 
     experiment: Path
     data: Path
@@ -50,17 +55,27 @@ class Finished(NamedTuple):
         return Path(shutil.copytree(self.root, folder / "root", symlinks=True))
 
 
-def going_deeper(*arguments: object, environment: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
-    """In a process of its own, `environment` added to that of the tests: what ranks say is in `stderr` too."""
+def going_deeper(
+    *arguments: object, environment: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """In a process of its own, `environment` added to that of the tests: what ranks say
+    is in `stderr` too.
+    """
     command = [sys.executable, "-m", "pipeline", *map(str, arguments)]
     more = os.environ | dict(environment or {})
     return subprocess.run(command, cwd=TOP, env=more, capture_output=True, text=True, check=False)
 
 
 def in_process(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    """The same in this process, which has imported all there is: for what is over before a rank starts, or starts none."""
+    """The same in this process, which has imported all there is: for what is over
+    before a rank starts, or starts none.
+    """
     words, before, code = list(map(str, arguments)), dict(os.environ), 0
-    with contextlib.chdir(TOP), redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+    with (
+        contextlib.chdir(TOP),
+        redirect_stdout(StringIO()) as out,
+        redirect_stderr(StringIO()) as err,
+    ):
         arguments_before, sys.argv = sys.argv, ["going-deeper", *words]
         os.environ.pop(COMMAND, None)
         try:
@@ -75,6 +90,16 @@ def in_process(*arguments: object) -> "subprocess.CompletedProcess[str]":
 
 
 def contents(root: Path) -> dict[Path, bytes]:
-    """What a study came to: weights, probabilities, hits. Equal bytes are equal numbers."""
-    patterns = ("runs/*/final/*.safetensors", "predictions/*/*.safetensors", "results/*/hits.parquet")
-    return {path.relative_to(root): path.read_bytes() for pattern in patterns for path in root.glob(pattern)}
+    """What a study came to: weights, probabilities, hits. Equal bytes are equal
+    numbers.
+    """
+    patterns = (
+        "runs/*/final/*.safetensors",
+        "predictions/*/*.safetensors",
+        "results/*/hits.parquet",
+    )
+    return {
+        path.relative_to(root): path.read_bytes()
+        for pattern in patterns
+        for path in root.glob(pattern)
+    }

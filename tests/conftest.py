@@ -41,8 +41,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes a worker longest starts first: at the end it would run alone. The two files on SLURM follow one another, as
-    what waits goes well beside what computes.
+    """What takes a worker longest starts first: at the end it would run alone. The two
+    files on SLURM follow one another, as what waits goes well beside what computes.
     """
     longest = ("tests/slurm/test_disturbances.py", "tests/test_cli.py", "tests/slurm/test_jobs.py")
     files = {file: k for k, file in enumerate(longest)}
@@ -66,7 +66,9 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes of noisy one-coloured JPEGs: 8 for training and 5 for validation each, of varied sizes."""
+    """Three classes of noisy one-coloured JPEGs: 8 for training and 5 for validation
+    each, of varied sizes.
+    """
     folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for split, count in (("train", 8), ("val", 5)):
@@ -74,7 +76,9 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / split / name).mkdir(parents=True)
             for k in range(count):
                 height, width = int(rng.integers(40, 90)), int(rng.integers(40, 90))
-                pixels = np.clip(rng.normal(colour, 40, (height, width, 3)), 0, 255).astype(np.uint8)
+                pixels = np.clip(rng.normal(colour, 40, (height, width, 3)), 0, 255).astype(
+                    np.uint8
+                )
                 Image.fromarray(pixels).save(folder / split / name / f"{k}.jpg", quality=90)
     return folder
 
@@ -128,7 +132,9 @@ def finished(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Fi
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbStub]:
-    """A W&B server in miniature; the user's environment says where it is. It knows every operation that it is asked for."""
+    """A W&B server in miniature; the user's environment says where it is. It knows
+    every operation that it is asked for.
+    """
     monkeypatch.delenv("WANDB_MODE")
     with wandb_stub() as stub:
         for name, value in stub.environment.items():

@@ -1,4 +1,6 @@
-"""Death at every operation on files: what a kill leaves behind is enumerated, not left to luck."""
+"""Death at every operation on files: what a kill leaves behind is enumerated, not left
+to luck.
+"""
 
 import os
 import shutil
@@ -31,11 +33,15 @@ OPERATIONS = frozenset(
 OUTLIVED = "outlived"
 
 
-def deaths(prepared: Path, scratch: Path, action: Callable[[Path], object]) -> Iterator[tuple[str, Path]]:
-    """For each operation of `action(folder)` on files in `folder`: a process dies just before it; yields its name, the folder.
+def deaths(
+    prepared: Path, scratch: Path, action: Callable[[Path], object]
+) -> Iterator[tuple[str, Path]]:
+    """For each operation of `action(folder)` on files in `folder`: a process dies just
+    before it; yields its name, the folder.
 
-    Each process begins with a copy of `prepared`, so the n-th dies at the n-th operation. What is not yet synced is written
-    but by half, too, when a process dies: this is what a kill amid a write leaves, or a power cut.
+    Each process begins with a copy of `prepared`, so the n-th dies at the n-th
+    operation. What is not yet synced is written but by half, too, when a process dies:
+    this is what a kill amid a write leaves, or a power cut.
     """
     for number in range(1, 10_000):
         folder = scratch / f"{number}"
@@ -51,8 +57,13 @@ def deaths(prepared: Path, scratch: Path, action: Callable[[Path], object]) -> I
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file below a folder by name, and every empty folder."""
-    found = (path for path in sorted(folder.rglob("*")) if path.is_file() or not any(path.iterdir()))
-    return {path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else b"" for path in found}
+    found = (
+        path for path in sorted(folder.rglob("*")) if path.is_file() or not any(path.iterdir())
+    )
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else b""
+        for path in found
+    }
 
 
 def _die_at(number: int, folder: Path, action: Callable[[Path], object]) -> str:
@@ -78,7 +89,9 @@ def _die_at(number: int, folder: Path, action: Callable[[Path], object]) -> str:
 
 
 class _Countdown:
-    """In a forked process: count operations on files in a folder, and end the process before the n-th."""
+    """In a forked process: count operations on files in a folder, and end the process
+    before the n-th.
+    """
 
     def __init__(self, number: int, folder: Path, writer: int):
         self._left, self._folder, self._writer = number, str(folder), writer
@@ -94,7 +107,9 @@ class _Countdown:
             self._count(f"{event} {arguments[0]}")
 
     def _concerns(self, path: object) -> bool:
-        """A descriptor or a relative path is one of shutil.rmtree's, which walks from folder to folder."""
+        """A descriptor or a relative path is one of shutil.rmtree's, which walks from
+        folder to folder.
+        """
         if isinstance(path, int):
             return self._lies_within(str(Path(f"/proc/self/fd/{path}").readlink()))
         return isinstance(path, str | bytes | os.PathLike) and self._lies_within(os.fsdecode(path))

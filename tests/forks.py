@@ -7,7 +7,8 @@ from multiprocessing.process import BaseProcess
 
 from pipeline.runtime import fork_server
 
-PRELOADED = ("pipeline.stages.train", "pipeline.stages.evaluate", "pandas")  # pyarrow imports pandas as it makes a column
+# pyarrow imports pandas as it makes a column
+PRELOADED = ("pipeline.stages.train", "pipeline.stages.evaluate", "pandas")
 
 
 def fork(target: Callable[..., object], *arguments: object, **variables: str) -> BaseProcess:
@@ -18,7 +19,10 @@ def fork(target: Callable[..., object], *arguments: object, **variables: str) ->
     return process
 
 
-def _begin(variables: Mapping[str, str], target: Callable[..., object], arguments: tuple[object, ...]) -> None:
+def _begin(
+    variables: Mapping[str, str], target: Callable[..., object], arguments: tuple[object, ...]
+) -> None:
     fork_server.begin(variables)
-    get_context("forkserver").set_forkserver_preload(list(PRELOADED))  # of the server that it may start itself
+    # of the server that it may start itself
+    get_context("forkserver").set_forkserver_preload(list(PRELOADED))
     target(*arguments)

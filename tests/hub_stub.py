@@ -1,4 +1,6 @@
-"""The few addresses of the Hugging Face Hub that loading a data set asks for, served from a folder."""
+"""The few addresses of the Hugging Face Hub that loading a data set asks for, served
+from a folder.
+"""
 
 import hashlib
 import json
@@ -12,7 +14,9 @@ from typing import Any
 
 @contextmanager
 def hub(repository: Path, revision: str) -> Iterator[str]:
-    """Serve `repository` as the data set `me/colours` at `revision`; gives the address."""
+    """Serve `repository` as the data set `me/colours` at `revision`; gives the
+    address.
+    """
     handler = type("Handler", (_Handler,), {"repository": repository, "revision": revision})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
@@ -33,8 +37,19 @@ class _Handler(BaseHTTPRequestHandler):
         elif f"/tree/{self.revision}" in path:
             self._send_json(self._listing(path.partition(f"/tree/{self.revision}")[2].strip("/")))
         elif path.endswith(f"/revision/{self.revision}"):
-            names = [{"rfilename": path.relative_to(self.repository).as_posix()} for path in self.repository.rglob("*.*")]
-            self._send_json({"id": "me/colours", "sha": self.revision, "private": False, "tags": [], "siblings": names})
+            names = [
+                {"rfilename": path.relative_to(self.repository).as_posix()}
+                for path in self.repository.rglob("*.*")
+            ]
+            self._send_json(
+                {
+                    "id": "me/colours",
+                    "sha": self.revision,
+                    "private": False,
+                    "tags": [],
+                    "siblings": names,
+                }
+            )
         else:
             self._send(b"{}", 404, {"X-Error-Code": "RevisionNotFound"})
 
@@ -45,7 +60,14 @@ class _Handler(BaseHTTPRequestHandler):
         for path in sorted((self.repository / folder).iterdir()):
             kind, size = ("file", path.stat().st_size) if path.is_file() else ("directory", 0)
             name = path.relative_to(self.repository).as_posix()
-            found.append({"type": kind, "path": name, "size": size, "oid": hashlib.sha1(name.encode()).hexdigest()})
+            found.append(
+                {
+                    "type": kind,
+                    "path": name,
+                    "size": size,
+                    "oid": hashlib.sha1(name.encode()).hexdigest(),
+                }
+            )
         return found
 
     def _send_file(self, path: Path) -> None:

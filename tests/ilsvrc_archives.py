@@ -1,4 +1,6 @@
-"""The three archives of ILSVRC-2012 in miniature, in the original's layout and with its oddities."""
+"""The three archives of ILSVRC-2012 in miniature, in the original's layout and with its
+oddities.
+"""
 
 import io
 import random
@@ -21,7 +23,9 @@ def write_archives(
     words: Mapping[str, str] | None = None,
     truth: str | None = None,
 ) -> None:
-    """`train`: by wnid, (file name, bytes); `val`: (wnid, bytes) of image 1, 2 ... `truth` replaces the ground truth file."""
+    """`train`: by wnid, (file name, bytes); `val`: (wnid, bytes) of image 1, 2 ...
+    `truth` replaces the ground truth file.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(0)
     wnids = list(train)
@@ -31,13 +35,18 @@ def write_archives(
         for wnid in rng.sample(wnids, len(wnids)):
             _add(archive, f"{wnid}.tar", inner_tar(train[wnid]))
     with tarfile.open(folder / VAL, "w", format=tarfile.GNU_FORMAT) as archive:
-        for number in rng.sample(range(len(val)), len(val)):  # the original's order is not that of the names either
+        # the original's order is not that of the names either
+        for number in rng.sample(range(len(val)), len(val)):
             _add(archive, f"ILSVRC2012_val_{number + 1:08d}.JPEG", val[number][1])
     lines = "".join(f"{id_of[wnid]}\n" for wnid, _ in val) if truth is None else truth
     with tarfile.open(folder / DEVKIT, "w:gz") as archive:
         _add(archive, "ILSVRC2012_devkit_t12/readme.txt", b"as in the original")
         _add(archive, "ILSVRC2012_devkit_t12/data/meta.mat", _meta(id_of, words or {}))
-        _add(archive, "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt", lines.encode())
+        _add(
+            archive,
+            "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt",
+            lines.encode(),
+        )
 
 
 def inner_tar(files: Sequence[tuple[str, bytes]]) -> bytes:
@@ -56,10 +65,14 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def _meta(id_of: Mapping[str, int], words: Mapping[str, str]) -> bytes:
-    kind = [(name, object) for name in ("ILSVRC2012_ID", "WNID", "words", "gloss", "num_children", "children")]
+    kind = [
+        (name, object)
+        for name in ("ILSVRC2012_ID", "WNID", "words", "gloss", "num_children", "children")
+    ]
     synsets = np.empty((len(id_of) + INTERNAL, 1), dtype=kind)
     leaves: list[tuple[object, ...]] = [
-        (number, wnid, words.get(wnid, f"thing {number}"), "", 0, []) for wnid, number in id_of.items()
+        (number, wnid, words.get(wnid, f"thing {number}"), "", 0, [])
+        for wnid, number in id_of.items()
     ]
     internal: list[tuple[object, ...]] = [
         (len(id_of) + k, f"n9000000{k}", "entity", "", 2, [1, 2]) for k in range(1, INTERNAL + 1)

@@ -12,18 +12,28 @@ from tests.commands import in_process
 
 
 @pytest.mark.slow  # five processes that import torch, one of which compiles
-def test_contenders_agree_with_the_naive_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that are compiled differ by their compiler alone, so one of them stands for all; the figures are in a file."""
+def test_contenders_agree_with_the_naive_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are compiled differ by their compiler alone, so one of them stands for
+    all; the figures are in a file.
+    """
     chosen = ("naive", "careful compiled", "ours fp32", "ours bf16")
     monkeypatch.setattr(benchmark, "CONTENDERS", {name: CONTENDERS[name] for name in chosen})
     monkeypatch.setattr(benchmark, "FASTEST", "ours bf16")
     monkeypatch.setattr(benchmark, "NEIGHBOUR_ROUNDS", 2)
-    found = in_process("benchmark", "evaluate", "--input-size", 42, "--rounds", 1, "--root", tmp_path)
+    found = in_process(
+        "benchmark", "evaluate", "--input-size", 42, "--rounds", 1, "--root", tmp_path
+    )
     assert found.returncode == 0, found.stderr
     (path,) = tmp_path.glob("benchmarks/*/benchmark.json")
     facts = json.loads(path.read_text())
     assert str(path) in found.stdout
-    shown = [line.split("  ")[0] for line in found.stdout.splitlines() if re.match(r"(naive|careful|ours).* \(", line)]
+    shown = [
+        line.split("  ")[0]
+        for line in found.stdout.splitlines()
+        if re.match(r"(naive|careful|ours).* \(", line)
+    ]
     assert shown == list(facts["contenders"]) == list(chosen)
     for name, contender in facts["contenders"].items():
         assert contender["largest_difference"] < (5e-3 if "bf16" in name else 1e-6), name
@@ -48,4 +58,7 @@ def test_wrong_input_is_one_line(tmp_path: Path) -> None:
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
     assert "nowhere: no such folder; expected one with images" in wrong.stderr
     wrong = in_process("benchmark", "evaluate", "--input-size", 43)
-    assert (wrong.returncode, wrong.stderr) == (2, "going-deeper: input_size = 43: Input should be a multiple of 14\n")
+    assert (wrong.returncode, wrong.stderr) == (
+        2,
+        "going-deeper: input_size = 43: Input should be a multiple of 14\n",
+    )

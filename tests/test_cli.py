@@ -1,4 +1,6 @@
-"""The command as a user runs it: a study from one command, killed, interrupted, failed; wrong input."""
+"""The command as a user runs it: a study from one command, killed, interrupted, failed;
+wrong input.
+"""
 
 import os
 import re
@@ -15,7 +17,16 @@ from tests.commands import EXPERIMENT, TOP, Finished, contents, going_deeper, in
 
 def test_a_study_from_one_command_and_again(finished: Finished) -> None:
     """The first run is the fixture's. The second does nothing, and touches nothing."""
-    command = ("run", finished.experiment, "--data", finished.data, "--root", finished.root, "--processes", 2)
+    command = (
+        "run",
+        finished.experiment,
+        "--data",
+        finished.data,
+        "--root",
+        finished.root,
+        "--processes",
+        2,
+    )
     assert "Fewer than 25 classes: claims are judged on the top-1 error." in finished.said.stdout
     assert "R1   not_run" in finished.said.stdout
     (page,) = finished.root.glob("reports/tiny-*/report.html")
@@ -33,15 +44,21 @@ def test_a_study_from_one_command_and_again(finished: Finished) -> None:
     assert time.monotonic() - started < 10
     assert {path: path.stat().st_mtime_ns for path in finished.root.rglob("*")} == before
 
-    planned = in_process("plan", finished.experiment, "--members", 3, "--root", finished.root).stdout
+    planned = in_process(
+        "plan", finished.experiment, "--members", 3, "--root", finished.root
+    ).stdout
     assert planned.count("complete  train") == 2
     assert planned.count("missing   train") == 1
 
 
 def test_a_report_is_made_again_from_what_is_published(finished: Finished, tmp_path: Path) -> None:
-    """report, publish, recount; from the small files alone the same RESULTS.md, to the byte."""
+    """report, publish, recount; from the small files alone the same RESULTS.md, to the
+    byte.
+    """
     root, data = finished.copy(tmp_path), ("--data", finished.data)
-    reported = in_process("report", finished.experiment, "--root", root, "--into", tmp_path / "published")
+    reported = in_process(
+        "report", finished.experiment, "--root", root, "--into", tmp_path / "published"
+    )
     assert reported.returncode == 0, reported.stderr
     results = (tmp_path / "published" / "RESULTS.md").read_text()
     assert "| 1 | 144 | 7.89 % |" in results
@@ -60,14 +77,34 @@ def test_a_report_is_made_again_from_what_is_published(finished: Finished, tmp_p
     hits = min(kept.glob("predictions/*/hits.parquet"))
     hits.write_bytes(hits.read_bytes()[:-1])
     counted = in_process("recount", finished.experiment, "--root", kept)
-    assert (counted.returncode, counted.stderr) == (3, f"going-deeper: {hits}: is not the file that was sealed\n")
+    assert (counted.returncode, counted.stderr) == (
+        3,
+        f"going-deeper: {hits}: is not the file that was sealed\n",
+    )
 
 
 @pytest.mark.slow  # a study is begun, killed and finished
-def test_killed_and_run_again_it_finishes_with_the_same_results(finished: Finished, tmp_path: Path) -> None:
-    """SIGKILL to the command while it trains; the same command then goes on, to the same bytes."""
-    command = ("run", finished.experiment, "--data", finished.data, "--members", 1, "--root", tmp_path, "--processes", 2)
-    process = subprocess.Popen([sys.executable, "-m", "pipeline", *map(str, command)], cwd=TOP, stderr=subprocess.DEVNULL)
+def test_killed_and_run_again_it_finishes_with_the_same_results(
+    finished: Finished, tmp_path: Path
+) -> None:
+    """SIGKILL to the command while it trains; the same command then goes on, to the
+    same bytes.
+    """
+    command = (
+        "run",
+        finished.experiment,
+        "--data",
+        finished.data,
+        "--members",
+        1,
+        "--root",
+        tmp_path,
+        "--processes",
+        2,
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *map(str, command)], cwd=TOP, stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("runs/*/checkpoints/step_*")) and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -76,7 +113,8 @@ def test_killed_and_run_again_it_finishes_with_the_same_results(finished: Finish
     assert not list(tmp_path.glob("runs/*/run.json"))
     deadline = time.monotonic() + 60
     while (resumed := going_deeper(*command)).returncode == 2 and time.monotonic() < deadline:
-        assert "is being made already by process" in resumed.stderr  # the killed command's ranks are still ending
+        # the killed command's ranks are still ending
+        assert "is being made already by process" in resumed.stderr
     assert resumed.returncode == 0, resumed.stderr
     assert_part_of(finished, tmp_path)
 
@@ -84,44 +122,76 @@ def test_killed_and_run_again_it_finishes_with_the_same_results(finished: Finish
 @pytest.mark.slow  # each stage is a job, with a Python of its own
 def test_jobs_of_this_machine_give_the_same_bytes(finished: Finished, tmp_path: Path) -> None:
     site_file, root = tmp_path / "site.toml", tmp_path / "root"
-    site_file.write_text('cluster = "local"\n[train]\ntasks_per_node = 2\n[evaluate]\ntasks_per_node = 2\n')
-    arguments = ("run", finished.experiment, "--data", finished.data, "--members", 1, "--root", root)
+    site_file.write_text(
+        'cluster = "local"\n[train]\ntasks_per_node = 2\n[evaluate]\ntasks_per_node = 2\n'
+    )
+    arguments = (
+        "run",
+        finished.experiment,
+        "--data",
+        finished.data,
+        "--members",
+        1,
+        "--root",
+        root,
+    )
     on_site = in_process(*arguments, "--site", site_file)
     assert on_site.returncode == 0, on_site.stderr
     assert_part_of(finished, root)
 
 
 def assert_part_of(finished: Finished, root: Path) -> None:
-    """A study of the first member alone: its weights and probabilities are those of the finished study's, to the byte."""
+    """A study of the first member alone: its weights and probabilities are those of the
+    finished study's, to the byte.
+    """
     found, expected = contents(root), contents(finished.root)
     assert len([path for path in found if path.parts[0] == "runs"]) == 3
     assert len([path for path in found if path.parts[0] == "predictions"]) == 3
-    assert all(expected[path] == content for path, content in found.items() if path.parts[0] != "results")
+    assert all(
+        expected[path] == content for path, content in found.items() if path.parts[0] != "results"
+    )
 
 
 @pytest.mark.slow  # a study here, and as jobs
-def test_a_failed_stage_is_one_line_and_exit_code_3(experiment: Path, image_folder: Path, tmp_path: Path) -> None:
-    """Here and as a job: what diverged, and what to do; no traceback and no name of a class."""
-    experiment.write_text(EXPERIMENT.replace("num_epochs=epochs", "num_epochs=epochs, learning_rate=1e9"))
+def test_a_failed_stage_is_one_line_and_exit_code_3(
+    experiment: Path, image_folder: Path, tmp_path: Path
+) -> None:
+    """Here and as a job: what diverged, and what to do; no traceback and no name of a
+    class.
+    """
+    experiment.write_text(
+        EXPERIMENT.replace("num_epochs=epochs", "num_epochs=epochs, learning_rate=1e9")
+    )
     arguments = ("run", experiment, "--data", image_folder, "--members", 1, "--root")
     failed = going_deeper(*arguments, tmp_path / "here", "--processes", 2)
     assert failed.returncode == 3
     said = [line for line in failed.stderr.splitlines() if not line.startswith(("prepare", "["))]
     assert len(said) == 1
     assert re.fullmatch(
-        r"going-deeper: \S+: loss is (nan|inf) at step \d+; lower learning_rate, or set a lower clip_norm; .*", said[0]
+        r"going-deeper: \S+: loss is (nan|inf) at step \d+; lower learning_rate, or set a lower"
+        r" clip_norm; .*",
+        said[0],
     )
     site = in_process(*arguments, tmp_path / "site", "--site", TOP / "slurm/sites/local.toml")
     assert site.returncode == 3
     said = site.stderr.strip().splitlines()
-    assert any(re.match(r"train-\w+: failed: \S+: loss is (nan|inf) at step .*lower learning_rate", line) for line in said)
-    assert re.match(
-        r"going-deeper: tiny: no verdict, as these are missing: train \w+, evaluate \w+; 0 of its results", said[-1]
+    assert any(
+        re.match(r"train-\w+: failed: \S+: loss is (nan|inf) at step .*lower learning_rate", line)
+        for line in said
     )
-    assert "Traceback" not in site.stderr + "".join(path.read_text() for path in tmp_path.glob("site/jobs/*_log.err"))
+    assert re.match(
+        r"going-deeper: tiny: no verdict, as these are missing: train \w+, evaluate \w+; 0 of its"
+        r" results",
+        said[-1],
+    )
+    assert "Traceback" not in site.stderr + "".join(
+        path.read_text() for path in tmp_path.glob("site/jobs/*_log.err")
+    )
 
 
-def test_a_mistake_of_ours_says_where_to_find_it(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistake_of_ours_says_where_to_find_it(
+    finished: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A traceback, and a file with it that can be sent."""
 
     def mistaken(*_: object) -> None:
@@ -132,7 +202,10 @@ def test_a_mistake_of_ours_says_where_to_find_it(finished: Finished, monkeypatch
     assert failed.returncode == 3
     assert "Traceback" in failed.stderr
     last = failed.stderr.splitlines()[-1]
-    found = re.fullmatch(r"going-deeper: a mistake of ours: KeyError: 'step'; please report it with the file (\S+)", last)
+    found = re.fullmatch(
+        r"going-deeper: a mistake of ours: KeyError: 'step'; please report it with the file (\S+)",
+        last,
+    )
     assert found, last
     report = Path(found[1])
     assert f"going-deeper plan {finished.experiment}" in report.read_text()
@@ -145,24 +218,60 @@ def test_a_mistake_of_ours_says_where_to_find_it(finished: Finished, monkeypatch
     [
         (["run", "nowhere.py"], "nowhere.py: no such Python file"),
         (["run", "experiments/demo.py", "--mebers", "3"], "No such option"),
-        (["run", "experiments/caltech101.py"], "data set caltech101: no path given; pass --data FOLDER"),
+        (
+            ["run", "experiments/caltech101.py"],
+            "data set caltech101: no path given; pass --data FOLDER",
+        ),
         (["run", "experiments/caltech101.py", "--data", "nowhere"], "nowhere: no such folder"),
-        (["run", "experiments/demo.py", "--site", "nowhere.toml"], "nowhere.toml: no such site file"),
-        (["run", "experiments/demo.py", "--processes", "0"], "0 is not in the range x>=1; see going-deeper run --help"),
+        (
+            ["run", "experiments/demo.py", "--site", "nowhere.toml"],
+            "nowhere.toml: no such site file",
+        ),
+        (
+            ["run", "experiments/demo.py", "--processes", "0"],
+            "0 is not in the range x>=1; see going-deeper run --help",
+        ),
         (["run", "experiments/demo.py", "--site", "slurm/sites"], "slurm/sites: no such site file"),
-        (["run", "experiments/demo.py", "--processes", "7"], "64 can be shared equally by 1, 2, 4 ranks"),
-        (["plan", "experiments/demo.py", "--root", "README.md"], "README.md: is a file; --root takes a folder"),
-        (["evaluate", "--arch", "googlenet", "--weights", "none.pth", "--data", "x"], "none.pth: no such weights file"),
-        (["evaluate", "--arch", "googlenet", "--weights", "README.md", "--data", "x"], "cannot be read as a PyTorch state"),
-        (["evaluate", "--arch", "googlenet", "--weights", "a", "--data", "x", "--mean", "1,2"], "is not three numbers"),
-        (["export", "experiments/demo.py", "--into", "x"], "run.json: does not exist; run the train stage first"),
+        (
+            ["run", "experiments/demo.py", "--processes", "7"],
+            "64 can be shared equally by 1, 2, 4 ranks",
+        ),
+        (
+            ["plan", "experiments/demo.py", "--root", "README.md"],
+            "README.md: is a file; --root takes a folder",
+        ),
+        (
+            ["evaluate", "--arch", "googlenet", "--weights", "none.pth", "--data", "x"],
+            "none.pth: no such weights file",
+        ),
+        (
+            ["evaluate", "--arch", "googlenet", "--weights", "README.md", "--data", "x"],
+            "cannot be read as a PyTorch state",
+        ),
+        (
+            ["evaluate", "--arch", "googlenet", "--weights", "a", "--data", "x", "--mean", "1,2"],
+            "is not three numbers",
+        ),
+        (
+            ["export", "experiments/demo.py", "--into", "x"],
+            "run.json: does not exist; run the train stage first",
+        ),
         (["rnu"], "No such command 'rnu'"),
         (["report", "experiments/demo.py"], "nothing of demo is there; run the study first"),
-        (["report", "experiments/demo.py", "--into", "x"], "check.json: does not exist; run the check stage first"),
+        (
+            ["report", "experiments/demo.py", "--into", "x"],
+            "check.json: does not exist; run the check stage first",
+        ),
     ],
 )
-def test_wrong_input_is_one_line_and_exit_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
-    root = ["--root", str(tmp_path / "root")] if len(arguments) > 1 and "--root" not in arguments else []
+def test_wrong_input_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    root = (
+        ["--root", str(tmp_path / "root")]
+        if len(arguments) > 1 and "--root" not in arguments
+        else []
+    )
     failed = in_process(*arguments, *root)
     assert failed.returncode == 2
     assert message in failed.stderr
@@ -171,7 +280,19 @@ def test_wrong_input_is_one_line_and_exit_code_2(arguments: list[str], message: 
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["run"], ["plan"], ["report"], ["evaluate"], ["export"], ["audit"], ["sync"], ["dashboard"]], ids=str
+    "arguments",
+    [
+        [],
+        ["run"],
+        ["plan"],
+        ["report"],
+        ["evaluate"],
+        ["export"],
+        ["audit"],
+        ["sync"],
+        ["dashboard"],
+    ],
+    ids=str,
 )
 def test_help_has_an_example(arguments: list[str]) -> None:
     shown = in_process(*arguments, "--help")
@@ -190,15 +311,28 @@ def test_damaged_artefact_is_named(finished: Finished, tmp_path: Path) -> None:
 
 
 @pytest.mark.processes
-def test_interrupt_is_said_in_one_line(experiment: Path, image_folder: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pipeline", "run", experiment, "--data", image_folder, "--root", tmp_path / "root"]
+def test_interrupt_is_said_in_one_line(
+    experiment: Path, image_folder: Path, tmp_path: Path
+) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline",
+        "run",
+        experiment,
+        "--data",
+        image_folder,
+        "--root",
+        tmp_path / "root",
+    ]
     process = subprocess.Popen(
         [*map(str, command)],
         cwd=TOP,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+        # a shell's background jobs ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("root/runs/*/checkpoints/step_*")) and time.monotonic() < deadline:
@@ -207,5 +341,8 @@ def test_interrupt_is_said_in_one_line(experiment: Path, image_folder: Path, tmp
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "SIGTERM: saved after step" in said
-    assert said.strip().splitlines()[-1] == "going-deeper: interrupted; the same command goes on from here"
+    assert (
+        said.strip().splitlines()[-1]
+        == "going-deeper: interrupted; the same command goes on from here"
+    )
     assert "Traceback" not in said

@@ -26,7 +26,9 @@ def problems(data: PrepareConfig, root: Path) -> dict[str, str]:
 
 
 def test_damage_is_named_and_repaired(made: Dataset, data: PrepareConfig, tmp_path: Path) -> None:
-    """A bit of an image, a label, a cut file, a missing file, a changed list: each is found; a repair gives the same bytes."""
+    """A bit of an image, a label, a cut file, a missing file, a changed list: each is
+    found; a repair gives the same bytes.
+    """
     shards = [made.shards_folder / name for name in ("train-00000.arrow", "val-00000.arrow")]
     sound = {path: path.read_bytes() for path in shards}
     digest = made.manifest["digest"]
@@ -37,7 +39,9 @@ def test_damage_is_named_and_repaired(made: Dataset, data: PrepareConfig, tmp_pa
     flipped = bytearray(sound[shards[0]])
     flipped[at] ^= 4
     shards[0].write_bytes(flipped)
-    assert problems(data, tmp_path) == {"train-00000.arrow": "the bytes of blue/5.jpg are not those that were prepared"}
+    assert problems(data, tmp_path) == {
+        "train-00000.arrow": "the bytes of blue/5.jpg are not those that were prepared"
+    }
 
     name = sound[shards[1]].index(b"green/3.jpg")
     renamed = bytearray(sound[shards[1]])
@@ -53,8 +57,10 @@ def test_damage_is_named_and_repaired(made: Dataset, data: PrepareConfig, tmp_pa
     ended = in_process("data", "verify", made.folder, "--processes", 1)
     assert ended.returncode == 3
     assert f"{shards[0]}: the bytes of blue/5.jpg" in ended.stdout
-    assert ended.stdout.splitlines()[-1] == (
-        f"{made.folder}: to make 3 files again from the source: going-deeper data verify {made.folder} --repair"
+    assert (
+        ended.stdout.splitlines()[-1]
+        == f"{made.folder}: to make 3 files again from the source: going-deeper data verify"
+        f" {made.folder} --repair"
     )
     ended = in_process("data", "verify", "--root", tmp_path, "--processes", 1, "--repair")
     assert ended.returncode == 0, ended.stderr
@@ -66,11 +72,16 @@ def test_damage_is_named_and_repaired(made: Dataset, data: PrepareConfig, tmp_pa
 
 
 @pytest.mark.parametrize("share", [k / 40 for k in range(40)])
-def test_any_damaged_byte_is_found(made: Dataset, data: PrepareConfig, tmp_path: Path, share: float) -> None:
+def test_any_damaged_byte_is_found(
+    made: Dataset, data: PrepareConfig, tmp_path: Path, share: float
+) -> None:
     """Or it is one of Arrow's own that says nothing: then every row reads as it was."""
     path = made.shards_folder / "train-00000.arrow"
     content = bytearray(path.read_bytes())
-    before = [(*made.split("train").image_ids,), [made.split("train").encoded(k) for k in range(24)]]
+    before = [
+        (*made.split("train").image_ids,),
+        [made.split("train").encoded(k) for k in range(24)],
+    ]
     at = int(share * len(content))
     content[at : at + 16] = bytes(value ^ 0xA5 for value in content[at : at + 16])
     path.write_bytes(content)
@@ -97,11 +108,18 @@ def test_a_repair_gives_what_was_there_or_nothing(image_folder: Path, tmp_path: 
     image.write_bytes(image.read_bytes()[:-1] + b"x")
     with pytest.raises(InputError, match=r"no longer holds what val-00000\.arrow was made from"):
         verify_data.repair(config, tmp_path, verify_data.verify(config, tmp_path, processes=1))
-    assert sorted(path.name for path in made.folder.iterdir()) == ["leaks.jsonl", "manifest.json", "rejected.jsonl", "shards"]
+    assert sorted(path.name for path in made.folder.iterdir()) == [
+        "leaks.jsonl",
+        "manifest.json",
+        "rejected.jsonl",
+        "shards",
+    ]
 
 
 def test_manifests_are_not_trusted(made: Dataset, data: PrepareConfig, tmp_path: Path) -> None:
-    """A path in it is not followed, counts are counted, and a copy is not taken for the original."""
+    """A path in it is not followed, counts are counted, and a copy is not taken for the
+    original.
+    """
     path = made.folder / "manifest.json"
     sound = path.read_text()
     victim = tmp_path / "victim.txt"
@@ -114,7 +132,10 @@ def test_manifests_are_not_trusted(made: Dataset, data: PrepareConfig, tmp_path:
         verify_data.repair(data, tmp_path, verify_data.verify(data, tmp_path, processes=1))
     path.write_text(sound)
     shutil.copytree(made.folder, tmp_path / "datasets/backup")
-    with pytest.raises(InputError, match=f"backup: has another name than it was made under; call it ROOT/datasets/{data.hash}"):
+    with pytest.raises(
+        InputError,
+        match=f"backup: has another name than it was made under; call it ROOT/datasets/{data.hash}",
+    ):
         verify_data.config_of(tmp_path / "datasets/backup")
     assert victim.read_text() == "here"
 
@@ -126,7 +147,10 @@ def test_a_damaged_manifest_stops_no_other_check(made: Dataset, tmp_path: Path) 
     ended = in_process("data", "verify", "--root", tmp_path, "--processes", 1)
     assert ended.returncode == 3
     assert ended.stdout.splitlines() == [
-        f"{other}/manifest.json: is damaged; remove it and prepare the data set again: whole shards are kept",
+        (
+            f"{other}/manifest.json: is damaged; remove it and prepare the data set again: whole"
+            " shards are kept"
+        ),
         f"{made.folder}: colours is as it was prepared",
     ]
 
@@ -135,7 +159,10 @@ def test_what_is_no_data_set_is_said(tmp_path: Path) -> None:
     ended = in_process("data", "verify", tmp_path)
     assert (ended.returncode, ended.stderr) == (
         2,
-        f"going-deeper: {tmp_path}: is no prepared data set; expected a folder such as outputs/datasets/<hash>\n",
+        (
+            f"going-deeper: {tmp_path}: is no prepared data set; expected a folder such as"
+            " outputs/datasets/<hash>\n"
+        ),
     )
 
 
@@ -154,9 +181,15 @@ def test_wrong_commands_are_one_line(tmp_path: Path, image_folder: Path) -> None
     for arguments, message in (
         (["ilsvrc2012", tmp_path], "ILSVRC2012_devkit_t12.tar.gz: no such file"),
         (["imagefolder"], "data prepare imagefolder: needs WHERE, a folder"),
-        (["imagefolder", image_folder, "--train-split", "x"], "train_split is for source hub or datasets, not for imagefolder"),
+        (
+            ["imagefolder", image_folder, "--train-split", "x"],
+            "train_split is for source hub or datasets, not for imagefolder",
+        ),
         (["imagefolder", image_folder, "--shard-mib", 0], "shard_mib = 0"),
-        (["imagefolder", image_folder, "--trust-archives"], "trust_archives is for source ilsvrc2012, not for imagefolder"),
+        (
+            ["imagefolder", image_folder, "--trust-archives"],
+            "trust_archives is for source ilsvrc2012, not for imagefolder",
+        ),
         (["hub", "me/colours"], "source hub needs hub (a name) and revision"),
         (["hub", "me/colours", "--revision", "main"], "revision"),
         (["imagefolder", image_folder, "--name", "a b"], "name"),
@@ -169,12 +202,19 @@ def test_wrong_commands_are_one_line(tmp_path: Path, image_folder: Path) -> None
     assert not (tmp_path / "root").exists()
 
 
-def test_training_images_may_be_stored_smaller(data: PrepareConfig, made: Dataset, tmp_path: Path) -> None:
-    """Those that are larger; validation images stay, and the digest of the source's bytes is kept for the leak check."""
+def test_training_images_may_be_stored_smaller(
+    data: PrepareConfig, made: Dataset, tmp_path: Path
+) -> None:
+    """Those that are larger; validation images stay, and the digest of the source's
+    bytes is kept for the leak check.
+    """
     smaller = prepare(data.but(reencode=ReencodeConfig(shorter_side=50)), tmp_path, processes=1)
     before, after = made.split("train"), smaller.split("train")
     for index in range(len(before)):
-        old, new = images.decode(before.encoded(index)).size, images.decode(after.encoded(index)).size
+        old, new = (
+            images.decode(before.encoded(index)).size,
+            images.decode(after.encoded(index)).size,
+        )
         assert min(new) == min(50, *old)
         assert new == (after.table["width"][index].as_py(), after.table["height"][index].as_py())
         source = after.table["source_sha256"][index].as_py()

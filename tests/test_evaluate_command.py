@@ -1,4 +1,6 @@
-"""going-deeper evaluate: any classifier, from a file of weights or of code, under the paper's protocol."""
+"""going-deeper evaluate: any classifier, from a file of weights or of code, under the
+paper's protocol.
+"""
 
 import re
 import subprocess
@@ -16,8 +18,24 @@ from tests.commands import in_process
 def test_any_classifier_from_one_command(image_folder: Path, tmp_path: Path) -> None:
     """Random SqueezeNet weights on three colours: the whole protocol, and a report."""
     save_file(models.squeezenet1_1(num_classes=3).state_dict(), tmp_path / "w.safetensors")
-    arguments = ("evaluate", "--arch", "torchvision:squeezenet1_1", "--weights", tmp_path / "w.safetensors")
-    found = in_process(*arguments, "--data", image_folder, "--input-size", 64, "--root", tmp_path / "root", "--processes", 2)
+    arguments = (
+        "evaluate",
+        "--arch",
+        "torchvision:squeezenet1_1",
+        "--weights",
+        tmp_path / "w.safetensors",
+    )
+    found = in_process(
+        *arguments,
+        "--data",
+        image_folder,
+        "--input-size",
+        64,
+        "--root",
+        tmp_path / "root",
+        "--processes",
+        2,
+    )
     assert found.returncode == 0, found.stderr
     assert "torchvision:squeezenet1_1 (w.safetensors) on " in found.stdout
     rows = [line.split() for line in found.stdout.splitlines() if line.startswith("     1 ")]
@@ -32,7 +50,8 @@ import torch
 
 def network(num_classes):
     torch.manual_seed(0)
-    return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, num_classes))
+    mean = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    return mean.append(torch.nn.Linear(3, num_classes))
 
 def function(num_classes):
     return lambda images: 5 * images.mean(dim=(2, 3)).flip(1)
@@ -60,21 +79,43 @@ def fails_later(num_classes):
 
 @pytest.mark.slow  # a dozen evaluations, one of them compiled
 def test_a_users_own_network(image_folder: Path, tmp_path: Path) -> None:
-    """Any module or function from images to logits; its file is part of the artefact's name; other policies by name."""
+    """Any module or function from images to logits; its file is part of the artefact's
+    name; other policies by name.
+    """
     file = tmp_path / "mine.py"
     file.write_text(USERS_NETWORK)
-    common = ("--data", image_folder, "--input-size", 42, "--root", tmp_path / "root", "--processes", 1)
+    common = (
+        "--data",
+        image_folder,
+        "--input-size",
+        42,
+        "--root",
+        tmp_path / "root",
+        "--processes",
+        1,
+    )
 
     def evaluate(function: str, *more: object) -> subprocess.CompletedProcess[str]:
         return in_process("evaluate", "--arch", f"{file}:{function}", *common, *more)
 
     policies = "crops_144,crops_144_max,crops_144_geometric,vgg_150"
     found = evaluate(
-        "function", "--policies", policies, "--resize", "torch_cubic", "--long-side", "ceil", "--precision", "bf16"
+        "function",
+        "--policies",
+        policies,
+        "--resize",
+        "torch_cubic",
+        "--long-side",
+        "ceil",
+        "--precision",
+        "bf16",
     )
     assert found.returncode == 0, found.stderr
     for label in ("144", "144 (max)", "144 (geometric)", "150 (VGG)"):
-        assert re.search(rf"^     1 {re.escape(label)} +0.00 %", found.stdout, re.MULTILINE), found.stdout  # colours are easy
+        # colours are easy
+        assert re.search(rf"^     1 {re.escape(label)} +0.00 %", found.stdout, re.MULTILINE), (
+            found.stdout
+        )
     assert evaluate("network", "--policies", "crops_1", "--compile").returncode == 0
     folders = sorted(tmp_path.glob("root/predictions/*/predictions.json"))
     assert len(folders) == 2
@@ -88,7 +129,13 @@ def test_a_users_own_network(image_folder: Path, tmp_path: Path) -> None:
         ("a_tuple", "gives tuple; expected (12, 3) for 12 images, 3 classes"),
         ("fails_later", "fails on a batch of 12 images: ValueError: never again"),
         ("fails", f"{file}: line 15: KeyError: 'weights'"),
-        ("nothing", "nothing(num_classes) returned NoneType; expected a module or a function, images -> logits"),
+        (
+            "nothing",
+            (
+                "nothing(num_classes) returned NoneType; expected a module or a function, images ->"
+                " logits"
+            ),
+        ),
         ("absent", f"{file}: defines no function absent; expected absent(num_classes)"),
         ("", "'' is no name of a function; expected FILE.py:FUNCTION"),
     ):
@@ -109,19 +156,32 @@ def test_a_users_own_network(image_folder: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("--arch", "googlenet"), "--arch googlenet: needs --weights FILE"),
-        (("--arch", "nowhere.py:network"), "nowhere.py: no such Python file; expected one that defines network(num_classes)"),
-        (("--arch", "python:network"), "--arch python:network: a network of your own is FILE.py:FUNCTION"),
+        (
+            ("--arch", "nowhere.py:network"),
+            "nowhere.py: no such Python file; expected one that defines network(num_classes)",
+        ),
+        (
+            ("--arch", "python:network"),
+            "--arch python:network: a network of your own is FILE.py:FUNCTION",
+        ),
         (
             ("--arch", "googlenet", "--policies", "crops_12"),
-            "going-deeper: policies.0 = 'crops_12': no policy 'crops_12': expected one of crops_1, crops_2",
+            (
+                "going-deeper: policies.0 = 'crops_12': no policy 'crops_12': expected one of"
+                " crops_1, crops_2"
+            ),
         ),
         (("--arch", "googlenet", "--resize", "bicubic"), "'bicubic' is not one of 'pil_bilinear'"),
     ],
 )
-def test_wrong_evaluations_are_one_line(arguments: tuple[str, ...], message: str, image_folder: Path, tmp_path: Path) -> None:
+def test_wrong_evaluations_are_one_line(
+    arguments: tuple[str, ...], message: str, image_folder: Path, tmp_path: Path
+) -> None:
     save_file({"x": torch.zeros(1)}, tmp_path / "w.safetensors")
     weights = ("--weights", str(tmp_path / "w.safetensors")) if "--policies" in arguments else ()
-    wrong = in_process("evaluate", *arguments, *weights, "--data", image_folder, "--root", tmp_path / "root")
+    wrong = in_process(
+        "evaluate", *arguments, *weights, "--data", image_folder, "--root", tmp_path / "root"
+    )
     assert wrong.returncode == 2
     assert message in wrong.stderr
     assert wrong.stderr.count("\n") == 1

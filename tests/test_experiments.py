@@ -1,4 +1,6 @@
-"""The studies in experiments/: each loads, and they share every artefact that they can."""
+"""The studies in experiments/: each loads, and they share every artefact that they
+can.
+"""
 
 from pathlib import Path
 
@@ -29,14 +31,22 @@ def test_a_study_says_how_it_is_run(path: Path, tmp_path: Path) -> None:
 
 
 def test_ablations_share_their_baseline(tmp_path: Path) -> None:
-    """Six ablations and the seven members of Table 3: the data set once, a baseline once."""
+    """Six ablations and the seven members of Table 3: the data set once, a baseline
+    once.
+    """
     studies = [load(name, tmp_path) for name in ABLATIONS]
     studies.append(load("caltech101", tmp_path, "--members", "7"))
     studies += [load("crop_counts", tmp_path), load("ensemble_size", tmp_path)]
-    trainings = [[stage.hash for stage in study.stages if stage.stage == "train"] for study in studies]
+    trainings = [
+        [stage.hash for stage in study.stages if stage.stage == "train"] for study in studies
+    ]
     assert [len(runs) for runs in trainings] == [12, 6, 9, 9, 9, 6, 7, 3, 10]
-    assert len({hash for runs in trainings for hash in runs}) == 7 + 9 + 3 + 6 + 6 + 6 + 3 + 3  # of 71
-    assert len({stage.hash for study in studies for stage in study.stages if stage.stage == "prepare"}) == 1
+    # of 71
+    assert len({hash for runs in trainings for hash in runs}) == 7 + 9 + 3 + 6 + 6 + 6 + 3 + 3
+    assert (
+        len({stage.hash for study in studies for stage in study.stages if stage.stage == "prepare"})
+        == 1
+    )
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
@@ -53,17 +63,24 @@ def test_one_study_answers_what_three_others_ask(tmp_path: Path) -> None:
     asked = {stage.hash for stage in study.stages if stage.stage == "compare"}
     others = [load("crop_counts", tmp_path, "--seeds", "7"), load("ensemble_size", tmp_path)]
     others.append(load("aux_heads", tmp_path, "--arms", "both,none"))
-    assert asked == {stage.hash for other in others for stage in other.stages if stage.stage == "compare"}
+    assert asked == {
+        stage.hash for other in others for stage in other.stages if stage.stage == "compare"
+    }
     assert sharing(study) == "13 trainings; each question by itself would take 19 in all"
 
 
 def test_no_question_counts_twice(tmp_path: Path) -> None:
     """Table 3 of an arm is a by-product of its ablation."""
-    assert sharing(load("init", tmp_path)) == "9 trainings; each question by itself would take 9 in all"
+    assert (
+        sharing(load("init", tmp_path))
+        == "9 trainings; each question by itself would take 9 in all"
+    )
 
 
 def test_arms_are_named_and_at_least_two(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--arms both: expected at least two, of which the first is the baseline"):
+    with pytest.raises(
+        InputError, match="--arms both: expected at least two, of which the first is the baseline"
+    ):
         load("aux_heads", tmp_path, "--arms", "both")
     with pytest.raises(InputError, match="--arms both,,none: '' is none of both, none, 4a, 4d"):
         load("aux_heads", tmp_path, "--arms", "both,,none")
@@ -74,7 +91,10 @@ def test_arms_are_named_and_at_least_two(tmp_path: Path) -> None:
     [
         (["--members", "0"], "0 members: expected at least 1"),
         (["--seeds", "-1"], "-1 members: expected at least 1"),
-        (["--independent", "1"], "1 independent members: expected at least 2, as one makes no ensemble"),
+        (
+            ["--independent", "1"],
+            "1 independent members: expected at least 2, as one makes no ensemble",
+        ),
     ],
 )
 def test_a_study_of_nothing_is_refused(tmp_path: Path, options: list[str], message: str) -> None:

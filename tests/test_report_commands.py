@@ -1,4 +1,6 @@
-"""going-deeper report while a study is in progress: --watch and --serve until the verdict."""
+"""going-deeper report while a study is in progress: --watch and --serve until the
+verdict.
+"""
 
 import re
 import shutil
@@ -15,7 +17,9 @@ from tests.commands import TOP, Finished
 
 @pytest.mark.slow
 def test_a_study_is_watched_until_its_report(finished: Finished, tmp_path: Path) -> None:
-    """The page in progress is served; once the verdict is there, the same address leads to the report."""
+    """The page in progress is served; once the verdict is there, the same address leads
+    to the report.
+    """
     root = finished.copy(tmp_path)
     arguments = [finished.experiment, "--data", finished.data, "--root", root]
     (verdicts,), (reports,) = root.glob("verdicts/*"), root.glob("reports/*")
@@ -24,10 +28,22 @@ def test_a_study_is_watched_until_its_report(finished: Finished, tmp_path: Path)
     command = [
         sys.executable,
         "-c",
-        "import pipeline.commands.report as c; c.WATCH_SECONDS = 0.5; import pipeline.commands.main as m; m.main()",
+        (
+            "import pipeline.commands.report as c; c.WATCH_SECONDS = 0.5; import"
+            " pipeline.commands.main as m; m.main()"
+        ),
     ]
-    options = ["report", *map(str, arguments), "--watch", "--serve", "--into", str(tmp_path / "into")]
-    with subprocess.Popen([*command, *options], cwd=TOP, stderr=subprocess.PIPE, text=True) as watching:
+    options = [
+        "report",
+        *map(str, arguments),
+        "--watch",
+        "--serve",
+        "--into",
+        str(tmp_path / "into"),
+    ]
+    with subprocess.Popen(
+        [*command, *options], cwd=TOP, stderr=subprocess.PIPE, text=True
+    ) as watching:
         assert watching.stderr is not None
         address = re.search(r"http://\S+", watching.stderr.readline())
         assert address is not None

@@ -1,4 +1,6 @@
-"""RESULTS.md is what the committed hits give, to the byte, and every figure in it can be counted again from them."""
+"""RESULTS.md is what the committed hits give, to the byte, and every figure in it can
+be counted again from them.
+"""
 
 import shutil
 from pathlib import Path
@@ -20,7 +22,9 @@ def study() -> Study:
 
 
 def test_the_command_is_that_of_the_readme() -> None:
-    command = f"going-deeper report experiments/caltech101.py {' '.join(OPTIONS)} --root results --into ."
+    command = (
+        f"going-deeper report experiments/caltech101.py {' '.join(OPTIONS)} --root results --into ."
+    )
     assert command in " ".join((TOP / "README.md").read_text().replace("\\\n", " ").split())
 
 

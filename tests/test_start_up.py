@@ -1,4 +1,6 @@
-"""What the commands and the ranks may import: start-up is most of what a small study waits for."""
+"""What the commands and the ranks may import: start-up is most of what a small study
+waits for.
+"""
 
 import subprocess
 import sys
@@ -12,14 +14,41 @@ from pipeline.configs.train import TrainConfig
 from tests.commands import TOP, Finished
 
 pytestmark = pytest.mark.processes
-HEAVY = {"numpy", "pyarrow", "torch", "torchvision", "accelerate", "scipy", "timm", "wandb", "altair", "datasets", "sklearn"}
-HEAVY |= {"PIL", "jinja2", "torch._dynamo", "torch._inductor", "onnx", "submitit", "pydantic", "tqdm"}
+HEAVY = {
+    "numpy",
+    "pyarrow",
+    "torch",
+    "torchvision",
+    "accelerate",
+    "scipy",
+    "timm",
+    "wandb",
+    "altair",
+    "datasets",
+    "sklearn",
+}
+HEAVY |= {
+    "PIL",
+    "jinja2",
+    "torch._dynamo",
+    "torch._inductor",
+    "onnx",
+    "submitit",
+    "pydantic",
+    "tqdm",
+}
 
 
 def imported(*arguments: object) -> set[str]:
     """The heavy modules that a Python has at its end."""
-    program = "import atexit, sys; atexit.register(lambda: print('|' + ' '.join(sys.modules), file=sys.stderr)); "
-    program += "import runpy; sys.argv[1:1] = []; runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+    program = (
+        "import atexit, sys; atexit.register(lambda: print('|' + ' '.join(sys.modules),"
+        " file=sys.stderr)); "
+    )
+    program += (
+        "import runpy; sys.argv[1:1] = []; runpy.run_module(sys.argv.pop(1), run_name='__main__',"
+        " alter_sys=True)"
+    )
     command = [sys.executable, "-c", program, *map(str, arguments)]
     ended = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False)
     assert "Traceback" not in ended.stderr, ended.stderr
@@ -41,8 +70,12 @@ def test_a_look_at_a_study_imports_next_to_nothing(command: str, tmp_path: Path)
 def test_no_help_and_no_completion_waits_for_libraries() -> None:
     """Every command's options are known without what the command itself will import."""
     program = "import sys; from pipeline.commands.main import COMMANDS, commands\n"
-    program += "for name in COMMANDS: commands.get_command(None, name)\nprint(' '.join(sys.modules))"
-    said = subprocess.run([sys.executable, "-c", program], cwd=TOP, capture_output=True, text=True, check=True).stdout
+    program += (
+        "for name in COMMANDS: commands.get_command(None, name)\nprint(' '.join(sys.modules))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", program], cwd=TOP, capture_output=True, text=True, check=True
+    ).stdout
     assert set(said.split()) & HEAVY <= LIGHT
 
 
@@ -52,7 +85,16 @@ def test_a_report_needs_no_torch(finished: Finished, tmp_path: Path) -> None:
     for command, *more in (["report"], ["publish", "--to", tmp_path / "kept"], ["recount"]):
         found = imported("pipeline", command, finished.experiment, "--root", root, *more)
         assert "pyarrow" in found
-        assert not found & {"torch", "torchvision", "accelerate", "timm", "wandb", "datasets", "sklearn", "onnx"}
+        assert not found & {
+            "torch",
+            "torchvision",
+            "accelerate",
+            "timm",
+            "wandb",
+            "datasets",
+            "sklearn",
+            "onnx",
+        }
 
 
 RANK = """
@@ -70,17 +112,33 @@ print(" ".join(before), "|", " ".join(sys.modules))
 
 
 @pytest.mark.slow  # a whole training, in a Python of its own
-def test_a_training_rank_imports_no_more_than_it_needs(run_config: TrainConfig, tmp_path: Path) -> None:
-    """Beside torch and accelerate, nothing that takes its time; scipy and jinja2 at the end, for the model card."""
+def test_a_training_rank_imports_no_more_than_it_needs(
+    run_config: TrainConfig, tmp_path: Path
+) -> None:
+    """Beside torch and accelerate, nothing that takes its time; scipy and jinja2 at the
+    end, for the model card.
+    """
     command = [sys.executable, "-c", RANK, run_config.model_dump_json(), str(tmp_path)]
     ended = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=True)
     before, _, after = (set(part.split()) & HEAVY for part in ended.stdout.rpartition("|"))
-    assert before == {"numpy", "pyarrow", "torch", "torch._dynamo", "torch._inductor", "accelerate", "PIL", "pydantic", "tqdm"}
+    assert before == {
+        "numpy",
+        "pyarrow",
+        "torch",
+        "torch._dynamo",
+        "torch._inductor",
+        "accelerate",
+        "PIL",
+        "pydantic",
+        "tqdm",
+    }
     assert after - before <= {"scipy", "jinja2"}
 
 
 def test_the_table_of_commands_is_true() -> None:
-    """Each command lies where the table says, and its line there is how its own help begins."""
+    """Each command lies where the table says, and its line there is how its own help
+    begins.
+    """
     for name, (_, line) in COMMANDS.items():
         command = commands.get_command(click.Context(commands), name)
         assert command is not None

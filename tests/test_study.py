@@ -27,7 +27,9 @@ def test_hash_is_of_science_not_of_resources(data: PrepareConfig, run_config: Tr
 
 
 def test_hashes_do_not_drift() -> None:
-    """A changed hash orphans every artefact that users have; raise `version` on purpose, never by accident."""
+    """A changed hash orphans every artefact that users have; raise `version` on
+    purpose, never by accident.
+    """
     data = PrepareConfig(source="imagefolder", name="colours", path=Path("anywhere"))
     run = TrainConfig(data=data, num_epochs=250)
     assert (data.hash, run.hash, EvaluateConfig(data=data, classifier=run).hash) == (
@@ -38,9 +40,17 @@ def test_hashes_do_not_drift() -> None:
 
 
 def test_defaults_do_not_drift() -> None:
-    """The hash leaves defaults out, so a changed default must raise `version`. New fields may be added here freely."""
+    """The hash leaves defaults out, so a changed default must raise `version`. New
+    fields may be added here freely.
+    """
     data = PrepareConfig(source="imagefolder", name="colours")
-    plain = {"version": 3, "trust_archives": False, "only_val": False, "train_split": "train", "val_split": "validation"}
+    plain = {
+        "version": 3,
+        "trust_archives": False,
+        "only_val": False,
+        "train_split": "train",
+        "val_split": "validation",
+    }
     assert data.model_dump(exclude={"source", "name", "shard_mib"}, exclude_none=True) == plain
     found = TrainConfig(data=data, num_epochs=1).model_dump(exclude={"data", "num_epochs"})
     expected = tomllib.loads((Path(__file__).parent / "golden/train_defaults.toml").read_text())
@@ -61,8 +71,14 @@ def test_defaults_do_not_drift() -> None:
     }
     cell = EnsembleConfig(members=(evaluation,), policy="crops_1")
     assert (cell.version, cell.choose) == (3, "all")
-    off = dict.fromkeys(("clip_norm", "local_sgd", "max_device_batch_size", "checkpoint_every_steps"))
-    assert found == {**expected, **off, "network": {**expected["network"], "aux_heads": ("4a", "4d")}}
+    off = dict.fromkeys(
+        ("clip_norm", "local_sgd", "max_device_batch_size", "checkpoint_every_steps")
+    )
+    assert found == {
+        **expected,
+        **off,
+        "network": {**expected["network"], "aux_heads": ("4a", "4d")},
+    }
 
 
 def test_policies_are_a_set(data: PrepareConfig, run_config: TrainConfig) -> None:
@@ -73,7 +89,9 @@ def test_policies_are_a_set(data: PrepareConfig, run_config: TrainConfig) -> Non
     with pytest.raises(ValidationError, match="no policy 'crops_144_mean'"):
         config.but(policies=("crops_144_mean",))
     flat = run_config.but(network=run_config.network.but(head="fully_connected"))
-    with pytest.raises(ValidationError, match="policy dense needs a GoogLeNet with average pooling"):
+    with pytest.raises(
+        ValidationError, match="policy dense needs a GoogLeNet with average pooling"
+    ):
         config.but(classifier=flat)
 
 
@@ -83,7 +101,13 @@ def test_policies_are_a_set(data: PrepareConfig, run_config: TrainConfig) -> Non
         {"arch": "googlenet"},
         {"arch": "python:build"},
         {"arch": "timm:resnet18", "weights": Path("w")},
-        {"arch": "googlenet", "weights": Path("w"), "sha256": "0" * 64, "code": Path("c"), "code_sha256": "0" * 64},
+        {
+            "arch": "googlenet",
+            "weights": Path("w"),
+            "sha256": "0" * 64,
+            "code": Path("c"),
+            "code_sha256": "0" * 64,
+        },
     ],
 )
 def test_a_foreign_classifier_is_whole(fields: dict[str, object]) -> None:
@@ -108,7 +132,10 @@ def test_stages_come_after_their_inputs_and_once(study: Study) -> None:
         assert config.hash not in seen
         seen.add(config.hash)
     kinds = [config.stage for config in study.stages]
-    assert [kinds.count(kind) for kind in ("prepare", "train", "evaluate", "ensemble", "check", "report")] == [1, 2, 2, 6, 1, 1]
+    assert [
+        kinds.count(kind)
+        for kind in ("prepare", "train", "evaluate", "ensemble", "check", "report")
+    ] == [1, 2, 2, 6, 1, 1]
 
 
 def test_configs_are_frozen_and_closed(run_config: TrainConfig) -> None:
@@ -118,7 +145,9 @@ def test_configs_are_frozen_and_closed(run_config: TrainConfig) -> None:
         TrainConfig.model_validate({**run_config.model_dump(), "learning_rte": 1.0})
 
 
-@pytest.mark.parametrize("path", sorted((TOP / "experiments").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((TOP / "experiments").glob("*.py")), ids=lambda path: path.stem
+)
 def test_every_experiment_builds_and_says_what_to_expect(path: Path) -> None:
     assert load_study(path, []).stages
     for heading in ("Run:", "Expect:", "Cost:", "Differs:"):
@@ -128,7 +157,10 @@ def test_every_experiment_builds_and_says_what_to_expect(path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--mebers", "3"], r"demo.py: No such option '?--mebers.*its options are: --members, --epochs"),
+        (
+            ["--mebers", "3"],
+            r"demo.py: No such option '?--mebers.*its options are: --members, --epochs",
+        ),
         (["--members", "many"], "'many' is not a valid int"),
         (["--epochs", "-1"], "num_epochs = -1.0: Input should be greater than 0"),
         (["surplus"], "unexpected extra argument"),
@@ -155,11 +187,16 @@ def test_a_long_value_is_cut() -> None:
         ("def experiment(:", "line 1: "),
         ("def experiment(): return 3", r"experiment\(\) returned int"),
         ("import nothing_of_this_name", "mine.py: line 1: ModuleNotFoundError: No module named"),
-        ("def experiment():\n    raise ValueError('so\\nso')", "mine.py: line 2: ValueError: so so"),
+        (
+            "def experiment():\n    raise ValueError('so\\nso')",
+            "mine.py: line 2: ValueError: so so",
+        ),
         ("def experiment(size: int): ...", "Missing option '--size'"),
     ],
 )
-def test_wrong_experiment_files_are_one_line(tmp_path: Path, text: str | None, message: str) -> None:
+def test_wrong_experiment_files_are_one_line(
+    tmp_path: Path, text: str | None, message: str
+) -> None:
     path = tmp_path / "mine.py"
     if text is not None:
         path.write_text(text)

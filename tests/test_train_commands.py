@@ -17,7 +17,9 @@ from tests.commands import TOP, Finished, contents, in_process
 pytestmark = pytest.mark.processes
 
 
-@pytest.mark.parametrize(("number", "ranks", "send"), [(signal.SIGTERM, 1, os.killpg), (signal.SIGUSR2, 2, os.kill)])
+@pytest.mark.parametrize(
+    ("number", "ranks", "send"), [(signal.SIGTERM, 1, os.killpg), (signal.SIGUSR2, 2, os.kill)]
+)
 def test_asked_to_end_it_saves_first(
     experiment: Path,
     image_folder: Path,
@@ -26,8 +28,21 @@ def test_asked_to_end_it_saves_first(
     ranks: int,
     send: Callable[[int, int], None],
 ) -> None:
-    """Whether the command alone gets the signal or all its processes, loaders too, the ranks save after the current step."""
-    command = ["run", experiment, "--data", image_folder, "--root", tmp_path / "root", "--processes", ranks, "--epochs", 4000]
+    """Whether the command alone gets the signal or all its processes, loaders too, the
+    ranks save after the current step.
+    """
+    command = [
+        "run",
+        experiment,
+        "--data",
+        image_folder,
+        "--root",
+        tmp_path / "root",
+        "--processes",
+        ranks,
+        "--epochs",
+        4000,
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline", *map(str, command)],
         cwd=TOP,
@@ -42,8 +57,10 @@ def test_asked_to_end_it_saves_first(
     _, said = process.communicate(timeout=60)
     assert process.returncode == 143, said
     (step,) = re.findall(rf"train \w+: {number.name}: saved after step (\d+)", said)
-    assert said.strip().splitlines()[-1] == (
-        f"going-deeper: {number.name}: the ranks have ended, with nothing half-done; the same command goes on from here"
+    assert (
+        said.strip().splitlines()[-1]
+        == f"going-deeper: {number.name}: the ranks have ended, with nothing half-done; the same"
+        " command goes on from here"
     )
     assert "Traceback" not in said
     newest = max(tmp_path.glob("root/runs/*/checkpoints/step_*"))
@@ -52,11 +69,25 @@ def test_asked_to_end_it_saves_first(
 
 @pytest.mark.slow  # torchrun's ranks are Pythons of their own
 def test_under_torchrun_the_same_bytes(finished: Finished, tmp_path: Path) -> None:
-    """torchrun's two ranks and our own two: the same artefacts, and a table on the screen once."""
-    torchrun = [Path(sys.executable).parent / "torchrun", "--nproc-per-node", 2, "--master-port", 29511, "-m", "pipeline"]
+    """torchrun's two ranks and our own two: the same artefacts, and a table on the
+    screen once.
+    """
+    torchrun = [
+        Path(sys.executable).parent / "torchrun",
+        "--nproc-per-node",
+        2,
+        "--master-port",
+        29511,
+        "-m",
+        "pipeline",
+    ]
     command = [*torchrun, "run", finished.experiment, "--data", finished.data, "--root", tmp_path]
     under = subprocess.run(
-        [*map(str, command)], cwd=TOP, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        [*map(str, command)],
+        cwd=TOP,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert under.returncode == 0, under.stderr
     assert under.stdout.count("Table 3") == finished.said.stdout.count("Table 3")
@@ -74,4 +105,7 @@ def test_find_rate(experiment: Path, image_folder: Path, tmp_path: Path) -> None
     assert facts["suggested"] > 0
     assert sorted(path.name for path in (tmp_path / "root").iterdir()) == ["datasets", "locks"]
     wrong = in_process(*command, "--member", 7)
-    assert (wrong.returncode, wrong.stderr) == (2, "going-deeper: --member 7: the study has members 0 to 1\n")
+    assert (wrong.returncode, wrong.stderr) == (
+        2,
+        "going-deeper: --member 7: the study has members 0 to 1\n",
+    )

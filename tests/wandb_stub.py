@@ -1,4 +1,6 @@
-"""A W&B server in miniature: what wandb's own client sends when it uploads runs is kept, and faults can be injected."""
+"""A W&B server in miniature: what wandb's own client sends when it uploads runs is
+kept, and faults can be injected.
+"""
 
 import base64
 import collections
@@ -40,7 +42,11 @@ class Received:
 
     @property
     def config(self) -> dict[str, Any]:
-        return {name: item["value"] for name, item in json.loads(self.fields["config"]).items() if name != "_wandb"}
+        return {
+            name: item["value"]
+            for name, item in json.loads(self.fields["config"]).items()
+            if name != "_wandb"
+        }
 
 
 @dataclass
@@ -60,9 +66,12 @@ class Artifact:
 
 
 class WandbStub:
-    """`runs` by id; `artifacts` by name; `stored` files; `views`, saved workspaces and reports.
+    """`runs` by id; `artifacts` by name; `stored` files; `views`, saved workspaces and
+    reports.
 
-    `unknown` operations, of which there should be none; `faults`: (part of a path or operation, status)."""
+    `unknown` operations, of which there should be none; `faults`: (part of a path or
+    operation, status).
+    """
 
     def __init__(self) -> None:
         self.runs: dict[str, Received] = collections.defaultdict(Received)
@@ -94,7 +103,15 @@ class WandbStub:
         entity = {"id": "e", "name": "someone"}
         project = {"id": "p", "name": given.get("project") or "going-deeper", "entity": entity}
         if operation in ("Viewer", "GetDefaultEntity"):
-            return {"viewer": {"id": "u", "entity": "someone", "username": "someone", "flags": "{}", "teams": {"edges": []}}}
+            return {
+                "viewer": {
+                    "id": "u",
+                    "entity": "someone",
+                    "username": "someone",
+                    "flags": "{}",
+                    "teams": {"edges": []},
+                }
+            }
         if operation == "ServerFeaturesQuery":
             return {"serverInfo": {"features": []}}
         if operation == "UpsertBucket":
@@ -109,15 +126,31 @@ class WandbStub:
                 "project": project,
                 "config": run.fields.get("config", "{}"),
             }
-            return {"upsertBucket": {"inserted": is_new, "bucket": {**bucket, "historyLineCount": len(run.history)}}}
+            return {
+                "upsertBucket": {
+                    "inserted": is_new,
+                    "bucket": {**bucket, "historyLineCount": len(run.history)},
+                }
+            }
         if operation == "RunResumeStatus":
             return {"model": {**project, "bucket": self._resumed(given["name"])}}
         if operation == "CreateRunFiles":
-            files = [{"name": name, "uploadUrl": f"{self.address}/storage/{name}"} for name in given["files"]]
+            files = [
+                {"name": name, "uploadUrl": f"{self.address}/storage/{name}"}
+                for name in given["files"]
+            ]
             return {"createRunFiles": {"runID": given["run"], "uploadHeaders": [], "files": files}}
-        if operation in ("OrganizationCoreWeaveOrganizationID", "XXHashDigestsEnabled", "FetchOrgEntityFromEntity"):
+        if operation in (
+            "OrganizationCoreWeaveOrganizationID",
+            "XXHashDigestsEnabled",
+            "FetchOrgEntityFromEntity",
+        ):
             return {"entity": None}
-        if (found := getattr(self, "_" + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).lower(), None)) is not None:
+        if (
+            found := getattr(
+                self, "_" + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).lower(), None
+            )
+        ) is not None:
             answered: dict[str, Any] = found(given.get("input", given))
             return answered
         self.unknown.append(operation)
@@ -137,31 +170,49 @@ class WandbStub:
         artifact = self.artifacts[name]
         return {
             "createArtifact": {
-                "artifact": {"id": artifact.id, "state": artifact.state, "artifactSequence": {"latestArtifact": None}}
+                "artifact": {
+                    "id": artifact.id,
+                    "state": artifact.state,
+                    "artifactSequence": {"latestArtifact": None},
+                }
             }
         }
 
     def _create_artifact_manifest(self, given: dict[str, Any]) -> dict[str, Any]:
         file = self._upload_to(f"{given['artifactID']}/{given['name']}")
-        return {"createArtifactManifest": {"artifactManifest": {"id": given["artifactID"], "file": file}}}
+        return {
+            "createArtifactManifest": {
+                "artifactManifest": {"id": given["artifactID"], "file": file}
+            }
+        }
 
     def _update_artifact_manifest(self, given: dict[str, Any]) -> dict[str, Any]:
         file = self._upload_to(f"{given['artifactManifestID']}/wandb_manifest.json")
-        return {"updateArtifactManifest": {"artifactManifest": {"id": given["artifactManifestID"], "file": file}}}
+        return {
+            "updateArtifactManifest": {
+                "artifactManifest": {"id": given["artifactManifestID"], "file": file}
+            }
+        }
 
     def _create_artifact_files(self, given: dict[str, Any]) -> dict[str, Any]:
         edges = []
         for file in given["artifactFiles"]:
             self._artifact(file["artifactID"]).files.add(file["name"])
             path = f"{file['artifactID']}/{file['name']}"
-            more = {"storagePath": path, "uploadMultipartUrls": None, "artifact": {"id": file["artifactID"]}}
+            more = {
+                "storagePath": path,
+                "uploadMultipartUrls": None,
+                "artifact": {"id": file["artifactID"]},
+            }
             edges.append({"node": {**self._upload_to(path), **more}})
         return {"createArtifactFiles": {"files": {"edges": edges}}}
 
     def _commit_artifact(self, given: dict[str, Any]) -> dict[str, Any]:
         artifact = self._artifact(given["artifactID"])
         artifact.state = "COMMITTED"
-        return {"commitArtifact": {"artifact": {"id": artifact.id, "digest": artifact.given["digest"]}}}
+        return {
+            "commitArtifact": {"artifact": {"id": artifact.id, "digest": artifact.given["digest"]}}
+        }
 
     def _use_artifact(self, given: dict[str, Any]) -> dict[str, Any]:
         self._artifact(given["artifactID"]).users.add(given["runName"])
@@ -173,7 +224,11 @@ class WandbStub:
     def _upsert_view2(self, given: dict[str, Any]) -> dict[str, Any]:
         name = given.get("name") or f"unnamed-{len(self.views)}"
         is_new = name not in self.views
-        self.views[name] = {"title": given["displayName"], "type": given["type"], "spec": json.loads(given["spec"])}
+        self.views[name] = {
+            "title": given["displayName"],
+            "type": given["type"],
+            "spec": json.loads(given["spec"]),
+        }
         return {"upsertView": {"inserted": is_new, "view": {"id": f"id-{name}", "name": name}}}
 
     def _upsert_view(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -181,7 +236,11 @@ class WandbStub:
         answered = self._upsert_view2({**given, "name": name})
         kept = {key: given[key] for key in ("type", "displayName", "description", "spec")}
         project = {"id": "p", "name": given["projectName"], "entityName": given["entityName"]}
-        answered["upsertView"]["view"] |= {**kept, "project": project, "updatedAt": "2026-01-01T00:00:00Z"}
+        answered["upsertView"]["view"] |= {
+            **kept,
+            "project": project,
+            "updatedAt": "2026-01-01T00:00:00Z",
+        }
         return answered
 
     def _create_project(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -197,9 +256,20 @@ class WandbStub:
         if name not in self.runs:
             return None
         run = self.runs[name]
-        counts = {f"{kind}LineCount": len(run.lines[f"wandb-{kind}.jsonl"]) for kind in ("history", "events")}
-        tails = {f"{kind}Tail": json.dumps(run.raw(f"wandb-{kind}.jsonl")[-1:]) for kind in ("history", "events")}
-        more = {"summaryMetrics": json.dumps(run.summary), "logLineCount": 0, "tags": [], "wandbConfig": '{"t": 1}'}
+        counts = {
+            f"{kind}LineCount": len(run.lines[f"wandb-{kind}.jsonl"])
+            for kind in ("history", "events")
+        }
+        tails = {
+            f"{kind}Tail": json.dumps(run.raw(f"wandb-{kind}.jsonl")[-1:])
+            for kind in ("history", "events")
+        }
+        more = {
+            "summaryMetrics": json.dumps(run.summary),
+            "logLineCount": 0,
+            "tags": [],
+            "wandbConfig": '{"t": 1}',
+        }
         return {
             "id": name,
             "name": name,
@@ -259,7 +329,9 @@ class _Handler(BaseHTTPRequestHandler):
             if (status := self.stub.fault(operation)) is not None:
                 self._reply({"errors": [{"message": "injected"}]}, status)
             elif (
-                is_call and self.headers.get("Authorization") != "Basic " + base64.b64encode(f"api:{API_KEY}".encode()).decode()
+                is_call
+                and self.headers.get("Authorization")
+                != "Basic " + base64.b64encode(f"api:{API_KEY}".encode()).decode()
             ):
                 self._reply({"errors": [{"message": "unauthorized"}]}, 401)
             elif is_call:

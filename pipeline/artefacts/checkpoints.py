@@ -15,22 +15,30 @@ import torch
 from pipeline.runtime import disk
 
 KEEP = 2  # ours: the newest may be damaged
-DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)  # what reading a damaged note raises
+# what reading a damaged note raises
+DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
 class Checkpoints:
-    """The checkpoints in a folder. One is whole when its note names the digest of its state; the folder is renamed last."""
+    """The checkpoints in a folder. One is whole when its note names the digest of its
+    state; the folder is renamed last.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     def save(
-        self, step: int, state: dict[str, Any], error: float | None = None, fence: Callable[[], None] = lambda: None
+        self,
+        step: int,
+        state: dict[str, Any],
+        error: float | None = None,
+        fence: Callable[[], None] = lambda: None,
     ) -> None:
-        """Save the state after `step` steps; when this returns, it outlives a power cut. `error`: its validation error.
+        """Save the state after `step` steps; when this returns, it outlives a power
+        cut. `error`: its validation error.
 
-        The last two are kept, and the one of lowest error. `fence` is called before the checkpoint takes its name; it raises
-        where this process may no longer write.
+        The last two are kept, and the one of lowest error. `fence` is called before the
+        checkpoint takes its name; it raises where this process may no longer write.
         """
         folder = self._at(step)
         if _whole_note(folder):
@@ -49,7 +57,9 @@ class Checkpoints:
         self._prune(step)
 
     def newest(self) -> Path | None:
-        """The newest checkpoint that is whole; a damaged one is named and passed over."""
+        """The newest checkpoint that is whole; a damaged one is named and passed
+        over.
+        """
         for folder in self._all():
             if _whole_note(folder):
                 return folder
@@ -78,8 +88,12 @@ class Checkpoints:
         return sorted(self.folder.glob("step_*"), reverse=True)
 
     def _prune(self, step: int) -> None:
-        """Remove what is older than the last two and not the best; and what is newer than `step`: it was passed over."""
-        self._remove_remains()  # of a save that was killed: else the name that an old one is to get may be taken
+        """Remove what is older than the last two and not the best; and what is newer
+        than `step`: it was passed over.
+        """
+        # of a save that was killed: else the name that an old one is to get may be
+        # taken
+        self._remove_remains()
         kept = {*[folder for folder in self._all() if folder <= self._at(step)][:KEEP], self.best()}
         for old in self._all():
             if old not in kept:
@@ -100,8 +114,8 @@ def load(folder: Path) -> dict[str, Any]:
 def read_note(folder: Path) -> dict[str, Any]:
     """Step and validation error of a checkpoint (None where it was not validated).
 
-    Raises:
-        OSError, ValueError, KeyError, TypeError, AttributeError: the note is damaged, or it is another step's.
+    Raises: OSError, ValueError, KeyError, TypeError, AttributeError: the note is
+        damaged, or it is another step's.
     """
     note: dict[str, Any] = json.loads((folder / "checkpoint.json").read_text())
     if note.pop("note_sha256") != _digest(note) or folder.name != f"step_{note['step']:08d}":

@@ -1,4 +1,6 @@
-"""comparisons/<hash>/: arms of an ablation against the first of them, and where the label ranks in every image for each."""
+"""comparisons/<hash>/: arms of an ablation against the first of them, and where the
+label ranks in every image for each.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,16 @@ from pipeline.configs.compare import CompareConfig
 
 
 def write_comparison(
-    config: CompareConfig, root: Path, image_ids: list[str], labels: np.ndarray, ranks: list[np.ndarray], facts: ComparisonFacts
+    config: CompareConfig,
+    root: Path,
+    image_ids: list[str],
+    labels: np.ndarray,
+    ranks: list[np.ndarray],
+    facts: ComparisonFacts,
 ) -> None:
-    """Write the hits, columns `label` and `rank_<arm>_<member>`, and seal. `ranks`: of each arm, (members, images)."""
+    """Write the hits, columns `label` and `rank_<arm>_<member>`, and seal. `ranks`: of
+    each arm, (members, images).
+    """
     columns: dict[str, Any] = {"image_id": image_ids, "label": labels.astype(np.int32)}
     for k, of_arm in enumerate(ranks):
         columns |= {f"rank_{k}_{number}": row.astype(np.int32) for number, row in enumerate(of_arm)}

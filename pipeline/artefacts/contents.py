@@ -1,4 +1,6 @@
-"""What the last file of each artefact holds, by name and type: a key renamed on one side does not pass the type checker."""
+"""What the last file of each artefact holds, by name and type: a key renamed on one
+side does not pass the type checker.
+"""
 
 from typing import Any, NotRequired, TypedDict
 
@@ -18,7 +20,9 @@ class Provenance(TypedDict):
 
 
 class Sealed(TypedDict):
-    """What every last file holds. `digest` is that of `files`, `inputs` are the digests of what it was made from."""
+    """What every last file holds. `digest` is that of `files`, `inputs` are the digests
+    of what it was made from.
+    """
 
     stage: str
     hash: str

@@ -1,7 +1,9 @@
-"""datasets/<hash>/: the encoded images and their labels as memory-mapped Arrow shards, and the manifest that names them.
+"""datasets/<hash>/: the encoded images and their labels as memory-mapped Arrow shards,
+and the manifest that names them.
 
-Shards lie with a note on each in shards/<plan>/, a plan being what they are made from: two plans never mix.
-`datasets.load_dataset("arrow", data_files=...)` opens the shards without this code.
+Shards lie with a note on each in shards/<plan>/, a plan being what they are made from:
+two plans never mix. `datasets.load_dataset("arrow", data_files=...)` opens the shards
+without this code.
 """
 
 import json
@@ -21,7 +23,8 @@ REJECTED, LEAKS = "rejected.jsonl", "leaks.jsonl"
 
 
 class Split:
-    """The images of one split by index 0 .. len - 1, in the order of the source. Reads nothing until asked.
+    """The images of one split by index 0 .. len - 1, in the order of the source. Reads
+    nothing until asked.
 
     Raises:
         InputError: a shard is missing or damaged.
@@ -29,10 +32,15 @@ class Split:
 
     def __init__(self, shards: Iterable[Path]):
         tables = [read_shard(path) for path in shards]
-        self.table: pa.Table = pa.concat_tables(tables) if tables else pa.schema(list(COLUMNS.items())).empty_table()
+        self.table: pa.Table = (
+            pa.concat_tables(tables) if tables else pa.schema(list(COLUMNS.items())).empty_table()
+        )
         self.labels: np.ndarray = self.table["label"].to_numpy().astype(np.int64)
-        self._sha256 = self.table["sha256"]  # looked up once: a column of thousands of chunks takes its time
-        self._encoded = pa.chunked_array([chunk.field("bytes") for chunk in self.table["image"].chunks], pa.binary())
+        # looked up once: a column of thousands of chunks takes its time
+        self._sha256 = self.table["sha256"]
+        self._encoded = pa.chunked_array(
+            [chunk.field("bytes") for chunk in self.table["image"].chunks], pa.binary()
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -76,7 +84,10 @@ class Dataset:
     @property
     def rejected(self) -> list[Rejected]:
         """The files of the source that cannot be used."""
-        return [Rejected(**json.loads(line)) for line in (self.folder / REJECTED).read_text().splitlines()]
+        return [
+            Rejected(**json.loads(line))
+            for line in (self.folder / REJECTED).read_text().splitlines()
+        ]
 
     @property
     def leaks(self) -> list[dict[str, str]]:
@@ -89,7 +100,11 @@ class Dataset:
 
     def shards(self, split: str) -> list[Path]:
         """The files of a split, in order."""
-        return [self.shards_folder / name for name in sorted(self.manifest["files"]) if name.startswith(f"{split}-")]
+        return [
+            self.shards_folder / name
+            for name in sorted(self.manifest["files"])
+            if name.startswith(f"{split}-")
+        ]
 
     def split(self, name: str) -> Split:
         """All images of a split."""

@@ -16,13 +16,16 @@ _locked: list[int] = []  # file descriptors
 
 @contextmanager
 def lock(config: StageConfig, root: Path, fences: bool = False) -> Iterator[None]:
-    """Hold an artefact while it is made; one process at a time may. It ends with the process, however that ends.
+    """Hold an artefact while it is made; one process at a time may. It ends with the
+    process, however that ends.
 
-    A SLURM job that was requeued, as its node was lost, may find its former self alive. Where a stage can bear that (`fences`:
-    an older attempt cannot write, or writes the same bytes), it goes on beside it; else it waits for it.
+    A SLURM job that was requeued, as its node was lost, may find its former self alive.
+    Where a stage can bear that (`fences`: an older attempt cannot write, or writes the
+    same bytes), it goes on beside it; else it waits for it.
 
     Raises:
-        InputError: another process holds it; the message names its process, host and SLURM job.
+        InputError: another process holds it; the message names its process, host and
+            SLURM job.
     """
     path = root / "locks" / f"{config.stage}-{config.hash}"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +46,9 @@ def lock(config: StageConfig, root: Path, fences: bool = False) -> Iterator[None
                 return
             raise InputError(f"{root / config.folder}: is being made already by {by}") from None
         except OSError as error:
-            raise InputError(f"{path}: {error.strerror}; --root must be on a file system with locks") from None
+            raise InputError(
+                f"{path}: {error.strerror}; --root must be on a file system with locks"
+            ) from None
         text = f"{said(holder())}\n".encode()
         os.pwrite(file.fileno(), text, 0)  # never empty in between: a loser reads it
         os.ftruncate(file.fileno(), len(text))
@@ -69,7 +74,9 @@ def held_by(name: str, root: Path) -> str | None:
 
 
 def _forget_locks() -> None:
-    """In a forked process, such as a loader's: else it would go on holding its parent's locks after the parent was killed."""
+    """In a forked process, such as a loader's: else it would go on holding its parent's
+    locks after the parent was killed.
+    """
     for descriptor in _locked:
         os.close(descriptor)
     _locked.clear()
@@ -80,9 +87,15 @@ os.register_at_fork(after_in_child=_forget_locks)
 
 def holder() -> dict[str, Any]:
     """Who makes an artefact: this process, its host, its SLURM job if any."""
-    return {"process": os.getpid(), "host": socket.gethostname(), "job": os.environ.get("SLURM_JOB_ID")}
+    return {
+        "process": os.getpid(),
+        "host": socket.gethostname(),
+        "job": os.environ.get("SLURM_JOB_ID"),
+    }
 
 
 def said(holder: dict[str, Any]) -> str:
     """A holder in words."""
-    return f"process {holder['process']} on {holder['host']}" + (f", job {holder['job']}" if holder["job"] else "")
+    return f"process {holder['process']} on {holder['host']}" + (
+        f", job {holder['job']}" if holder["job"] else ""
+    )

@@ -1,4 +1,6 @@
-"""What can be known of a data set from its manifest alone, without a look at its images."""
+"""What can be known of a data set from its manifest alone, without a look at its
+images.
+"""
 
 from pathlib import Path
 

@@ -18,4 +18,5 @@ def read_metrics(config: TrainConfig, root: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     lines = path.read_text().splitlines()
-    return [json.loads(line) for line in lines if line.endswith("}")]  # the last may be torn by a power cut
+    # the last may be torn by a power cut
+    return [json.loads(line) for line in lines if line.endswith("}")]

@@ -1,4 +1,6 @@
-"""predictions/<hash>/: mean probabilities of every validation image, per crop policy, and where the true label ranks."""
+"""predictions/<hash>/: mean probabilities of every validation image, per crop policy,
+and where the true label ranks.
+"""
 
 import hashlib
 import json
@@ -23,26 +25,41 @@ from pipeline.statistics.label_ranks import rank_of_label
 
 
 class Predictions:
-    """One evaluation's folder under `root`: chunks while it is made, one file per policy when it is complete."""
+    """One evaluation's folder under `root`: chunks while it is made, one file per
+    policy when it is complete.
+    """
 
     def __init__(self, config: EvaluateConfig, root: Path):
         self.config, self.root = config, root
         self.folder = root / config.folder
 
     def probabilities(self, policy: str) -> np.ndarray:
-        """Images x classes, float32, in the order of the data set's validation split."""
+        """Images x classes, float32, in the order of the data set's validation
+        split.
+        """
         sealing.unseal(self.config, self.root)
         array: np.ndarray = load_file(self.folder / f"{policy}.safetensors")["probabilities"]
         return array
 
     def top1_error(self) -> float:
-        """At one crop, or at the first policy that was evaluated: by this the paper's authors chose their best models."""
-        return float((self.ranks("crops_1" if "crops_1" in self.config.policies else self.config.policies[0]) >= 1).mean())
+        """At one crop, or at the first policy that was evaluated: by this the paper's
+        authors chose their best models.
+        """
+        return float(
+            (
+                self.ranks(
+                    "crops_1" if "crops_1" in self.config.policies else self.config.policies[0]
+                )
+                >= 1
+            ).mean()
+        )
 
     def ranks(self, policy: str) -> np.ndarray:
         """Where the true label ranks in every image."""
         name = f"rank_{policy}"
-        values: np.ndarray = parquet.read_table(self.folder / "hits.parquet", columns=[name])[name].to_numpy()
+        values: np.ndarray = parquet.read_table(self.folder / "hits.parquet", columns=[name])[
+            name
+        ].to_numpy()
         return values
 
     def has_chunk(self, chunk: range) -> bool:
@@ -50,38 +67,59 @@ class Predictions:
         return self._chunk_path(chunk).exists()
 
     def publish_chunk(
-        self, chunk: range, scores: Mapping[str, np.ndarray], bad: Mapping[int, str], seconds: float, engine: str
+        self,
+        chunk: range,
+        scores: Mapping[str, np.ndarray],
+        bad: Mapping[int, str],
+        seconds: float,
+        engine: str,
     ) -> None:
-        """Store a chunk's scores (images x classes) by policy; an earlier attempt's chunk is left as it is.
+        """Store a chunk's scores (images x classes) by policy; an earlier attempt's
+        chunk is left as it is.
 
-        `bad` gives, by image, the reason why it could not be classified; its scores are NaN, which no true label beats.
-        `engine` says what computed it.
+        `bad` gives, by image, the reason why it could not be classified; its scores are
+        NaN, which no true label beats. `engine` says what computed it.
 
         Raises:
             StageFailed: a score of another image is NaN or infinite.
         """
         good = [row for row, index in enumerate(chunk) if index not in bad]
         if not all(np.isfinite(values[good]).all() for values in scores.values()):
-            raise StageFailed(f"{self.folder}: the classifier's outputs for images {list(chunk)} are not finite")
+            raise StageFailed(
+                f"{self.folder}: the classifier's outputs for images {list(chunk)} are not finite"
+            )
         noted = {"ids": np.asarray(chunk, np.int64), "seconds": np.asarray([seconds])}
         content = {policy: np.ascontiguousarray(values) for policy, values in scores.items()}
-        disk.publish(self._chunk_path(chunk), save({**noted, **content}, {"bad": json.dumps(dict(bad)), "engine": engine}))
+        disk.publish(
+            self._chunk_path(chunk),
+            save({**noted, **content}, {"bad": json.dumps(dict(bad)), "engine": engine}),
+        )
 
     def merge(
-        self, chunks: Sequence[range], image_ids: Sequence[str], labels: np.ndarray, facts: EvaluationFacts
+        self,
+        chunks: Sequence[range],
+        image_ids: Sequence[str],
+        labels: np.ndarray,
+        facts: EvaluationFacts,
     ) -> dict[str, str]:
-        """Join the chunks into one file per policy, and seal. Demands every image exactly once.
+        """Join the chunks into one file per policy, and seal. Demands every image
+        exactly once.
 
-        Returns the images that could not be classified, with the reason; they count as errors.
+        Returns the images that could not be classified, with the reason; they count as
+        errors.
 
         Raises:
-            RuntimeError: the chunks do not hold exactly the images 0 .. len(image_ids) - 1.
+            RuntimeError: the chunks do not hold exactly the images 0 .. len(image_ids)
+                - 1.
         """
         loaded = [load_file(self._chunk_path(chunk)) for chunk in chunks]
         ids = np.concatenate([chunk["ids"] for chunk in loaded])
         order = np.argsort(ids, kind="stable")
         if not np.array_equal(ids[order], np.arange(len(image_ids))):
-            raise RuntimeError(f"{self.folder}: the chunks do not hold each of {len(image_ids)} images exactly once")
+            raise RuntimeError(
+                f"{self.folder}: the chunks do not hold each of {len(image_ids)} images exactly"
+                " once"
+            )
         columns: dict[str, Any] = {"image_id": list(image_ids), "label": labels.astype(np.int32)}
         paths = []
         for policy in self.config.policies:
@@ -92,7 +130,11 @@ class Predictions:
         paths.append(write_table(self.folder / "hits.parquet", columns))
         seconds = float(sum(chunk["seconds"][0] for chunk in loaded))
         noted = [self._noted(chunk) for chunk in chunks]
-        bad = {image_ids[int(index)]: reason for note in noted for index, reason in json.loads(note["bad"]).items()}
+        bad = {
+            image_ids[int(index)]: reason
+            for note in noted
+            for index, reason in json.loads(note["bad"]).items()
+        }
         whole: PredictionsFacts = {
             **facts,
             "bad_images": bad,
@@ -110,11 +152,18 @@ class Predictions:
         return metadata
 
     def _chunk_path(self, chunk: range) -> Path:
-        return self.folder / "chunks" / self._made_from / f"{chunk.start:07d}-{chunk.stop:07d}.safetensors"
+        return (
+            self.folder
+            / "chunks"
+            / self._made_from
+            / f"{chunk.start:07d}-{chunk.stop:07d}.safetensors"
+        )
 
     @cached_property
     def _made_from(self) -> str:
-        """A digest of the data and the weights: chunks made from others, since removed and made anew, do not count."""
+        """A digest of the data and the weights: chunks made from others, since removed
+        and made anew, do not count.
+        """
         digests = [sealing.unseal(named, self.root)["digest"] for named in self.config.inputs]
         return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
 

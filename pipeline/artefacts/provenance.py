@@ -21,7 +21,9 @@ PACKAGES = ("torch", "torchvision", "accelerate", "numpy", "pillow", "pyarrow", 
 
 
 def collect() -> Provenance:
-    """Commit, whether the tree had uncommitted changes, command, versions, host and time."""
+    """Commit, whether the tree had uncommitted changes, command, versions, host and
+    time.
+    """
     found = {
         **commit(),
         "command": os.environ.get(COMMAND, shlex.join(sys.argv)),
@@ -36,19 +38,26 @@ def collect() -> Provenance:
 
 @cache
 def commit() -> dict[str, Any]:
-    """The commit of this code; unknown where it runs outside a git checkout. A copy of it carries that in a file."""
+    """The commit of this code; unknown where it runs outside a git checkout. A copy of
+    it carries that in a file.
+    """
     here = Path(__file__).resolve().parents[2]
     if (here / COMMIT_FILE).is_file():
         carried: dict[str, Any] = json.loads((here / COMMIT_FILE).read_text())
         return carried
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     try:
         if Path(git("rev-parse", "--show-toplevel")) != here:
             return {"commit": "unknown", "dirty": False}
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+        return {
+            "commit": git("rev-parse", "HEAD"),
+            "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+        }
     except (OSError, subprocess.CalledProcessError):
         return {"commit": "unknown", "dirty": False}
 
@@ -58,4 +67,7 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+        platform.machine(),
+    )

@@ -1,4 +1,6 @@
-"""results/<hash>/: the errors of one cell of Table 3, its members, and where the true label ranks in every image."""
+"""results/<hash>/: the errors of one cell of Table 3, its members, and where the true
+label ranks in every image.
+"""
 
 import json
 from collections.abc import Mapping
@@ -36,14 +38,22 @@ class Result:
         return self.hits("rank") >= top
 
     def member_errors(self, top: int) -> np.ndarray:
-        """Per image, the share of the members that miss the true label among their `top` first."""
+        """Per image, the share of the members that miss the true label among their
+        `top` first.
+        """
         members = range(len(self.config.members))
-        shares: np.ndarray = np.mean([self.hits(f"rank_member_{k}") >= top for k in members], axis=0)
+        shares: np.ndarray = np.mean(
+            [self.hits(f"rank_member_{k}") >= top for k in members], axis=0
+        )
         return shares
 
     def hits(self, column: str) -> np.ndarray:
-        """A column of hits.parquet, over all images: label, predicted (-1: none), rank, rank_member_0 ..."""
-        values: np.ndarray = parquet.read_table(self.folder / "hits.parquet", columns=[column])[column].to_numpy()
+        """A column of hits.parquet, over all images: label, predicted (-1: none), rank,
+        rank_member_0 ...
+        """
+        values: np.ndarray = parquet.read_table(self.folder / "hits.parquet", columns=[column])[
+            column
+        ].to_numpy()
         return values
 
     @property
@@ -54,8 +64,9 @@ class Result:
 
 
 class Hits(NamedTuple):
-    """What became of each image: its label, the first guess (-1 where there is none), where the label ranks; also for each
-    member, and for every smaller ensemble of them, 5 at most.
+    """What became of each image: its label, the first guess (-1 where there is none),
+    where the label ranks; also for each member, and for every smaller ensemble of them,
+    5 at most.
     """
 
     image_ids: list[str]
@@ -71,7 +82,10 @@ class Hits(NamedTuple):
         columns = {"label": self.labels, "predicted": self.predicted, "rank": self.rank}
         columns |= {f"rank_member_{k}": ranks for k, ranks in enumerate(self.member_ranks)}
         columns = {name: values.astype(np.int32) for name, values in columns.items()}
-        return columns | {"rank_of_" + "_".join(map(str, subset)): ranks for subset, ranks in self.subset_ranks.items()}
+        return columns | {
+            "rank_of_" + "_".join(map(str, subset)): ranks
+            for subset, ranks in self.subset_ranks.items()
+        }
 
 
 def figures(columns: Mapping[str, np.ndarray]) -> Figures:
@@ -111,7 +125,9 @@ def write_result(
     classes: list[str],
     mistakes: list[dict[str, Any]],
 ) -> None:
-    """Write hits, worst mistakes, and errors with their 95 % Wilson intervals, and seal."""
+    """Write hits, worst mistakes, and errors with their 95 % Wilson intervals, and
+    seal.
+    """
     facts: ResultFacts = {
         "policy": config.policy,
         "num_members": len(config.members),

@@ -1,4 +1,6 @@
-"""runs/<hash>/: config, attempts, metrics, checkpoints and the final weights of one training."""
+"""runs/<hash>/: config, attempts, metrics, checkpoints and the final weights of one
+training.
+"""
 
 import json
 from pathlib import Path
@@ -16,14 +18,19 @@ from pipeline.errors import StageFailed, TrainingDiverged
 from pipeline.runtime import disk
 
 Weights = Literal["averaged", "raw", "best"]
-FILES: dict[Weights, str] = {"averaged": "model.safetensors", "raw": "raw.safetensors", "best": "best.safetensors"}
+FILES: dict[Weights, str] = {
+    "averaged": "model.safetensors",
+    "raw": "raw.safetensors",
+    "best": "best.safetensors",
+}
 
 
 class Run:
     """One training's folder under `root`.
 
-    An attempt to train claims the next number (`claim`); the number is its fencing token. Should a lock fail to hold, as on
-    some shared disks or when a node is lost but alive, the newer attempt goes on and the older one cannot write any more.
+    An attempt to train claims the next number (`claim`); the number is its fencing
+    token. Should a lock fail to hold, as on some shared disks or when a node is lost
+    but alive, the newer attempt goes on and the older one cannot write any more.
     """
 
     def __init__(self, config: TrainConfig, root: Path):
@@ -35,7 +42,9 @@ class Run:
         self.attempt: int | None = None
 
     def weights(self, kind: Weights) -> dict[str, Tensor]:
-        """Final weights of a complete run by parameter name; `best`: the average where its validation error was lowest."""
+        """Final weights of a complete run by parameter name; `best`: the average where
+        its validation error was lowest.
+        """
         sealing.unseal(self.config, self.root)
         return load_file(self._final(FILES[kind]))
 
@@ -44,11 +53,22 @@ class Run:
         return read_metrics(self.config, self.root)
 
     def claim(self, facts: dict[str, Any]) -> None:
-        """Begin an attempt: from now on, earlier ones cannot write. Its file holds its provenance and `facts`."""
-        content = {**locks.holder(), **facts, "config": self.config.model_dump(mode="json"), **provenance.collect()}
+        """Begin an attempt: from now on, earlier ones cannot write. Its file holds its
+        provenance and `facts`.
+        """
+        content = {
+            **locks.holder(),
+            **facts,
+            "config": self.config.model_dump(mode="json"),
+            **provenance.collect(),
+        }
         content["started_at"] = content.pop("finished_at")
-        number = 1 + max((int(path.stem) for path in self._attempt_path(0).parent.glob("*.json")), default=0)
-        while not disk.publish(self._attempt_path(number), (json.dumps(content, indent=1) + "\n").encode()):
+        number = 1 + max(
+            (int(path.stem) for path in self._attempt_path(0).parent.glob("*.json")), default=0
+        )
+        while not disk.publish(
+            self._attempt_path(number), (json.dumps(content, indent=1) + "\n").encode()
+        ):
             number += 1
         self.attempt = number
 
@@ -59,7 +79,9 @@ class Run:
             file.write(json.dumps(row) + "\n")
 
     def write_postmortem(self, facts: dict[str, Any]) -> None:
-        """Say what was going on when the training had to end: the step, its loss, its images."""
+        """Say what was going on when the training had to end: the step, its loss, its
+        images.
+        """
         self._refuse_if_superseded()
         disk.write_json(self.postmortem_path, facts)
 
@@ -70,20 +92,31 @@ class Run:
     def rewind_metrics(self, step: int) -> None:
         """Drop rows logged after `step`: they will be logged again."""
         rows = [row for row in self.metrics() if row["step"] <= step]
-        disk.write_atomic(self.metrics_path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        disk.write_atomic(
+            self.metrics_path, "".join(json.dumps(row) + "\n" for row in rows).encode()
+        )
 
-    def finish(self, weights: dict[Weights, dict[str, Tensor]], facts: RunFacts, model_card: str) -> None:
+    def finish(
+        self, weights: dict[Weights, dict[str, Tensor]], facts: RunFacts, model_card: str
+    ) -> None:
         """Write the final weights by kind, seal the run, and remove its checkpoints."""
         for kind, tensors in weights.items():
-            if broken := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):
-                raise TrainingDiverged(f"{self.folder}: the final weights {broken} ({kind}) are not finite")
+            if broken := next(
+                (name for name, tensor in tensors.items() if not tensor.isfinite().all()), None
+            ):
+                raise TrainingDiverged(
+                    f"{self.folder}: the final weights {broken} ({kind}) are not finite"
+                )
         self._refuse_if_superseded()
         for kind, tensors in weights.items():
-            contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+            contiguous = {
+                name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()
+            }
             disk.write_atomic(self._final(FILES[kind]), save(contiguous))
         disk.write_atomic(self._final("README.md"), model_card.encode())
         paths = [self._final(FILES[kind]) for kind in weights]
-        sealing.seal(self.config, self.root, paths, facts)  # not the metrics, nor the card: they hold the clock
+        # not the metrics, nor the card: they hold the clock
+        sealing.seal(self.config, self.root, paths, facts)
         self.checkpoints.remove()
 
     def _final(self, name: str) -> Path:
@@ -99,5 +132,6 @@ class Run:
         if newer.exists():
             by = json.loads(newer.read_text())
             raise StageFailed(
-                f"{self.folder}: attempt {self.attempt} stops, as attempt {self.attempt + 1} took over: {locks.said(by)}"
+                f"{self.folder}: attempt {self.attempt} stops, as attempt {self.attempt + 1} took"
+                f" over: {locks.said(by)}"
             )

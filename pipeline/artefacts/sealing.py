@@ -1,4 +1,6 @@
-"""Sealing an artefact: its last file names all others by digest, and the artefacts that it was made from."""
+"""Sealing an artefact: its last file names all others by digest, and the artefacts that
+it was made from.
+"""
 
 import hashlib
 import json
@@ -24,18 +26,24 @@ def seal(
     facts: Mapping[str, object],
     known: Mapping[str, str] | None = None,
 ) -> None:
-    """Complete an artefact: write its last file, with config, digests of `files` and inputs, provenance and `facts`.
+    """Complete an artefact: write its last file, with config, digests of `files` and
+    inputs, provenance and `facts`.
 
-    `known` are digests, by name, of files whose content has been digested in another way than by all bytes.
+    `known` are digests, by name, of files whose content has been digested in another
+    way than by all bytes.
     """
     folder = root / config.folder
-    digests = {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(files)} | dict(known or {})
+    digests = {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(files)} | dict(
+        known or {}
+    )
     value = {
         "stage": config.stage,
         "hash": config.hash,
         "digest": digest_of(digests),
         "files": digests,
-        "inputs": {named.folder.as_posix(): unseal(named, root)["digest"] for named in config.inputs},
+        "inputs": {
+            named.folder.as_posix(): unseal(named, root)["digest"] for named in config.inputs
+        },
         **facts,
         "config": config.model_dump(mode="json"),
         "provenance": provenance.collect(),
@@ -80,14 +88,17 @@ def unseal(config: StageConfig, root: Path) -> Any:
     """The last file of a complete artefact.
 
     Raises:
-        InputError: it does not exist, or it was made from inputs that have since been replaced.
+        InputError: it does not exist, or it was made from inputs that have since been
+            replaced.
     """
     path = root / config.folder / config.last_file
     if not path.is_file():
         raise InputError(f"{path}: does not exist; run the {config.stage} stage first")
     try:
         value: dict[str, Any] = json.loads(path.read_text())
-        recorded = {named.folder: value["inputs"][named.folder.as_posix()] for named in config.inputs}
+        recorded = {
+            named.folder: value["inputs"][named.folder.as_posix()] for named in config.inputs
+        }
         value["digest"], value["files"]
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path}: is damaged; remove {path.parent} to make it anew") from None
@@ -96,7 +107,7 @@ def unseal(config: StageConfig, root: Path) -> Any:
         present = unseal(named, root)["digest"]
         if made_from != present:
             raise InputError(
-                f"{path}: was made from {named.folder} with digest {made_from[:12]}, but that now has {present[:12]}; "
-                f"remove {root / config.folder} to make it anew"
+                f"{path}: was made from {named.folder} with digest {made_from[:12]}, but that now"
+                f" has {present[:12]}; remove {root / config.folder} to make it anew"
             )
     return value

@@ -1,4 +1,6 @@
-"""How a data set's images lie in files: Arrow shards that Hugging Face `datasets` opens too, and a note on each."""
+"""How a data set's images lie in files: Arrow shards that Hugging Face `datasets` opens
+too, and a note on each.
+"""
 
 import hashlib
 import json
@@ -32,8 +34,9 @@ COLUMNS = {
 
 
 class Record(NamedTuple):
-    """One image: its encoded bytes, 0-based label, its size in pixels (0 where it cannot be decoded), the SHA-256 of the
-    bytes, and that of the source's bytes where they were encoded anew.
+    """One image: its encoded bytes, 0-based label, its size in pixels (0 where it
+    cannot be decoded), the SHA-256 of the bytes, and that of the source's bytes where
+    they were encoded anew.
     """
 
     image_id: str
@@ -48,7 +51,8 @@ class Record(NamedTuple):
 class Rejected(NamedTuple):
     """A file of the source that cannot be used, and why.
 
-    `keeps_slot`: it is an image of the validation split, so it stays there, without a size, and counts as an error.
+    `keeps_slot`: it is an image of the validation split, so it stays there, without a
+        size, and counts as an error.
     """
 
     split: str
@@ -58,7 +62,8 @@ class Rejected(NamedTuple):
 
 
 class ShardNote(Frozen):
-    """What became of a shard's pieces. By label: `files` of the source, usable `images`, `unreadable` ones that keep a slot.
+    """What became of a shard's pieces. By label: `files` of the source, usable
+    `images`, `unreadable` ones that keep a slot.
 
     `digest` is of the rows: of everything that the shard holds.
     """
@@ -73,8 +78,12 @@ class ShardNote(Frozen):
 
 
 def schema(classes: Sequence[str]) -> pa.Schema:
-    """The columns, with what `datasets` wants to know of them: the image column is one, the labels have names."""
-    features: dict[str, Any] = {name: {"dtype": str(kind), "_type": "Value"} for name, kind in COLUMNS.items()}
+    """The columns, with what `datasets` wants to know of them: the image column is one,
+    the labels have names.
+    """
+    features: dict[str, Any] = {
+        name: {"dtype": str(kind), "_type": "Value"} for name, kind in COLUMNS.items()
+    }
     features["image"] = {"_type": "Image"}
     features["label"] = {"names": list(classes), "_type": "ClassLabel"}
     info = json.dumps({"info": {"features": features}})
@@ -102,7 +111,9 @@ def write_shard(path: Path, classes: Sequence[str], records: Iterable[Record]) -
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Of shards whose process on this machine was killed: each may be as large as a shard."""
+    """Of shards whose process on this machine was killed: each may be as large as a
+    shard.
+    """
     for path in folder.glob(".*.arrow.*.*"):
         process, host = path.name.split(".", 4)[3:]
         if host == socket.gethostname() and not Path("/proc", process).exists():
@@ -110,7 +121,9 @@ def remove_unfinished(folder: Path) -> None:
 
 
 class RowsDigest:
-    """SHA-256 of the classes and of all rows of a shard: it covers the images by theirs, and no byte of Arrow's own."""
+    """SHA-256 of the classes and of all rows of a shard: it covers the images by
+    theirs, and no byte of Arrow's own.
+    """
 
     def __init__(self, classes: Sequence[str]):
         self._digest = hashlib.sha256(json.dumps(list(classes)).encode())
@@ -135,11 +148,14 @@ def read_shard(path: Path) -> pa.Table:
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except Exception as error:  # pyarrow raises nearly anything on damaged files
         said = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path}: cannot be read as a shard: {said}; see going-deeper data verify") from None
+        raise InputError(
+            f"{path}: cannot be read as a shard: {said}; see going-deeper data verify"
+        ) from None
 
 
 def check_shard(path: Path, classes: Sequence[str]) -> tuple[str, int, list[str]]:
-    """The digest of a shard's rows as they are now, their number, and the images whose bytes are not those of their SHA-256.
+    """The digest of a shard's rows as they are now, their number, and the images whose
+    bytes are not those of their SHA-256.
 
     Raises:
         InputError: it cannot be read, or its columns are not what they were.
@@ -200,14 +216,21 @@ def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:
 
 
 def _arrow(batch: list[Record], classes: Sequence[str], layout: pa.Schema) -> pa.RecordBatch:
-    columns: dict[str, list[Any]] = dict(zip(Record._fields, map(list, zip(*batch, strict=True)), strict=True))
+    columns: dict[str, list[Any]] = dict(
+        zip(Record._fields, map(list, zip(*batch, strict=True)), strict=True)
+    )
     columns["wnid"] = [wnid_of(classes[label]) for label in columns["label"]]
     ends = np.cumsum([0, *map(len, columns["image"])], dtype=np.int32)
-    content = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(columns["image"]))]  # pa.array() would copy more than once
+    # pa.array() would copy more than once
+    content = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(columns["image"]))]
     encoded = pa.Array.from_buffers(pa.binary(), len(batch), content)
     paths = pa.nulls(len(batch), pa.string())
     arrays = [
-        pa.StructArray.from_arrays([encoded, paths], ["bytes", "path"]) if name == "image" else pa.array(columns[name], kind)
+        (
+            pa.StructArray.from_arrays([encoded, paths], ["bytes", "path"])
+            if name == "image"
+            else pa.array(columns[name], kind)
+        )
         for name, kind in COLUMNS.items()
     ]
     return pa.record_batch(arrays, schema=layout)

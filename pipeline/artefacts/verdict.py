@@ -16,10 +16,13 @@ Decision = Literal["reproduced", "not_reproduced", "inconclusive", "not_run"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """One claim judged. `kind` says whether the numbers are an error or a gain in one, `metric` in which error.
+    """One claim judged. `kind` says whether the numbers are an error or a gain in one,
+    `metric` in which error.
 
-    `p_value` is one-sided, of "fewer errors", or of "more errors" where that was decided; `p_holm` is the same corrected over
-    all claims that are judged so; `images_to_decide` would find a difference as large as the measured one four times of five.
+    `p_value` is one-sided, of "fewer errors", or of "more errors" where that was
+    decided; `p_holm` is the same corrected over all claims that are judged so;
+    `images_to_decide` would find a difference as large as the measured one four times
+    of five.
     """
 
     claim: str
@@ -40,7 +43,9 @@ class Verdict:
 def write_verdicts(config: CheckConfig, root: Path, verdicts: list[Verdict]) -> None:
     """Write the verdicts of a study, one a line, and seal."""
     path = root / config.folder / VERDICTS
-    disk.write_atomic(path, "".join(json.dumps(asdict(verdict)) + "\n" for verdict in verdicts).encode())
+    disk.write_atomic(
+        path, "".join(json.dumps(asdict(verdict)) + "\n" for verdict in verdicts).encode()
+    )
     sealing.seal(config, root, [path], {})
 
 

@@ -1,1 +1,3 @@
-"""Measurements that users can repeat: ours beside what people usually write, interleaved in one run."""
+"""Measurements that users can repeat: ours beside what people usually write,
+interleaved in one run.
+"""

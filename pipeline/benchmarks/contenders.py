@@ -1,7 +1,9 @@
-"""Ways to classify the 144 crops of an image: as people first write it, as they write it with care, and ours.
+"""Ways to classify the 144 crops of an image: as people first write it, as they write
+it with care, and ours.
 
-Each is a function of the network that returns what classifies one image (its bytes -> `Timing`). The peers are built here
-from Pillow, torchvision and torch alone, so that nothing of ours makes them faster or slower.
+Each is a function of the network that returns what classifies one image (its bytes ->
+`Timing`). The peers are built here from Pillow, torchvision and torch alone, so that
+nothing of ours makes them faster or slower.
 """
 
 import io
@@ -30,7 +32,9 @@ POLICY = ("crops_144",)
 
 
 class Timing(NamedTuple):
-    """Seconds of one image, and its mean probabilities. `bound` is the network alone, on the same crops in memory."""
+    """Seconds of one image, and its mean probabilities. `bound` is the network alone,
+    on the same crops in memory.
+    """
 
     total: float
     preprocessing: float
@@ -39,7 +43,9 @@ class Timing(NamedTuple):
 
 
 class Contender(NamedTuple):
-    """A way to do it, and the environment of the process it runs in: the peers have what a user has, on one thread."""
+    """A way to do it, and the environment of the process it runs in: the peers have
+    what a user has, on one thread.
+    """
 
     text: str
     make: Callable[[GoogLeNet, Split], Callable[[int], Timing]]
@@ -47,12 +53,18 @@ class Contender(NamedTuple):
     dtype: torch.dtype = torch.float32
 
 
-def peer(network: GoogLeNet, split: Split, per_crop: bool, compiled: bool) -> Callable[[int], Timing]:
-    """PIL, torchvision's ToTensor and Normalize, one batch of 144 crops, float32, NCHW, torch's own LocalResponseNorm.
+def peer(
+    network: GoogLeNet, split: Split, per_crop: bool, compiled: bool
+) -> Callable[[int], Timing]:
+    """PIL, torchvision's ToTensor and Normalize, one batch of 144 crops, float32, NCHW,
+    torch's own LocalResponseNorm.
 
-    `per_crop`: the image is resized again for every crop; else once for each scale and square.
+    `per_crop`: the image is resized again for every crop; else once for each scale and
+        square.
     """
-    network.norm1, network.norm2 = (nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0) for _ in range(2))
+    network.norm1, network.norm2 = (
+        nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0) for _ in range(2)
+    )
     size = network.input_size
     network = network.to(memory_format=torch.contiguous_format)
     run: Callable[[Tensor], Tensor] = torch.compile(network, dynamic=False) if compiled else network
@@ -84,30 +96,42 @@ def peer(network: GoogLeNet, split: Split, per_crop: bool, compiled: bool) -> Ca
 def _at_scale(image: Image.Image, scale: int) -> Image.Image:
     width, height = image.size
     short = min(width, height)
-    return image.resize((width * scale // short, height * scale // short), Image.Resampling.BILINEAR)
+    return image.resize(
+        (width * scale // short, height * scale // short), Image.Resampling.BILINEAR
+    )
 
 
 def _cut(scaled: Image.Image, scale: int, place: int, view: int, size: int) -> Image.Image:
-    """View 0 to 4: corners and centre, 5: the whole square, of the first, middle or last square."""
+    """View 0 to 4: corners and centre, 5: the whole square, of the first, middle or
+    last square.
+    """
     slack = max(scaled.size) - scale
     offset = (0, slack // 2, slack)[place]
     left, top = (offset, 0) if scaled.width >= scaled.height else (0, offset)
     far = scale - size
     if view == 5:
-        return scaled.crop((left, top, left + scale, top + scale)).resize((size, size), Image.Resampling.BILINEAR)
+        return scaled.crop((left, top, left + scale, top + scale)).resize(
+            (size, size), Image.Resampling.BILINEAR
+        )
     x, y = ((0, 0), (far, 0), (0, far), (far, far), (far // 2, far // 2))[view]
     return scaled.crop((left + x, top + y, left + x + size, top + y + size))
 
 
-def ours(network: GoogLeNet, split: Split, precision: str, compiled: bool, resize: str) -> Callable[[int], Timing]:
+def ours(
+    network: GoogLeNet, split: Split, precision: str, compiled: bool, resize: str
+) -> Callable[[int], Timing]:
     """The product's own code, from the stored bytes to the averaged probabilities."""
     size = network.input_size
-    engine = Engine(Classifier(network, PREPROCESSING, size), torch.device("cpu"), precision, compiled)
+    engine = Engine(
+        Classifier(network, PREPROCESSING, size), torch.device("cpu"), precision, compiled
+    )
     config = CropsConfig.model_validate({"resize": resize})
 
     def classify_one(index: int) -> Timing:
         started = time.perf_counter()
-        scores, _ = classify(engine, split, [index], network.classifier.out_features, POLICY, config)
+        scores, _ = classify(
+            engine, split, [index], network.classifier.out_features, POLICY, config
+        )
         total = time.perf_counter() - started
 
         def batches() -> Iterator[Tensor]:
@@ -130,9 +154,15 @@ def ours(network: GoogLeNet, split: Split, precision: str, compiled: bool, resiz
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 CONTENDERS = {
-    "naive": Contender("144 resizes, eager fp32 NCHW", partial(peer, per_crop=True, compiled=False), ONE_THREAD),
-    "careful": Contender("4 + 12 resizes, eager fp32 NCHW", partial(peer, per_crop=False, compiled=False), ONE_THREAD),
-    "careful compiled": Contender("the same under torch.compile", partial(peer, per_crop=False, compiled=True), ONE_THREAD),
+    "naive": Contender(
+        "144 resizes, eager fp32 NCHW", partial(peer, per_crop=True, compiled=False), ONE_THREAD
+    ),
+    "careful": Contender(
+        "4 + 12 resizes, eager fp32 NCHW", partial(peer, per_crop=False, compiled=False), ONE_THREAD
+    ),
+    "careful compiled": Contender(
+        "the same under torch.compile", partial(peer, per_crop=False, compiled=True), ONE_THREAD
+    ),
     **{
         f"ours {precision}{' compiled' if compiled else ''}": Contender(
             f"{'torch.compile' if compiled else 'eager'}, {resize}",
@@ -147,17 +177,25 @@ CONTENDERS = {
 
 
 PEAK = "peak"
-PEAK_LAYERS = ((128, 28), (256, 14), (512, 14))  # ours: channels and side of 3x3 convolutions that run at full speed
+# ours: channels and side of 3x3 convolutions that run at full speed
+PEAK_LAYERS = ((128, 28), (256, 14), (512, 14))
 
 
 def conv_peaks(_: int) -> dict[str, float]:
-    """The core's measured peak by type, in FLOP/s: the fastest of a few well-shaped convolutions, channels last."""
-    return {str(dtype): max(_conv_speed(dtype, *layer) for layer in PEAK_LAYERS) for dtype in (torch.float32, torch.bfloat16)}
+    """The core's measured peak by type, in FLOP/s: the fastest of a few well-shaped
+    convolutions, channels last.
+    """
+    return {
+        str(dtype): max(_conv_speed(dtype, *layer) for layer in PEAK_LAYERS)
+        for dtype in (torch.float32, torch.bfloat16)
+    }
 
 
 @torch.no_grad()
 def _conv_speed(dtype: torch.dtype, channels: int, side: int) -> float:
-    conv = nn.Conv2d(channels, channels, 3, padding=1).to(dtype).to(memory_format=torch.channels_last)
+    conv = (
+        nn.Conv2d(channels, channels, 3, padding=1).to(dtype).to(memory_format=torch.channels_last)
+    )
     x = torch.randn(12, channels, side, side).to(dtype).to(memory_format=torch.channels_last)
     seconds = []
     for _ in range(6):

@@ -1,7 +1,9 @@
-"""How fast 144 crops of a photograph are classified: ours beside what people usually write, one core, interleaved.
+"""How fast 144 crops of a photograph are classified: ours beside what people usually
+write, one core, interleaved.
 
-Every contender waits in a process of its own, with one thread; they take turns on the same photographs, so that whatever
-else the machine does falls on all alike. Ratios are taken within a round; medians and quartiles are over rounds.
+Every contender waits in a process of its own, with one thread; they take turns on the
+same photographs, so that whatever else the machine does falls on all alike. Ratios are
+taken within a round; medians and quartiles are over rounds.
 """
 
 import os
@@ -49,11 +51,17 @@ def benchmark_evaluate(config: BenchmarkConfig, root: Path) -> dict[str, Any]:
         shards = [photograph_shard(Path(folder), config.path, config.num_images)]
         names = [*CONTENDERS, PEAK]
         workers = {
-            name: processes.enter_context(worker(partial(_make, name, config.input_size, shards), _environment(name)))
+            name: processes.enter_context(
+                worker(partial(_make, name, config.input_size, shards), _environment(name))
+            )
             for name in names
         }
         num_images = len(Split(shards))
-        with Progress("benchmark evaluate", (config.rounds + 1) * len(workers) + 2 * NEIGHBOUR_ROUNDS, "samples") as progress:
+        with Progress(
+            "benchmark evaluate",
+            (config.rounds + 1) * len(workers) + 2 * NEIGHBOUR_ROUNDS,
+            "samples",
+        ) as progress:
             rounds = take_turns(workers, config.rounds, progress)
             disturbed = _with_neighbour(workers[FASTEST], progress)
     facts = _facts(config, rounds, disturbed, num_images)
@@ -81,7 +89,8 @@ def _network(input_size: int) -> GoogLeNet:
 
 def _with_neighbour(contender: Connection, progress: Progress) -> list[float]:
     """Speed beside a busy process as a share of the speed alone, by pairs of turns."""
-    busy = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"  # it does not outlive this process
+    # it does not outlive this process
+    busy = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
     neighbour = subprocess.Popen([sys.executable, "-c", busy])
     shares = []
     try:
@@ -98,7 +107,9 @@ def _with_neighbour(contender: Connection, progress: Progress) -> list[float]:
     return shares
 
 
-def _facts(config: BenchmarkConfig, rounds: list[dict[str, Any]], disturbed: list[float], num_images: int) -> dict[str, Any]:
+def _facts(
+    config: BenchmarkConfig, rounds: list[dict[str, Any]], disturbed: list[float], num_images: int
+) -> dict[str, Any]:
     """All figures: medians, each with its quartiles."""
     flop = 2 * CROPS * count_parts(GoogLeNet(input_size=config.input_size, aux_heads=()))[""].macs
     contenders = {}
@@ -111,15 +122,25 @@ def _facts(config: BenchmarkConfig, rounds: list[dict[str, Any]], disturbed: lis
             "preprocessing_seconds": quartiles([s.preprocessing for s in samples]),
             "images_per_second": quartiles([1 / s.total for s in samples]),
             "crops_per_second": quartiles([CROPS / s.total for s in samples]),
-            "times_naive": quartiles([found["naive"].total / s.total for found, s in zip(rounds, samples, strict=True)]),
+            "times_naive": quartiles(
+                [found["naive"].total / s.total for found, s in zip(rounds, samples, strict=True)]
+            ),
             "times_careful_compiled": quartiles(
-                [found["careful compiled"].total / s.total for found, s in zip(rounds, samples, strict=True)]
+                [
+                    found["careful compiled"].total / s.total
+                    for found, s in zip(rounds, samples, strict=True)
+                ]
             ),
             "preprocessing_times_naive": quartiles(
-                [found["naive"].preprocessing / s.preprocessing for found, s in zip(rounds, samples, strict=True)]
+                [
+                    found["naive"].preprocessing / s.preprocessing
+                    for found, s in zip(rounds, samples, strict=True)
+                ]
             ),
             "preprocessing_share": quartiles([s.preprocessing / s.total for s in samples]),
-            "share_of_peak": quartiles([flop / s.total / p for s, p in zip(samples, peak, strict=True)]),
+            "share_of_peak": quartiles(
+                [flop / s.total / p for s, p in zip(samples, peak, strict=True)]
+            ),
             "largest_difference": max(
                 float(np.abs(found["naive"].probabilities - s.probabilities).max())
                 for found, s in zip(rounds, samples, strict=True)
@@ -132,7 +153,10 @@ def _facts(config: BenchmarkConfig, rounds: list[dict[str, Any]], disturbed: lis
         "rounds": len(rounds),
         "num_images": num_images,
         "gflop_per_image": flop / 1e9,
-        "peak_gflops": {name: quartiles([found[PEAK][name] / 1e9 for found in rounds]) for name in rounds[0][PEAK]},
+        "peak_gflops": {
+            name: quartiles([found[PEAK][name] / 1e9 for found in rounds])
+            for name in rounds[0][PEAK]
+        },
         "contenders": contenders,
         "speed_beside_a_busy_process": quartiles(disturbed),
         "cores": len(os.sched_getaffinity(0)),

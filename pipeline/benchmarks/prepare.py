@@ -1,6 +1,8 @@
-"""How fast images get from a raw archive into shards: ours beside what reading and hashing alone allow; one core, interleaved.
+"""How fast images get from a raw archive into shards: ours beside what reading and
+hashing alone allow; one core, interleaved.
 
-The archive lies in the page cache. A store cannot be faster than reading, hashing and writing.
+The archive lies in the page cache. A store cannot be faster than reading, hashing and
+writing.
 """
 
 import hashlib
@@ -42,10 +44,14 @@ def benchmark_prepare(config: BenchmarkConfig, root: Path) -> dict[str, Any]:
         num_images = _write_archive(folder / ARCHIVE, config)
         num_bytes = (folder / ARCHIVE).stat().st_size
         workers = {
-            name: processes.enter_context(worker(partial(_make, name, folder, num_images), PROCESS_ENVIRONMENT))
+            name: processes.enter_context(
+                worker(partial(_make, name, folder, num_images), PROCESS_ENVIRONMENT)
+            )
             for name in CONTENDERS
         }
-        with Progress("benchmark prepare", (config.rounds + 1) * len(workers), "samples") as progress:
+        with Progress(
+            "benchmark prepare", (config.rounds + 1) * len(workers), "samples"
+        ) as progress:
             rounds = take_turns(workers, config.rounds, progress)
     facts = {
         "rounds": len(rounds),
@@ -55,7 +61,9 @@ def benchmark_prepare(config: BenchmarkConfig, root: Path) -> dict[str, Any]:
             name: {
                 "text": text,
                 "images_per_second": quartiles([found[name] for found in rounds]),
-                "megabytes_per_second": quartiles([found[name] * num_bytes / num_images / 1e6 for found in rounds]),
+                "megabytes_per_second": quartiles(
+                    [found[name] * num_bytes / num_images / 1e6 for found in rounds]
+                ),
                 "share": quartiles([found[name] / found[BOUND] for found in rounds]),
             }
             for name, (text, _) in CONTENDERS.items()
@@ -86,7 +94,9 @@ def _make(name: str, folder: Path, num_images: int) -> Measure:
             return num_images / (time.perf_counter() - started)
 
     def measure(_: int) -> float:
-        once()  # a virtual machine's host may have to find the pages that a file is written to; the next finds them there
+        # a virtual machine's host may have to find the pages that a file is written to;
+        # the next finds them there
+        once()
         return once()
 
     return measure
@@ -119,7 +129,8 @@ def _md5(archive: Path, target: Path) -> None:
 
 
 def _usual(archive: Path, target: Path) -> None:
-    with tarfile.open(archive) as opened:  # one that this benchmark wrote itself; the product never extracts
+    # one that this benchmark wrote itself; the product never extracts
+    with tarfile.open(archive) as opened:
         opened.extractall(target, filter="data")
     for path in sorted(target.iterdir()):
         Image.open(path).convert("RGB")
@@ -142,6 +153,9 @@ CONTENDERS: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
     BOUND: ("the same, and one file of all bytes, synced", _read_hash_write),
     "MD5": ("of the whole archive, as an original's is checked", _md5),
     "usual": ("extract, decode with Pillow, SHA-256", _usual),
-    "ours, known": ("an original: headers, SHA-256, a shard, synced", partial(_ours, is_known=True)),
+    "ours, known": (
+        "an original: headers, SHA-256, a shard, synced",
+        partial(_ours, is_known=True),
+    ),
     "ours": ("any other archive: every bit decoded as well", partial(_ours, is_known=False)),
 }

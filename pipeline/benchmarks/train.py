@@ -1,7 +1,9 @@
-"""How fast a training step and its loader are: ours beside torchvision's GoogLeNet, one core, interleaved.
+"""How fast a training step and its loader are: ours beside torchvision's GoogLeNet, one
+core, interleaved.
 
-torchvision's network has no LRN, 3x3 in place of 5x5, and batch norm: other work, but the GoogLeNet that people run. It
-trains as people run it (eager, NCHW, float32), and with every switch that ours uses (channels last, bfloat16).
+torchvision's network has no LRN, 3x3 in place of 5x5, and batch norm: other work, but
+the GoogLeNet that people run. It trains as people run it (eager, NCHW, float32), and
+with every switch that ours uses (channels last, bfloat16).
 """
 
 import io
@@ -50,7 +52,9 @@ def benchmark_train(config: BenchmarkConfig, root: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as processes:
         shards = [photograph_shard(Path(folder), config.path, config.num_images)]
         workers = {
-            name: processes.enter_context(worker(partial(make, config.input_size, shards), environment))
+            name: processes.enter_context(
+                worker(partial(make, config.input_size, shards), environment)
+            )
             for name, (_, make, environment) in CONTENDERS.items()
         }
         with Progress("benchmark train", (config.rounds + 1) * len(workers), "samples") as progress:
@@ -76,15 +80,21 @@ def _facts(config: BenchmarkConfig, rounds: list[dict[str, float]]) -> dict[str,
         "step_fp32_times_torchvision": ratio("ours fp32", "torchvision"),
         "step_times_torchvision_switched": ratio("ours bf16", "torchvision switched"),
         "loader_times_peer": ratio("our loader", "usual loader"),
-        "overhead_of_loading": quartiles([1 - found["both"] / found["ours bf16"] for found in rounds]),
+        "overhead_of_loading": quartiles(
+            [1 - found["both"] / found["ours bf16"] for found in rounds]
+        ),
     }
 
 
 def torchvision_step(input_size: int, shards: list[Path], switched: bool) -> Measure:
-    """SGD with momentum on torchvision's GoogLeNet and its two heads; `switched`: channels last and bfloat16."""
+    """SGD with momentum on torchvision's GoogLeNet and its two heads; `switched`:
+    channels last and bfloat16.
+    """
     from torchvision import models
 
-    network = models.googlenet(weights=None, num_classes=CLASSES, aux_logits=True, init_weights=False).train()
+    network = models.googlenet(
+        weights=None, num_classes=CLASSES, aux_logits=True, init_weights=False
+    ).train()
     x, labels = torch.randn(BATCH, 3, input_size, input_size), torch.randint(0, CLASSES, (BATCH,))
     if switched:
         network, x = (thing.to(memory_format=torch.channels_last) for thing in (network, x))
@@ -106,7 +116,9 @@ def torchvision_step(input_size: int, shards: list[Path], switched: bool) -> Mea
 
 
 def our_step(input_size: int, shards: list[Path], precision: str) -> Measure:
-    """The product's own step: normalisation, forward, backward, clipping, SGD, and the average of the weights."""
+    """The product's own step: normalisation, forward, backward, clipping, SGD, and the
+    average of the weights.
+    """
     learner = Learner(_config(input_size, precision), CLASSES, process_group.join())
     pixels = torch.randint(0, 256, (BATCH, input_size, input_size, 3), dtype=torch.uint8)
     batch = Batch(pixels, torch.randint(0, CLASSES, (BATCH,)), torch.empty(BATCH, 0))
@@ -117,8 +129,12 @@ def both(input_size: int, shards: list[Path]) -> Measure:
     """The same step fed by one loader process."""
     config = _config(input_size, "bf16")
     learner = Learner(config, CLASSES, process_group.join())
-    batches = training_batches(config, Split(shards), range(10**6), 0, 1, num_workers=1, pin_memory=False)
-    return lambda number: _rate(lambda: learner.step(Step(number, 1e-3), next(batches)), STEPS, BATCH)
+    batches = training_batches(
+        config, Split(shards), range(10**6), 0, 1, num_workers=1, pin_memory=False
+    )
+    return lambda number: _rate(
+        lambda: learner.step(Step(number, 1e-3), next(batches)), STEPS, BATCH
+    )
 
 
 def usual_loader(input_size: int, shards: list[Path]) -> Measure:
@@ -136,12 +152,18 @@ def usual_loader(input_size: int, shards: list[Path]) -> Measure:
     )
     images = iter(range(10**9))
     return lambda _: _rate(
-        lambda: transform(Image.open(io.BytesIO(split.encoded(next(images) % len(split)))).convert("RGB")), LOADED, 1
+        lambda: transform(
+            Image.open(io.BytesIO(split.encoded(next(images) % len(split)))).convert("RGB")
+        ),
+        LOADED,
+        1,
     )
 
 
 def our_loader(input_size: int, shards: list[Path]) -> Measure:
-    """The product's own patches: decoded, cut, resized, mirrored; normalised later, on the device."""
+    """The product's own patches: decoded, cut, resized, mirrored; normalised later, on
+    the device.
+    """
     split = Split(shards)
     patches, images = Patches(_config(input_size, "bf16"), split), iter(range(10**9))
     return lambda number: _rate(lambda: patches[number, next(images) % len(split)], LOADED, 1)
@@ -149,8 +171,14 @@ def our_loader(input_size: int, shards: list[Path]) -> Measure:
 
 def _config(input_size: int, precision: str) -> TrainConfig:
     data = PrepareConfig(source="imagefolder", name="benchmark")
-    fields = {"network": NetworkConfig(input_size=input_size), "clip_norm": 5.0, "precision": precision}
-    return TrainConfig.model_validate({"data": data, "num_epochs": 10**6, "global_batch_size": BATCH, **fields})
+    fields = {
+        "network": NetworkConfig(input_size=input_size),
+        "clip_norm": 5.0,
+        "precision": precision,
+    }
+    return TrainConfig.model_validate(
+        {"data": data, "num_epochs": 10**6, "global_batch_size": BATCH, **fields}
+    )
 
 
 def _rate(work: Callable[[], object], times: int, images: int) -> float:
@@ -163,9 +191,21 @@ def _rate(work: Callable[[], object], times: int, images: int) -> float:
 
 Contender = tuple[str, Callable[[int, list[Path]], Measure], dict[str, str]]
 CONTENDERS: dict[str, Contender] = {
-    "torchvision": ("its GoogLeNet, eager fp32 NCHW", partial(torchvision_step, switched=False), ONE_THREAD),
-    "torchvision switched": ("channels last, bf16", partial(torchvision_step, switched=True), PROCESS_ENVIRONMENT),
-    "ours fp32": ("true 5x5, LRN, two heads", partial(our_step, precision="fp32"), PROCESS_ENVIRONMENT),
+    "torchvision": (
+        "its GoogLeNet, eager fp32 NCHW",
+        partial(torchvision_step, switched=False),
+        ONE_THREAD,
+    ),
+    "torchvision switched": (
+        "channels last, bf16",
+        partial(torchvision_step, switched=True),
+        PROCESS_ENVIRONMENT,
+    ),
+    "ours fp32": (
+        "true 5x5, LRN, two heads",
+        partial(our_step, precision="fp32"),
+        PROCESS_ENVIRONMENT,
+    ),
     "ours bf16": ("the same in bf16", partial(our_step, precision="bf16"), PROCESS_ENVIRONMENT),
     "both": ("our bf16 step, fed by one loader process", both, PROCESS_ENVIRONMENT),
     "usual loader": ("Pillow, torchvision's v1 transforms, one process", usual_loader, ONE_THREAD),

@@ -1,4 +1,6 @@
-"""Contenders in processes of their own that take turns, so that whatever else the machine does falls on all alike."""
+"""Contenders in processes of their own that take turns, so that whatever else the
+machine does falls on all alike.
+"""
 
 import hashlib
 import logging
@@ -26,7 +28,9 @@ Measure = Callable[[int], Any]  # what a contender does in its turn, given the n
 
 @contextmanager
 def worker(make: Callable[[], Measure], environment: Mapping[str, str]) -> Iterator[Connection]:
-    """A process that has made a contender and lets it measure whenever it is sent a number. `make` must be picklable."""
+    """A process that has made a contender and lets it measure whenever it is sent a
+    number. `make` must be picklable.
+    """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there, make))
@@ -48,7 +52,8 @@ def worker(make: Callable[[], Measure], environment: Mapping[str, str]) -> Itera
 
 def _serve(connection: Connection, make: Callable[[], Measure]) -> None:
     torch.set_num_threads(1)
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns where a CUDA build finds no GPU
+    # it warns where a CUDA build finds no GPU
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     try:
         measure = make()
         while (number := connection.recv()) is not None:
@@ -57,11 +62,17 @@ def _serve(connection: Connection, make: Callable[[], Measure]) -> None:
         return
     except Exception as error:
         traceback.print_exc()
-        connection.send(f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}")
+        connection.send(
+            f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+        )
 
 
-def take_turns(workers: Mapping[str, Connection], rounds: int, progress: Progress) -> list[dict[str, Any]]:
-    """What every contender measured, round by round. A first round builds and warms up; it does not count."""
+def take_turns(
+    workers: Mapping[str, Connection], rounds: int, progress: Progress
+) -> list[dict[str, Any]]:
+    """What every contender measured, round by round. A first round builds and warms up;
+    it does not count.
+    """
     found = []
     for number in range(-1, rounds):
         measured = {}
@@ -90,7 +101,8 @@ def ask(worker: Connection, name: str, number: int) -> Any:
 
 
 def photograph_shard(folder: Path, path: Path | None, num_images: int) -> Path:
-    """A shard in `folder` of the first usable images below `path`, or of the two photographs that scikit-learn ships.
+    """A shard in `folder` of the first usable images below `path`, or of the two
+    photographs that scikit-learn ships.
 
     Raises:
         InputError: there is no such folder, or no usable image in it.
@@ -104,7 +116,9 @@ def photographs(path: Path | None, num_images: int) -> Iterator[Record]:
     """The images themselves; raises as `photograph_shard`."""
     if path is None:
         folder = resources.files("sklearn.datasets").joinpath("images")
-        files: Mapping[str, Traversable] = {name: folder.joinpath(name) for name in ("china.jpg", "flower.jpg")}
+        files: Mapping[str, Traversable] = {
+            name: folder.joinpath(name) for name in ("china.jpg", "flower.jpg")
+        }
     elif path.is_dir():
         files = {str(path): path for path in sorted(path.rglob("*")) if path.is_file()}
     else:

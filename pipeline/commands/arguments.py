@@ -9,8 +9,14 @@ import click
 from pipeline.configs.base import Frozen
 
 PATH = click.Path(path_type=Path)
-ROOT = click.option("--root", type=PATH, default=Path("outputs"), show_default=True, help="Folder of all artefacts.")
-PROCESSES = click.option("--processes", type=click.IntRange(min=1), help="Ranks here.  [default: one per GPU, or per core]")
+ROOT = click.option(
+    "--root", type=PATH, default=Path("outputs"), show_default=True, help="Folder of all artefacts."
+)
+PROCESSES = click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    help="Ranks here.  [default: one per GPU, or per core]",
+)
 
 
 class Triple(click.ParamType[tuple[float, ...]]):
@@ -18,7 +24,9 @@ class Triple(click.ParamType[tuple[float, ...]]):
 
     name = "R,G,B"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
         try:
             red, green, blue = (float(part) for part in value.split(","))
         except ValueError:
@@ -31,7 +39,9 @@ class Names(click.ParamType[tuple[str, ...]]):
 
     name = "NAME,..."
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
         return tuple(part.strip() for part in value.split(","))
 
 
@@ -42,9 +52,14 @@ def choices(model: type[Frozen]) -> Callable[[Callable[..., None]], Callable[...
         for name, field in reversed(model.model_fields.items()):
             choice = click.Choice(get_args(field.annotation))
             flag = f"--{name.replace('_', '-')}"
-            function = click.option(flag, name, type=choice, default=field.default, show_default=True, help=field.description)(
-                function
-            )
+            function = click.option(
+                flag,
+                name,
+                type=choice,
+                default=field.default,
+                show_default=True,
+                help=field.description,
+            )(function)
         return function
 
     return decorate
@@ -54,8 +69,12 @@ def study_command(example: str) -> Callable[[Callable[..., None]], click.Command
     """A command on a study: EXPERIMENT, the experiment's own options, and --root."""
 
     def decorate(function: Callable[..., None]) -> click.Command:
-        options = click.argument("arguments", metavar="[OPTIONS OF THE EXPERIMENT]", nargs=-1, type=click.UNPROCESSED)
-        command = click.command(epilog=f"Example: {example}", context_settings={"ignore_unknown_options": True})
+        options = click.argument(
+            "arguments", metavar="[OPTIONS OF THE EXPERIMENT]", nargs=-1, type=click.UNPROCESSED
+        )
+        command = click.command(
+            epilog=f"Example: {example}", context_settings={"ignore_unknown_options": True}
+        )
         return command(click.argument("experiment", type=PATH)(options(ROOT(function))))
 
     return decorate

@@ -9,7 +9,9 @@ from pipeline.configs.experiment import load_study
 
 @study_command("going-deeper dashboard experiments/demo.py")
 def dashboard(experiment: Path, arguments: Sequence[str], root: Path) -> None:
-    """Create or update a study's workspace and report on W&B: gap to the paper, verdicts, curves, crops, mistakes."""
+    """Create or update a study's workspace and report on W&B: gap to the paper,
+    verdicts, curves, crops, mistakes.
+    """
     from pipeline.tools.dashboard import save_dashboard
 
     print("\n".join(save_dashboard(load_study(experiment, arguments), root)))

@@ -14,7 +14,9 @@ from pipeline.configs.prepare import PrepareConfig, ReencodeConfig, SourceKind
 from pipeline.errors import InputError
 
 FOLDERS = click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=PATH)
-SHARED_BY = click.option("--processes", type=click.IntRange(min=1), help="That share the work.  [default: one a core]")
+SHARED_BY = click.option(
+    "--processes", type=click.IntRange(min=1), help="That share the work.  [default: one a core]"
+)
 
 
 @click.group()
@@ -22,35 +24,63 @@ def data() -> None:
     """Prepare data sets, check that they are whole, look at them."""
 
 
-@data.command(epilog="Example: going-deeper data prepare ilsvrc2012 /datasets/ilsvrc --name imagenet")
+@data.command(
+    epilog="Example: going-deeper data prepare ilsvrc2012 /datasets/ilsvrc --name imagenet"
+)
 @click.argument("source", type=click.Choice(get_args(SourceKind)))
 @click.argument("where", required=False)
-@click.option("--name", help="What it holds; a study names its data so too.  [default: of the source]")
-@click.option("--trust-archives", is_flag=True, help="ilsvrc2012: these are not the originals; decode every image.")
+@click.option(
+    "--name", help="What it holds; a study names its data so too.  [default: of the source]"
+)
+@click.option(
+    "--trust-archives",
+    is_flag=True,
+    help="ilsvrc2012: these are not the originals; decode every image.",
+)
 @click.option("--only-val", is_flag=True, help="Leave the training images out.")
 @click.option("--hub-config", help="hub: which of its configurations, such as 320px.")
 @click.option("--revision", help="hub: the commit, 40 hex digits.")
 @click.option("--train-split", help="hub, datasets: what it calls the split.  [default: train]")
 @click.option("--val-split", help="hub, datasets: what it calls the split.  [default: validation]")
-@click.option("--shorter-side", type=int, help="Store larger training images anew, this small.  [default: as they are]")
+@click.option(
+    "--shorter-side",
+    type=int,
+    help="Store larger training images anew, this small.  [default: as they are]",
+)
 @click.option("--shard-mib", type=int, help="Size of a shard in MiB.  [default: 256]")
 @ROOT
 @SHARED_BY
-def prepare(source: str, where: str | None, root: Path, processes: int | None, shorter_side: int | None, **given: Any) -> None:
-    """Store a source's images as shards that are checked, digested and read at full speed.
+def prepare(
+    source: str,
+    where: str | None,
+    root: Path,
+    processes: int | None,
+    shorter_side: int | None,
+    **given: Any,
+) -> None:
+    """Store a source's images as shards that are checked, digested and read at full
+    speed.
 
-    SOURCE is digits, imagefolder (train/<class>/ and val/<class>/), labelled_folder (images to evaluate on), ilsvrc2012 (the
-    folder of the three archives), datasets (a folder that Hugging Face datasets saved, or of parquet files) or hub (WHERE is
-    the data set's name there). An interrupted preparation goes on where it stopped.
+    SOURCE is digits, imagefolder (train/<class>/ and val/<class>/), labelled_folder
+    (images to evaluate on), ilsvrc2012 (the folder of the three archives), datasets (a
+    folder that Hugging Face datasets saved, or of parquet files) or hub (WHERE is the
+    data set's name there). An interrupted preparation goes on where it stopped.
     """
     from pipeline.stages import prepare as preparation
 
-    fields = {name: value for name, value in given.items() if value is not None and value is not False}
+    fields = {
+        name: value for name, value in given.items() if value is not None and value is not False
+    }
     if where is None and source != "digits":
-        raise InputError(f"data prepare {source}: needs WHERE, {'a name on the Hub' if source == 'hub' else 'a folder'}")
+        raise InputError(
+            f"data prepare {source}: needs WHERE,"
+            f" {'a name on the Hub' if source == 'hub' else 'a folder'}"
+        )
     fields |= {"hub": where} if source == "hub" else {"path": where and Path(where).absolute()}
     fields["source"] = source
-    fields.setdefault("name", re.sub(r"[^A-Za-z0-9._-]", "-", Path(where or source).absolute().name)[:64])
+    fields.setdefault(
+        "name", re.sub(r"[^A-Za-z0-9._-]", "-", Path(where or source).absolute().name)[:64]
+    )
     try:
         if shorter_side is not None:
             fields["reencode"] = ReencodeConfig(shorter_side=shorter_side)
@@ -63,12 +93,20 @@ def prepare(source: str, where: str | None, root: Path, processes: int | None, s
 
 @data.command(epilog="Example: going-deeper data verify outputs/datasets/550235136daa4528")
 @FOLDERS
-@click.option("--repair", is_flag=True, help="Make damaged files again, from the source; the others stay.")
-@click.option("--source", type=PATH, help="With --repair: where the source lies now.  [default: where it lay]")
+@click.option(
+    "--repair", is_flag=True, help="Make damaged files again, from the source; the others stay."
+)
+@click.option(
+    "--source", type=PATH, help="With --repair: where the source lies now.  [default: where it lay]"
+)
 @ROOT
 @SHARED_BY
-def verify(folders: tuple[Path, ...], repair: bool, source: Path | None, root: Path, processes: int | None) -> None:
-    """Check every image, row and list of data sets against its digest. Without FOLDER: of all below the root."""
+def verify(
+    folders: tuple[Path, ...], repair: bool, source: Path | None, root: Path, processes: int | None
+) -> None:
+    """Check every image, row and list of data sets against its digest. Without FOLDER:
+    of all below the root.
+    """
     from pipeline.tools import verify_data as verification
 
     is_sound = True
@@ -85,30 +123,49 @@ def verify(folders: tuple[Path, ...], repair: bool, source: Path | None, root: P
         for found in damaged:
             print(f"{verification.place_of(config, place, found)}: {found.problem}")
         if damaged and repair:
-            verification.repair(config if source is None else config.but(path=source.absolute()), place, damaged)
+            verification.repair(
+                config if source is None else config.but(path=source.absolute()), place, damaged
+            )
             print(f"{folder}: repaired, {len(damaged)} files made again")
         elif damaged:
             is_sound = False
-            print(f"{folder}: to make {len(damaged)} files again from the source: going-deeper data verify {folder} --repair")
+            print(
+                f"{folder}: to make {len(damaged)} files again from the source: going-deeper data"
+                f" verify {folder} --repair"
+            )
         else:
             print(f"{folder}: {config.name} is as it was prepared")
     if not is_sound:
         sys.exit(3)
 
 
-@data.command(epilog="Example: going-deeper data show outputs/datasets/550235136daa4528 --out sheet.html")
+@data.command(
+    epilog="Example: going-deeper data show outputs/datasets/550235136daa4528 --out sheet.html"
+)
 @FOLDERS
-@click.option("--images", type=click.IntRange(min=1), default=60, show_default=True, help="Of the contact sheet.")
-@click.option("--out", type=PATH, help="The page to write.  [default: <root>/reports/data-<name>-<hash>.html]")
+@click.option(
+    "--images",
+    type=click.IntRange(min=1),
+    default=60,
+    show_default=True,
+    help="Of the contact sheet.",
+)
+@click.option(
+    "--out", type=PATH, help="The page to write.  [default: <root>/reports/data-<name>-<hash>.html]"
+)
 @ROOT
 def show(folders: tuple[Path, ...], images: int, out: Path | None, root: Path) -> None:
-    """Print what data sets hold, and write a page with a contact sheet. Without FOLDER: of all below the root."""
+    """Print what data sets hold, and write a page with a contact sheet. Without FOLDER:
+    of all below the root.
+    """
     from pipeline.tools import show_data
     from pipeline.tools import verify_data as verification
 
     chosen = folders or _all(root)
     if out is not None and len(chosen) > 1:
-        raise InputError(f"--out {out}: is one page, and these are {len(chosen)} data sets; name one")
+        raise InputError(
+            f"--out {out}: is one page, and these are {len(chosen)} data sets; name one"
+        )
     for folder in chosen:
         config, place = verification.config_of(folder)
         page = out or place / "reports" / f"data-{config.name}-{config.hash}.html"

@@ -12,35 +12,71 @@ from pipeline.tools.external import foreign_study
 
 
 @click.command(
-    epilog="Example: going-deeper evaluate --arch torchvision:squeezenet1_0 --weights W.safetensors --data FOLDER",
+    epilog=(
+        "Example: going-deeper evaluate --arch torchvision:squeezenet1_0 --weights W.safetensors"
+        " --data FOLDER"
+    ),
     context_settings={"max_content_width": 100},
 )
-@click.option("--arch", required=True, help="googlenet, torchvision:NAME, timm:NAME, or FILE.py:FUNCTION(num_classes).")
+@click.option(
+    "--arch",
+    required=True,
+    help="googlenet, torchvision:NAME, timm:NAME, or FILE.py:FUNCTION(num_classes).",
+)
 @click.option("--weights", type=PATH, help="A .caffemodel, .safetensors, .pt or .pth file.")
 @click.option(
     "--data",
     type=PATH,
     required=True,
-    help="Folder with val/<class>/, <class>/, files named <class>_*, or ILSVRC's val tar and devkit.",
+    help=(
+        "Folder with val/<class>/, <class>/, files named <class>_*, or ILSVRC's val tar and devkit."
+    ),
 )
-@click.option("--classes", type=PATH, help="File with a class a line, in the order of the outputs.  [default: sorted]")
-@click.option("--input-size", type=click.IntRange(min=32), help="Side of the input in pixels.  [default: the architecture's]")
-@click.option("--mean", type=Triple(), help="R,G,B in 0..255 (B,G,R for bgr), subtracted.  [default: the architecture's]")
-@click.option("--std", type=Triple(), help="R,G,B divisor after that.  [default: the architecture's]")
-@click.option("--channel-order", type=click.Choice(["rgb", "bgr"]), help="[default: the architecture's]")
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
-@click.option("--compile/--no-compile", "compiled", default=False, help="torch.compile; pays from some hundred images.")
 @click.option(
-    "--policies", type=Names(), default=",".join(CURVE), show_default=True, help="Also vgg_150, dense, crops_144_max ..."
+    "--classes",
+    type=PATH,
+    help="File with a class a line, in the order of the outputs.  [default: sorted]",
+)
+@click.option(
+    "--input-size",
+    type=click.IntRange(min=32),
+    help="Side of the input in pixels.  [default: the architecture's]",
+)
+@click.option(
+    "--mean",
+    type=Triple(),
+    help="R,G,B in 0..255 (B,G,R for bgr), subtracted.  [default: the architecture's]",
+)
+@click.option(
+    "--std", type=Triple(), help="R,G,B divisor after that.  [default: the architecture's]"
+)
+@click.option(
+    "--channel-order", type=click.Choice(["rgb", "bgr"]), help="[default: the architecture's]"
+)
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option(
+    "--compile/--no-compile",
+    "compiled",
+    default=False,
+    help="torch.compile; pays from some hundred images.",
+)
+@click.option(
+    "--policies",
+    type=Names(),
+    default=",".join(CURVE),
+    show_default=True,
+    help="Also vgg_150, dense, crops_144_max ...",
 )
 @choices(CropsConfig)
 @ROOT
 @PROCESSES
 def evaluate(**given: Any) -> None:
-    """Measure any classifier on up to 144 crops, under the paper's protocol, every count from one pass.
+    """Measure any classifier on up to 144 crops, under the paper's protocol, every
+    count from one pass.
 
-    A policy is a set of crops and how they are averaged: crops_1 to crops_144 (the paper's), vgg_150, each also with _max
-    or _geometric behind it; dense for GoogLeNet on whole images. The last options settle what the paper leaves open.
+    A policy is a set of crops and how they are averaged: crops_1 to crops_144 (the
+    paper's), vgg_150, each also with _max or _geometric behind it; dense for GoogLeNet
+    on whole images. The last options settle what the paper leaves open.
     """
     root, processes = given.pop("root"), given.pop("processes")
     run_missing(foreign_study(**given), root, None, processes)

@@ -10,10 +10,13 @@ from pipeline.configs.experiment import load_study
 
 
 @study_command("going-deeper export experiments/demo.py --member 0 --into exported")
-@click.option("--member", type=int, default=0, show_default=True, help="Which member of the study, from 0.")
+@click.option(
+    "--member", type=int, default=0, show_default=True, help="Which member of the study, from 0."
+)
 @click.option("--into", type=PATH, required=True, help="Folder to write to.")
 def export(experiment: Path, arguments: Sequence[str], root: Path, member: int, into: Path) -> None:
     """Write a trained member as safetensors and ONNX, with a model card."""
-    from pipeline.tools import export as stage  # late, as in every command that loads much: --help and completion do without
+    # late, as in every command that loads much: --help and completion do without
+    from pipeline.tools import export as stage
 
     print(stage.export(load_study(experiment, arguments), root, member, into))

@@ -22,16 +22,18 @@ POLL_SECONDS = 0.5  # ours
 def run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) -> None:
     """Run stages one after the other, those that can on several ranks.
 
-    Where torchrun or the like has started the ranks, this process is one of them: all share the stages that can be shared, the
-    first does the others.
+    Where torchrun or the like has started the ranks, this process is one of them: all
+    share the stages that can be shared, the first does the others.
 
     Raises:
-        ExpectedError: a stage raised it; StageFailed also where a file could not be read or written.
+        ExpectedError: a stage raised it; StageFailed also where a file could not be
+            read or written.
         Bug: a rank raised anything else.
     """
     for config in missing:
         if processes is not None:
-            num_ranks(config, processes, processes)  # a wrong number is said before anything is done
+            # a wrong number is said before anything is done
+            num_ranks(config, processes, processes)
     started = time.monotonic()
     if is_rank() and missing:
         _wait_for_ranks()  # so that all have listed what is missing before anything is made
@@ -39,7 +41,11 @@ def run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) 
         fork_server.forks(*map(module_of, shared))  # imports them while the data is prepared
     for number, config in enumerate(missing, start=1):
         if is_first():
-            print(f"[{number}/{len(missing)}] {config.stage} {root / config.folder}", file=sys.stderr, flush=True)
+            print(
+                f"[{number}/{len(missing)}] {config.stage} {root / config.folder}",
+                file=sys.stderr,
+                flush=True,
+            )
         _run(config, root, processes)
     if is_first():
         print(f"{len(missing)} stages done in {time.monotonic() - started:.0f} s", file=sys.stderr)
@@ -61,7 +67,9 @@ def _run(config: StageConfig, root: Path, processes: int | None) -> None:
             time.sleep(POLL_SECONDS)  # a barrier would give up on a long preparation
         _stage(config, root)
     elif config.has_ranks:
-        ranks.launch(_stage, num_ranks(config, processes, processes or ranks.num_local()), config, root)
+        ranks.launch(
+            _stage, num_ranks(config, processes, processes or ranks.num_local()), config, root
+        )
     elif isinstance(config, PrepareConfig):
         _stage(config, root, processes=processes)
     else:
@@ -69,7 +77,9 @@ def _run(config: StageConfig, root: Path, processes: int | None) -> None:
 
 
 def is_rank() -> bool:
-    """Whether the environment says that this process is one of several ranks (torchrun's variables)."""
+    """Whether the environment says that this process is one of several ranks
+    (torchrun's variables).
+    """
     return {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
 
 
@@ -85,23 +95,33 @@ def _wait_for_ranks() -> None:
 
 
 def num_ranks(config: StageConfig, wanted: int | None, available: int) -> int:
-    """Ranks for a stage here. A training's global batch must be shared equally; by default as many ranks as can do so."""
+    """Ranks for a stage here. A training's global batch must be shared equally; by
+    default as many ranks as can do so.
+    """
     if not isinstance(config, TrainConfig):
         return wanted or available
     if config.local_sgd:
         if wanted not in (None, config.local_sgd.workers):
-            raise InputError(f"--processes {wanted}: local_sgd has {config.local_sgd.workers} workers, a rank each")
+            raise InputError(
+                f"--processes {wanted}: local_sgd has {config.local_sgd.workers} workers, a rank"
+                " each"
+            )
         return config.local_sgd.workers
     batch = config.global_batch_size
     valid = [ranks for ranks in range(1, max(wanted or 0, available) + 1) if batch % ranks == 0]
     if wanted is not None and wanted not in valid:
         shown = ", ".join(map(str, valid))
-        raise InputError(f"--processes {wanted}: a global_batch_size of {batch} can be shared equally by {shown} ranks")
+        raise InputError(
+            f"--processes {wanted}: a global_batch_size of {batch} can be shared equally by {shown}"
+            " ranks"
+        )
     return wanted or max(valid)
 
 
 def refuse_stale(study: Study, root: Path) -> None:
-    """Raise InputError if artefacts were made from inputs that have since been replaced; all of them are named."""
+    """Raise InputError if artefacts were made from inputs that have since been
+    replaced; all of them are named.
+    """
     if root.exists() and not root.is_dir():
         raise InputError(f"{root}: is a file; --root takes a folder")
     problems = []
@@ -117,7 +137,9 @@ def refuse_stale(study: Study, root: Path) -> None:
 
 
 def forget_report(study: Study, root: Path) -> StageConfig:
-    """Have the report made again: it is quick, and what it shows may be newer than it."""
+    """Have the report made again: it is quick, and what it shows may be newer than
+    it.
+    """
     config = study.report
     (root / config.folder / config.last_file).unlink(missing_ok=True)
     return config

@@ -1,4 +1,6 @@
-"""The command `going-deeper`: which command lies in which file, and how each end is said."""
+"""The command `going-deeper`: which command lies in which file, and how each end is
+said.
+"""
 
 import os
 import platform
@@ -20,16 +22,34 @@ WRONG_INPUT, INTERRUPTED = 2, 130
 
 COMMANDS = {  # by name: the file that it lies in, and its line in --help
     "run": ("run", "Run the missing stages of a study, here or as jobs of a site."),
-    "plan": ("run", "Show the stages of a study: which exist, which would run, and what they will cost."),
-    "status": ("site", "Show a study's stages: state, job, node, progress, time left, and why one waits or failed."),
+    "plan": (
+        "run",
+        "Show the stages of a study: which exist, which would run, and what they will cost.",
+    ),
+    "status": (
+        "site",
+        (
+            "Show a study's stages: state, job, node, progress, time left, and why one waits or"
+            " failed."
+        ),
+    ),
     "logs": ("site", "Show what the jobs of a study wrote last."),
     "cancel": ("site", "End the jobs of a study that run or wait."),
     "report": ("report", "Rebuild the report of a study from its verdicts and results."),
-    "publish": ("report", "Copy the small files of a finished study: hits, figures, verdicts, provenance."),
-    "recount": ("report", "Make every figure of a finished study again from the hits of every image, and compare."),
+    "publish": (
+        "report",
+        "Copy the small files of a finished study: hits, figures, verdicts, provenance.",
+    ),
+    "recount": (
+        "report",
+        "Make every figure of a finished study again from the hits of every image, and compare.",
+    ),
     "evaluate": (
         "evaluate",
-        "Measure any classifier on up to 144 crops, under the paper's protocol, every count from one pass.",
+        (
+            "Measure any classifier on up to 144 crops, under the paper's protocol, every count"
+            " from one pass."
+        ),
     ),
     "export": ("export", "Write a trained member as safetensors and ONNX, with a model card."),
     "data": ("data", "Prepare data sets, check that they are whole, look at them."),
@@ -37,14 +57,25 @@ COMMANDS = {  # by name: the file that it lies in, and its line in --help
     "slurm": ("site", "A real SLURM cluster of several nodes on this machine, to try a study on."),
     "sync": ("sync", "Upload to W&B what was tracked offline."),
     "dashboard": ("dashboard", "Create or update a study's workspace and report on W&B."),
-    "audit": ("measure", "Count Table 1 again, row by row: printed, counted, explained; and Table 3's arithmetic."),
-    "find-rate": ("measure", "Try a member's training at a rate that grows at every step, on one process."),
-    "benchmark": ("measure", "Measure speed on this machine, ours beside what people usually write."),
+    "audit": (
+        "measure",
+        "Count Table 1 again, row by row: printed, counted, explained; and Table 3's arithmetic.",
+    ),
+    "find-rate": (
+        "measure",
+        "Try a member's training at a rate that grows at every step, on one process.",
+    ),
+    "benchmark": (
+        "measure",
+        "Measure speed on this machine, ours beside what people usually write.",
+    ),
 }
 
 
 class LazyGroup(click.Group):
-    """Commands that are imported when they are called: `--help` and completion read the table alone."""
+    """Commands that are imported when they are called: `--help` and completion read the
+    table alone.
+    """
 
     def __init__(self, table: Mapping[str, tuple[str, str]], **options: object):
         super().__init__(**options)  # type: ignore[arg-type]
@@ -69,7 +100,11 @@ class LazyGroup(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Names of commands, then options."""
-        named = [CompletionItem(name, help=line) for name, (_, line) in self._table.items() if name.startswith(incomplete)]
+        named = [
+            CompletionItem(name, help=line)
+            for name, (_, line) in self._table.items()
+            if name.startswith(incomplete)
+        ]
         return named + click.Command.shell_complete(self, ctx, incomplete)
 
 
@@ -83,7 +118,9 @@ commands = LazyGroup(
 
 
 def main() -> None:
-    """Run the command line. Whatever a user can expect to go wrong is one line, and has its exit code (errors.py)."""
+    """Run the command line. Whatever a user can expect to go wrong is one line, and has
+    its exit code (errors.py).
+    """
     os.environ.setdefault(COMMAND, shlex.join(["going-deeper", *sys.argv[1:]]))
     _open_standard_files()
     try:
@@ -106,11 +143,16 @@ def main() -> None:
         text = str(error) if isinstance(error, Bug) else traceback.format_exc()
         print(text, file=sys.stderr)
         last = error.last_line if isinstance(error, Bug) else first_line(error)
-        _exit(StageFailed.exit_code, f"a mistake of ours: {last}; please report it with the file {_write_report(text)}")
+        _exit(
+            StageFailed.exit_code,
+            f"a mistake of ours: {last}; please report it with the file {_write_report(text)}",
+        )
 
 
 def _open_standard_files() -> None:
-    """Those that a caller has closed: else the next file that is opened would take their place."""
+    """Those that a caller has closed: else the next file that is opened would take
+    their place.
+    """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -119,14 +161,20 @@ def _open_standard_files() -> None:
 
 
 def _exit(code: int, message: str) -> None:
-    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)  # a file's name may hold anything
+    # a file's name may hold anything
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
     print(f"going-deeper: {line}", file=sys.stderr)
     sys.exit(code)
 
 
 def _write_report(text: str) -> Path:
-    """A file with what is needed to find a mistake of ours: the command, the machine, the traceback."""
+    """A file with what is needed to find a mistake of ours: the command, the machine,
+    the traceback.
+    """
     descriptor, name = tempfile.mkstemp(prefix="going-deeper-", suffix=".txt")
     with os.fdopen(descriptor, "w") as file:
-        file.write(f"{os.environ[COMMAND]}\n{platform.platform()}, Python {platform.python_version()}\n\n{text}")
+        file.write(
+            f"{os.environ[COMMAND]}\n{platform.platform()}, Python"
+            f" {platform.python_version()}\n\n{text}"
+        )
     return Path(name)

@@ -1,4 +1,6 @@
-"""The commands that measure and write no artefact of a study: audit, find-rate, benchmark."""
+"""The commands that measure and write no artefact of a study: audit, find-rate,
+benchmark.
+"""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -17,20 +19,31 @@ from pipeline.errors import InputError
 @click.command(epilog="Example: going-deeper audit --json")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def audit(as_json: bool) -> None:
-    """Count Table 1 again, row by row: printed, counted, explained; and Table 3's arithmetic."""
+    """Count Table 1 again, row by row: printed, counted, explained; and Table 3's
+    arithmetic.
+    """
     from pipeline.tools.audit import audit_json, audit_text
 
     print(audit_json() if as_json else audit_text())
 
 
 @study_command("going-deeper find-rate experiments/demo.py")
-@click.option("--member", type=int, default=0, show_default=True, help="Which member of the study, from 0.")
 @click.option(
-    "--steps", type=click.IntRange(min=2), default=100, show_default=True, help="Steps from the lowest rate to the highest."
+    "--member", type=int, default=0, show_default=True, help="Which member of the study, from 0."
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=2),
+    default=100,
+    show_default=True,
+    help="Steps from the lowest rate to the highest.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
-def find_rate(experiment: Path, arguments: Sequence[str], root: Path, member: int, steps: int, as_json: bool) -> None:
-    """Try a member's training at a rate that grows at every step, on one process: where the loss falls, where it diverges.
+def find_rate(
+    experiment: Path, arguments: Sequence[str], root: Path, member: int, steps: int, as_json: bool
+) -> None:
+    """Try a member's training at a rate that grows at every step, on one process: where
+    the loss falls, where it diverges.
 
     Prepares the data if need be; writes nothing else.
     """
@@ -51,20 +64,46 @@ def benchmark() -> None:
 
 
 def _measurement(what: str, doc: str, rounds: int, images: int = 4, input_size: int = 224) -> None:
-    """Add `benchmark WHAT`; the function `benchmark_WHAT` of pipeline/benchmarks/WHAT.py measures."""
+    """Add `benchmark WHAT`; the function `benchmark_WHAT` of
+    pipeline/benchmarks/WHAT.py measures.
+    """
 
-    @benchmark.command(what, help=doc, epilog=f"Example: going-deeper benchmark {what} --data ../shared/data/imagenet-sample")
-    @click.option("--data", type=PATH, help="Folder of photographs.  [default: two that scikit-learn ships]")
-    @click.option("--rounds", type=click.IntRange(min=1), default=rounds, show_default=True, help="Turns of each contender.")
-    @click.option(
-        "--images", type=click.IntRange(min=1), default=images, show_default=True, help="Photographs taken from --data."
+    @benchmark.command(
+        what,
+        help=doc,
+        epilog=f"Example: going-deeper benchmark {what} --data ../shared/data/imagenet-sample",
     )
-    @click.option("--input-size", type=int, default=input_size, show_default=True, help="A multiple of 14.")
+    @click.option(
+        "--data", type=PATH, help="Folder of photographs.  [default: two that scikit-learn ships]"
+    )
+    @click.option(
+        "--rounds",
+        type=click.IntRange(min=1),
+        default=rounds,
+        show_default=True,
+        help="Turns of each contender.",
+    )
+    @click.option(
+        "--images",
+        type=click.IntRange(min=1),
+        default=images,
+        show_default=True,
+        help="Photographs taken from --data.",
+    )
+    @click.option(
+        "--input-size", type=int, default=input_size, show_default=True, help="A multiple of 14."
+    )
     @ROOT
     def command(data: Path | None, rounds: int, images: int, input_size: int, root: Path) -> None:
         from pipeline.reporting.wording import templates
 
-        fields = {"what": what, "input_size": input_size, "rounds": rounds, "num_images": images, "path": data}
+        fields = {
+            "what": what,
+            "input_size": input_size,
+            "rounds": rounds,
+            "num_images": images,
+            "path": data,
+        }
         try:
             config = BenchmarkConfig.model_validate(fields)
         except ValidationError as error:
@@ -77,29 +116,37 @@ def _measurement(what: str, doc: str, rounds: int, images: int = 4, input_size: 
 
 _measurement(
     "evaluate",
-    """144 crops of photographs through GoogLeNet: naive, careful, compiled, ours; one core, interleaved.
+    """144 crops of photographs through GoogLeNet: naive, careful, compiled, ours.
 
-    Some 25 seconds a round on a fast core, and a minute to compile. The peers and the rules are in pipeline/benchmarks.
+    All on one core, interleaved. Some 25 seconds a round on a fast core, and a minute to
+    compile. The peers and the rules are in pipeline/benchmarks.
     """,
     rounds=7,
 )
 _measurement(
     "prepare",
-    """Images from a raw archive into shards, beside reading and hashing alone; one core, interleaved.
+    """Images from a raw archive into shards, beside reading and hashing alone.
 
-    2400 ImageNet photographs are about one shard; fewer are taken again and again.
+    All on one core, interleaved. 2400 ImageNet photographs are about one shard; fewer are
+    taken again and again.
     """,
     rounds=7,
     images=2400,
 )
 _measurement(
     "train",
-    """A training step and its loader: torchvision's GoogLeNet and ours; one core, interleaved. Some 30 seconds a round.""",
+    """A training step and its loader: torchvision's GoogLeNet and ours.
+
+    All on one core, interleaved. Some 30 seconds a round.
+    """,
     rounds=5,
 )
 _measurement(
     "tracking",
-    """A training step with and without W&B (offline); one core, interleaved. Draws its own images: --data is not read.""",
+    """A training step with and without W&B (offline).
+
+    All on one core, interleaved. It draws its own images: --data is not read.
+    """,
     rounds=31,
     input_size=56,
 )

@@ -1,4 +1,6 @@
-"""Making what a study misses, here or on a site, and saying what it came to: for `run` and `evaluate`."""
+"""Making what a study misses, here or on a site, and saying what it came to: for `run`
+and `evaluate`.
+"""
 
 import os
 from pathlib import Path
@@ -13,7 +15,9 @@ from slurm.site import load_site
 from slurm.status import wait as await_study
 
 
-def run_missing(study: Study, root: Path, site: Path | None, processes: int | None, wait: bool = False) -> None:
+def run_missing(
+    study: Study, root: Path, site: Path | None, processes: int | None, wait: bool = False
+) -> None:
     """Run the missing stages of a study, or submit them, and show its table."""
     os.environ.setdefault("WANDB_RUN_GROUP", study.name)
     if site is not None and is_rank():

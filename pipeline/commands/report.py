@@ -28,13 +28,27 @@ WATCH_SECONDS = 30.0  # ours: between two looks
 
 @study_command("going-deeper report experiments/demo.py --into results")
 @click.option("--into", type=PATH, help="Also write RESULTS.md into this folder.")
-@click.option("--watch", is_flag=True, help=f"Rebuild every {WATCH_SECONDS:.0f} seconds until the study is complete.")
+@click.option(
+    "--watch",
+    is_flag=True,
+    help=f"Rebuild every {WATCH_SECONDS:.0f} seconds until the study is complete.",
+)
 @click.option("--serve", is_flag=True, help="Show it at an address of this machine until Ctrl-C.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="With --serve.  [default: a free one]")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="With --serve.  [default: a free one]"
+)
 def report(
-    experiment: Path, arguments: Sequence[str], root: Path, into: Path | None, watch: bool, serve: bool, port: int
+    experiment: Path,
+    arguments: Sequence[str],
+    root: Path,
+    into: Path | None,
+    watch: bool,
+    serve: bool,
+    port: int,
 ) -> None:
-    """Rebuild the report of a study from its verdicts and results; of a study in progress, show what there is."""
+    """Rebuild the report of a study from its verdicts and results; of a study in
+    progress, show what there is.
+    """
     from pipeline.stages.report import PROGRESS
 
     study = load_study(experiment, arguments)
@@ -57,7 +71,9 @@ def report(
 
 
 def rebuild(study: Study, root: Path, anew: bool = True) -> Path:
-    """Make the report, also if it is there (`anew`), or the page of a study in progress; returns the page."""
+    """Make the report, also if it is there (`anew`), or the page of a study in
+    progress; returns the page.
+    """
     from pipeline.stages.report import report_progress
 
     if study.check.is_complete(root):
@@ -76,27 +92,38 @@ def rebuild(study: Study, root: Path, anew: bool = True) -> Path:
 
 
 @study_command("going-deeper publish experiments/demo.py --to results")
-@click.option("--to", type=PATH, required=True, help="A folder that is then a root of its own, for --root.")
+@click.option(
+    "--to", type=PATH, required=True, help="A folder that is then a root of its own, for --root."
+)
 def publish(experiment: Path, arguments: Sequence[str], root: Path, to: Path) -> None:
-    """Copy the small files of a finished study: hits, figures, verdicts, provenance; no data set and no weights.
+    """Copy the small files of a finished study: hits, figures, verdicts, provenance; no
+    data set and no weights.
 
-    From the copy its report and verdicts are made again (`report`), and its figures counted again (`recount`)."""
+    From the copy its report and verdicts are made again (`report`), and its figures
+    counted again (`recount`).
+    """
     from pipeline.tools import recount as counting
 
     study = load_study(experiment, arguments)
     refuse_stale(study, root)
     copies = counting.publish(study, root, to)
-    print(f"{len(copies)} files, {sum(path.stat().st_size for path in copies) / 1e6:.1f} MB, in {to}")
+    print(
+        f"{len(copies)} files, {sum(path.stat().st_size for path in copies) / 1e6:.1f} MB, in {to}"
+    )
 
 
 @study_command("going-deeper recount experiments/demo.py --root results")
 def recount(experiment: Path, arguments: Sequence[str], root: Path) -> None:
-    """Make every figure of a finished study again from the hits of every image, and compare."""
+    """Make every figure of a finished study again from the hits of every image, and
+    compare.
+    """
     from pipeline.tools import recount as counting
 
     count, problems = counting.recount(load_study(experiment, arguments), root)
     if problems:
-        raise StageFailed("; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if problems[5:] else ""))
+        raise StageFailed(
+            "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if problems[5:] else "")
+        )
     print(f"{count} figures are what the hits give")
 
 
@@ -109,11 +136,19 @@ class _Quiet(SimpleHTTPRequestHandler):
 def _server(page: Path, port: int) -> Iterator[None]:
     """Within, a page and what lies beside it are served to this machine alone."""
     try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Quiet, directory=str(page.parent)))
+        server = ThreadingHTTPServer(
+            ("127.0.0.1", port), partial(_Quiet, directory=str(page.parent))
+        )
     except OSError as error:
-        raise InputError(f"--port {port}: {os.strerror(error.errno or 0)}; leave it out for a free one") from None
+        raise InputError(
+            f"--port {port}: {os.strerror(error.errno or 0)}; leave it out for a free one"
+        ) from None
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(f"http://127.0.0.1:{server.server_port}/{page.name} (Ctrl-C ends)", file=sys.stderr, flush=True)
+    print(
+        f"http://127.0.0.1:{server.server_port}/{page.name} (Ctrl-C ends)",
+        file=sys.stderr,
+        flush=True,
+    )
     try:
         yield
     finally:

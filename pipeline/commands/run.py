@@ -13,31 +13,55 @@ from pipeline.tools import forecast
 from slurm.site import load_site
 
 
-@study_command("going-deeper run experiments/caltech101.py --data ../shared/data/caltech101 --members 2")
+@study_command(
+    "going-deeper run experiments/caltech101.py --data ../shared/data/caltech101 --members 2"
+)
 @click.option("--site", type=PATH, help="Site file: run the stages as jobs there.  [default: here]")
-@click.option("--wait", is_flag=True, help="With --site: print what happens until the study is done.")
+@click.option(
+    "--wait", is_flag=True, help="With --site: print what happens until the study is done."
+)
 @PROCESSES
-def run(experiment: Path, arguments: Sequence[str], root: Path, site: Path | None, wait: bool, processes: int | None) -> None:
-    """Run the missing stages of a study, here or as jobs of a site. An interrupted run goes on where it stopped."""
+def run(
+    experiment: Path,
+    arguments: Sequence[str],
+    root: Path,
+    site: Path | None,
+    wait: bool,
+    processes: int | None,
+) -> None:
+    """Run the missing stages of a study, here or as jobs of a site. An interrupted run
+    goes on where it stopped.
+    """
     run_missing(load_study(experiment, arguments), root, site, processes, wait)
 
 
 @study_command("going-deeper plan experiments/demo.py --members 3")
-@click.option("--site", type=PATH, help="Site file: also show what each job would be granted there.")
+@click.option(
+    "--site", type=PATH, help="Site file: also show what each job would be granted there."
+)
 def plan(experiment: Path, arguments: Sequence[str], root: Path, site: Path | None) -> None:
-    """Show the stages of a study: which exist, which would run, and what they will cost, judged by what was run before."""
+    """Show the stages of a study: which exist, which would run, and what they will
+    cost, judged by what was run before.
+    """
     study = load_study(experiment, arguments)
     place = load_site(site) if site is not None else None
-    granted, ranks, devices = (place.in_words(), place.num_ranks(), place.devices()) if place else ({}, {}, {})
+    granted, ranks, devices = (
+        (place.in_words(), place.num_ranks(), place.devices()) if place else ({}, {}, {})
+    )
     refuse_stale(study, root)
     costs = forecast.forecast(study, root)
     print(f"{study.name}: {study.title}")
     for config in study.stages:
         is_complete = config.is_complete(root)
         words = "" if is_complete else granted.get(config.stage, granted.get("report", ""))
-        cost = forecast.in_words(costs.get(config.hash), ranks.get(config.stage), devices.get(config.stage, ""))
+        cost = forecast.in_words(
+            costs.get(config.hash), ranks.get(config.stage), devices.get(config.stage, "")
+        )
         said = "; ".join(filter(None, (words, cost)))
-        print(f"  {'complete' if is_complete else 'missing':9} {config.stage:9} {root / config.folder}  {said}".rstrip())
+        print(
+            f"  {'complete' if is_complete else 'missing':9} {config.stage:9}"
+            f" {root / config.folder}  {said}".rstrip()
+        )
     print(forecast.sharing(study))
     if costs:
         print(f"still to do: {forecast.total_in_words(costs.values())}")

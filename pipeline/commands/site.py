@@ -1,4 +1,6 @@
-"""The commands about a study's jobs: status, logs, cancel; about a site: site check; and a cluster to try them on: slurm."""
+"""The commands about a study's jobs: status, logs, cancel; about a site: site check;
+and a cluster to try them on: slurm.
+"""
 
 import sys
 import time
@@ -19,14 +21,23 @@ from slurm.probe import check_site
 from slurm.site import load_site
 
 CLUSTER = click.option(
-    "--dir", "folder", type=PATH, default=Path(gettempdir()) / "going-deeper-slurm", show_default=True, help="Its folder."
+    "--dir",
+    "folder",
+    type=PATH,
+    default=Path(gettempdir()) / "going-deeper-slurm",
+    show_default=True,
+    help="Its folder.",
 )
 
 
 @study_command("going-deeper status experiments/demo.py")
-@click.option("--watch", is_flag=True, help="Print what changes until nothing runs or waits any more.")
+@click.option(
+    "--watch", is_flag=True, help="Print what changes until nothing runs or waits any more."
+)
 def status(experiment: Path, arguments: Sequence[str], root: Path, watch: bool) -> None:
-    """Show a study's stages: state, job, node, progress, time left, and why one waits or failed, with its log."""
+    """Show a study's stages: state, job, node, progress, time left, and why one waits
+    or failed, with its log.
+    """
     study = load_study(experiment, arguments)
     if watch:
         view.wait(study, root)
@@ -35,19 +46,36 @@ def status(experiment: Path, arguments: Sequence[str], root: Path, watch: bool) 
 
 @study_command("going-deeper logs experiments/demo.py --stage train -f")
 @click.option("--stage", default="", help="Only names that begin so: train, train-0484a0 ...")
-@click.option("--lines", type=click.IntRange(min=1), default=20, show_default=True, help="Of each log, the last ones.")
+@click.option(
+    "--lines",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="Of each log, the last ones.",
+)
 @click.option("-f", "--follow", is_flag=True, help="Go on printing what is written, until Ctrl-C.")
-def logs(experiment: Path, arguments: Sequence[str], root: Path, stage: str, lines: int, follow: bool) -> None:
+def logs(
+    experiment: Path, arguments: Sequence[str], root: Path, stage: str, lines: int, follow: bool
+) -> None:
     """Show what the jobs of a study wrote last."""
-    shown = [entry for entry in entries(load_study(experiment, arguments), root) if entry.name.startswith(stage)]
+    shown = [
+        entry
+        for entry in entries(load_study(experiment, arguments), root)
+        if entry.name.startswith(stage)
+    ]
     if not shown:
-        raise InputError(f"{root / 'jobs'}: no jobs of this study{f' whose name begins with {stage}' if stage else ''}")
+        raise InputError(
+            f"{root / 'jobs'}: no jobs of this"
+            f" study{f' whose name begins with {stage}' if stage else ''}"
+        )
     at: dict[Path, int] = {}
     while True:
         for entry in shown:
             for path in entry.logs(root):
                 content = path.read_text(errors="replace")
-                new = content[at[path] :] if path in at else "\n".join(content.splitlines()[-lines:])
+                new = (
+                    content[at[path] :] if path in at else "\n".join(content.splitlines()[-lines:])
+                )
                 if new.strip():
                     print(f"==> {path}\n{new.rstrip()}", flush=True)
                 at[path] = len(content)
@@ -58,13 +86,23 @@ def logs(experiment: Path, arguments: Sequence[str], root: Path, stage: str, lin
 
 @study_command("going-deeper cancel experiments/demo.py")
 def cancel(experiment: Path, arguments: Sequence[str], root: Path) -> None:
-    """End the jobs of a study that run or wait. What is complete stays; a training has saved and goes on at the next run."""
-    submitted = [entry for entry in entries(load_study(experiment, arguments), root) if entry.cluster == "slurm"]
+    """End the jobs of a study that run or wait. What is complete stays; a training has
+    saved and goes on at the next run.
+    """
+    submitted = [
+        entry
+        for entry in entries(load_study(experiment, arguments), root)
+        if entry.cluster == "slurm"
+    ]
     known = queue.jobs([entry.job_id for entry in submitted])
     ids = {entry.job_id for entry in submitted if any(job.is_alive for job in entry.jobs(known))}
     alive = sorted(ids, key=int, reverse=True)
     queue.cancel(alive)  # the last first, so that none starts for want of another
-    print(f"cancelled: {', '.join(alive)}" if alive else "nothing to cancel: no job of this study runs or waits")
+    print(
+        f"cancelled: {', '.join(alive)}"
+        if alive
+        else "nothing to cancel: no job of this study runs or waits"
+    )
 
 
 @click.group()
@@ -74,10 +112,14 @@ def site() -> None:
 
 @site.command(epilog="Example: going-deeper site check slurm/sites/gpu.toml")
 @click.argument("path", metavar="SITE", type=PATH)
-@click.option("--nodes", type=click.IntRange(min=1), default=2, show_default=True, help="Nodes of the probe.")
+@click.option(
+    "--nodes", type=click.IntRange(min=1), default=2, show_default=True, help="Nodes of the probe."
+)
 @ROOT
 def check(path: Path, nodes: int, root: Path) -> None:
-    """Submit a probe of a minute: launch, rendezvous, all-reduce, GPUs, shared disk, clocks, Python, W&B. Waits for it."""
+    """Submit a probe of a minute: launch, rendezvous, all-reduce, GPUs, shared disk,
+    clocks, Python, W&B. Waits for it.
+    """
     text, is_sound = check_site(load_site(path), path.stem, root, nodes)
     print(text)
     if not is_sound:
@@ -86,13 +128,21 @@ def check(path: Path, nodes: int, root: Path) -> None:
 
 @click.group()
 def slurm() -> None:
-    """A real SLURM cluster of several nodes on this machine, to try a study on. Needs slurmctld, slurmd and munge."""
+    """A real SLURM cluster of several nodes on this machine, to try a study on. Needs
+    slurmctld, slurmd and munge.
+    """
 
 
 @slurm.command(epilog='Example: going-deeper slurm up && eval "$(going-deeper slurm env)"')
 @CLUSTER
 @click.option("--nodes", type=click.IntRange(1, 500), default=4, show_default=True)
-@click.option("--cores", type=click.IntRange(min=1), default=4, show_default=True, help="That each node claims to have.")
+@click.option(
+    "--cores",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    help="That each node claims to have.",
+)
 def up(folder: Path, nodes: int, cores: int) -> None:
     """Start it."""
     cluster = Cluster(folder, nodes, cores)

@@ -1,10 +1,18 @@
-"""What a study says: frozen configs that name each other, one class a stage. Knows pydantic and the paper, no artefact.
+"""What a study says: frozen configs that name each other, one class a stage. Knows
+pydantic and the paper, no artefact.
 
 An experiment file takes all it needs from here.
 """
 
 from pipeline.configs.compare import Arm, CompareConfig, EnsembleConfig, comparison, table3
-from pipeline.configs.evaluate import POLICIES, CropsConfig, EvaluateConfig, ForeignConfig, Policies, Policy
+from pipeline.configs.evaluate import (
+    POLICIES,
+    CropsConfig,
+    EvaluateConfig,
+    ForeignConfig,
+    Policies,
+    Policy,
+)
 from pipeline.configs.network import NetworkConfig, Precision
 from pipeline.configs.prepare import PrepareConfig, ReencodeConfig
 from pipeline.configs.study import CheckConfig, Study, ablation

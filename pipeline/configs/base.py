@@ -1,9 +1,10 @@
 """Base of all stage configs: how an artefact gets its name.
 
-A config names its inputs by holding their configs. Its hash covers every field that changes the numbers and the hashes of
-its inputs, so the path of an artefact follows from the config alone. The hash leaves out resources (where data lies, how
-often to save) and fields at their default, so that a new option orphans no artefact. `version` is raised with any change of
-code or of a default that moves numbers.
+A config names its inputs by holding their configs. Its hash covers every field that
+changes the numbers and the hashes of its inputs, so the path of an artefact follows
+from the config alone. The hash leaves out resources (where data lies, how often to
+save) and fields at their default, so that a new option orphans no artefact. `version`
+is raised with any change of code or of a default that moves numbers.
 """
 
 import hashlib
@@ -15,7 +16,9 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Frozen(BaseModel):
-    """A value: immutable, and unknown fields are errors. `resources` names the fields that change no number."""
+    """A value: immutable, and unknown fields are errors. `resources` names the fields
+    that change no number.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     resources: ClassVar[frozenset[str]] = frozenset()
@@ -26,20 +29,25 @@ class Frozen(BaseModel):
 
 
 class StageConfig(Frozen):
-    """Base of all stage configs, which say what a stage is, once for all who run, submit, track or publish it."""
+    """Base of all stage configs, which say what a stage is, once for all who run,
+    submit, track or publish it.
+    """
 
     stage: ClassVar[str]  # the function of pipeline/stages/<stage>.py
     room: ClassVar[str]  # the folder of its artefacts
     last_file: ClassVar[str]  # is written last: the artefact is complete when it exists
     has_ranks: ClassVar[bool] = False  # ranks share its work
     has_parts: ClassVar[bool] = False  # an array of jobs may share it, by <stage>_part
-    has_job: ClassVar[bool] = False  # has a job of its own on a site; the others run in the one that concludes
+    # has a job of its own on a site; the others run in the one that concludes
+    has_job: ClassVar[bool] = False
     artifact_type: ClassVar[str]  # what W&B calls it
     kept: ClassVar[tuple[str, ...]] = ()  # its small files, from which figures are made again
 
     @property
     def hash(self) -> str:
-        """16 hex digits that name the artefact; equal for equal science, whatever the resources."""
+        """16 hex digits that name the artefact; equal for equal science, whatever the
+        resources.
+        """
 
         def science(value: Any) -> Any:
             if isinstance(value, StageConfig):
@@ -53,7 +61,11 @@ class StageConfig(Frozen):
         def chosen(model: Frozen) -> dict[str, Any]:
             fields = type(model).model_fields
             values = {name: getattr(model, name) for name in fields if name not in model.resources}
-            return {name: science(v) for name, v in values.items() if v != fields[name].default or name == "version"}
+            return {
+                name: science(v)
+                for name, v in values.items()
+                if v != fields[name].default or name == "version"
+            }
 
         content = {"stage": self.stage, **chosen(self)}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -10,14 +10,18 @@ from pipeline.configs.evaluate import POLICIES, EvaluateConfig, Policies, Policy
 
 
 class EnsembleConfig(StageConfig):
-    """One cell of Table 3. `choose` says how members become models: all, or the one of lowest top-1 error (section 7)."""
+    """One cell of Table 3. `choose` says how members become models: all, or the one of
+    lowest top-1 error (section 7).
+    """
 
     stage: ClassVar[str] = "ensemble"
     room: ClassVar[str] = "results"
     last_file: ClassVar[str] = "result.json"
     artifact_type: ClassVar[str] = "result"
     kept: ClassVar[tuple[str, ...]] = ("hits.parquet", "mistakes.json")
-    version: Literal[3] = 3  # 2: the first guesses, worst mistakes and smaller ensembles are kept; 3: their hits too
+    # 2: the first guesses, worst mistakes and smaller ensembles are kept; 3: their hits
+    # too
+    version: Literal[3] = 3
     members: tuple[EvaluateConfig, ...] = Field(min_length=1)
     policy: Policy
     choose: Literal["all", "best_top1"] = "all"
@@ -26,7 +30,9 @@ class EnsembleConfig(StageConfig):
     def _policy_was_evaluated(self) -> "EnsembleConfig":
         for member in self.members:
             if self.policy not in member.policies:
-                raise ValueError(f"policy {self.policy} is not among the members' policies {member.policies}")
+                raise ValueError(
+                    f"policy {self.policy} is not among the members' policies {member.policies}"
+                )
         return self
 
     @property
@@ -47,9 +53,11 @@ class Arm(Frozen):
 
 
 class CompareConfig(StageConfig):
-    """Arms of an ablation against the first of them, on the same images: the first member against the first, and so on.
+    """Arms of an ablation against the first of them, on the same images: the first
+    member against the first, and so on.
 
-    With `models` above 1 it is ensembles that are compared: the mean error of all that so many of an arm's members make.
+    With `models` above 1 it is ensembles that are compared: the mean error of all that
+    so many of an arm's members make.
     """
 
     stage: ClassVar[str] = "compare"
@@ -57,7 +65,9 @@ class CompareConfig(StageConfig):
     last_file: ClassVar[str] = "comparison.json"
     artifact_type: ClassVar[str] = "compare"
     kept: ClassVar[tuple[str, ...]] = ("hits.parquet",)
-    version: Literal[3] = 3  # 2: the best of each arm, and what it would take to decide; 3: this with Holm's correction
+    # 2: the best of each arm, and what it would take to decide; 3: this with Holm's
+    # correction
+    version: Literal[3] = 3
     question: str = Field(min_length=1, max_length=128)
     arms: tuple[Arm, ...] = Field(min_length=2)
     policy: Policy = "crops_1"
@@ -67,12 +77,20 @@ class CompareConfig(StageConfig):
     def _can_be_paired(self) -> "CompareConfig":
         sizes = {arm.name: len(arm.members) for arm in self.arms}
         if len(sizes) < len(self.arms) or len(set(sizes.values())) > 1:
-            raise ValueError(f"arms {sizes} cannot be paired; expected as many members in each, and names of their own")
+            raise ValueError(
+                f"arms {sizes} cannot be paired; expected as many members in each, and names of"
+                " their own"
+            )
         for arm in self.arms:
             policy = self.policy_of(arm)
             for member in arm.members:
-                if policy not in member.policies or member.data.hash != self.arms[0].members[0].data.hash:
-                    raise ValueError(f"policy {policy}: not every member was evaluated so, on the same data")
+                if (
+                    policy not in member.policies
+                    or member.data.hash != self.arms[0].members[0].data.hash
+                ):
+                    raise ValueError(
+                        f"policy {policy}: not every member was evaluated so, on the same data"
+                    )
         if self.models > min(sizes.values()):
             raise ValueError(f"models {self.models}: an arm has {min(sizes.values())} members")
         return self
@@ -87,14 +105,25 @@ class CompareConfig(StageConfig):
         return tuple({member.hash: member for arm in self.arms for member in arm.members}.values())
 
 
-def table3(members: tuple[EvaluateConfig, ...], policies: Policies = POLICIES) -> tuple[EnsembleConfig, ...]:
-    """The cells of the paper's Table 3: the best single model and the ensemble, at 1, 10 and 144 crops, or at others."""
-    choices: tuple[Literal["best_top1", "all"], ...] = ("best_top1", "all") if len(members) > 1 else ("all",)
-    return tuple(EnsembleConfig(members=members, policy=p, choose=c) for c in choices for p in policies)
+def table3(
+    members: tuple[EvaluateConfig, ...], policies: Policies = POLICIES
+) -> tuple[EnsembleConfig, ...]:
+    """The cells of the paper's Table 3: the best single model and the ensemble, at 1,
+    10 and 144 crops, or at others.
+    """
+    choices: tuple[Literal["best_top1", "all"], ...] = (
+        ("best_top1", "all") if len(members) > 1 else ("all",)
+    )
+    return tuple(
+        EnsembleConfig(members=members, policy=p, choose=c) for c in choices for p in policies
+    )
 
 
 def comparison(
-    question: str, arms: Mapping[str, Sequence[EvaluateConfig]], policy: Policy = "crops_10", models: int = 1
+    question: str,
+    arms: Mapping[str, Sequence[EvaluateConfig]],
+    policy: Policy = "crops_10",
+    models: int = 1,
 ) -> CompareConfig:
     """Arms by name, each with its members; the first is the baseline."""
     made = tuple(Arm(name=arm, members=tuple(members)) for arm, members in arms.items())

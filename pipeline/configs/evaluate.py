@@ -9,7 +9,16 @@ from pipeline.configs.base import Frozen, StageConfig
 from pipeline.configs.network import Precision
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.train import TrainConfig
-from pipeline.paper.crops import CROPS, DENSE, Centre, LongSide, Rules, TenCrops, WholeSquare, split_policy
+from pipeline.paper.crops import (
+    CROPS,
+    DENSE,
+    Centre,
+    LongSide,
+    Rules,
+    TenCrops,
+    WholeSquare,
+    split_policy,
+)
 
 Positive = Annotated[float, Field(gt=0)]
 SHA256 = r"^[0-9a-f]{64}$"
@@ -21,21 +30,28 @@ def _known_policy(name: str) -> str:
 
 
 def _in_order(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Each once, in the order of paper/crops.py, so that a set of policies has one name."""
+    """Each once, in the order of paper/crops.py, so that a set of policies has one
+    name.
+    """
     kinds = (*CROPS, DENSE)
-    return tuple(sorted(dict.fromkeys(names), key=lambda name: (kinds.index(split_policy(name)[0]), name)))
+    return tuple(
+        sorted(dict.fromkeys(names), key=lambda name: (kinds.index(split_policy(name)[0]), name))
+    )
 
 
-Policy = Annotated[str, AfterValidator(_known_policy)]  # names of paper/crops.py, such as crops_144 or crops_144_max
+# names of paper/crops.py, such as crops_144 or crops_144_max
+Policy = Annotated[str, AfterValidator(_known_policy)]
 Policies = Annotated[tuple[Policy, ...], Field(min_length=1), AfterValidator(_in_order)]
 POLICIES = ("crops_1", "crops_10", "crops_144")  # paper, Table 3
 
 
 class ForeignConfig(Frozen):
-    """A classifier that was trained elsewhere, and the preprocessing it was trained with.
+    """A classifier that was trained elsewhere, and the preprocessing it was trained
+    with.
 
-    `arch` is `googlenet`, `torchvision:NAME`, `timm:NAME`, or `python:FUNCTION` of the user's file `code`, which may need no
-    `weights`; a pixel enters as (value in 0..255 - mean) / std.
+    `arch` is `googlenet`, `torchvision:NAME`, `timm:NAME`, or `python:FUNCTION` of the
+    user's file `code`, which may need no `weights`; a pixel enters as (value in 0..255
+    - mean) / std.
     """
 
     resources: ClassVar[frozenset[str]] = frozenset({"weights", "code"})
@@ -58,7 +74,8 @@ class ForeignConfig(Frozen):
         ):
             if (path is None) != (digest is None) or (needed and path is None):
                 raise ValueError(
-                    f"arch {self.arch} with {name} {path} and digest {digest}: expected both, or neither if not needed"
+                    f"arch {self.arch} with {name} {path} and digest {digest}: expected both, or"
+                    " neither if not needed"
                 )
         if self.code is not None and not is_python:
             raise ValueError(f"arch {self.arch} takes no code; expected python:FUNCTION")
@@ -67,26 +84,38 @@ class ForeignConfig(Frozen):
     @property
     def label(self) -> str:
         """For people."""
-        return f"{self.arch}, " + (f"weights {self.sha256[:12]}" if self.sha256 else f"code {(self.code_sha256 or '')[:12]}")
+        return f"{self.arch}, " + (
+            f"weights {self.sha256[:12]}"
+            if self.sha256
+            else f"code {(self.code_sha256 or '')[:12]}"
+        )
 
     @property
     def files(self) -> tuple[tuple[Path, str], ...]:
         """The files that it is made of, and the digests that they must have."""
         named = ((self.weights, self.sha256), (self.code, self.code_sha256))
-        return tuple((path, digest) for path, digest in named if path is not None and digest is not None)
+        return tuple(
+            (path, digest) for path, digest in named if path is not None and digest is not None
+        )
 
 
 class CropsConfig(Frozen):
-    """How crops are cut where the paper does not say; the options are described in paper/crops.py.
+    """How crops are cut where the paper does not say; the options are described in
+    paper/crops.py.
 
-    `resize` names library and kernel: Pillow's, which always antialiases and gives the same bytes on every machine, or
-    torch's, three times as fast and within one grey level of Pillow's where it antialiases too.
+    `resize` names library and kernel: Pillow's, which always antialiases and gives the
+    same bytes on every machine, or torch's, three times as fast and within one grey
+    level of Pillow's where it antialiases too.
     """
 
     long_side: LongSide = Field(default="floor", description="Rounding of the longer side.")
     centre: Centre = Field(default="floor", description="Rounding of a centre's offset.")
-    whole_square: WholeSquare = Field(default="scaled", description="What the resized squares are resized from.")
-    ten_crops: TenCrops = Field(default="central_square", description="Where the corners of crops_10 lie.")
+    whole_square: WholeSquare = Field(
+        default="scaled", description="What the resized squares are resized from."
+    )
+    ten_crops: TenCrops = Field(
+        default="central_square", description="Where the corners of crops_10 lie."
+    )
     resize: Literal[
         "pil_bilinear",
         "pil_cubic",
@@ -104,9 +133,11 @@ class CropsConfig(Frozen):
 
 
 class EvaluateConfig(StageConfig):
-    """Probabilities of a classifier on the validation images, averaged over crops, for several policies at once.
+    """Probabilities of a classifier on the validation images, averaged over crops, for
+    several policies at once.
 
-    `compiled` runs the network through torch.compile: other roundings, and faster after some seconds of compiling.
+    `compiled` runs the network through torch.compile: other roundings, and faster after
+    some seconds of compiling.
     """
 
     stage: ClassVar[str] = "evaluate"
@@ -118,10 +149,12 @@ class EvaluateConfig(StageConfig):
     artifact_type: ClassVar[str] = "predictions"
     kept: ClassVar[tuple[str, ...]] = ("hits.parquet",)
     resources: ClassVar[frozenset[str]] = frozenset({"images_per_chunk"})
-    version: Literal[2] = 2  # 2: local response norm by an operator that rounds once, averages summed in float64
+    # 2: local response norm by an operator that rounds once, averages summed in float64
+    version: Literal[2] = 2
     data: PrepareConfig
     classifier: TrainConfig | ForeignConfig
-    weights: Literal["averaged", "raw", "best"] = "averaged"  # of a run of ours; `best` was chosen on these very images
+    # of a run of ours; `best` was chosen on these very images
+    weights: Literal["averaged", "raw", "best"] = "averaged"
     policies: Policies = POLICIES
     crops: CropsConfig = CropsConfig()
     precision: Precision = "fp32"
@@ -132,7 +165,14 @@ class EvaluateConfig(StageConfig):
     def _can_be_dense(self) -> "EvaluateConfig":
         if DENSE in self.policies:
             network = self.classifier.network if isinstance(self.classifier, TrainConfig) else None
-            dense = network.head == "average" if network else getattr(self.classifier, "arch", "") == "googlenet"
+            dense = (
+                network.head == "average"
+                if network
+                else getattr(self.classifier, "arch", "") == "googlenet"
+            )
             if not dense:
-                raise ValueError(f"policy {DENSE} needs a GoogLeNet with average pooling; choose among those with crops")
+                raise ValueError(
+                    f"policy {DENSE} needs a GoogLeNet with average pooling; choose among those"
+                    " with crops"
+                )
         return self

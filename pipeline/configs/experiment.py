@@ -1,4 +1,6 @@
-"""Experiment files: a Python file whose function `experiment(**options) -> Study` has its options as keyword parameters."""
+"""Experiment files: a Python file whose function `experiment(**options) -> Study` has
+its options as keyword parameters.
+"""
 
 import importlib.util
 import inspect
@@ -19,10 +21,12 @@ LONGEST_VALUE = 120  # ours: of a wrong value in a message, in characters
 
 
 def load_study(path: Path, arguments: Sequence[str]) -> Study:
-    """The study that an experiment file defines for command-line options such as `["--members", "3"]`.
+    """The study that an experiment file defines for command-line options such as
+    `["--members", "3"]`.
 
     Raises:
-        InputError: no such file, no function `experiment` in it, an unknown option, or a value out of range.
+        InputError: no such file, no function `experiment` in it, an unknown option, or
+            a value out of range.
     """
     function = python_function(path, "experiment", "experiment(**options) -> Study")
     command = click.Command(path.stem, params=options(function), add_help_option=False)
@@ -31,7 +35,9 @@ def load_study(path: Path, arguments: Sequence[str]) -> Study:
         study = function(**values)
     except click.UsageError as error:
         valid = ", ".join(option.opts[0] for option in command.params) or "none"
-        raise InputError(f"{path}: {error.format_message().rstrip('.')}; its options are: {valid}") from None
+        raise InputError(
+            f"{path}: {error.format_message().rstrip('.')}; its options are: {valid}"
+        ) from None
     except ValidationError as error:
         raise InputError(f"{path}: {one_line(error)}") from None
     except InputError:
@@ -39,7 +45,10 @@ def load_study(path: Path, arguments: Sequence[str]) -> Study:
     except Exception as error:
         raise InputError(error_in(path, error)) from None
     if not isinstance(study, Study):
-        raise InputError(f"{path}: experiment() returned {type(study).__name__}; expected a pipeline.configs.study.Study")
+        raise InputError(
+            f"{path}: experiment() returned {type(study).__name__}; expected a"
+            " pipeline.configs.study.Study"
+        )
     return study
 
 
@@ -50,7 +59,11 @@ def options(function: Callable[..., Study]) -> list[click.Parameter]:
             [f"--{name.replace('_', '-')}", name],
             type=_click_type(parameter.annotation),
             show_default=True,
-            **({"required": True} if parameter.default is parameter.empty else {"default": parameter.default}),
+            **(
+                {"required": True}
+                if parameter.default is parameter.empty
+                else {"default": parameter.default}
+            ),
         )
         for name, parameter in inspect.signature(function, eval_str=True).parameters.items()
     ]
@@ -59,12 +72,20 @@ def options(function: Callable[..., Study]) -> list[click.Parameter]:
 def one_line(error: ValidationError) -> str:
     """All errors of a validation as one line: field, value, what would be valid."""
     found = error.errors()
-    inner = [item for item in found if not any(o["loc"][: len(item["loc"])] == item["loc"] for o in found if o is not item)]
+    inner = [
+        item
+        for item in found
+        if not any(o["loc"][: len(item["loc"])] == item["loc"] for o in found if o is not item)
+    ]
     lines = []
     for item in inner or found:
-        field, message = ".".join(str(part) for part in item["loc"]), item["msg"].removeprefix("Value error, ")
+        field, message = (
+            ".".join(str(part) for part in item["loc"]),
+            item["msg"].removeprefix("Value error, "),
+        )
         value = repr(item["input"])
-        value = value if len(value) <= LONGEST_VALUE else f"{value[:LONGEST_VALUE]} ..."  # of a config it would be pages
+        # of a config it would be pages
+        value = value if len(value) <= LONGEST_VALUE else f"{value[:LONGEST_VALUE]} ..."
         lines.append(f"{field} = {value}: {message}" if field else message)
     return "; ".join(lines)
 
@@ -73,7 +94,8 @@ def python_function(path: Path, name: str, expected: str) -> Callable[..., Any]:
     """A function of a user's Python file, which is run to define it.
 
     Raises:
-        InputError: no such file or function, or the file fails; `expected` says what would be right.
+        InputError: no such file or function, or the file fails; `expected` says what
+            would be right.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such Python file; expected one that defines {expected}")
@@ -97,7 +119,11 @@ def python_function(path: Path, name: str, expected: str) -> Callable[..., Any]:
 
 def error_in(path: Path, error: BaseException) -> str:
     """One line for an error inside a user's Python file."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path.resolve())]
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == str(path.resolve())
+    ]
     place = f"line {lines[-1]}: " if lines else ""
     text = " ".join(str(error).split())
     return f"{path}: {place}{type(error).__name__}: {text}"

@@ -10,9 +10,12 @@ Precision = Literal["fp32", "bf16"]
 
 
 class NetworkConfig(Frozen):
-    """GoogLeNet's shape; the options are described in paper/googlenet.py. The defaults are the paper's network."""
+    """GoogLeNet's shape; the options are described in paper/googlenet.py. The defaults
+    are the paper's network.
+    """
 
-    input_size: int = Field(default=224, ge=42, multiple_of=14)  # ours: so that all crops lie on whole pixels
+    # ours: so that all crops lie on whole pixels
+    input_size: int = Field(default=224, ge=42, multiple_of=14)
     width: float = Field(default=1.0, gt=0, le=4)
     aux_heads: tuple[Literal["4a", "4d"], ...] = ("4a", "4d")
     dropout: float = Field(default=0.4, ge=0, lt=1)

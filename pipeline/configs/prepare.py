@@ -8,14 +8,20 @@ from pydantic import Field, model_validator
 from pipeline.configs.base import Frozen, StageConfig
 
 NAME = r"^[A-Za-z0-9._-]{1,64}$"
-TRAIN, VAL, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
-ILSVRC2012_IMAGES = {"train": 1_281_167, "val": 50_000}  # paper, section 7, where the first is "about 1.2 million"
+TRAIN, VAL, DEVKIT = (
+    "ILSVRC2012_img_train.tar",
+    "ILSVRC2012_img_val.tar",
+    "ILSVRC2012_devkit_t12.tar.gz",
+)
+# paper, section 7, where the first is "about 1.2 million"
+ILSVRC2012_IMAGES = {"train": 1_281_167, "val": 50_000}
 SourceKind = Literal["digits", "imagefolder", "labelled_folder", "ilsvrc2012", "hub", "datasets"]
 
 
 class ReencodeConfig(Frozen):
-    """`ours`: training images whose shorter side is longer than this are stored smaller, as JPEGs: faster to read and decode,
-    and other pixels than the paper's. Validation images always stay as they are.
+    """`ours`: training images whose shorter side is longer than this are stored
+    smaller, as JPEGs: faster to read and decode, and other pixels than the paper's.
+    Validation images always stay as they are.
     """
 
     shorter_side: int = Field(default=352, ge=32)  # as large as the largest of the paper's scales
@@ -23,10 +29,12 @@ class ReencodeConfig(Frozen):
 
 
 class PrepareConfig(StageConfig):
-    """Images and labels, as shards. `path` is where the source lies on this machine; `name` says what it holds.
+    """Images and labels, as shards. `path` is where the source lies on this machine;
+    `name` says what it holds.
 
-    `ilsvrc2012` is the folder of the three archives, `datasets` a folder that Hugging Face `datasets` saved or one of parquet
-    files, `hub` a data set's name there, pinned to a `revision`. `shard_mib` is the size of a shard, in MiB of images.
+    `ilsvrc2012` is the folder of the three archives, `datasets` a folder that Hugging
+    Face `datasets` saved or one of parquet files, `hub` a data set's name there, pinned
+    to a `revision`. `shard_mib` is the size of a shard, in MiB of images.
     """
 
     stage: ClassVar[str] = "prepare"
@@ -36,12 +44,16 @@ class PrepareConfig(StageConfig):
     has_job: ClassVar[bool] = True
     artifact_type: ClassVar[str] = "dataset"
     resources: ClassVar[frozenset[str]] = frozenset({"path", "shard_mib"})
-    version: Literal[3] = 3  # 2: an unreadable validation image keeps its slot; 3: wnid column, animated images rejected
+    # 2: an unreadable validation image keeps its slot; 3: wnid column, animated images
+    # rejected
+    version: Literal[3] = 3
     source: SourceKind
     name: str = Field(pattern=NAME)
     path: Path | None = None
-    classes: tuple[str, ...] | None = None  # of a labelled_folder, in the order of the classifier's outputs
-    trust_archives: bool = False  # ilsvrc2012: these are other archives than the originals; every image is decoded
+    # of a labelled_folder, in the order of the classifier's outputs
+    classes: tuple[str, ...] | None = None
+    # ilsvrc2012: these are other archives than the originals; every image is decoded
+    trust_archives: bool = False
     only_val: bool = False  # leave the training images out
     hub: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?$")
     hub_config: str | None = Field(default=None, pattern=NAME)
@@ -49,7 +61,8 @@ class PrepareConfig(StageConfig):
     train_split: str = Field(default="train", pattern=NAME)  # what hub and datasets call them
     val_split: str = Field(default="validation", pattern=NAME)
     reencode: ReencodeConfig | None = None
-    shard_mib: int = Field(default=256, ge=1, le=65_536)  # ours: few inodes, and small enough to copy or to make again
+    # ours: few inodes, and small enough to copy or to make again
+    shard_mib: int = Field(default=256, ge=1, le=65_536)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -72,10 +85,17 @@ class PrepareConfig(StageConfig):
             "reencode": ("imagefolder", "ilsvrc2012", *tables),
         }
         for field, kinds in suits.items():
-            if self.source not in kinds and getattr(self, field) != type(self).model_fields[field].default:
-                raise ValueError(f"{field} is for source {' or '.join(kinds)}, not for {self.source}")
+            if (
+                self.source not in kinds
+                and getattr(self, field) != type(self).model_fields[field].default
+            ):
+                raise ValueError(
+                    f"{field} is for source {' or '.join(kinds)}, not for {self.source}"
+                )
         if self.only_val and self.reencode:
             raise ValueError("reencode is for training images, which only_val leaves out")
         if self.source == "hub" and (self.hub is None or self.revision is None):
-            raise ValueError("source hub needs hub (a name) and revision (the 40 hex digits of a commit there)")
+            raise ValueError(
+                "source hub needs hub (a name) and revision (the 40 hex digits of a commit there)"
+            )
         return self

@@ -1,4 +1,6 @@
-"""Named recipes: the fields of a training that belong together. Each constant is `paper` (section) or `ours` (reason)."""
+"""Named recipes: the fields of a training that belong together. Each constant is
+`paper` (section) or `ours` (reason).
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,11 +21,14 @@ MINIATURE_POLICIES = (*CURVE, "crops_144_max")
 SEEDS = ("init_seed", "data_seed")
 
 
-def paper(data: PrepareConfig, num_epochs: float = 250, network: NetworkConfig = TABLE_1) -> TrainConfig:
+def paper(
+    data: PrepareConfig, num_epochs: float = 250, network: NetworkConfig = TABLE_1
+) -> TrainConfig:
     """The recipe of section 6, with what it leaves open taken from its closest kin.
 
-    paper: momentum 0.9, x0.96 every 8 epochs, Polyak averaging, patches of 8 to 100 % area and aspect 3/4 to 4/3, random
-    interpolation, photometric distortions. ours: Caffe's rate, batch, initialisation and weight decay, 250 epochs.
+    paper: momentum 0.9, x0.96 every 8 epochs, Polyak averaging, patches of 8 to 100 %
+    area and aspect 3/4 to 4/3, random interpolation, photometric distortions. ours:
+    Caffe's rate, batch, initialisation and weight decay, 250 epochs.
     """
     return TrainConfig(
         data=data,
@@ -37,28 +42,40 @@ def paper(data: PrepareConfig, num_epochs: float = 250, network: NetworkConfig =
     )
 
 
-def caffe_quick(data: PrepareConfig, num_epochs: float = 60, network: NetworkConfig = TABLE_1) -> TrainConfig:
-    """Caffe's quick_solver (models/bvlc_googlenet): 31.3 % top-1 and 11.1 % top-5 error in 2.4 M steps of 32 images.
+def caffe_quick(
+    data: PrepareConfig, num_epochs: float = 60, network: NetworkConfig = TABLE_1
+) -> TrainConfig:
+    """Caffe's quick_solver (models/bvlc_googlenet): 31.3 % top-1 and 11.1 % top-5 error
+    in 2.4 M steps of 32 images.
 
-    Rate 0.01 * sqrt(1 - i / max), a window of 224 from the image warped to 256 x 256, mirrored; no other augmentation, no
-    averaging (`raw` weights are the ones to evaluate). ours: pixels are divided by their deviation, as everywhere here, and
+    Rate 0.01 * sqrt(1 - i / max), a window of 224 from the image warped to 256 x 256,
+    mirrored; no other augmentation, no averaging (`raw` weights are the ones to
+    evaluate). ours: pixels are divided by their deviation, as everywhere here, and
     Caffe's doubled rate of biases is left out.
     """
-    return paper(data, num_epochs, network).but(schedule="caffe_quick", sampling="caffe", photometric=False)
+    return paper(data, num_epochs, network).but(
+        schedule="caffe_quick", sampling="caffe", photometric=False
+    )
 
 
 def miniature(
-    photographs: Path | None, num_epochs: float = 70, width: float = 0.5, precision: Precision = "fp32"
+    photographs: Path | None,
+    num_epochs: float = 70,
+    width: float = 0.5,
+    precision: Precision = "fp32",
 ) -> TrainConfig:
     """On a folder of photographs, Caltech-101's: half the width at 112 px, for a CPU.
 
-    On one core of an Intel Xeon with AMX, 24 epochs of 7,000 photographs took 19 minutes in bf16. A processor without bf16
-    instructions emulates them and is some ten times as slow, so fp32 is the default.
+    On one core of an Intel Xeon with AMX, 24 epochs of 7,000 photographs took 19
+    minutes in bf16. A processor without bf16 instructions emulates them and is some ten
+    times as slow, so fp32 is the default.
 
-    All constants are ours: a sixteenth of the cost; a cosine, as a short training must end at a small rate; an average over
-    some two epochs; clipping, as steps of a network without batch norm are uneven; a small rate (after 6 epochs 62 % top-5
-    errors, 72 % at 0.03) and large patches, as the objects fill these photographs (after 5 epochs 62 %, 65 % from 20 % on);
-    sampling between images alike and classes alike, as validation has the same number of each class.
+    All constants are ours: a sixteenth of the cost; a cosine, as a short training must
+    end at a small rate; an average over some two epochs; clipping, as steps of a
+    network without batch norm are uneven; a small rate (after 6 epochs 62 % top-5
+    errors, 72 % at 0.03) and large patches, as the objects fill these photographs
+    (after 5 epochs 62 %, 65 % from 20 % on); sampling between images alike and classes
+    alike, as validation has the same number of each class.
     """
     return TrainConfig(
         data=PrepareConfig(source="imagefolder", name="caltech101", path=photographs),
@@ -76,27 +93,39 @@ def miniature(
     )
 
 
-def miniature_members(run: TrainConfig, seeds: int, independent: bool = False) -> tuple[EvaluateConfig, ...]:
-    """A miniature training under so many seeds, each evaluated at every number of crops in one pass.
+def miniature_members(
+    run: TrainConfig, seeds: int, independent: bool = False
+) -> tuple[EvaluateConfig, ...]:
+    """A miniature training under so many seeds, each evaluated at every number of crops
+    in one pass.
 
-    As in the paper they share their initial weights, unless they are to be `independent`: then none has those of the others.
+    As in the paper they share their initial weights, unless they are to be
+    `independent`: then none has those of the others.
 
     Raises:
         InputError: there are none.
     """
     if seeds < 1:
         raise InputError(f"{seeds} members: expected at least 1")
-    runs = [run.but(data_seed=seed, init_seed=run.init_seed + independent * (1 + seed)) for seed in range(seeds)]
+    runs = [
+        run.but(data_seed=seed, init_seed=run.init_seed + independent * (1 + seed))
+        for seed in range(seeds)
+    ]
     return tuple(
-        EvaluateConfig(data=run.data, classifier=each, policies=MINIATURE_POLICIES, precision=run.precision) for each in runs
+        EvaluateConfig(
+            data=run.data, classifier=each, policies=MINIATURE_POLICIES, precision=run.precision
+        )
+        for each in runs
     )
 
 
 def miniature_arms(
     trainings: Mapping[str, TrainConfig], seeds: int, independent: bool = False
 ) -> dict[str, tuple[EvaluateConfig, ...]]:
-    """The members of each arm, by name: the first arm's at every number of crops, as they are those of Table 3; the others' at
-    one and at 10, where arms are compared, which is a tenth of the work."""
+    """The members of each arm, by name: the first arm's at every number of crops, as
+    they are those of Table 3; the others' at one and at 10, where arms are compared,
+    which is a tenth of the work.
+    """
     members = {arm: miniature_members(run, seeds, independent) for arm, run in trainings.items()}
     first = next(iter(members))
     return {arm: found if arm == first else _at_few_crops(found) for arm, found in members.items()}
@@ -113,9 +142,11 @@ def miniature_ablation(
     independent: bool = False,
     raw: Sequence[str] = (),
 ) -> Callable[..., Study]:
-    """The `experiment` of an ablation in miniature: its question, and its arms made from the miniature's training.
+    """The `experiment` of an ablation in miniature: its question, and its arms made
+    from the miniature's training.
 
-    Arms named in `raw` are evaluated with the weights of the last step; seeds that are `independent` draw weights of their own.
+    Arms named in `raw` are evaluated with the weights of the last step; seeds that are
+    `independent` draw weights of their own.
     """
 
     def experiment(
@@ -128,7 +159,11 @@ def miniature_ablation(
     ) -> Study:
         trainings = arms_of(miniature(data, epochs, width, precision))
         members = miniature_arms(_chosen(trainings, arms), seeds, independent)
-        raw_members = {arm: tuple(member.but(weights="raw") for member in members[arm]) for arm in raw if arm in members}
+        raw_members = {
+            arm: tuple(member.but(weights="raw") for member in members[arm])
+            for arm in raw
+            if arm in members
+        }
         return ablation(name, question, members | raw_members)
 
     return experiment
@@ -146,30 +181,47 @@ def _chosen(trainings: Mapping[str, TrainConfig], arms: str | None) -> Mapping[s
     if unknown := [name for name in names if name not in trainings]:
         raise InputError(f"--arms {arms}: {unknown[0]!r} is none of {', '.join(trainings)}")
     if len(names) < 2:
-        raise InputError(f"--arms {arms}: expected at least two, of which the first is the baseline")
+        raise InputError(
+            f"--arms {arms}: expected at least two, of which the first is the baseline"
+        )
     return {name: trainings[name] for name in names}
 
 
 def aux_heads(run: TrainConfig) -> dict[str, TrainConfig]:
-    """A training with both auxiliary heads, as in the paper, without any, and with either."""
-    heads: dict[str, tuple[str, ...]] = {"both": ("4a", "4d"), "none": (), "4a": ("4a",), "4d": ("4d",)}
-    return {name: run.but(network=run.network.but(aux_heads=chosen)) for name, chosen in heads.items()}
+    """A training with both auxiliary heads, as in the paper, without any, and with
+    either.
+    """
+    heads: dict[str, tuple[str, ...]] = {
+        "both": ("4a", "4d"),
+        "none": (),
+        "4a": ("4a",),
+        "4d": ("4d",),
+    }
+    return {
+        name: run.but(network=run.network.but(aux_heads=chosen)) for name, chosen in heads.items()
+    }
 
 
 def crop_counts(members: Sequence[EvaluateConfig]) -> tuple[CompareConfig, CompareConfig]:
-    """The same members at every number of crops against a single one, and the largest probability over crops against the mean
-    (paper, section 7)."""
+    """The same members at every number of crops against a single one, and the largest
+    probability over crops against the mean (paper, section 7).
+    """
 
     def asked(question: str, policies: Sequence[str]) -> CompareConfig:
-        arms = [Arm(name=label_of(policy), members=tuple(members), policy=policy) for policy in policies]
+        arms = [
+            Arm(name=label_of(policy), members=tuple(members), policy=policy) for policy in policies
+        ]
         return CompareConfig(question=question, arms=tuple(arms))
 
     number = asked("Do more crops make fewer errors?", CURVE)
-    return number, asked("Is the maximum over crops as good as their mean?", ("crops_144", "crops_144_max"))
+    return number, asked(
+        "Is the maximum over crops as good as their mean?", ("crops_144", "crops_144_max")
+    )
 
 
 def same_or_independent(run: TrainConfig, seeds: int) -> tuple[CompareConfig, ...]:
-    """Ensembles of every size that so many members make: with equal initial weights, as in the paper, and with their own.
+    """Ensembles of every size that so many members make: with equal initial weights, as
+    in the paper, and with their own.
 
     Each size is a question by itself: its p is not corrected for the others.
 
@@ -177,7 +229,9 @@ def same_or_independent(run: TrainConfig, seeds: int) -> tuple[CompareConfig, ..
         InputError: there are fewer than two.
     """
     if seeds < 2:
-        raise InputError(f"{seeds} independent members: expected at least 2, as one makes no ensemble")
+        raise InputError(
+            f"{seeds} independent members: expected at least 2, as one makes no ensemble"
+        )
     own = _at_few_crops(miniature_members(run, seeds, independent=True))
     arms = {"same initial weights": miniature_members(run, seeds), "their own": own}
     question = "Does it matter that an ensemble's members share their initial weights?"
@@ -188,8 +242,9 @@ def same_or_independent(run: TrainConfig, seeds: int) -> tuple[CompareConfig, ..
 
 
 def seven_members(base: TrainConfig, members: int = 7) -> tuple[TrainConfig, ...]:
-    """The ensemble of section 7: equal initial weights (same `init_seed`), other sampling and order (`data_seed`); the
-    last of seven is the wider one."""
+    """The ensemble of section 7: equal initial weights (same `init_seed`), other
+    sampling and order (`data_seed`); the last of seven is the wider one.
+    """
     runs = [base.but(data_seed=seed) for seed in range(members)]
     if members == 7:
         runs[-1] = runs[-1].but(network=base.network.but(width=WIDER * base.network.width))
@@ -197,11 +252,12 @@ def seven_members(base: TrainConfig, members: int = 7) -> tuple[TrainConfig, ...
 
 
 def arm_of(config: StageConfig) -> str:
-    """The arm of an ablation that an artefact belongs to: in what its training (the first, of several) differs from the
-    defaults, seeds and data aside.
+    """The arm of an ablation that an artefact belongs to: in what its training (the
+    first, of several) differs from the defaults, seeds and data aside.
 
     >>> images = PrepareConfig(source="digits", name="digits")
-    >>> arm_of(TrainConfig(data=images, network=NetworkConfig(aux_heads=("4a",)), num_epochs=9, data_seed=3))
+    >>> one_head = NetworkConfig(aux_heads=("4a",))
+    >>> arm_of(TrainConfig(data=images, network=one_head, num_epochs=9, data_seed=3))
     'aux_heads=4a num_epochs=9'
     """
     if isinstance(config, TrainConfig):
@@ -212,12 +268,23 @@ def arm_of(config: StageConfig) -> str:
 def _differences(chosen: Frozen) -> Iterator[str]:
     for name, field in type(chosen).model_fields.items():
         value = getattr(chosen, name)
-        if value == field.default or name in SEEDS or name in chosen.resources or isinstance(value, StageConfig):
+        if (
+            value == field.default
+            or name in SEEDS
+            or name in chosen.resources
+            or isinstance(value, StageConfig)
+        ):
             continue
         if isinstance(value, Frozen):
             yield from _differences(value)
         else:
-            spelled = ("+".join(value) or "none") if isinstance(value, tuple) else f"{value:g}" if _is_number(value) else value
+            spelled = (
+                ("+".join(value) or "none")
+                if isinstance(value, tuple)
+                else f"{value:g}"
+                if _is_number(value)
+                else value
+            )
             yield f"{name}={spelled}"
 
 

@@ -24,12 +24,16 @@ class CheckConfig(StageConfig):
     last_file: ClassVar[str] = "check.json"
     artifact_type: ClassVar[str] = "verdicts"
     kept: ClassVar[tuple[str, ...]] = ("verdicts.jsonl",)
-    version: Literal[4] = 4  # 2: Holm's correction; 3: the images that decide are counted with it; 4: p of what was decided
+    # 2: Holm's correction; 3: the images that decide are counted with it; 4: p of what
+    # was decided
+    version: Literal[4] = 4
     results: tuple[EnsembleConfig, ...] = Field(min_length=1)
 
     @property
     def cells(self) -> dict[Cell, EnsembleConfig]:
-        """The results that claims are judged on: of the paper's crops, averaged. Of several ensembles the last is "all"."""
+        """The results that claims are judged on: of the paper's crops, averaged. Of
+        several ensembles the last is "all".
+        """
         cells: dict[Cell, EnsembleConfig] = {}
         for named in self.results:
             if named.policy in CURVE:
@@ -100,11 +104,15 @@ class Study(Frozen):
     @property
     def report(self) -> ReportConfig:
         """The last stage."""
-        return ReportConfig(name=self.name, title=self.title, check=self.check, comparisons=self.comparisons)
+        return ReportConfig(
+            name=self.name, title=self.title, check=self.check, comparisons=self.comparisons
+        )
 
     @property
     def stages(self) -> tuple[StageConfig, ...]:
-        """Every stage once, inputs before what is made from them; the report is the last."""
+        """Every stage once, inputs before what is made from them; the report is the
+        last.
+        """
         ordered: dict[str, StageConfig] = {}
 
         def visit(config: StageConfig) -> Iterator[StageConfig]:
@@ -117,13 +125,23 @@ class Study(Frozen):
         return tuple(ordered.values())
 
 
-def ablation(name: str, question: str, arms: Mapping[str, Sequence[EvaluateConfig]], policy: Policy = "crops_10") -> Study:
-    """A study of arms, by name, each with its members (one a seed); the first arm is the baseline, and has its Table 3."""
+def ablation(
+    name: str,
+    question: str,
+    arms: Mapping[str, Sequence[EvaluateConfig]],
+    policy: Policy = "crops_10",
+) -> Study:
+    """A study of arms, by name, each with its members (one a seed); the first arm is
+    the baseline, and has its Table 3.
+    """
     compared = comparison(question, arms, policy)
     baseline = compared.arms[0].members
     return Study(
         name=name,
-        title=f"{question} {', '.join(arms)}; {len(baseline)} seed{'s' if len(baseline) > 1 else ''} each",
+        title=(
+            f"{question} {', '.join(arms)}; {len(baseline)} seed{'s' if len(baseline) > 1 else ''}"
+            " each"
+        ),
         check=CheckConfig(results=table3(baseline)),
         comparisons=(compared,),
     )
@@ -131,5 +149,13 @@ def ablation(name: str, question: str, arms: Mapping[str, Sequence[EvaluateConfi
 
 STAGES: dict[str, type[StageConfig]] = {
     kind.stage: kind
-    for kind in (PrepareConfig, TrainConfig, EvaluateConfig, EnsembleConfig, CompareConfig, CheckConfig, ReportConfig)
+    for kind in (
+        PrepareConfig,
+        TrainConfig,
+        EvaluateConfig,
+        EnsembleConfig,
+        CompareConfig,
+        CheckConfig,
+        ReportConfig,
+    )
 }

@@ -11,11 +11,13 @@ from pipeline.errors import InputError
 
 
 class PatchConfig(Frozen):
-    """How training patches become pixels, where the paper does not say; described in images/patches.py and distortions.py.
+    """How training patches become pixels, where the paper does not say; described in
+    images/patches.py and distortions.py.
 
-    `scaled_decoding` decodes a JPEG at a half, a quarter or an eighth where the patch still has as many pixels as the input:
-    faster where photographs are large beside the input, and a little smoother. `distort_on` the device frees the loader from
-    the photometric distortions.
+    `scaled_decoding` decodes a JPEG at a half, a quarter or an eighth where the patch
+    still has as many pixels as the input: faster where photographs are large beside the
+    input, and a little smoother. `distort_on` the device frees the loader from the
+    photometric distortions.
     """
 
     resize: Literal["torch", "pil"] = "torch"  # ours: three times as fast
@@ -24,8 +26,9 @@ class PatchConfig(Frozen):
 
 
 class LocalSGDConfig(Frozen):
-    """Ranks that train on their own and average their weights every `steps` steps: today's stand-in for the paper's
-    asynchronous SGD (section 6). The number of `workers` is science here, as each sees its own share of every batch.
+    """Ranks that train on their own and average their weights every `steps` steps:
+    today's stand-in for the paper's asynchronous SGD (section 6). The number of
+    `workers` is science here, as each sees its own share of every batch.
     """
 
     workers: int = Field(ge=2)
@@ -35,8 +38,9 @@ class LocalSGDConfig(Frozen):
 class TrainConfig(StageConfig):
     """One training run. Fields without a comment are `paper`, sections 5 and 6.
 
-    `max_device_batch_size` is what fits the memory of a rank: a larger share of the global batch is accumulated. Ranks and
-    accumulation change no more than the order of sums and which units dropout drops (and what a batch is to batch norm).
+    `max_device_batch_size` is what fits the memory of a rank: a larger share of the
+    global batch is accumulated. Ranks and accumulation change no more than the order of
+    sums and which units dropout drops (and what a batch is to batch norm).
     """
 
     stage: ClassVar[str] = "train"
@@ -49,23 +53,29 @@ class TrainConfig(StageConfig):
     resources: ClassVar[frozenset[str]] = frozenset(
         {"max_device_batch_size", "checkpoint_every_seconds", "checkpoint_every_steps"}
     )
-    version: Literal[3] = 3  # 2: pools and local response norms by an operator; 3: patches resized by torch
+    # 2: pools and local response norms by an operator; 3: patches resized by torch
+    version: Literal[3] = 3
     data: PrepareConfig
     network: NetworkConfig = NetworkConfig()
-    init: Literal["kaiming", "caffe", "gaussian"] = "kaiming"  # ours: the paper is silent; see paper/initialisation.py
+    # ours: the paper is silent; see paper/initialisation.py
+    init: Literal["kaiming", "caffe", "gaussian"] = "kaiming"
     init_seed: int = 0  # the paper's members share their initial weights ...
     data_seed: int = 0  # ... and differ in sampling and order
     num_epochs: float = Field(gt=0)
-    global_batch_size: int = Field(default=32, gt=0)  # ours: Caffe's author reports that the authors used 32
+    # ours: Caffe's author reports that the authors used 32
+    global_batch_size: int = Field(default=32, gt=0)
     learning_rate: float = Field(default=0.01, gt=0)  # ours: Caffe's
     schedule: Literal["paper", "cosine", "caffe_quick"] = "paper"
-    warmup_epochs: float = Field(default=0.0, ge=0)  # ours: a deep network without batch norm starts badly at full rate
-    optimizer: Literal["sgd", "lars"] = "sgd"  # ours: LARS (1708.03888, timm's) is for batches of thousands
+    # ours: a deep network without batch norm starts badly at full rate
+    warmup_epochs: float = Field(default=0.0, ge=0)
+    # ours: LARS (1708.03888, timm's) is for batches of thousands
+    optimizer: Literal["sgd", "lars"] = "sgd"
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=2e-4, ge=0)  # ours: Caffe's; biases are not decayed
     clip_norm: float | None = Field(default=None, gt=0)  # ours: gradient clipping, off
     local_sgd: LocalSGDConfig | None = None  # ours: off; see LocalSGDConfig
-    averaging_decay: float = Field(default=0.9999, ge=0, lt=1)  # ours: Polyak's average as an EMA, Google's later choice
+    # ours: Polyak's average as an EMA, Google's later choice
+    averaging_decay: float = Field(default=0.9999, ge=0, lt=1)
     averaging: Literal["exponential", "equal"] = "exponential"  # ours: the paper does not say which
     averaging_start_epoch: float = Field(default=0.0, ge=0)
     aux_weight: float = Field(default=0.3, ge=0)
@@ -73,21 +83,28 @@ class TrainConfig(StageConfig):
     sampling: Literal["inception", "caffe"] = "inception"
     photometric: bool = False  # the paper found Howard's distortions useful "to some extent"
     min_area: float = Field(default=0.08, gt=0, le=1)
-    class_balance: float = Field(default=0.0, ge=0, le=1)  # ours: 0 samples images alike, 1 samples classes alike
+    # ours: 0 samples images alike, 1 samples classes alike
+    class_balance: float = Field(default=0.0, ge=0, le=1)
     patches: PatchConfig = PatchConfig()  # ours; see PatchConfig
     precision: Precision = "fp32"
     compiled: bool = False  # torch.compile: other roundings
     max_device_batch_size: int | None = Field(default=None, gt=0)
-    validate_every_epochs: float = Field(default=1.0, gt=0)  # ours; the best weights are chosen among these
+    # ours; the best weights are chosen among these
+    validate_every_epochs: float = Field(default=1.0, gt=0)
     checkpoint_every_seconds: float = Field(default=60.0, ge=0)
     checkpoint_every_steps: int | None = Field(default=None, gt=0)
 
     def refuse_ranks(self, number: int) -> None:
         """Raise InputError if so many ranks cannot train as the config says."""
         if self.local_sgd and self.local_sgd.workers != number:
-            raise InputError(f"local_sgd.workers {self.local_sgd.workers} is not the number of ranks, {number}")
+            raise InputError(
+                f"local_sgd.workers {self.local_sgd.workers} is not the number of ranks, {number}"
+            )
         if self.global_batch_size % number:
-            raise InputError(f"global_batch_size {self.global_batch_size} cannot be shared equally by {number} ranks")
+            raise InputError(
+                f"global_batch_size {self.global_batch_size} cannot be shared equally by {number}"
+                " ranks"
+            )
 
     @property
     def settles_every(self) -> int:

@@ -1,4 +1,6 @@
-"""Pixels: decoding image files, and scaling them for test-time crops (Pillow; torch if a config says so)."""
+"""Pixels: decoding image files, and scaling them for test-time crops (Pillow; torch if
+a config says so).
+"""
 
 import base64
 import io
@@ -17,10 +19,12 @@ from pipeline.paper.crops import Crop, scaled_size
 MAX_PIXELS = 89_478_485  # ours: Pillow's own threshold for a warning of a decompression bomb
 Image.MAX_IMAGE_PIXELS = None  # this module checks the size itself, before any pixel is decoded
 MAX_BYTES = 256 * 2**20  # ours: of a file; it is held in memory
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # ours: Pillow reads more, some through other programs
+# ours: Pillow reads more, some through other programs
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 THUMBNAIL_PIXELS = 160
 END_OF_JPEG = b"\xff\xd9"
-MAX_ASPECT = 100  # ours: a strip grows to a huge image when its shorter side is scaled up to a crop's
+# ours: a strip grows to a huge image when its shorter side is scaled up to a crop's
+MAX_ASPECT = 100
 KERNELS = {
     "nearest": Image.Resampling.NEAREST,
     "area": Image.Resampling.BOX,
@@ -34,11 +38,12 @@ class BadImage(Exception):
 
 
 def header(encoded: bytes) -> Image.Image:
-    """The image with its size and mode known, and no pixel decoded yet: decoding (`convert`, `load`) still raises anything.
+    """The image with its size and mode known, and no pixel decoded yet: decoding
+    (`convert`, `load`) still raises anything.
 
     Raises:
-        BadImage: the bytes are empty, no image, claim too many pixels, or are several images. Nothing
-            large is allocated before.
+        BadImage: the bytes are empty, no image, claim too many pixels, or are several
+            images. Nothing large is allocated before.
     """
     if not encoded:
         raise BadImage("empty file")
@@ -48,16 +53,23 @@ def header(encoded: bytes) -> Image.Image:
         if image.format == "TIFF":
             tile = [int(image.tag_v2.get(tag, 1)) for tag in (322, 323)]  # type: ignore[attr-defined]  # its width and height
             if tile[0] * tile[1] > MAX_PIXELS:  # a tile may be larger than the image
-                raise BadImage(f"claims tiles of {tile[0]}x{tile[1]} pixels, more than {MAX_PIXELS}")
-        if image.format != "MPO" and getattr(image, "is_animated", False):  # MPO: a photograph with a preview behind it
+                raise BadImage(
+                    f"claims tiles of {tile[0]}x{tile[1]} pixels, more than {MAX_PIXELS}"
+                )
+        # MPO: a photograph with a preview behind it
+        if image.format != "MPO" and getattr(image, "is_animated", False):
             raise BadImage(f"is animated or has several pages ({image.format}); expected one image")
     if image.mode.startswith(("I", "F")) or _bits(image, encoded) > 8:
-        raise BadImage(f"has pixels of mode {image.mode}, {_bits(image, encoded)} bits a channel; expected 8")
+        raise BadImage(
+            f"has pixels of mode {image.mode}, {_bits(image, encoded)} bits a channel; expected 8"
+        )
     return image
 
 
 def _bits(image: Image.Image, encoded: bytes) -> int:
-    """Of a channel, where a format has more than 8 and Pillow would cut them off without a word."""
+    """Of a channel, where a format has more than 8 and Pillow would cut them off
+    without a word.
+    """
     if image.format == "PNG":
         return encoded[24]
     if image.format == "TIFF":
@@ -66,7 +78,8 @@ def _bits(image: Image.Image, encoded: bytes) -> int:
 
 
 def look(encoded: bytes) -> tuple[int, int, bool]:
-    """Width, height, and whether simplejpeg can decode the image; what is odd, CMYK too, is for Pillow to judge.
+    """Width, height, and whether simplejpeg can decode the image; what is odd, CMYK
+    too, is for Pillow to judge.
 
     Raises:
         BadImage: as `header`.
@@ -83,10 +96,12 @@ def look(encoded: bytes) -> tuple[int, int, bool]:
 def inspect(encoded: bytes, is_known: bool = False, may_be_cut: bool = False) -> tuple[int, int]:
     """Width and height of an image, after all of it has been decoded without complaint.
 
-    Of a JPEG, libjpeg's strict decoder at an eighth of the size reads every bit. If that finds no more data, the rest would be
-    grey: such an image is bad, unless it `may_be_cut`, as one of the validation set, which is classified however it looks. What
-    it doubts otherwise is for Pillow to judge. If the bytes are known to be good (`is_known`), the header and the end of a JPEG
-    are enough.
+    Of a JPEG, libjpeg's strict decoder at an eighth of the size reads every bit. If
+    that finds no more data, the rest would be
+    grey: such an image is bad, unless it `may_be_cut`, as one of the validation set,
+    which is classified however it looks. What it doubts otherwise is for Pillow to
+    judge. If the bytes are known to be good (`is_known`), the header and the end of a
+    JPEG are enough.
 
     Raises:
         BadImage: as `decode`, or it is truncated.
@@ -105,7 +120,9 @@ def inspect(encoded: bytes, is_known: bool = False, may_be_cut: bool = False) ->
 
 
 def refuse_size(width: int, height: int) -> None:
-    """Raise BadImage if an image of this size would take too much memory, decoded or scaled."""
+    """Raise BadImage if an image of this size would take too much memory, decoded or
+    scaled.
+    """
     if width * height > MAX_PIXELS:
         raise BadImage(f"claims {width}x{height} pixels, more than {MAX_PIXELS}")
     if max(width, height) > MAX_ASPECT * min(width, height):
@@ -113,7 +130,8 @@ def refuse_size(width: int, height: int) -> None:
 
 
 def decode(encoded: bytes) -> Image.Image:
-    """Decode to RGB; the EXIF orientation is ignored, as every classic ImageNet pipeline does.
+    """Decode to RGB; the EXIF orientation is ignored, as every classic ImageNet
+    pipeline does.
 
     Raises:
         BadImage: as `header`, or the image is truncated or damaged.
@@ -169,7 +187,9 @@ def _said_as_bad_image() -> Iterator[None]:
 
 
 class Plane(NamedTuple):
-    """What crops are views of: the image at a scale, or, where `side` is not 0, one of its squares at the input size."""
+    """What crops are views of: the image at a scale, or, where `side` is not 0, one of
+    its squares at the input size.
+    """
 
     scale: int
     left: int = 0
@@ -179,11 +199,19 @@ class Plane(NamedTuple):
 
 def plane_of(crop: Crop, input_size: int) -> Plane:
     """The plane that a crop is a view of."""
-    return Plane(crop.scale) if crop.side == input_size else Plane(crop.scale, crop.left, crop.top, crop.side)
+    return (
+        Plane(crop.scale)
+        if crop.side == input_size
+        else Plane(crop.scale, crop.left, crop.top, crop.side)
+    )
 
 
-def planes(image: Image.Image, wanted: Iterable[Plane], input_size: int, config: CropsConfig) -> dict[Plane, np.ndarray]:
-    """The wanted planes of an image, each height x width x 3, uint8. The image is resized once per scale."""
+def planes(
+    image: Image.Image, wanted: Iterable[Plane], input_size: int, config: CropsConfig
+) -> dict[Plane, np.ndarray]:
+    """The wanted planes of an image, each height x width x 3, uint8. The image is
+    resized once per scale.
+    """
     library, kernel = config.resize.split("_", 1)
     resize = _pil_resize if library == "pil" else _torch_resize
     original = np.array(image)
@@ -199,14 +227,17 @@ def planes(image: Image.Image, wanted: Iterable[Plane], input_size: int, config:
     for plane in wanted:
         pixels = at_scale(plane.scale)
         if plane.side:
-            square = pixels[plane.top : plane.top + plane.side, plane.left : plane.left + plane.side]
+            square = pixels[
+                plane.top : plane.top + plane.side, plane.left : plane.left + plane.side
+            ]
             pixels = resize(square, input_size, input_size, kernel)
         found[plane] = pixels
     return found
 
 
 def _pil_resize(pixels: np.ndarray, width: int, height: int, kernel: str) -> np.ndarray:
-    return np.array(Image.fromarray(pixels).resize((width, height), KERNELS[kernel]))  # a copy: torch wants it writable
+    # a copy: torch wants it writable
+    return np.array(Image.fromarray(pixels).resize((width, height), KERNELS[kernel]))
 
 
 def _torch_resize(pixels: np.ndarray, width: int, height: int, kernel: str) -> np.ndarray:
@@ -214,7 +245,8 @@ def _torch_resize(pixels: np.ndarray, width: int, height: int, kernel: str) -> n
     from torch.nn import functional
 
     name, _, aliased = kernel.partition("_")
-    batch = torch.from_numpy(pixels).permute(2, 0, 1)[None]  # a view, channels last: torch's fast path for bytes
+    # a view, channels last: torch's fast path for bytes
+    batch = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     mode = {"bilinear": "bilinear", "cubic": "bicubic"}[name]
     resized = functional.interpolate(batch, size=(height, width), mode=mode, antialias=not aliased)
     found: np.ndarray = resized[0].permute(1, 2, 0).numpy()

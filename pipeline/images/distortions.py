@@ -1,4 +1,6 @@
-"""Photometric distortions of training patches: one by one with Pillow, or a whole batch at once on the device."""
+"""Photometric distortions of training patches: one by one with Pillow, or a whole batch
+at once on the device.
+"""
 
 from collections.abc import Sequence
 
@@ -9,9 +11,14 @@ from torch import Tensor
 
 from pipeline.paper.augmentation import ENHANCEMENTS, Distortion
 
-ENHANCERS = {"contrast": ImageEnhance.Contrast, "brightness": ImageEnhance.Brightness, "colour": ImageEnhance.Color}
+ENHANCERS = {
+    "contrast": ImageEnhance.Contrast,
+    "brightness": ImageEnhance.Brightness,
+    "colour": ImageEnhance.Color,
+}
 GREY = (0.299, 0.587, 0.114)  # Pillow's weights of R, G, B (ITU-R 601)
-NUM_PARAMETERS = 2 * len(ENHANCEMENTS) + 3  # of one distortion as a row: (enhancement, factor) in order, shift
+# of one distortion as a row: (enhancement, factor) in order, shift
+NUM_PARAMETERS = 2 * len(ENHANCEMENTS) + 3
 
 
 def distort(pixels_HWC: np.ndarray, distortion: Distortion) -> np.ndarray:
@@ -30,9 +37,11 @@ def as_row(distortion: Distortion) -> Sequence[float]:
 
 
 def distort_batch(pixels_NHWC: Tensor, rows_NP: Tensor) -> Tensor:
-    """The distortions of a batch (N x height x width x 3, uint8), from rows of `as_row` (N x NUM_PARAMETERS).
+    """The distortions of a batch (N x height x width x 3, uint8), from rows of `as_row`
+    (N x NUM_PARAMETERS).
 
-    As `distort`, with Pillow's roundings: within a grey level of it, but where its weights of R, G, B are rounded otherwise.
+    As `distort`, with Pillow's roundings: within a grey level of it, but where its
+    weights of R, G, B are rounded otherwise.
     """
     x = pixels_NHWC.float()
     weights = torch.tensor(GREY, device=x.device)
@@ -41,7 +50,11 @@ def distort_batch(pixels_NHWC: Tensor, rows_NP: Tensor) -> Tensor:
         which, factor = (column.view(-1, 1, 1, 1) for column in pair.unbind(1))
         grey = (x @ weights).round()[..., None]
         start = torch.where(which == ENHANCEMENTS.index("colour"), grey, 0.0)
-        start = torch.where(which == ENHANCEMENTS.index("contrast"), grey.mean((1, 2, 3), keepdim=True).round(), start)
+        start = torch.where(
+            which == ENHANCEMENTS.index("contrast"),
+            grey.mean((1, 2, 3), keepdim=True).round(),
+            start,
+        )
         x = (start + factor * (x - start)).clamp(0, 255).floor()
     shifted: Tensor = x + 255 * shift_N3[:, None, None]
     return shifted.round().clamp(0, 255).to(torch.uint8)

@@ -1,8 +1,11 @@
-"""Training patches: a file's bytes -> the drawn patch at the input size. Nothing here is random.
+"""Training patches: a file's bytes -> the drawn patch at the input size. Nothing here
+is random.
 
-The default, `torch`, is `ours`, for speed: JPEGs are decoded by simplejpeg (the same pixels as Pillow's), bilinear and cubic
-patches are resized by torch (within two grey levels of Pillow, which at a patch's border reads on beyond it), and area means
-what TensorFlow means by it: the mean of the box that a pixel covers. Pillow's box takes whole pixels only.
+The default, `torch`, is `ours`, for speed: JPEGs are decoded by simplejpeg (the same
+pixels as Pillow's), bilinear and cubic patches are resized by torch (within two grey
+levels of Pillow, which at a patch's border reads on beyond it), and area means what
+TensorFlow means by it: the mean of the box that a pixel covers. Pillow's box takes
+whole pixels only.
 """
 
 import ctypes
@@ -23,18 +26,24 @@ from pipeline.paper.augmentation import Patch
 from pipeline.runtime import native
 
 TORCH_MODES = {"bilinear": "bilinear", "cubic": "bicubic"}
-_SIGNATURES = (("resize_area", (ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p, ctypes.c_int64)),)
+_SIGNATURES = (
+    ("resize_area", (ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p, ctypes.c_int64)),
+)
 
 
-def cut_patch(encoded: bytes, draw: Callable[[int, int], Patch], size: int, config: PatchConfig) -> Tensor:
-    """The patch that `draw(width, height)` chooses, resized and mirrored as it says: size x size x 3, uint8.
+def cut_patch(
+    encoded: bytes, draw: Callable[[int, int], Patch], size: int, config: PatchConfig
+) -> Tensor:
+    """The patch that `draw(width, height)` chooses, resized and mirrored as it says:
+    size x size x 3, uint8.
 
     Raises:
         BadImage: the bytes are not an image that can be used.
     """
     width, height, is_jpeg = images.look(encoded)
     patch = draw(width, height)
-    shrink = min(patch.width, patch.height) / size  # of the patch, so that it keeps at least `size` pixels a side
+    # of the patch, so that it keeps at least `size` pixels a side
+    shrink = min(patch.width, patch.height) / size
     if is_jpeg and config.scaled_decoding and shrink >= 2:
         pixels = _decode(encoded, True, math.ceil(width / shrink), math.ceil(height / shrink))
         patch = _on_grid(patch, pixels.shape[1] / width, pixels.shape[0] / height)
@@ -42,7 +51,9 @@ def cut_patch(encoded: bytes, draw: Callable[[int, int], Patch], size: int, conf
         pixels = _decode(encoded, is_jpeg)
     if config.resize == "pil":
         box = (patch.left, patch.top, patch.left + patch.width, patch.top + patch.height)
-        resized = Image.fromarray(pixels).resize((size, size), images.KERNELS[patch.interpolation], box=box)
+        resized = Image.fromarray(pixels).resize(
+            (size, size), images.KERNELS[patch.interpolation], box=box
+        )
         cut = torch.from_numpy(np.array(resized))
     else:
         window = pixels[patch.top : patch.top + patch.height, patch.left : patch.left + patch.width]
@@ -51,10 +62,14 @@ def cut_patch(encoded: bytes, draw: Callable[[int, int], Patch], size: int, conf
 
 
 def _decode(encoded: bytes, is_jpeg: bool, min_width: int = 0, min_height: int = 0) -> np.ndarray:
-    """Height x width x 3, uint8; with minima, a JPEG at half, a quarter or an eighth of its sides, where that is enough."""
+    """Height x width x 3, uint8; with minima, a JPEG at half, a quarter or an eighth of
+    its sides, where that is enough.
+    """
     if is_jpeg:
         with suppress(ValueError):  # damaged: Pillow decodes it, or says why not
-            pixels: np.ndarray = simplejpeg.decode_jpeg(encoded, min_width=min_width, min_height=min_height, min_factor=2)
+            pixels: np.ndarray = simplejpeg.decode_jpeg(
+                encoded, min_width=min_width, min_height=min_height, min_factor=2
+            )
             return pixels
     return np.array(images.decode(encoded))
 
@@ -62,25 +77,37 @@ def _decode(encoded: bytes, is_jpeg: bool, min_width: int = 0, min_height: int =
 def _on_grid(patch: Patch, across: float, down: float) -> Patch:
     """The patch on an image whose sides were scaled, in whole pixels."""
     left, top = round(patch.left * across), round(patch.top * down)
-    right, bottom = round((patch.left + patch.width) * across), round((patch.top + patch.height) * down)
+    right, bottom = (
+        round((patch.left + patch.width) * across),
+        round((patch.top + patch.height) * down),
+    )
     return patch._replace(left=left, top=top, width=right - left, height=bottom - top)
 
 
 def _resize(window: np.ndarray, size: int, interpolation: str) -> Tensor:
-    """A window of an image (height x width x 3, rows may be apart) as size x size x 3."""
+    """A window of an image (height x width x 3, rows may be apart) as size x size x
+    3.
+    """
     if interpolation == "area":
         return resize_area(window, size)
     pixels = torch.from_numpy(window)
     if interpolation == "nearest":
-        rows, columns = (((torch.arange(size, dtype=torch.float64) + 0.5) * (n / size)).long() for n in window.shape[:2])
+        rows, columns = (
+            ((torch.arange(size, dtype=torch.float64) + 0.5) * (n / size)).long()
+            for n in window.shape[:2]
+        )
         return pixels.index_select(0, rows).index_select(1, columns)
     batch = pixels.permute(2, 0, 1)[None]  # a view, channels last: torch's fast path for bytes
-    resized = F.interpolate(batch, size=(size, size), mode=TORCH_MODES[interpolation], antialias=True)
+    resized = F.interpolate(
+        batch, size=(size, size), mode=TORCH_MODES[interpolation], antialias=True
+    )
     return resized[0].permute(1, 2, 0)
 
 
 def resize_area(window: np.ndarray, size: int) -> Tensor:
-    """The mean of the box that each pixel covers, borders weighted by overlap. Where C++ cannot be built, by matrices."""
+    """The mean of the box that each pixel covers, borders weighted by overlap. Where
+    C++ cannot be built, by matrices.
+    """
     height, width, _ = window.shape
     library = area_library()
     if isinstance(library, str):
@@ -90,7 +117,9 @@ def resize_area(window: np.ndarray, size: int) -> Tensor:
     if window.strides[1:] != (3, 1):
         window = np.ascontiguousarray(window)
     found = torch.empty(size, size, 3, dtype=torch.uint8)
-    library.resize_area(window.ctypes.data, window.strides[0], height, width, found.data_ptr(), size)
+    library.resize_area(
+        window.ctypes.data, window.strides[0], height, width, found.data_ptr(), size
+    )
     return found
 
 

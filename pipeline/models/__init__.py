@@ -1,1 +1,3 @@
-"""What runs a network: loading (ours, timm's, torchvision's, Caffe's, a user's), the engine, operators, classification."""
+"""What runs a network: loading (ours, timm's, torchvision's, Caffe's, a user's), the
+engine, operators, classification.
+"""

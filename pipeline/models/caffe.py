@@ -1,4 +1,6 @@
-"""Caffe's weight files (protobuf): `bvlc_googlenet.caffemodel` as tensors of our network, in both layer formats."""
+"""Caffe's weight files (protobuf): `bvlc_googlenet.caffemodel` as tensors of our
+network, in both layer formats.
+"""
 
 import math
 from functools import cache
@@ -14,7 +16,8 @@ from torch import Tensor
 from pipeline.errors import InputError
 from pipeline.paper.inception import INCEPTIONS
 
-# The fields of caffe.proto that hold weights: message -> (field, number, type, repeated)
+# The fields of caffe.proto that hold weights: message -> (field, number, type,
+# repeated)
 FIELDS: dict[str, list[tuple[str, int, str, bool]]] = {
     "BlobShape": [("dim", 1, "int64", True)],
     "BlobProto": [
@@ -25,7 +28,11 @@ FIELDS: dict[str, list[tuple[str, int, str, bool]]] = {
         ("data", 5, "float", True),
         ("shape", 7, "BlobShape", False),
     ],
-    "LayerParameter": [("name", 1, "string", False), ("type", 2, "string", False), ("blobs", 7, "BlobProto", True)],
+    "LayerParameter": [
+        ("name", 1, "string", False),
+        ("type", 2, "string", False),
+        ("blobs", 7, "BlobProto", True),
+    ],
     "V1LayerParameter": [("name", 4, "string", False), ("blobs", 6, "BlobProto", True)],
     "NetParameter": [
         ("name", 1, "string", False),
@@ -61,32 +68,44 @@ LAYERS = {
 
 
 def googlenet_weights(path: Path) -> dict[str, Tensor]:
-    """The weights of a GoogLeNet in a .caffemodel, under our names; the auxiliary heads where the file has them.
+    """The weights of a GoogLeNet in a .caffemodel, under our names; the auxiliary heads
+    where the file has them.
 
-    Layers may be in the present format (`layer`) or in the old one (`layers`, with four-dimensional blobs throughout).
+    Layers may be in the present format (`layer`) or in the old one (`layers`, with
+    four-dimensional blobs throughout).
 
     Raises:
-        InputError: the file is not a Caffe model, or a layer of the main network is not in it.
+        InputError: the file is not a Caffe model, or a layer of the main network is not
+            in it.
     """
     net = message("NetParameter")()
     try:
         net.ParseFromString(path.read_bytes())
     except DecodeError:
-        raise InputError(f"{path}: is not a Caffe model; expected a binary NetParameter message") from None
+        raise InputError(
+            f"{path}: is not a Caffe model; expected a binary NetParameter message"
+        ) from None
     layers = {layer.name: layer.blobs for layer in (*net.layer, *net.layers) if layer.blobs}
     weights = {}
     for caffe, ours in LAYERS.items():
         if caffe not in layers:
             if ours.startswith("aux_heads."):
                 continue
-            raise InputError(f"{path}: has no weights for layer {caffe}; expected Caffe's bvlc_googlenet")
+            raise InputError(
+                f"{path}: has no weights for layer {caffe}; expected Caffe's bvlc_googlenet"
+            )
         if len(layers[caffe]) != 2:
-            raise InputError(f"{path}: layer {caffe} has {len(layers[caffe])} blobs; expected weights and biases")
+            raise InputError(
+                f"{path}: layer {caffe} has {len(layers[caffe])} blobs; expected weights and biases"
+            )
         weight, bias = (_tensor(path, caffe, blob) for blob in layers[caffe])
         is_linear = ours.endswith(("fc", "classifier"))
         if weight.ndim < 2:
-            raise InputError(f"{path}: layer {caffe} has weights of {weight.ndim} dimension; expected 2 or 4")
-        weights[f"{ours}.weight"] = weight.flatten(0, -2) if is_linear else weight  # old format: 1 x 1 x out x in
+            raise InputError(
+                f"{path}: layer {caffe} has weights of {weight.ndim} dimension; expected 2 or 4"
+            )
+        # old format: 1 x 1 x out x in
+        weights[f"{ours}.weight"] = weight.flatten(0, -2) if is_linear else weight
         weights[f"{ours}.bias"] = bias.flatten()
     return weights
 
@@ -102,7 +121,9 @@ def _tensor(path: Path, layer: str, blob: Any) -> Tensor:
 @cache
 def message(name: str) -> Any:
     """The message class of a name in `FIELDS`."""
-    file = descriptor_pb2.FileDescriptorProto(name="caffe_weights.proto", package="caffe", syntax="proto2")
+    file = descriptor_pb2.FileDescriptorProto(
+        name="caffe_weights.proto", package="caffe", syntax="proto2"
+    )
     described_field = descriptor_pb2.FieldDescriptorProto
     types = {
         "int32": described_field.TYPE_INT32,

@@ -1,4 +1,6 @@
-"""From stored images to scores: opening, cutting, classifying, pooling. Knows no artefact but the split it reads."""
+"""From stored images to scores: opening, cutting, classifying, pooling. Knows no
+artefact but the split it reads.
+"""
 
 import hashlib
 from collections import deque
@@ -23,7 +25,8 @@ Value = TypeVar("Value")
 
 
 class OpenImage(NamedTuple):
-    """An image ready to be cut: its distinct crops, which of them each kind of crops wants, and the planes they are cut from.
+    """An image ready to be cut: its distinct crops, which of them each kind of crops
+    wants, and the planes they are cut from.
 
     `problem` says why it cannot be used, if so; then there is nothing to cut.
     """
@@ -43,37 +46,52 @@ def classify(
     config: CropsConfig,
     num_loaders: int = 0,
 ) -> tuple[dict[str, np.ndarray], dict[int, str]]:
-    """Scores of the images `ids` by policy (images x classes, float32), and by id the reason why an image has none (NaN).
+    """Scores of the images `ids` by policy (images x classes, float32), and by id the
+    reason why an image has none (NaN).
 
-    Each image is decoded once and resized once per scale, each distinct crop is classified once, and every policy pools its
-    own crops: of a square image 48 crops stand for 144. `num_loaders` threads open images ahead.
+    Each image is decoded once and resized once per scale, each distinct crop is
+    classified once, and every policy pools its own crops: of a square image 48 crops
+    stand for 144. `num_loaders` threads open images ahead.
     """
     wanted = {policy: split_policy(policy) for policy in policies}
     kinds = tuple(dict.fromkeys(kind for kind, _ in wanted.values()))
     scores = {policy: np.full((len(ids), num_classes), np.nan, np.float32) for policy in policies}
     bad: dict[int, str] = {}
-    opened = _ahead(lambda index: open_image(split, index, kinds, engine.input_size, config), ids, num_loaders)
+    opened = _ahead(
+        lambda index: open_image(split, index, kinds, engine.input_size, config), ids, num_loaders
+    )
     for row, (image, probabilities_KC) in enumerate(_classified(engine, opened, num_classes)):
         if image.problem:
             bad[ids[row]] = image.problem
             continue
         for policy, (kind, pooling) in wanted.items():
             if kind == DENSE:
-                planes = [engine.normalised(image.planes[Plane(scale)]) for scale in scales(engine.input_size)]
+                planes = [
+                    engine.normalised(image.planes[Plane(scale)])
+                    for scale in scales(engine.input_size)
+                ]
                 scores[policy][row] = engine.dense([*planes, *(plane.flip(1) for plane in planes)])
             else:
                 scores[policy][row] = pool(probabilities_KC[image.members[kind]], pooling)
     return scores, bad
 
 
-def rank_of_labels(engine: Engine, split: Split, ids: Sequence[int], num_classes: int) -> np.ndarray:
-    """How many classes score above the true one at a single crop, for each of the images `ids`."""
+def rank_of_labels(
+    engine: Engine, split: Split, ids: Sequence[int], num_classes: int
+) -> np.ndarray:
+    """How many classes score above the true one at a single crop, for each of the
+    images `ids`.
+    """
     scores, _ = classify(engine, split, ids, num_classes, ("crops_1",), CropsConfig())
     return rank_of_label(scores["crops_1"], split.labels[np.asarray(ids, np.int64)])
 
 
-def open_image(split: Split, index: int, kinds: Sequence[str], input_size: int, config: CropsConfig) -> OpenImage:
-    """Decode an image and scale it for the wanted kinds of crops (names of `paper.crops.CROPS`, or `dense`)."""
+def open_image(
+    split: Split, index: int, kinds: Sequence[str], input_size: int, config: CropsConfig
+) -> OpenImage:
+    """Decode an image and scale it for the wanted kinds of crops (names of
+    `paper.crops.CROPS`, or `dense`).
+    """
     encoded = split.encoded(index)
     if hashlib.sha256(encoded).hexdigest() != split.sha256(index):
         return OpenImage(problem="its bytes are not those that were prepared (SHA-256 differs)")
@@ -81,8 +99,15 @@ def open_image(split: Split, index: int, kinds: Sequence[str], input_size: int, 
         image = images.decode(encoded)
     except images.BadImage as error:
         return OpenImage(problem=str(error))
-    wanted = {kind: CROPS[kind](image.width, image.height, input_size, config.rules) for kind in kinds if kind != DENSE}
-    distinct = {crop: k for k, crop in enumerate(dict.fromkeys(crop for crops in wanted.values() for crop in crops))}
+    wanted = {
+        kind: CROPS[kind](image.width, image.height, input_size, config.rules)
+        for kind in kinds
+        if kind != DENSE
+    }
+    distinct = {
+        crop: k
+        for k, crop in enumerate(dict.fromkeys(crop for crops in wanted.values() for crop in crops))
+    }
     planes = [images.plane_of(crop, input_size) for crop in distinct]
     planes += [Plane(scale) for scale in scales(input_size) if DENSE in kinds]
     return OpenImage(
@@ -92,8 +117,12 @@ def open_image(split: Split, index: int, kinds: Sequence[str], input_size: int, 
     )
 
 
-def _classified(engine: Engine, opened: Iterable[OpenImage], num_classes: int) -> Iterator[tuple[OpenImage, np.ndarray]]:
-    """Each image with the probabilities of its crops (K x classes), in order. Batches run across images."""
+def _classified(
+    engine: Engine, opened: Iterable[OpenImage], num_classes: int
+) -> Iterator[tuple[OpenImage, np.ndarray]]:
+    """Each image with the probabilities of its crops (K x classes), in order. Batches
+    run across images.
+    """
     waiting: deque[OpenImage] = deque()
 
     def crops() -> Iterator[Tensor]:
@@ -112,7 +141,9 @@ def _classified(engine: Engine, opened: Iterable[OpenImage], num_classes: int) -
 
 
 def cut(engine: Engine, image: OpenImage) -> Iterator[Tensor]:
-    """The crops of an image, as views of its normalised planes and of their mirror images."""
+    """The crops of an image, as views of its normalised planes and of their mirror
+    images.
+    """
     side = engine.input_size
     normalised: dict[tuple[Plane, bool], Tensor] = {}
     for crop in image.crops:
@@ -128,8 +159,12 @@ def cut(engine: Engine, image: OpenImage) -> Iterator[Tensor]:
         yield pixels[top : top + side, left : left + side]
 
 
-def _ahead(function: Callable[[Item], Value], items: Iterable[Item], num_threads: int) -> Iterator[Value]:
-    """`map`, in order, with threads that work ahead by a few items; without threads where there are none."""
+def _ahead(
+    function: Callable[[Item], Value], items: Iterable[Item], num_threads: int
+) -> Iterator[Value]:
+    """`map`, in order, with threads that work ahead by a few items; without threads
+    where there are none.
+    """
     if not num_threads:
         yield from map(function, items)
         return

@@ -1,11 +1,16 @@
-"""A classifier made ready to run fast on its device. What it computes stays the same, but for the last bits.
+"""A classifier made ready to run fast on its device. What it computes stays the same,
+but for the last bits.
 
 What is done, and why:
-- Batches of one fixed shape, so that a crop's bits depend on no other crop, and of the size that runs fastest.
-- Channels last; in bf16 the weights of convolutions and linear layers are converted once, not at every call.
-- Max pools and GoogLeNet's local response norms by a small operator (`operators.py`), and in bf16 its first convolution
-  reads a fourth channel of zeros: three channels have no fast kernel.
-- Pixels are normalised once per scaled image, of which crops are views; mirrored crops are views of its mirror image.
+- Batches of one fixed shape, so that a crop's bits depend on no other crop, and of the
+  size that runs fastest.
+- Channels last; in bf16 the weights of convolutions and linear layers are converted
+  once, not at every call.
+- Max pools and GoogLeNet's local response norms by a small operator (`operators.py`),
+  and in bf16 its first convolution reads a fourth channel of zeros: three channels have
+  no fast kernel.
+- Pixels are normalised once per scaled image, of which crops are views; mirrored crops
+  are views of its mirror image.
 - torch.compile on request, with its kernels cached on disk.
 """
 
@@ -26,8 +31,8 @@ from pipeline.paper.googlenet import GoogLeNet, normalise
 from pipeline.paper.layers import ConvReLU
 from pipeline.runtime import native
 
-# ours: on a CPU the activations of 12 crops stay in the cache (8 to 12 are fastest, 24 a third slower); both divide 144.
-# The figure for a GPU is a guess, never measured.
+# ours: on a CPU the activations of 12 crops stay in the cache (8 to 12 are fastest, 24
+# a third slower); both divide 144. The figure for a GPU is a guess, never measured.
 BATCH_SIZE = {"cpu": 12, "cuda": 288}
 
 
@@ -36,22 +41,33 @@ class Engine:
 
     Args:
         classifier: its network is copied, never changed.
-        precision: `bf16` computes convolutions and linear layers in bfloat16 and the rest as autocast does.
+        precision: `bf16` computes convolutions and linear layers in bfloat16 and the
+            rest as autocast does.
         compiled: run the network through torch.compile.
 
     Raises:
         InputError: `compiled` without a C++ compiler.
     """
 
-    def __init__(self, classifier: Classifier, device: torch.device, precision: str = "fp32", compiled: bool = False):
+    def __init__(
+        self,
+        classifier: Classifier,
+        device: torch.device,
+        precision: str = "fp32",
+        compiled: bool = False,
+    ):
         self.device, self.input_size = device, classifier.input_size
         self.precision = precision
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.batch_size = BATCH_SIZE[device.type]
         self.network = _ready(classifier.network, device, precision)
-        has_operators = any(isinstance(module, operators.OperatorPool) for module in self.network.modules())
+        has_operators = any(
+            isinstance(module, operators.OperatorPool) for module in self.network.modules()
+        )
         # what the last bits depend on; noted with every result
-        self.description = f"{device.type}, batches of {self.batch_size}{', operators' if has_operators else ''}"
+        self.description = (
+            f"{device.type}, batches of {self.batch_size}{', operators' if has_operators else ''}"
+        )
         first = _first_conv(self.network)
         self.channels = 3 if first is None else first.conv.in_channels
         self.preprocessing = classifier.preprocessing
@@ -62,7 +78,8 @@ class Engine:
         """Try one batch of zeros.
 
         Raises:
-            InputError: the network called `name` fails, or does not give logits of N x num_classes.
+            InputError: the network called `name` fails, or does not give logits of N x
+                num_classes.
         """
         shape = (self.batch_size, self.channels, self.input_size, self.input_size)
         try:
@@ -70,26 +87,36 @@ class Engine:
                 found = self.network(torch.zeros(shape, dtype=self.dtype, device=self.device))
         except Exception as error:
             said = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            raise InputError(f"{name}: fails on a batch of {self.batch_size} images: {said}") from None
+            raise InputError(
+                f"{name}: fails on a batch of {self.batch_size} images: {said}"
+            ) from None
         expected = (self.batch_size, num_classes)
         if not isinstance(found, Tensor) or tuple(found.shape) != expected:
-            shown = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+            shown = (
+                f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+            )
             given = f"{self.batch_size} images, {num_classes} classes"
             raise InputError(f"{name}: gives {shown}; expected {expected} for {given}")
 
     def normalised(self, pixels_HWC: np.ndarray) -> Tensor:
-        """Network input from RGB bytes (height x width x 3): height x width x 3, or 4 where the fourth channel is used."""
+        """Network input from RGB bytes (height x width x 3): height x width x 3, or 4
+        where the fourth channel is used.
+        """
         pixels = torch.from_numpy(pixels_HWC).to(self.device)
         values = normalise(pixels[None], self.preprocessing)[0].permute(1, 2, 0).to(self.dtype)
         return F.pad(values, (0, self.channels - 3))
 
     def batches(self, crops_SSC: Iterable[Tensor]) -> Iterator[tuple[Tensor, int]]:
-        """A stream of normalised crops as batches (N x side x side x channels) and how many crops of each are new.
+        """A stream of normalised crops as batches (N x side x side x channels) and how
+        many crops of each are new.
 
-        All batches are one buffer: the last is filled up with what the one before it left there.
+        All batches are one buffer: the last is filled up with what the one before it
+            left there.
         """
         side = self.input_size
-        batch = torch.zeros(self.batch_size, side, side, self.channels, dtype=self.dtype, device=self.device)
+        batch = torch.zeros(
+            self.batch_size, side, side, self.channels, dtype=self.dtype, device=self.device
+        )
         filled = 0
         for crop in crops_SSC:
             batch[filled] = crop
@@ -106,7 +133,8 @@ class Engine:
         return self._step(batch_NHWC)
 
     def classify(self, crops_SSC: Iterable[Tensor]) -> Iterator[np.ndarray]:
-        """Softmax probabilities of a stream of normalised crops, in order, batch by batch (N x classes, float32).
+        """Softmax probabilities of a stream of normalised crops, in order, batch by
+        batch (N x classes, float32).
 
         On a GPU a batch is read back only when the next has been started.
         """
@@ -120,14 +148,22 @@ class Engine:
 
     @torch.no_grad()
     def dense(self, planes_HWC: Iterable[Tensor]) -> np.ndarray:
-        """Mean over planes of the mean probability over all places of a plane (classes, float32): VGG's dense evaluation.
+        """Mean over planes of the mean probability over all places of a plane (classes,
+        float32): VGG's dense evaluation.
 
         Raises:
             InputError: the network is not GoogLeNet with average pooling.
         """
         network = self.network
-        if not isinstance(network, GoogLeNet) or not network.is_dense or network.input_size != self.input_size:
-            raise InputError(f"policy dense: needs a GoogLeNet with average pooling, made for {self.input_size} px")
+        if (
+            not isinstance(network, GoogLeNet)
+            or not network.is_dense
+            or network.input_size != self.input_size
+        ):
+            raise InputError(
+                "policy dense: needs a GoogLeNet with average pooling, made for"
+                f" {self.input_size} px"
+            )
         total = []
         for plane in planes_HWC:
             with autocast(self.device, self.precision):
@@ -152,7 +188,9 @@ def _rows(probabilities: Tensor, count: int) -> np.ndarray:
 
 
 def _ready(network: nn.Module, device: torch.device, precision: str) -> nn.Module:
-    """A copy on the device, in evaluation mode, with the replacements that this module's docstring names."""
+    """A copy on the device, in evaluation mode, with the replacements that this
+    module's docstring names.
+    """
     network = copy.deepcopy(network).to(device).to(memory_format=torch.channels_last).eval()
     operators.use_operators(network, device)
     if precision == "bf16":
@@ -165,17 +203,25 @@ def _ready(network: nn.Module, device: torch.device, precision: str) -> nn.Modul
 
 
 def _with_fourth_channel(conv: nn.Conv2d) -> nn.Conv2d:
-    """The same convolution of an input that has a fourth channel, whatever that holds."""
+    """The same convolution of an input that has a fourth channel, whatever that
+    holds.
+    """
     wide = copy.deepcopy(conv)
     wide.in_channels = 4
     weight = F.pad(conv.weight.data, (0, 0, 0, 0, 0, 1))
-    wide.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last), requires_grad=False)
+    wide.weight = nn.Parameter(
+        weight.contiguous(memory_format=torch.channels_last), requires_grad=False
+    )
     return wide
 
 
 def _first_conv(network: nn.Module) -> ConvReLU | None:
     """GoogLeNet's first layer, where it is dense."""
-    return network.conv1 if isinstance(network, GoogLeNet) and isinstance(network.conv1, ConvReLU) else None
+    return (
+        network.conv1
+        if isinstance(network, GoogLeNet) and isinstance(network.conv1, ConvReLU)
+        else None
+    )
 
 
 def enable_compiling(device: torch.device) -> None:
@@ -186,9 +232,13 @@ def enable_compiling(device: torch.device) -> None:
     """
     if device.type == "cpu" and native.compiler() is None:
         named = os.environ.get("CXX", "g++")
-        raise InputError(f"torch.compile needs a C++ compiler; {named} is not on the PATH (compiled = false goes without)")
+        raise InputError(
+            f"torch.compile needs a C++ compiler; {named} is not on the PATH (compiled = false goes"
+            " without)"
+        )
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(native.cache_folder() / "inductor"))
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns where a CUDA build finds no GPU
+    # it warns where a CUDA build finds no GPU
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 
 
 def _compiled(step: Callable[[Tensor], Tensor], device: torch.device) -> Callable[[Tensor], Tensor]:
@@ -196,7 +246,9 @@ def _compiled(step: Callable[[Tensor], Tensor], device: torch.device) -> Callabl
     compiled = torch.compile(step, dynamic=False)
 
     def run(batch: Tensor) -> Tensor:
-        """On a CPU the weights become constants, so that oneDNN packs them once. Where torch gives up, it must say so."""
+        """On a CPU the weights become constants, so that oneDNN packs them once. Where
+        torch gives up, it must say so.
+        """
         with (
             torch._inductor.config.patch(freezing=device.type == "cpu"),
             torch._dynamo.config.patch(recompile_limit=64, fail_on_recompile_limit_hit=True),

@@ -1,4 +1,6 @@
-"""Classifiers by config: a run of ours, or what was made elsewhere (Caffe, torchvision, timm, a user's own Python file)."""
+"""Classifiers by config: a run of ours, or what was made elsewhere (Caffe, torchvision,
+timm, a user's own Python file).
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,17 +20,23 @@ from pipeline.paper.googlenet import CAFFE_PREPROCESSING, PREPROCESSING, GoogLeN
 
 
 class Classifier(NamedTuple):
-    """A network that maps N x 3 x side x side to logits (N x classes), and how pixels enter it."""
+    """A network that maps N x 3 x side x side to logits (N x classes), and how pixels
+    enter it.
+    """
 
     network: nn.Module
     preprocessing: Preprocessing
     input_size: int
 
 
-def our_classifier(shape: NetworkConfig, weights: dict[str, Tensor], num_classes: int) -> Classifier:
+def our_classifier(
+    shape: NetworkConfig, weights: dict[str, Tensor], num_classes: int
+) -> Classifier:
     """A run's network without its auxiliary heads."""
     network = GoogLeNet(num_classes, **shape.but(aux_heads=()).model_dump())
-    network.load_state_dict({name: tensor for name, tensor in weights.items() if not name.startswith("aux_heads.")})
+    network.load_state_dict(
+        {name: tensor for name, tensor in weights.items() if not name.startswith("aux_heads.")}
+    )
     return Classifier(network, PREPROCESSING, shape.input_size)
 
 
@@ -36,7 +44,8 @@ def foreign_classifier(config: ForeignConfig, num_classes: int) -> Classifier:
     """A foreign network with its weights.
 
     Raises:
-        InputError: no such architecture, or the file does not fit it; the first mismatch is named.
+        InputError: no such architecture, or the file does not fit it; the first
+            mismatch is named.
     """
     family, _, name = config.arch.partition(":")
     weights = read_weights(config.weights) if config.weights else {}
@@ -44,11 +53,17 @@ def foreign_classifier(config: ForeignConfig, num_classes: int) -> Classifier:
         assert config.code is not None
         network = _users_network(config.code, name, num_classes)
     elif family == "torchvision":
-        network = _torchvision(name, num_classes, aux_logits=any(key.startswith(("aux1.", "AuxLogits.")) for key in weights))
+        network = _torchvision(
+            name,
+            num_classes,
+            aux_logits=any(key.startswith(("aux1.", "AuxLogits.")) for key in weights),
+        )
     elif family == "timm":
         network = _timm(name, num_classes)
     else:
-        weights = {name: tensor for name, tensor in weights.items() if not name.startswith("aux_heads.")}
+        weights = {
+            name: tensor for name, tensor in weights.items() if not name.startswith("aux_heads.")
+        }
         assert config.weights is not None
         shape = exported_shape(config.weights) or NetworkConfig()
         options = shape.model_dump() | {"aux_heads": (), "input_size": config.input_size}
@@ -60,7 +75,9 @@ def foreign_classifier(config: ForeignConfig, num_classes: int) -> Classifier:
 
 
 def default_preprocessing(arch: str, weights: Path | None) -> tuple[Preprocessing, int]:
-    """The preprocessing and input size that an architecture's weights usually need; the user may say otherwise."""
+    """The preprocessing and input size that an architecture's weights usually need; the
+    user may say otherwise.
+    """
     family, _, name = arch.partition(":")
     if family == "timm":
         from timm.models import get_pretrained_cfg
@@ -83,7 +100,9 @@ def default_preprocessing(arch: str, weights: Path | None) -> tuple[Preprocessin
 
 
 def exported_shape(path: Path) -> NetworkConfig | None:
-    """The shape of a network that `going-deeper export` wrote, or None where the file does not say."""
+    """The shape of a network that `going-deeper export` wrote, or None where the file
+    does not say.
+    """
     if path.suffix != ".safetensors":
         return None
     with safe_open(path, "pt") as file:
@@ -92,7 +111,8 @@ def exported_shape(path: Path) -> NetworkConfig | None:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """A file's tensors by name: .caffemodel (as our network's), .safetensors, or a PyTorch state dict.
+    """A file's tensors by name: .caffemodel (as our network's), .safetensors, or a
+    PyTorch state dict.
 
     A pickle is read with `weights_only=True`, so that it cannot run code.
 
@@ -111,11 +131,18 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise InputError(f"{path}: is not a safetensors file: {error}") from None
     except Exception:  # torch's own message advises to run the pickle's code
-        raise InputError(f"{path}: cannot be read as a PyTorch state dict; expected a zip or pickle of tensors only") from None
+        raise InputError(
+            f"{path}: cannot be read as a PyTorch state dict; expected a zip or pickle of tensors"
+            " only"
+        ) from None
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+    if (
+        not isinstance(content, dict)
+        or not content
+        or not all(isinstance(v, Tensor) for v in content.values())
+    ):
         raise InputError(f"{path}: holds no state dict; expected tensors by name")
     return content
 
@@ -124,17 +151,23 @@ def load_strictly(network: nn.Module, weights: dict[str, Tensor], path: Path) ->
     """Load weights into a network.
 
     Raises:
-        InputError: a name is missing or unknown, or a shape differs; the first mismatch in the network's order is named.
+        InputError: a name is missing or unknown, or a shape differs; the first mismatch
+            in the network's order is named.
     """
     expected = network.state_dict()
     for name, tensor in expected.items():
         if name not in weights:
             if name.endswith("num_batches_tracked"):
                 continue  # not a weight, and older files lack it
-            raise InputError(f"{path}: has no tensor {name}; the network expects one of shape {tuple(tensor.shape)}")
+            raise InputError(
+                f"{path}: has no tensor {name}; the network expects one of shape"
+                f" {tuple(tensor.shape)}"
+            )
         if weights[name].shape != tensor.shape:
             found = tuple(weights[name].shape)
-            raise InputError(f"{path}: {name} has shape {found}; the network expects {tuple(tensor.shape)}")
+            raise InputError(
+                f"{path}: {name} has shape {found}; the network expects {tuple(tensor.shape)}"
+            )
     if unknown := next((name for name in weights if name not in expected), None):
         raise InputError(f"{path}: has a tensor {unknown}, which the network does not know")
     network.load_state_dict(weights, strict=False)
@@ -152,7 +185,9 @@ class _CallableNetwork(nn.Module):
 
 
 def _users_network(path: Path, name: str, num_classes: int) -> nn.Module:
-    """What a function `name(num_classes)` of the user's file returns: a module, or any callable from images to logits."""
+    """What a function `name(num_classes)` of the user's file returns: a module, or any
+    callable from images to logits.
+    """
     function = python_function(path, name, f"def {name}(num_classes): returning a torch module")
     try:
         network = function(num_classes)
@@ -160,7 +195,10 @@ def _users_network(path: Path, name: str, num_classes: int) -> nn.Module:
         raise InputError(error_in(path, error)) from None
     if not callable(network):
         found = type(network).__name__
-        raise InputError(f"{path}: {name}(num_classes) returned {found}; expected a module or a function, images -> logits")
+        raise InputError(
+            f"{path}: {name}(num_classes) returned {found}; expected a module or a function, images"
+            " -> logits"
+        )
     return network if isinstance(network, nn.Module) else _CallableNetwork(network)
 
 
@@ -168,7 +206,8 @@ def _torchvision(name: str, num_classes: int, aux_logits: bool) -> nn.Module:
     from torchvision import models  # imported late: training ranks do not need it
 
     _check_torchvision(name)
-    # both were ported from TensorFlow: their released weights expect the input's scale to be undone
+    # both were ported from TensorFlow: their released weights expect the input's scale
+    # to be undone
     ported = {"aux_logits": aux_logits, "init_weights": False, "transform_input": True}
     extra = ported if name in ("googlenet", "inception_v3") else {}
     network: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **extra)
@@ -179,7 +218,9 @@ def _check_torchvision(name: str) -> None:
     from torchvision import models
 
     if name not in models.list_models(module=models):
-        raise InputError(f"torchvision:{name}: no such classifier; see torchvision.models.list_models()")
+        raise InputError(
+            f"torchvision:{name}: no such classifier; see torchvision.models.list_models()"
+        )
 
 
 def _timm(name: str, num_classes: int) -> nn.Module:

@@ -1,8 +1,10 @@
-"""A small C++ operator for a network's pools and local response norms on a CPU (`native.py` builds it).
+"""A small C++ operator for a network's pools and local response norms on a CPU
+(`native.py` builds it).
 
-torch's local response norm has no bfloat16 kernel and takes half of a bf16 network's time; the network's own band convolution
-(`paper/layers.py`) costs a twelfth of all multiply-adds; torch's max pools read each value up to nine times. This one reads
-each value once.
+torch's local response norm has no bfloat16 kernel and takes half of a bf16 network's
+time; the network's own band convolution (`paper/layers.py`) costs a twelfth of all
+multiply-adds; torch's max pools read each value up to nine times. This one reads each
+value once.
 """
 
 import ctypes
@@ -23,7 +25,10 @@ class _Shape(ctypes.Structure):
     """`Shape` of operators.cpp."""
 
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("n", "h", "w", "c", "out_h", "out_w", "stride", "pad", "norm")),
+        *(
+            (name, ctypes.c_int64)
+            for name in ("n", "h", "w", "c", "out_h", "out_w", "stride", "pad", "norm")
+        ),
         ("a", ctypes.c_float),
     )
 
@@ -41,10 +46,12 @@ def library() -> ctypes.CDLL | str:
 
 @torch.library.custom_op("going_deeper::max_pool", mutates_args=())
 def max_pool(x_NCHW: Tensor, stride: int, norm: str, alpha: float) -> Tensor:
-    """GoogLeNet's 3x3 max pools on the CPU, float32 or bfloat16, with a local response norm on either side.
+    """GoogLeNet's 3x3 max pools on the CPU, float32 or bfloat16, with a local response
+    norm on either side.
 
-    Stride 1 is padded by 1; stride 2 is not, and rounds its size up. `norm` is `first`, `last` or `none`, of 5 channels:
-    x / (1 + alpha/5 * sum of squares) ** 0.75, in float32. Maps have at least 2 x 2 pixels.
+    Stride 1 is padded by 1; stride 2 is not, and rounds its size up. `norm` is `first`,
+    `last` or `none`, of 5 channels: x / (1 + alpha/5 * sum of squares) ** 0.75, in
+    float32. Maps have at least 2 x 2 pixels.
     """
     x = x_NCHW.contiguous(memory_format=torch.channels_last)
     y = _pooled_like(x, stride)
@@ -53,18 +60,28 @@ def max_pool(x_NCHW: Tensor, stride: int, norm: str, alpha: float) -> Tensor:
 
 
 @torch.library.custom_op("going_deeper::max_pool_backward", mutates_args=())
-def max_pool_backward(x_NCHW: Tensor, dy_NCHW: Tensor, stride: int, norm: str, alpha: float) -> Tensor:
-    """The gradient of `max_pool` at x. Of equal largest values the first takes it all, as in torch."""
+def max_pool_backward(
+    x_NCHW: Tensor, dy_NCHW: Tensor, stride: int, norm: str, alpha: float
+) -> Tensor:
+    """The gradient of `max_pool` at x. Of equal largest values the first takes it all,
+    as in torch.
+    """
     x, dy = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x_NCHW, dy_NCHW))
     dx = torch.empty_like(x)
     _call("pool_backward", x, dy, dx, stride=stride, norm=norm, alpha=alpha)
     return dx
 
 
-def _call(function: str, x: Tensor, y: Tensor, *more: Tensor, stride: int, norm: str, alpha: float) -> None:
+def _call(
+    function: str, x: Tensor, y: Tensor, *more: Tensor, stride: int, norm: str, alpha: float
+) -> None:
     n, c, h, w = x.shape
-    shape = _Shape(n, h, w, c, *y.shape[2:], stride, 1 if stride == 1 else 0, NORMS[norm], alpha / 5)
-    if getattr(library(), f"{function}_{TYPES[x.dtype]}")(*(tensor.data_ptr() for tensor in (x, y, *more)), shape):
+    shape = _Shape(
+        n, h, w, c, *y.shape[2:], stride, 1 if stride == 1 else 0, NORMS[norm], alpha / 5
+    )
+    if getattr(library(), f"{function}_{TYPES[x.dtype]}")(
+        *(tensor.data_ptr() for tensor in (x, y, *more)), shape
+    ):
         raise MemoryError("no memory for a max pool's row buffers")
 
 
@@ -93,30 +110,44 @@ max_pool.register_autograd(_differentiate, setup_context=_keep)
 
 def _pooled_like(x: Tensor, stride: int) -> Tensor:
     n, c, h, w = x.shape
-    size = (h, w) if stride == 1 else (h // 2, w // 2)  # from 2 pixels on, a window that starts inside ends the row
-    return torch.empty(n, c, *size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    # from 2 pixels on, a window that starts inside ends the row
+    size = (h, w) if stride == 1 else (h // 2, w // 2)
+    return torch.empty(
+        n, c, *size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last
+    )
 
 
 class OperatorPool(nn.Module):
-    """Stands in for a max pool, or for a max pool and the local response norm beside it.
+    """Stands in for a max pool, or for a max pool and the local response norm beside
+    it.
 
-    Inputs that the operator does not know (float64, a single image without a batch, a map of one pixel) take `original`.
+    Inputs that the operator does not know (float64, a single image without a batch, a
+    map of one pixel) take `original`.
     """
 
-    def __init__(self, original: nn.Module, stride: int, norm: Literal["none", "first", "last"] = "none", alpha: float = 0.0):
+    def __init__(
+        self,
+        original: nn.Module,
+        stride: int,
+        norm: Literal["none", "first", "last"] = "none",
+        alpha: float = 0.0,
+    ):
         super().__init__()
         self.original, self.stride, self.norm, self.alpha = original, stride, norm, alpha
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         known = x_NCHW.dtype in TYPES and x_NCHW.ndim == 4 and min(x_NCHW.shape[2:]) > 1
-        y: Tensor = max_pool(x_NCHW, self.stride, self.norm, self.alpha) if known else self.original(x_NCHW)
+        y: Tensor = (
+            max_pool(x_NCHW, self.stride, self.norm, self.alpha) if known else self.original(x_NCHW)
+        )
         return y
 
 
 def use_operators(network: nn.Module, device: torch.device) -> bool:
     """Replace, in place, the pools that the operator knows and GoogLeNet's norms.
 
-    Only on a CPU with one thread, as our ranks have, and where the operators can be built; else False, and nothing changes.
+    Only on a CPU with one thread, as our ranks have, and where the operators can be
+    built; else False, and nothing changes.
     """
     if device.type != "cpu" or torch.get_num_threads() > 1 or isinstance(library(), str):
         return False
@@ -136,8 +167,15 @@ def use_operators(network: nn.Module, device: torch.device) -> bool:
 
 
 def _stride_of(module: nn.Module) -> int | None:
-    """The stride of a max pool that the operator computes; None of any other module, a subclass or one with hooks included."""
-    if type(module) is not nn.MaxPool2d or module.return_indices or module._forward_hooks or module._forward_pre_hooks:
+    """The stride of a max pool that the operator computes; None of any other module, a
+    subclass or one with hooks included.
+    """
+    if (
+        type(module) is not nn.MaxPool2d
+        or module.return_indices
+        or module._forward_hooks
+        or module._forward_pre_hooks
+    ):
         return None
     if (_pair(module.kernel_size), _pair(module.dilation)) != ((3, 3), (1, 1)):
         return None

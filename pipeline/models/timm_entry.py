@@ -1,4 +1,6 @@
-"""Our network for others: an entry for `torch.hub`, and for timm's registry once that is asked for."""
+"""Our network for others: an entry for `torch.hub`, and for timm's registry once that
+is asked for.
+"""
 
 import inspect
 from typing import Any
@@ -7,17 +9,22 @@ from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
 
 
 def googlenet(pretrained: bool = False, num_classes: int = 1000, **options: Any) -> GoogLeNet:
-    """GoogLeNet of Table 1; `options` are `GoogLeNet`'s: input_size, width, aux_heads, dropout, conv1, modules, norm, head.
+    """GoogLeNet of Table 1; `options` are `GoogLeNet`'s: input_size, width, aux_heads,
+    dropout, conv1, modules, norm, head.
 
-    timm's own `drop_rate` and `img_size` are understood as `dropout` and `input_size`. In training mode the output is
-    `Logits`, with those of the auxiliary heads; `aux_heads=()` has none.
+    timm's own `drop_rate` and `img_size` are understood as `dropout` and `input_size`.
+    In training mode the output is `Logits`, with those of the auxiliary heads;
+    `aux_heads=()` has none.
 
     Raises:
-        ValueError: `pretrained` is asked for (weights of this network are not published), or other than 3 channels, or
-            an option that this network does not have.
+        ValueError: `pretrained` is asked for (weights of this network are not
+            published), or other than 3 channels, or an option that this network does
+            not have.
     """
     if pretrained:
-        raise ValueError("googlenet: no pretrained weights are published; load your own with load_state_dict")
+        raise ValueError(
+            "googlenet: no pretrained weights are published; load your own with load_state_dict"
+        )
     for timms in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
         options.pop(timms, None)
     for timms, only in (("in_chans", 3), ("global_pool", "avg"), ("features_only", False)):

@@ -1,1 +1,3 @@
-"""What the paper says, as pure functions and figures: no files, no environment, no clock."""
+"""What the paper says, as pure functions and figures: no files, no environment, no
+clock.
+"""

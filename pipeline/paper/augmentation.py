@@ -1,4 +1,6 @@
-"""Training-time sampling of the paper (section 6), as pure functions of explicit randomness. No pixels, no files."""
+"""Training-time sampling of the paper (section 6), as pure functions of explicit
+randomness. No pixels, no files.
+"""
 
 import hashlib
 import math
@@ -7,24 +9,33 @@ from typing import Literal, NamedTuple
 
 AREA = (0.08, 1.0)  # paper, section 6: patch area, share of the image, uniform
 ASPECT = (3 / 4, 4 / 3)  # paper, section 6: aspect ratio of the patch
-INTERPOLATIONS = ("bilinear", "area", "nearest", "cubic")  # paper, section 6: with equal probability
+# paper, section 6: with equal probability
+INTERPOLATIONS = ("bilinear", "area", "nearest", "cubic")
 ATTEMPTS = 10  # ours: draws before falling back to the central square, as torchvision does
 
-# paper, section 6: "photometric distortions by Andrew Howard"; his recipe (1312.5402), second-hand: see PAPER.md 2.4
+# paper, section 6: "photometric distortions by Andrew Howard"; his recipe (1312.5402),
+# second-hand: see PAPER.md 2.4
 ENHANCEMENTS = ("contrast", "brightness", "colour")
 ENHANCEMENT_FACTOR = (0.5, 1.5)  # 1 leaves the image as it is
 
-# AlexNet's lighting noise (section 4.1 there), which Howard adds: principal components of ImageNet's RGB values in [0, 1],
-# eigenvalues and columns of eigenvectors as in fb.resnet.torch; the literal formula on 0..255 would be 255 times too strong
+# AlexNet's lighting noise (section 4.1 there), which Howard adds: principal components
+# of ImageNet's RGB values in [0, 1], eigenvalues and columns of eigenvectors as in
+# fb.resnet.torch; the literal formula on 0..255 would be 255 times too strong
 LIGHTING_EIGENVALUES = (0.2175, 0.0188, 0.0045)
-LIGHTING_EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
+LIGHTING_EIGENVECTORS = (
+    (-0.5675, 0.7192, 0.4009),
+    (-0.5808, -0.0045, -0.8140),
+    (-0.5836, -0.6948, 0.4203),
+)
 LIGHTING_SIGMA = 0.1
 
 Sampling = Literal["inception", "caffe"]
 
 
 class Patch(NamedTuple):
-    """A window of the original image in pixels, resized to the input size with `interpolation`, then mirrored or not."""
+    """A window of the original image in pixels, resized to the input size with
+    `interpolation`, then mirrored or not.
+    """
 
     left: int
     top: int
@@ -35,14 +46,17 @@ class Patch(NamedTuple):
 
 
 class Distortion(NamedTuple):
-    """Photometric changes: enhancements with their factors in order, then a shift of R, G, B in [0, 1] units."""
+    """Photometric changes: enhancements with their factors in order, then a shift of R,
+    G, B in [0, 1] units.
+    """
 
     enhancements: tuple[tuple[str, float], ...]
     shift: tuple[float, float, float]
 
 
 def stream(*key: int | str) -> random.Random:
-    """A private random stream for a key such as (seed, epoch, index): equal keys give equal streams, on every machine.
+    """A private random stream for a key such as (seed, epoch, index): equal keys give
+    equal streams, on every machine.
 
     >>> stream(0, 3, 17).random() == stream(0, 3, 17).random()
     True
@@ -51,18 +65,25 @@ def stream(*key: int | str) -> random.Random:
 
 
 def training_patch(
-    rng: random.Random, width: int, height: int, min_area: float = AREA[0], sampling: Sampling = "inception"
+    rng: random.Random,
+    width: int,
+    height: int,
+    min_area: float = AREA[0],
+    sampling: Sampling = "inception",
 ) -> Patch:
     """Draw the training patch of a `width` x `height` image.
 
-    `inception` is the paper's sampling (section 6); a draw that does not fit is repeated, at most ten times. `caffe` is
-    the quick recipe's: the image warped to 256 x 256, a random window of 224.
+    `inception` is the paper's sampling (section 6); a draw that does not fit is
+    repeated, at most ten times. `caffe` is the quick recipe's: the image warped to 256
+    x 256, a random window of 224.
     """
     interpolation = rng.choice(INTERPOLATIONS) if sampling == "inception" else "bilinear"
     mirrored = rng.random() < 0.5  # ours: not in the paper; every reproduction mirrors
     if sampling == "caffe":
         w, h = max(1, width * 224 // 256), max(1, height * 224 // 256)
-        return Patch(rng.randint(0, width - w), rng.randint(0, height - h), w, h, interpolation, mirrored)
+        return Patch(
+            rng.randint(0, width - w), rng.randint(0, height - h), w, h, interpolation, mirrored
+        )
     for _ in range(ATTEMPTS):
         share, aspect = area_and_aspect(rng, min_area)
         area = share * width * height
@@ -75,16 +96,22 @@ def training_patch(
 
 
 def area_and_aspect(rng: random.Random, min_area: float = AREA[0]) -> tuple[float, float]:
-    """Share of the image's area, uniform; aspect ratio, uniform in its logarithm (`ours`: the paper names the interval)."""
+    """Share of the image's area, uniform; aspect ratio, uniform in its logarithm
+    (`ours`: the paper names the interval).
+    """
     share = rng.uniform(min_area, AREA[1])
     return share, math.exp(rng.uniform(math.log(ASPECT[0]), math.log(ASPECT[1])))
 
 
 def training_distortion(rng: random.Random) -> Distortion:
-    """Draw Howard's photometric distortions: three enhancements in random order, each with a factor of its own drawn
-    uniformly (`ours`: the distribution is not stated), then AlexNet's lighting noise."""
+    """Draw Howard's photometric distortions: three enhancements in random order, each
+    with a factor of its own drawn uniformly (`ours`: the distribution is not stated),
+    then AlexNet's lighting noise.
+    """
     order = rng.sample(ENHANCEMENTS, k=3)
     enhancements = tuple((name, rng.uniform(*ENHANCEMENT_FACTOR)) for name in order)
     weights = [rng.gauss(0.0, LIGHTING_SIGMA) * value for value in LIGHTING_EIGENVALUES]
-    red, green, blue = (sum(p * w for p, w in zip(row, weights, strict=True)) for row in LIGHTING_EIGENVECTORS)
+    red, green, blue = (
+        sum(p * w for p, w in zip(row, weights, strict=True)) for row in LIGHTING_EIGENVECTORS
+    )
     return Distortion(enhancements, (red, green, blue))

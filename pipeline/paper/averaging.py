@@ -1,6 +1,8 @@
-"""Polyak averaging (paper, section 6): the model used at inference is an average of the weights along the training.
+"""Polyak averaging (paper, section 6): the model used at inference is an average of the
+weights along the training.
 
-The paper does not say which average. Each function is an update for `torch.optim.swa_utils.AveragedModel(multi_avg_fn=...)`.
+The paper does not say which average. Each function is an update for
+`torch.optim.swa_utils.AveragedModel(multi_avg_fn=...)`.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,8 +16,9 @@ Update = Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]
 def exponential(decay: float) -> Update:
     """average = d * average + (1 - d) * weights: Google's later choice.
 
-    Early on d = (1 + t) / (10 + t) at update t, until that reaches `decay`, so that the initial weights are soon forgotten
-    (`ours`; TensorFlow's `num_updates` rule, which Google's later ImageNet code uses).
+    Early on d = (1 + t) / (10 + t) at update t, until that reaches `decay`, so that the
+    initial weights are soon forgotten (`ours`; TensorFlow's `num_updates` rule, which
+    Google's later ImageNet code uses).
     """
     return _towards(lambda t: 1.0 - min(decay, (1 + t) / (10 + t)))
 
@@ -27,7 +30,9 @@ def equal() -> Update:
 
 def _towards(share: Callable[[int], float]) -> Update:
     @torch.no_grad()
-    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Tensor | int) -> None:
+    def update(
+        averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Tensor | int
+    ) -> None:
         torch._foreach_lerp_(list(averaged), list(current), share(int(num_averaged)))
 
     return update

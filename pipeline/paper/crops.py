@@ -1,15 +1,19 @@
-"""Test-time crops of the paper (section 7). Geometry and averaging only: no pixels, no files.
+"""Test-time crops of the paper (section 7). Geometry and averaging only: no pixels, no
+files.
 
-What the paper leaves open is pinned by `Rules`, whose defaults are ours; each alternative is an option by name. The 10 crops
-are AlexNet's: four corners and centre of the central square at the smallest scale, mirrored. The paper's policies nest:
-1 < 2 < 10 < 36 < 72 < 108 < 144 crops, where 36 crops are those of one scale.
+What the paper leaves open is pinned by `Rules`, whose defaults are ours; each
+alternative is an option by name. The 10 crops are AlexNet's: four corners and centre of
+the central square at the smallest scale, mirrored. The paper's policies nest: 1 < 2 <
+10 < 36 < 72 < 108 < 144 crops, where 36 crops are those of one scale.
 """
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
 
 SCALES = (256, 288, 320, 352)  # paper, section 7: shorter side, for an input of 224
-VGG_SCALES = (256, 384, 512)  # VGG (1409.1556), section 3.2: multi-crop evaluation of a network trained with scale jitter
+# VGG (1409.1556), section 3.2: multi-crop evaluation of a network trained with scale
+# jitter
+VGG_SCALES = (256, 384, 512)
 VGG_GRID = 5  # VGG: a 5x5 grid of crops at each scale
 PAPER_INPUT_SIZE = 224
 
@@ -22,11 +26,14 @@ TenCrops = Literal["central_square", "whole_image"]
 class Rules(NamedTuple):
     """What the paper does not say about the geometry. The defaults are ours.
 
-    long_side: how the longer side of the scaled image is rounded; torchvision takes the floor.
-    centre: how the offset of a centre is rounded: down, or as torchvision's CenterCrop does, half to even.
-    whole_square: the whole square is resized from the scaled image ("resized" twice, as the text reads), or from the
-        original, where it is the same at all four scales.
-    ten_crops: corners of the central square (AlexNet), or of the whole scaled image (torchvision's TenCrop).
+    long_side: how the longer side of the scaled image is rounded; torchvision takes the
+        floor.
+    centre: how the offset of a centre is rounded: down, or as torchvision's CenterCrop
+        does, half to even.
+    whole_square: the whole square is resized from the scaled image ("resized" twice, as
+        the text reads), or from the original, where it is the same at all four scales.
+    ten_crops: corners of the central square (AlexNet), or of the whole scaled image
+        (torchvision's TenCrop).
     """
 
     long_side: LongSide = "floor"
@@ -39,8 +46,10 @@ RULES = Rules()
 
 
 class Crop(NamedTuple):
-    """A square window of the image resized so that its shorter side is `scale`; `side` is the input size, or that of a
-    whole square, which is then resized to the input size."""
+    """A square window of the image resized so that its shorter side is `scale`; `side`
+    is the input size, or that of a whole square, which is then resized to the input
+    size.
+    """
 
     scale: int
     left: int
@@ -52,7 +61,8 @@ class Crop(NamedTuple):
 def scales(input_size: int) -> tuple[int, ...]:
     """The four shorter sides for an input size (224 in the paper).
 
-    Exact for multiples of 14, where corners and centre lie on whole pixels too; else rounded down.
+    Exact for multiples of 14, where corners and centre lie on whole pixels too; else
+    rounded down.
 
     >>> scales(224), scales(112), scales(299)
     ((256, 288, 320, 352), (128, 144, 160, 176), (341, 384, 427, 469))
@@ -75,8 +85,11 @@ def scaled_size(width: int, height: int, scale: int, rules: Rules = RULES) -> tu
     return (scale, longer) if width <= height else (longer, scale)
 
 
-def squares(width: int, height: int, scale: int, rules: Rules = RULES) -> tuple[tuple[int, int], ...]:
-    """Left, centre and right square of a landscape image; top, centre and bottom of a portrait one: (left, top).
+def squares(
+    width: int, height: int, scale: int, rules: Rules = RULES
+) -> tuple[tuple[int, int], ...]:
+    """Left, centre and right square of a landscape image; top, centre and bottom of a
+    portrait one: (left, top).
 
     >>> squares(500, 375, 256), squares(500, 375, 352, Rules(centre="half_even"))
     (((0, 0), (42, 0), (85, 0)), ((0, 0), (58, 0), (117, 0)))
@@ -92,7 +105,8 @@ def _half(slack: int, rules: Rules) -> int:
 
 
 def windows(scale: int, input_size: int) -> tuple[tuple[int, int], ...]:
-    """Views of the input's size in a square of side `scale`: the centre, then the four corners: (left, top).
+    """Views of the input's size in a square of side `scale`: the centre, then the four
+    corners: (left, top).
 
     >>> windows(256, 224)
     ((16, 16), (0, 0), (32, 0), (0, 32), (32, 32))
@@ -101,11 +115,15 @@ def windows(scale: int, input_size: int) -> tuple[tuple[int, int], ...]:
     return (far // 2, far // 2), (0, 0), (far, 0), (0, far), (far, far)
 
 
-def crops_144(width: int, height: int, input_size: int = PAPER_INPUT_SIZE, rules: Rules = RULES) -> tuple[Crop, ...]:
-    """4 scales x 3 squares x 6 views x 2 mirrors, in that order: crop 2k + 1 is the mirror image of crop 2k.
+def crops_144(
+    width: int, height: int, input_size: int = PAPER_INPUT_SIZE, rules: Rules = RULES
+) -> tuple[Crop, ...]:
+    """4 scales x 3 squares x 6 views x 2 mirrors, in that order: crop 2k + 1 is the
+    mirror image of crop 2k.
 
-    The views of a square are its centre, its corners and the whole square. Of a square image the three squares coincide:
-    48 crops are distinct, each is listed three times, and so each keeps its weight in an average.
+    The views of a square are its centre, its corners and the whole square. Of a square
+    image the three squares coincide: 48 crops are distinct, each is listed three times,
+    and so each keeps its weight in an average.
 
     >>> crops = crops_144(width=500, height=375)
     >>> len(crops), crops[0], len(set(crops_144(300, 300)))
@@ -116,14 +134,23 @@ def crops_144(width: int, height: int, input_size: int = PAPER_INPUT_SIZE, rules
     for scale in scales(input_size):
         whole_scale = scale if rules.whole_square == "scaled" else short
         wholes = squares(width, height, whole_scale, rules)
-        for (x, y), (whole_x, whole_y) in zip(squares(width, height, scale, rules), wholes, strict=True):
-            views = [Crop(scale, x + dx, y + dy, input_size, False) for dx, dy in windows(scale, input_size)]
+        for (x, y), (whole_x, whole_y) in zip(
+            squares(width, height, scale, rules), wholes, strict=True
+        ):
+            views = [
+                Crop(scale, x + dx, y + dy, input_size, False)
+                for dx, dy in windows(scale, input_size)
+            ]
             views.append(Crop(whole_scale, whole_x, whole_y, whole_scale, False))
-            found += [view._replace(mirrored=mirrored) for view in views for mirrored in (False, True)]
+            found += [
+                view._replace(mirrored=mirrored) for view in views for mirrored in (False, True)
+            ]
     return tuple(found)
 
 
-def crops_10(width: int, height: int, input_size: int = PAPER_INPUT_SIZE, rules: Rules = RULES) -> tuple[Crop, ...]:
+def crops_10(
+    width: int, height: int, input_size: int = PAPER_INPUT_SIZE, rules: Rules = RULES
+) -> tuple[Crop, ...]:
     """Centre and corners at the smallest scale, each with its mirror image.
 
     >>> set(crops_10(500, 375)) < set(crops_144(500, 375))
@@ -135,12 +162,23 @@ def crops_10(width: int, height: int, input_size: int = PAPER_INPUT_SIZE, rules:
         places = [(x + dx, y + dy) for dx, dy in windows(scale, input_size)]
     else:
         right, bottom = (side - input_size for side in scaled_size(width, height, scale, rules))
-        places = [(_half(right, rules), _half(bottom, rules)), (0, 0), (right, 0), (0, bottom), (right, bottom)]
-    return tuple(Crop(scale, x, y, input_size, mirrored) for x, y in places for mirrored in (False, True))
+        places = [
+            (_half(right, rules), _half(bottom, rules)),
+            (0, 0),
+            (right, 0),
+            (0, bottom),
+            (right, bottom),
+        ]
+    return tuple(
+        Crop(scale, x, y, input_size, mirrored) for x, y in places for mirrored in (False, True)
+    )
 
 
-def vgg_150(width: int, height: int, input_size: int = PAPER_INPUT_SIZE, rules: Rules = RULES) -> tuple[Crop, ...]:
-    """VGG's multi-crop evaluation (1409.1556, section 3.2): 3 scales x 5x5 grid x 2 mirrors on the whole scaled image.
+def vgg_150(
+    width: int, height: int, input_size: int = PAPER_INPUT_SIZE, rules: Rules = RULES
+) -> tuple[Crop, ...]:
+    """VGG's multi-crop evaluation (1409.1556, section 3.2): 3 scales x 5x5 grid x 2
+    mirrors on the whole scaled image.
 
     >>> len(set(vgg_150(500, 375)))
     150
@@ -148,13 +186,21 @@ def vgg_150(width: int, height: int, input_size: int = PAPER_INPUT_SIZE, rules: 
     found = []
     for scale in (s * input_size // PAPER_INPUT_SIZE for s in VGG_SCALES):
         right, bottom = (side - input_size for side in scaled_size(width, height, scale, rules))
-        grid = [(right * i // (VGG_GRID - 1), bottom * j // (VGG_GRID - 1)) for j in range(VGG_GRID) for i in range(VGG_GRID)]
-        found += [Crop(scale, x, y, input_size, mirrored) for x, y in grid for mirrored in (False, True)]
+        grid = [
+            (right * i // (VGG_GRID - 1), bottom * j // (VGG_GRID - 1))
+            for j in range(VGG_GRID)
+            for i in range(VGG_GRID)
+        ]
+        found += [
+            Crop(scale, x, y, input_size, mirrored) for x, y in grid for mirrored in (False, True)
+        ]
     return tuple(found)
 
 
 def _first(count: int, crops: Callable[..., tuple[Crop, ...]]) -> Callable[..., tuple[Crop, ...]]:
-    return lambda width, height, input_size=PAPER_INPUT_SIZE, rules=RULES: crops(width, height, input_size, rules)[:count]
+    return lambda width, height, input_size=PAPER_INPUT_SIZE, rules=RULES: crops(
+        width, height, input_size, rules
+    )[:count]
 
 
 crops_1 = _first(1, crops_10)  # the centre of the central square at the smallest scale
@@ -167,18 +213,22 @@ CROPS: dict[str, Callable[..., tuple[Crop, ...]]] = {
     "vgg_150": vgg_150,
 }
 NUM_CROPS = {name: len(crops(2, 1)) for name, crops in CROPS.items()}
-CURVE = tuple(name for name in CROPS if name.startswith("crops_"))  # the crop-count curve: they nest
+# the crop-count curve: they nest
+CURVE = tuple(name for name in CROPS if name.startswith("crops_"))
 
-# How the crops of an image become one score a class. `mean` is the paper's; it tried `max` over the crops, then the mean
-# over models, and found it inferior. The mean of logits, after softmax, is the normalised geometric mean of probabilities.
+# How the crops of an image become one score a class. `mean` is the paper's; it tried
+# `max` over the crops, then the mean over models, and found it inferior. The mean of
+# logits, after softmax, is the normalised geometric mean of probabilities.
 Pooling = Literal["mean", "max", "geometric"]
-DENSE = "dense"  # not crops: the network applied to the whole scaled image, as VGG's dense evaluation
+# not crops: the network applied to the whole scaled image, as VGG's dense evaluation
+DENSE = "dense"
 
 
 def label_of(policy: str) -> str:
     """A policy's name for people.
 
-    >>> [label_of(policy) for policy in ("crops_144", "crops_144_max", "vgg_150", "dense")]
+    >>> policies = ("crops_144", "crops_144_max", "vgg_150", "dense")
+    >>> [label_of(policy) for policy in policies]
     ['144', '144 (max)', '150 (VGG)', 'dense']
     """
     kind, pooling = split_policy(policy)
@@ -201,5 +251,8 @@ def split_policy(policy: str) -> tuple[str, Pooling]:
             return policy.removesuffix(f"_{pooling}"), pooling
     if policy not in CROPS and policy != DENSE:
         valid = ", ".join((*CROPS, DENSE))
-        raise ValueError(f"no policy {policy!r}: expected one of {valid}; all but {DENSE} also with _max or _geometric")
+        raise ValueError(
+            f"no policy {policy!r}: expected one of {valid}; all but {DENSE} also with _max or"
+            " _geometric"
+        )
     return policy, "mean"

@@ -1,6 +1,8 @@
-"""The network of Table 1 (paper, sections 4 and 5): Inception v1 with local response normalisation and two auxiliary heads.
+"""The network of Table 1 (paper, sections 4 and 5): Inception v1 with local response
+normalisation and two auxiliary heads.
 
-Layer details that the paper leaves out follow Caffe's `bvlc_googlenet` (the only faithful public network) and say so.
+Layer details that the paper leaves out follow Caffe's `bvlc_googlenet` (the only
+faithful public network) and say so.
 Every option is off by default: the defaults are the paper's network.
 """
 
@@ -13,7 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.paper.inception import INCEPTIONS, POOL_AFTER, Inception, InceptionModule, NaiveInceptionModule, scaled
+from pipeline.paper.inception import (
+    INCEPTIONS,
+    POOL_AFTER,
+    Inception,
+    InceptionModule,
+    NaiveInceptionModule,
+    scaled,
+)
 from pipeline.paper.layers import ConvReLU, LocalResponseNorm, SeparableConvReLU, max_pool
 
 INPUT_SIZE = 224  # paper, section 5: the receptive field of the network
@@ -23,17 +32,22 @@ AUX_HEADS = ("4a", "4d")  # paper, section 5: on top of the outputs of 4a and 4d
 
 
 class Preprocessing(NamedTuple):
-    """How a pixel enters a network: (value in 0..255 - mean) / std, with the channels in this order."""
+    """How a pixel enters a network: (value in 0..255 - mean) / std, with the channels
+    in this order.
+    """
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     channel_order: Literal["rgb", "bgr"] = "rgb"
 
 
-# paper, section 5: "RGB color channels with mean subtraction"; the figures are ImageNet's usual mean and deviation.
-# Dividing by the deviation is ours: it gives the unit variance that Kaiming's initialisation assumes.
+# paper, section 5: "RGB color channels with mean subtraction"; the figures are
+# ImageNet's usual mean and deviation. Dividing by the deviation is ours: it gives the
+# unit variance that Kaiming's initialisation assumes.
 PREPROCESSING = Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
-CAFFE_PREPROCESSING = Preprocessing(mean=(104.0, 117.0, 123.0), std=(1.0, 1.0, 1.0), channel_order="bgr")
+CAFFE_PREPROCESSING = Preprocessing(
+    mean=(104.0, 117.0, 123.0), std=(1.0, 1.0, 1.0), channel_order="bgr"
+)
 
 Conv1 = Literal["dense", "separable"]
 Modules = Literal["reduced", "naive"]
@@ -42,12 +56,16 @@ Head = Literal["average", "fully_connected"]
 
 
 class AuxiliaryHead(nn.Module):
-    """5x5/3 average pool, 1x1 convolution, two fully connected layers (paper, section 5). Training only.
+    """5x5/3 average pool, 1x1 convolution, two fully connected layers (paper, section
+    5). Training only.
 
-    `grid` is the side of the incoming map: 14 at 224 pixels. Where it is below 5, the pool's window shrinks to it (`ours`).
+    `grid` is the side of the incoming map: 14 at 224 pixels. Where it is below 5, the
+    pool's window shrinks to it (`ours`).
     """
 
-    def __init__(self, in_channels: int, num_classes: int, grid: int, width: float, batch_norm: bool = False):
+    def __init__(
+        self, in_channels: int, num_classes: int, grid: int, width: float, batch_norm: bool = False
+    ):
         super().__init__()
         window = min(5, grid)
         side = (grid - window) // 3 + 1
@@ -66,9 +84,11 @@ class AuxiliaryHead(nn.Module):
 
 
 class FullyConnectedHead(nn.Sequential):
-    """What average pooling replaced, for a gain of about 0.6 points of top-1 (paper, section 5).
+    """What average pooling replaced, for a gain of about 0.6 points of top-1 (paper,
+    section 5).
 
-    The paper does not describe it; like an auxiliary head it has one hidden layer of 1024 units with ReLU (`ours`).
+    The paper does not describe it; like an auxiliary head it has one hidden layer of
+    1024 units with ReLU (`ours`).
     """
 
     def __init__(self, in_channels: int, grid: int, hidden: int):
@@ -77,30 +97,37 @@ class FullyConnectedHead(nn.Sequential):
 
 
 class Logits(NamedTuple):
-    """Outputs of a training step, each N x classes. `aux` holds the auxiliary heads' outputs, shallow first."""
+    """Outputs of a training step, each N x classes. `aux` holds the auxiliary heads'
+    outputs, shallow first.
+    """
 
     main: Tensor
     aux: tuple[Tensor, ...]
 
 
 class GoogLeNet(nn.Module):
-    """GoogLeNet (paper, Table 1): 6,998,552 parameters, 13,378,280 with both auxiliary heads.
+    """GoogLeNet (paper, Table 1): 6,998,552 parameters, 13,378,280 with both auxiliary
+    heads.
 
     Args:
         num_classes: 1000 in the paper.
-        input_size: side of the square input in pixels, 224 in the paper; any side from 32 up works.
-        width: scales all channel counts; 1.0 is the paper's network. The ensemble's one wider member (section 7) is not
-            described; 1.25 is our choice for it.
+        input_size: side of the square input in pixels, 224 in the paper; any side from
+            32 up works.
+        width: scales all channel counts; 1.0 is the paper's network. The ensemble's one
+            wider member (section 7) is not described; 1.25 is our choice for it.
         aux_heads: which modules carry an auxiliary head: any of 4a and 4d.
         dropout: share of the pooled features dropped in training.
-        conv1: `separable` is a depthwise 7x7 with 8 filters a channel and a 1x1 convolution. It explains Table 1's 2.7K
-            parameters and 34M operations, and the budget of 1.5 G; Xception (1610.02357) says that Inception V1 had it.
+        conv1: `separable` is a depthwise 7x7 with 8 filters a channel and a 1x1
+            convolution. It explains Table 1's 2.7K parameters and 34M operations, and
+            the budget of 1.5 G; Xception (1610.02357) says that Inception V1 had it.
         modules: `naive` modules are Fig. 2a's.
-        norm: `batch` puts batch norm behind every convolution in place of LRN (1502.03167); `none` has neither.
+        norm: `batch` puts batch norm behind every convolution in place of LRN
+            (1502.03167); `none` has neither.
         head: `fully_connected` is what average pooling replaced.
 
-    In training mode the forward pass of images (N x 3 x side x side, float) returns `Logits`, in evaluation mode the main
-    logits alone (N x classes), and the heads do not run.
+    In training mode the forward pass of images (N x 3 x side x side, float) returns
+    `Logits`, in evaluation mode the main logits alone (N x classes), and the heads do
+    not run.
 
     >>> network = GoogLeNet(aux_heads=())
     >>> sum(p.numel() for p in network.parameters())
@@ -171,17 +198,21 @@ class GoogLeNet(nn.Module):
         return Logits(logits, tuple(aux)) if self.training else logits
 
     def dense(self, images_NCHW: Tensor) -> Tensor:
-        """Logits at every place of larger images, N x classes x rows x columns, in evaluation mode and with average pooling.
+        """Logits at every place of larger images, N x classes x rows x columns, in
+        evaluation mode and with average pooling.
 
-        The last average pool slides over the map by one step (32 pixels), as in VGG's dense evaluation (1409.1556, section
-        3.2). This is not the same as cutting crops: a crop's border is padded with zeros, a place's border is the image.
+        The last average pool slides over the map by one step (32 pixels), as in VGG's
+        dense evaluation (1409.1556, section 3.2). This is not the same as cutting
+        crops: a crop's border is padded with zeros, a place's border is the image.
         """
         pooled = F.avg_pool2d(self._features(images_NCHW)[0], self.grid, 1)
         logits: Tensor = self.classifier(pooled.permute(0, 2, 3, 1))
         return logits.permute(0, 3, 1, 2)
 
     def _features(self, images_NCHW: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The map below the head, and in training mode the outputs of the auxiliary heads."""
+        """The map below the head, and in training mode the outputs of the auxiliary
+        heads.
+        """
         x = self.norm1(self.pool1(self.conv1(images_NCHW)))
         x = self.pool2(self.norm2(self.conv2(self.conv2_reduce(x))))
         aux: list[Tensor] = []
@@ -195,7 +226,9 @@ class GoogLeNet(nn.Module):
 
 
 def normalise(pixels_NHWC: Tensor, preprocessing: Preprocessing = PREPROCESSING) -> Tensor:
-    """Network input from RGB bytes (N x H x W x 3, uint8): N x 3 x H x W, float32, channels last in memory."""
+    """Network input from RGB bytes (N x H x W x 3, uint8): N x 3 x H x W, float32,
+    channels last in memory.
+    """
     mean, std = _on_device(preprocessing, pixels_NHWC.device)
     pixels = pixels_NHWC if preprocessing.channel_order == "rgb" else pixels_NHWC.flip(3)
     return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
@@ -204,15 +237,23 @@ def normalise(pixels_NHWC: Tensor, preprocessing: Preprocessing = PREPROCESSING)
 @cache
 def _on_device(preprocessing: Preprocessing, device: torch.device) -> tuple[Tensor, Tensor]:
     """Mean and deviation, copied to a device once: each copy would wait for it."""
-    return torch.tensor(preprocessing.mean, device=device), torch.tensor(preprocessing.std, device=device)
+    return torch.tensor(preprocessing.mean, device=device), torch.tensor(
+        preprocessing.std, device=device
+    )
 
 
 def output_losses(logits: Logits, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Cross entropy of each output, the main one first, then the heads, shallow first: 1 + heads."""
+    """Cross entropy of each output, the main one first, then the heads, shallow first:
+    1 + heads.
+    """
     outputs = (logits.main, *logits.aux)
-    return torch.stack([F.cross_entropy(x.float(), labels, label_smoothing=label_smoothing) for x in outputs])
+    return torch.stack(
+        [F.cross_entropy(x.float(), labels, label_smoothing=label_smoothing) for x in outputs]
+    )
 
 
 def training_loss(losses: Tensor, aux_weight: float = AUX_WEIGHT) -> Tensor:
-    """The main output's loss plus `aux_weight` times that of each head (paper, section 5), from `output_losses`."""
+    """The main output's loss plus `aux_weight` times that of each head (paper, section
+    5), from `output_losses`.
+    """
     return losses[0] + aux_weight * losses[1:].sum()

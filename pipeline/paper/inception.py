@@ -1,4 +1,6 @@
-"""Inception modules and their filter counts (paper, sections 4 and 5, Fig. 2 and Table 1)."""
+"""Inception modules and their filter counts (paper, sections 4 and 5, Fig. 2 and Table
+1).
+"""
 
 import math
 from typing import NamedTuple
@@ -41,7 +43,8 @@ POOL_AFTER = ("3b", "4e")  # paper, Table 1: 3x3/2 max pools between the blocks 
 
 
 def scaled(channels: int, width: float) -> int:
-    """Channels at a width multiplier, as a multiple of 8 (`ours`: vector units like it; width 1 is the paper exactly).
+    """Channels at a width multiplier, as a multiple of 8 (`ours`: vector units like it;
+    width 1 is the paper exactly).
 
     >>> scaled(64, 1.0), scaled(24, 0.5), scaled(16, 0.25)
     (64, 16, 8)
@@ -78,7 +81,9 @@ class InceptionModule(nn.Module):
 
 
 class NaiveInceptionModule(nn.Module):
-    """The naive module (paper, Fig. 2a): no reductions, and the pooled input passes unprojected, so widths add up."""
+    """The naive module (paper, Fig. 2a): no reductions, and the pooled input passes
+    unprojected, so widths add up.
+    """
 
     out_channels: int
 
@@ -91,4 +96,6 @@ class NaiveInceptionModule(nn.Module):
         self.pool = max_pool(stride=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat((self.branch1x1(x), self.branch3x3(x), self.branch5x5(x), self.pool(x)), dim=1)
+        return torch.cat(
+            (self.branch1x1(x), self.branch3x3(x), self.branch5x5(x), self.pool(x)), dim=1
+        )

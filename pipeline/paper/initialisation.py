@@ -1,4 +1,6 @@
-"""Initial weights. The paper is silent on them; each rule here says where it comes from."""
+"""Initial weights. The paper is silent on them; each rule here says where it comes
+from.
+"""
 
 import math
 from collections.abc import Callable, Iterator
@@ -8,7 +10,8 @@ from torch import Tensor, nn
 
 
 def initialise_kaiming(network: nn.Module, generator: torch.Generator) -> None:
-    """Normal weights of variance 2 / fan_in, zero biases; classifiers start at a tenth of that (`ours`).
+    """Normal weights of variance 2 / fan_in, zero biases; classifiers start at a tenth
+    of that (`ours`).
 
     Without batch norm this keeps the signal's variance through 22 layers of ReLU.
     """
@@ -21,7 +24,9 @@ def initialise_kaiming(network: nn.Module, generator: torch.Generator) -> None:
 
 
 def initialise_caffe(network: nn.Module, generator: torch.Generator) -> None:
-    """Caffe's quick recipe: uniform weights of variance 1 / fan_in; biases 0.2, and 0 in the classifiers."""
+    """Caffe's quick recipe: uniform weights of variance 1 / fan_in; biases 0.2, and 0
+    in the classifiers.
+    """
     for name, weight, bias in _layers(network):
         bound = math.sqrt(3.0 / weight[0].numel())
         nn.init.uniform_(weight, -bound, bound, generator=generator)
@@ -30,8 +35,10 @@ def initialise_caffe(network: nn.Module, generator: torch.Generator) -> None:
 
 
 def initialise_gaussian(network: nn.Module, generator: torch.Generator) -> None:
-    """Normal weights of deviation 0.01, zero biases: AlexNet's. Caffe's author says that the original was Gaussian, not
-    of what deviation; at this one the signal fades in so deep a network, and training is slow to start."""
+    """Normal weights of deviation 0.01, zero biases: AlexNet's. Caffe's author says
+    that the original was Gaussian, not of what deviation; at this one the signal fades
+    in so deep a network, and training is slow to start.
+    """
     for _, weight, bias in _layers(network):
         nn.init.normal_(weight, 0.0, 0.01, generator=generator)
         if bias is not None:

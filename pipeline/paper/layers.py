@@ -1,4 +1,6 @@
-"""Layers that GoogLeNet is built of (paper, section 5; details from Caffe's `bvlc_googlenet`)."""
+"""Layers that GoogLeNet is built of (paper, section 5; details from Caffe's
+`bvlc_googlenet`).
+"""
 
 from collections import OrderedDict
 
@@ -10,30 +12,61 @@ Layers = OrderedDict[str, nn.Module]
 
 
 class ConvReLU(nn.Sequential):
-    """A convolution with bias and "same" padding, then ReLU (paper, section 5: also inside the modules).
+    """A convolution with bias and "same" padding, then ReLU (paper, section 5: also
+    inside the modules).
 
-    With `batch_norm` a batch norm stands between them, in place of the bias (epsilon 1e-3, as in TensorFlow's Inception).
+    With `batch_norm` a batch norm stands between them, in place of the bias (epsilon
+    1e-3, as in TensorFlow's Inception).
     """
 
     conv: nn.Conv2d
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, batch_norm: bool = False):
-        conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=not batch_norm)
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        batch_norm: bool = False,
+    ):
+        conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding=kernel_size // 2,
+            bias=not batch_norm,
+        )
         super().__init__(_with_norm_and_relu(Layers(conv=conv), out_channels, batch_norm))
 
 
 class SeparableConvReLU(nn.Sequential):
-    """A depthwise convolution of 8 filters a channel, then a 1x1 convolution with bias, then ReLU.
+    """A depthwise convolution of 8 filters a channel, then a 1x1 convolution with bias,
+    then ReLU.
 
-    The multiplier is TensorFlow's Inception v2: min(64 / 3, 8). No bias and no ReLU between the two.
+    The multiplier is TensorFlow's Inception v2: min(64 / 3, 8). No bias and no ReLU
+    between the two.
     """
 
     MULTIPLIER = 8
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, batch_norm: bool = False):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        batch_norm: bool = False,
+    ):
         hidden = in_channels * self.MULTIPLIER
         depthwise = nn.Conv2d(
-            in_channels, hidden, kernel_size, stride, padding=kernel_size // 2, groups=in_channels, bias=False
+            in_channels,
+            hidden,
+            kernel_size,
+            stride,
+            padding=kernel_size // 2,
+            groups=in_channels,
+            bias=False,
         )
         pointwise = nn.Conv2d(hidden, out_channels, 1, bias=not batch_norm)
         convs = Layers(depthwise=depthwise, pointwise=pointwise)
@@ -48,16 +81,20 @@ def _with_norm_and_relu(layers: Layers, channels: int, batch_norm: bool) -> Laye
 
 
 def max_pool(stride: int) -> nn.MaxPool2d:
-    """3x3 max pool; the stride-2 ones round their size up, as Caffe does: 112 -> 56 -> 28 -> 14 -> 7."""
+    """3x3 max pool; the stride-2 ones round their size up, as Caffe does: 112 -> 56 ->
+    28 -> 14 -> 7.
+    """
     return nn.MaxPool2d(3, 2, ceil_mode=True) if stride == 2 else nn.MaxPool2d(3, 1, padding=1)
 
 
 class LocalResponseNorm(nn.Module):
-    """x / (1 + alpha/size * sum of squares over `size` neighbouring channels) ** 0.75, on N x C x H x W.
+    """x / (1 + alpha/size * sum of squares over `size` neighbouring channels) ** 0.75,
+    on N x C x H x W.
 
-    The constants are Caffe's (size 5, alpha 1e-4, beta 0.75, k 1); the paper gives none. The sum over channels is a 1x1
-    convolution with a band matrix and the power is r * sqrt(r) with r = 1/sqrt(...): equal to `torch.nn.LocalResponseNorm`
-    to rounding, several times as fast, and it has a bfloat16 kernel.
+    The constants are Caffe's (size 5, alpha 1e-4, beta 0.75, k 1); the paper gives
+    none. The sum over channels is a 1x1 convolution with a band matrix and the power is
+    r * sqrt(r) with r = 1/sqrt(...): equal to `torch.nn.LocalResponseNorm` to rounding,
+    several times as fast, and it has a bfloat16 kernel.
     """
 
     band: Tensor

@@ -6,7 +6,8 @@ from pipeline.paper.crops import Pooling
 
 
 def pool(probabilities_KC: np.ndarray, pooling: Pooling = "mean") -> np.ndarray:
-    """One score a class from the probabilities of K crops: float32, summed in float64. Scores of `max` need not sum to 1.
+    """One score a class from the probabilities of K crops: float32, summed in float64.
+    Scores of `max` need not sum to 1.
 
     >>> crops = np.array([[0.9, 0.1], [0.5, 0.5]], np.float32)
     >>> [pool(crops, how).round(3).tolist() for how in ("mean", "max", "geometric")]
@@ -16,7 +17,9 @@ def pool(probabilities_KC: np.ndarray, pooling: Pooling = "mean") -> np.ndarray:
         highest: np.ndarray = probabilities_KC.max(axis=0)
         return highest
     if pooling == "geometric":
-        logs = np.log(np.maximum(probabilities_KC, np.finfo(np.float32).tiny)).mean(axis=0, dtype=np.float64)
+        logs = np.log(np.maximum(probabilities_KC, np.finfo(np.float32).tiny)).mean(
+            axis=0, dtype=np.float64
+        )
         powers: np.ndarray = np.exp(logs - logs.max())
         return np.asarray(powers / powers.sum(), np.float32)
     mean: np.ndarray = probabilities_KC.mean(axis=0, dtype=np.float64).astype(np.float32)

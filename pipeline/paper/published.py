@@ -1,4 +1,6 @@
-"""The published numbers, from `published.toml` beside this file: the paper's Tables 1 to 5, its claims, its neighbours."""
+"""The published numbers, from `published.toml` beside this file: the paper's Tables 1
+to 5, its claims, its neighbours.
+"""
 
 import tomllib
 from importlib import resources
@@ -10,7 +12,9 @@ from pipeline.paper.crops import CURVE, NUM_CROPS
 
 
 class PrintedRow(NamedTuple):
-    """A row of Table 1 as printed: `params` in K = 1024 weights, `ops` in millions of multiply-adds."""
+    """A row of Table 1 as printed: `params` in K = 1024 weights, `ops` in millions of
+    multiply-adds.
+    """
 
     name: str
     output: tuple[int, int, int]
@@ -20,7 +24,9 @@ class PrintedRow(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A cell of Table 3. `models` is "all" where any number of ensemble members will do."""
+    """A cell of Table 3. `models` is "all" where any number of ensemble members will
+    do.
+    """
 
     models: int | Literal["all"]
     crops: int
@@ -29,8 +35,9 @@ class Cell(NamedTuple):
 class Claim(NamedTuple):
     """Something the paper says that a study can judge.
 
-    kind: `error` (a published error), `gain` (a published difference to `base`), `order` (fewer errors than `base`) or
-    `ensemble` (fewer errors than the mean member).
+    kind: `error` (a published error), `gain` (a published difference to `base`),
+    `order` (fewer errors than `base`) or `ensemble` (fewer errors than the mean
+    member).
     """
 
     id: str
@@ -44,7 +51,9 @@ class Claim(NamedTuple):
 
 
 class Neighbour(NamedTuple):
-    """What others measured with a related network or with published weights; never a target of this project."""
+    """What others measured with a related network or with published weights; never a
+    target of this project.
+    """
 
     name: str
     source: str
@@ -63,10 +72,16 @@ DATASET: str = _PUBLISHED["table3"]["dataset"]
 SOURCE: str = _PUBLISHED["table3"]["source"]
 TABLE1 = TypeAdapter(tuple[PrintedRow, ...]).validate_python(_PUBLISHED["table1"]["rows"])
 TABLE2: list[dict[str, Any]] = _PUBLISHED["table2"]["rows"]
-TABLE3: dict[Cell, float] = {Cell(c["models"], c["crops"]): c["top5_error"] for c in _PUBLISHED["table3"]["cells"]}
-TABLE3_COST: dict[Cell, int] = {Cell(c["models"], c["crops"]): c["cost"] for c in _PUBLISHED["table3"]["cells"]}
+TABLE3: dict[Cell, float] = {
+    Cell(c["models"], c["crops"]): c["top5_error"] for c in _PUBLISHED["table3"]["cells"]
+}
+TABLE3_COST: dict[Cell, int] = {
+    Cell(c["models"], c["crops"]): c["cost"] for c in _PUBLISHED["table3"]["cells"]
+}
 TABLE3_VERSUS_BASE: dict[Cell, float] = {
-    Cell(c["models"], c["crops"]): c["versus_base"] for c in _PUBLISHED["table3"]["cells"] if "versus_base" in c
+    Cell(c["models"], c["crops"]): c["versus_base"]
+    for c in _PUBLISHED["table3"]["cells"]
+    if "versus_base" in c
 }
 TABLE4: list[dict[str, Any]] = _PUBLISHED["table4"]["rows"]
 TABLE5: list[dict[str, Any]] = _PUBLISHED["table5"]["rows"]
@@ -75,7 +90,8 @@ NEIGHBOURS = TypeAdapter(tuple[Neighbour, ...]).validate_python(_PUBLISHED["neig
 
 
 def published_error(models: int, policy: str) -> float | None:
-    """Table 3's top-5 error of so many models under a policy of `paper/crops.py`; None where it has no such cell.
+    """Table 3's top-5 error of so many models under a policy of `paper/crops.py`; None
+    where it has no such cell.
 
     >>> published_error(7, "crops_144"), published_error(7, "crops_144_max")
     (0.0667, None)

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable
 
-DECAY, DECAY_EPOCHS = 0.96, 8  # paper, section 6: "decreasing the learning rate by 4% every 8 epochs"
+# paper, section 6: "decreasing the learning rate by 4% every 8 epochs"
+DECAY, DECAY_EPOCHS = 0.96, 8
 
 
 def paper_factor(epoch: float, num_epochs: float) -> float:
@@ -36,12 +37,16 @@ SCHEDULES: dict[str, Callable[[float, float], float]] = {
 }
 
 
-def learning_rate(base: float, schedule: str, epoch: float, num_epochs: float, warmup_epochs: float = 0.0) -> float:
+def learning_rate(
+    base: float, schedule: str, epoch: float, num_epochs: float, warmup_epochs: float = 0.0
+) -> float:
     """The rate at a fractional epoch: linear warm-up times the schedule."""
     warmup = min(1.0, epoch / warmup_epochs) if warmup_epochs else 1.0
     return base * warmup * SCHEDULES[schedule](epoch, num_epochs)
 
 
 def total_steps(num_images: int, num_epochs: float, global_batch_size: int) -> int:
-    """Optimiser steps of a training; the epochs run into each other, so that no image is dropped."""
+    """Optimiser steps of a training; the epochs run into each other, so that no image
+    is dropped.
+    """
     return max(1, round(num_images * num_epochs / global_batch_size))

@@ -1,4 +1,6 @@
-"""Charts as inline SVG (Altair, rendered by vl-convert): no script and no request when the page is opened."""
+"""Charts as inline SVG (Altair, rendered by vl-convert): no script and no request when
+the page is opened.
+"""
 
 from typing import Any
 
@@ -7,12 +9,15 @@ import vl_convert
 
 # readable on a light and on a dark page
 INK = "#7a8290"
-PADDING = {"left": 16, "right": 5, "top": 5, "bottom": 5}  # labels are a little wider than the renderer thinks
+# labels are a little wider than the renderer thinks
+PADDING = {"left": 16, "right": 5, "top": 5, "bottom": 5}
 PALETTE = ["#2f7fd0", "#e08a2c", "#3a9d5d", "#b05bc4", "#c8505a", "#6f8f2f", "#4aa6b5", "#8a6d5a"]
 
 
 def training_curves(rows: list[dict[str, Any]]) -> str:
-    """Validation error over epochs, a line for each member and kind of weights. Rows: epoch, error (%), member, weights."""
+    """Validation error over epochs, a line for each member and kind of weights. Rows:
+    epoch, error (%), member, weights.
+    """
     chart = (
         alt.Chart(alt.InlineData(values=rows))
         .mark_line()
@@ -27,7 +32,9 @@ def training_curves(rows: list[dict[str, Any]]) -> str:
 
 
 def errors_by_crops(rows: list[dict[str, Any]]) -> str:
-    """Error by crops, a point with its interval for each number of models. Rows: crops, models, error, low, high (all %)."""
+    """Error by crops, a point with its interval for each number of models. Rows: crops,
+    models, error, low, high (all %).
+    """
     crops = alt.X("crops:O", title="crops per image")
     base = alt.Chart(alt.InlineData(values=rows)).encode(
         x=crops, color=alt.Color("models:N", title="models"), xOffset="models:N"
@@ -39,23 +46,41 @@ def errors_by_crops(rows: list[dict[str, Any]]) -> str:
 
 
 def errors_by_size(rows: list[dict[str, Any]]) -> str:
-    """Error by number of models: the mean over all ensembles of a size, and their range. Rows: models, crops, error, low, high
-    (all %).
+    """Error by number of models: the mean over all ensembles of a size, and their
+    range. Rows: models, crops, error, low, high (all %).
     """
     base = alt.Chart(alt.InlineData(values=rows)).encode(
         x=alt.X("models:O", title="models"), color=alt.Color("crops:N", title="crops", sort=None)
     )
-    lines = base.mark_line(point=True).encode(y=alt.Y("error:Q", title="error, % (mean, range)", scale=alt.Scale(zero=False)))
+    lines = base.mark_line(point=True).encode(
+        y=alt.Y("error:Q", title="error, % (mean, range)", scale=alt.Scale(zero=False))
+    )
     return _svg(base.mark_rule(strokeWidth=2, opacity=0.5).encode(y="low:Q", y2="high:Q") + lines)
 
 
 def forest(rows: list[dict[str, Any]]) -> str:
-    """Differences to a baseline, an arm a line, with their intervals, and a line at zero. Rows: arm, difference, low, high."""
+    """Differences to a baseline, an arm a line, with their intervals, and a line at
+    zero. Rows: arm, difference, low, high.
+    """
     base = alt.Chart(alt.InlineData(values=rows)).encode(y=alt.Y("arm:N", title=None, sort=None))
-    x = alt.X("difference:Q", title="difference to the first arm, points (95 % interval)", axis=alt.Axis(tickCount=6))
-    none = alt.Chart(alt.InlineData(values=[{"none": 0}])).mark_rule(strokeDash=[4, 4], color=INK).encode(x="none:Q")
-    rules = base.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q", color=alt.value(PALETTE[0]))
-    return _svg(none + rules + base.mark_point(filled=True, size=80).encode(x=x, color=alt.value(PALETTE[0])))
+    x = alt.X(
+        "difference:Q",
+        title="difference to the first arm, points (95 % interval)",
+        axis=alt.Axis(tickCount=6),
+    )
+    none = (
+        alt.Chart(alt.InlineData(values=[{"none": 0}]))
+        .mark_rule(strokeDash=[4, 4], color=INK)
+        .encode(x="none:Q")
+    )
+    rules = base.mark_rule(strokeWidth=2).encode(
+        x="low:Q", x2="high:Q", color=alt.value(PALETTE[0])
+    )
+    return _svg(
+        none
+        + rules
+        + base.mark_point(filled=True, size=80).encode(x=x, color=alt.value(PALETTE[0]))
+    )
 
 
 def png(svg: str) -> bytes:
@@ -79,7 +104,9 @@ def _svg(chart: alt.Chart | alt.LayerChart) -> str:
             gridColor=INK,
             gridOpacity=0.25,
         )
-        .configure_legend(labelColor=INK, titleColor=INK, labelFontSize=13, titleFontSize=13, orient="bottom")
+        .configure_legend(
+            labelColor=INK, titleColor=INK, labelFontSize=13, titleFontSize=13, orient="bottom"
+        )
         .configure_range(category=PALETTE)
     )
     svg: str = vl_convert.vegalite_to_svg(styled.to_dict())

@@ -1,4 +1,6 @@
-"""What a result gets wrong, for people: the worst mistakes with pictures, classes that fail, pairs that are confused."""
+"""What a result gets wrong, for people: the worst mistakes with pictures, classes that
+fail, pairs that are confused.
+"""
 
 from collections import Counter
 from typing import Any
@@ -12,8 +14,11 @@ NUM_WORST = 24  # ours
 NUM_GUESSES = 5
 
 
-def worst_mistakes(split: Split, probabilities: np.ndarray, rank: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
-    """The images on which the first guess was surest while wrong: picture, label and the five first guesses.
+def worst_mistakes(
+    split: Split, probabilities: np.ndarray, rank: np.ndarray, classes: list[str]
+) -> list[dict[str, Any]]:
+    """The images on which the first guess was surest while wrong: picture, label and
+    the five first guesses.
 
     `probabilities` (images x classes) need not add up to one.
     """
@@ -29,7 +34,10 @@ def worst_mistakes(split: Split, probabilities: np.ndarray, rank: np.ndarray, cl
                 "image_id": split.image_ids[index],
                 "label": classes[int(split.labels[index])],
                 "rank": int(rank[index]),
-                "guesses": [{"label": classes[k], "probability": round(float(scores[row, k]), 4)} for k in guesses],
+                "guesses": [
+                    {"label": classes[k], "probability": round(float(scores[row, k]), 4)}
+                    for k in guesses
+                ],
                 "picture": _picture(split, index),
             }
         )
@@ -62,15 +70,29 @@ def class_errors(
                     "times": others[0][1] if others else 0,
                 }
             )
-    return sorted(rows, key=lambda row: (-float(row[f"top{top}_error"]), -float(row["top1_error"]), str(row["class"])))
+    return sorted(
+        rows,
+        key=lambda row: (
+            -float(row[f"top{top}_error"]),
+            -float(row["top1_error"]),
+            str(row["class"]),
+        ),
+    )
 
 
-def confusions(labels: np.ndarray, predicted: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
-    """Pairs of classes by how often images of the one are taken for the other, the most frequent first."""
+def confusions(
+    labels: np.ndarray, predicted: np.ndarray, classes: list[str]
+) -> list[dict[str, Any]]:
+    """Pairs of classes by how often images of the one are taken for the other, the most
+    frequent first.
+    """
     pairs = Counter(
         (label, guess)
         for label, guess in zip(labels.tolist(), predicted.tolist(), strict=True)
         if label != guess and guess >= 0
     )
     ordered = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
-    return [{"label": classes[label], "taken_for": classes[guess], "images": count} for (label, guess), count in ordered]
+    return [
+        {"label": classes[label], "taken_for": classes[guess], "images": count}
+        for (label, guess), count in ordered
+    ]

@@ -1,4 +1,6 @@
-"""What goes with weights: what the model is, how it was trained, and its measured errors with 95 % intervals."""
+"""What goes with weights: what the model is, how it was trained, and its measured
+errors with 95 % intervals.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -24,7 +26,8 @@ def model_card(
     Args:
         weights: which of the run's weights the card is for.
         facts: of the run, as in run.json.
-        misses: by crop policy, how many validation images are wrong at top-1 and at top-5.
+        misses: by crop policy, how many validation images are wrong at top-1 and at
+            top-5.
         has_onnx: whether model.onnx lies beside it.
     """
     count = data.manifest["num_images"]["val"]
@@ -36,9 +39,14 @@ def model_card(
             weights=weights,
             facts=facts,
             data=data,
-            errors=[(label_of(policy), [(n / count, wilson(n, count)) for n in wrong]) for policy, wrong in misses.items()],
+            errors=[
+                (label_of(policy), [(n / count, wilson(n, count)) for n in wrong])
+                for policy, wrong in misses.items()
+            ],
             has_onnx=has_onnx,
             preprocessing=PREPROCESSING,
-            settings=run.model_dump(exclude={"data", "network", "version", *run.resources}, exclude_defaults=True),
+            settings=run.model_dump(
+                exclude={"data", "network", "version", *run.resources}, exclude_defaults=True
+            ),
         )
     )

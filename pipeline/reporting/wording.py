@@ -1,4 +1,6 @@
-"""How pages and tables are written: the folder `templates`, and errors spelled as people read them."""
+"""How pages and tables are written: the folder `templates`, and errors spelled as
+people read them.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +26,9 @@ def templates() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(percent=_percent, interval=_interval, quantity=_quantity, to_decide=_to_decide)
+    environment.filters.update(
+        percent=_percent, interval=_interval, quantity=_quantity, to_decide=_to_decide
+    )
     return environment
 
 
@@ -37,8 +41,10 @@ def _interval(bounds: tuple[float, float] | None) -> str:
 
 
 def _to_decide(row: Mapping[str, Any]) -> str:
-    """How many seeds or images would find a difference as large as the measured one, four times of five; "-" where none is
-    measured, or seeds do not vary, of which nothing follows."""
+    """How many seeds or images would find a difference as large as the measured one,
+    four times of five; "-" where none is measured, or seeds do not vary, of which
+    nothing follows.
+    """
     unit = "seeds" if "seeds_to_decide" in row else "images"
     if row["decision"] != "undecided" or abs(row["difference"]) < 1e-12 or row["interval"][1] == 1:
         return "-"
@@ -47,4 +53,10 @@ def _to_decide(row: Mapping[str, Any]) -> str:
 
 
 def _quantity(value: float | None, kind: str) -> str:
-    return "" if value is None else f"{100 * value:.2f} %" if kind == "error" else f"{100 * value:+.2f} points"
+    return (
+        ""
+        if value is None
+        else f"{100 * value:.2f} %"
+        if kind == "error"
+        else f"{100 * value:+.2f} points"
+    )

@@ -1,1 +1,3 @@
-"""Processes and what they are granted: ranks, pools, signals, environment, native builds, progress."""
+"""Processes and what they are granted: ranks, pools, signals, environment, native
+builds, progress.
+"""

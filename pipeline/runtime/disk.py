@@ -1,4 +1,6 @@
-"""Writing so that a file is either whole or absent, also after a power cut and on a shared disk."""
+"""Writing so that a file is either whole or absent, also after a power cut and on a
+shared disk.
+"""
 
 import hashlib
 import json
@@ -22,7 +24,9 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def publish(path: Path, data: bytes) -> bool:
-    """Write `data` to `path` unless it exists; say whether it was written. The first writer wins, on a shared disk too."""
+    """Write `data` to `path` unless it exists; say whether it was written. The first
+    writer wins, on a shared disk too.
+    """
     temporary = _write_beside(path, data)
     try:
         os.link(temporary, path)
@@ -52,7 +56,9 @@ def private_folder(folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if folder.stat().st_mode & 0o022 or folder.stat().st_uid != os.getuid():
-        raise InputError(f"{folder}: others can write to it, and code is run from it; run chmod 700 {folder}")
+        raise InputError(
+            f"{folder}: others can write to it, and code is run from it; run chmod 700 {folder}"
+        )
     return folder
 
 

@@ -1,11 +1,15 @@
-"""What the environment grants a process, and the variables that libraries read as it starts."""
+"""What the environment grants a process, and the variables that libraries read as it
+starts.
+"""
 
 import os
 
-COMMAND = "GOING_DEEPER_COMMAND"  # what the user typed, for stages that run in processes of their own
+# what the user typed, for stages that run in processes of their own
+COMMAND = "GOING_DEEPER_COMMAND"
 
-# ours: several threads a process stall whenever a neighbour is busy, as OpenMP spins; and glibc gives large buffers back
-# to the kernel at once, which costs a fifth of the speed of a training step. Every rank compiles for itself.
+# ours: several threads a process stall whenever a neighbour is busy, as OpenMP spins;
+# and glibc gives large buffers back to the kernel at once, which costs a fifth of the
+# speed of a training step. Every rank compiles for itself.
 PROCESS_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "TORCHINDUCTOR_COMPILE_THREADS": "1",
@@ -23,6 +27,12 @@ def num_cores() -> int:
 
 
 def cores_per_rank() -> int:
-    """This rank's share of the cores that it may use: what SLURM gave each task, or an equal part for each local rank."""
+    """This rank's share of the cores that it may use: what SLURM gave each task, or an
+    equal part for each local rank.
+    """
     cores, granted = num_cores(), os.environ.get("SLURM_CPUS_PER_TASK")
-    return min(cores, int(granted)) if granted else max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return (
+        min(cores, int(granted))
+        if granted
+        else max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    )

@@ -1,7 +1,9 @@
-"""New processes in a tenth of a second: forks of a server that has imported the stages already (multiprocessing's).
+"""New processes in a tenth of a second: forks of a server that has imported the stages
+already (multiprocessing's).
 
-A fresh Python takes seconds to import torch, and a study starts many. One server serves all of a command. It has no threads
-and has not touched a GPU, so that a fork of it may do both.
+A fresh Python takes seconds to import torch, and a study starts many. One server serves
+all of a command. It has no threads and has not touched a GPU, so that a fork of it may
+do both.
 """
 
 import atexit
@@ -21,21 +23,25 @@ from pipeline.errors import StageFailed
 from pipeline.runtime.environment import PROCESS_ENVIRONMENT
 from pipeline.runtime.signals import ENDING
 
-HELD = {signal.SIGINT, signal.SIGHUP, *ENDING}  # to the whole group: the server must not end before its forks
+# to the whole group: the server must not end before its forks
+HELD = {signal.SIGINT, signal.SIGHUP, *ENDING}
 LONGEST = 70  # of TMPDIR, in characters: the path of a socket in it ends at 108
 
 
 def forks(*preloaded: str) -> ForkServerContext:
-    """The context whose processes are forks; its server starts now, and imports `preloaded` while this process goes on.
+    """The context whose processes are forks; its server starts now, and imports
+    `preloaded` while this process goes on.
 
-    Each fork calls `begin` first. A server that runs already stays as it is: the first call decides what is preloaded.
+    Each fork calls `begin` first. A server that runs already stays as it is: the first
+    call decides what is preloaded.
     """
     context = multiprocessing.get_context("forkserver")
     if preloaded:
         context.set_forkserver_preload(list(preloaded))
     if len(tempfile.gettempdir()) > LONGEST:
         _keep_sockets_in("/tmp")
-    resource_tracker.ensure_running()  # else the server's start would start it, and unblock signals meanwhile
+    # else the server's start would start it, and unblock signals meanwhile
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     try:
         with _server_environment():
@@ -57,12 +63,16 @@ def start(target: Callable[..., object], *arguments: object) -> BaseProcess:
     try:
         process.start()
     except (EOFError, ConnectionError):
-        raise StageFailed("the server that starts processes has died; run the command again") from None
+        raise StageFailed(
+            "the server that starts processes has died; run the command again"
+        ) from None
     return process
 
 
 def _end_server() -> None:
-    """With the command, however early that ends: it may still import, and have starts to serve that nobody waits for."""
+    """With the command, however early that ends: it may still import, and have starts
+    to serve that nobody waits for.
+    """
     if (process_id := forkserver._forkserver._forkserver_pid) is not None:  # type: ignore[attr-defined]  # Python 3.11 to 3.14
         with suppress(ProcessLookupError):
             os.kill(process_id, signal.SIGKILL)
@@ -77,9 +87,11 @@ def _keep_sockets_in(folder: str) -> None:
 
 
 def begin(environment: Mapping[str, str]) -> None:
-    """What a fork does first: end with the process that asked for it, however that ends; take signals; have its variables.
+    """What a fork does first: end with the process that asked for it, however that
+    ends; take signals; have its variables.
 
-    The server's death tells a fork nothing, nor does its own parent's, which is the server. Ctrl-C is for the process that
+    The server's death tells a fork nothing, nor does its own parent's, which is the
+    server. Ctrl-C is for the process that
     asked: it ends its forks, once they have saved.
     """
     parent = multiprocessing.parent_process()
@@ -98,11 +110,15 @@ def _end_with(sentinel: int) -> None:
 
 @contextmanager
 def _server_environment() -> Iterator[None]:
-    """Within, the variables with which a server starts: those that libraries read as they are loaded, and the modules of
-    this process's path alone, as a folder `pipeline` in the working folder might be another's."""
+    """Within, the variables with which a server starts: those that libraries read as
+    they are loaded, and the modules of this process's path alone, as a folder
+    `pipeline` in the working folder might be another's.
+    """
     before = dict(os.environ)
     os.environ.update(PROCESS_ENVIRONMENT | before)
-    os.environ.update(PYTHONSAFEPATH="1", PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
+    os.environ.update(
+        PYTHONSAFEPATH="1", PYTHONPATH=os.pathsep.join(path for path in sys.path if path)
+    )
     try:
         yield
     finally:

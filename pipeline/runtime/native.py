@@ -1,4 +1,6 @@
-"""Small C++ libraries, built on first use by the system's compiler and kept in this user's cache."""
+"""Small C++ libraries, built on first use by the system's compiler and kept in this
+user's cache.
+"""
 
 import ctypes
 import hashlib
@@ -21,7 +23,8 @@ Signatures = tuple[tuple[str, tuple[Any, ...]], ...]  # each function and the ty
 
 
 def cache_folder() -> Path:
-    """Where what is compiled on this machine is kept: below XDG_CACHE_HOME or ~/.cache, for this user alone.
+    """Where what is compiled on this machine is kept: below XDG_CACHE_HOME or ~/.cache,
+    for this user alone.
 
     Raises:
         InputError: it cannot be made, or others can write to it.
@@ -30,7 +33,9 @@ def cache_folder() -> Path:
         folder = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "going-deeper"
         return disk.private_folder(folder)
     except (OSError, RuntimeError) as error:
-        raise InputError(f"XDG_CACHE_HOME, or else ~/.cache: cannot hold what is compiled here: {error}") from None
+        raise InputError(
+            f"XDG_CACHE_HOME, or else ~/.cache: cannot hold what is compiled here: {error}"
+        ) from None
 
 
 def compiler() -> list[str] | None:
@@ -41,7 +46,9 @@ def compiler() -> list[str] | None:
 
 @cache
 def library(package: str, source: str, signatures: Signatures) -> ctypes.CDLL | str:
-    """The functions of a C++ file that lies in a package, built if need be, or the reason why there are none."""
+    """The functions of a C++ file that lies in a package, built if need be, or the
+    reason why there are none.
+    """
     command = compiler()
     if command is None:
         return f"no C++ compiler ({os.environ.get('CXX', 'g++')}) on the PATH"
@@ -61,12 +68,17 @@ def _build(package: str, name: str, command: list[str], folder: Path) -> Path:
     """The library's file, which is named for all that it is made from."""
     source = resources.files(package).joinpath(name).read_bytes()
     made_from = (source, FLAGS, command, platform.machine(), platform.libc_ver())
-    path = folder / f"{Path(name).stem}-{hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]}.so"
+    path = (
+        folder / f"{Path(name).stem}-{hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]}.so"
+    )
     if not path.exists():
         with tempfile.TemporaryDirectory() as scratch:
             built = Path(scratch) / path.name
             subprocess.run(
-                [*command, *FLAGS, "-x", "c++", "-", "-o", str(built)], input=source, capture_output=True, check=True
+                [*command, *FLAGS, "-x", "c++", "-", "-o", str(built)],
+                input=source,
+                capture_output=True,
+                check=True,
             )
             disk.write_atomic(path, built.read_bytes())
     return path

@@ -1,4 +1,6 @@
-"""Joining the ranks that share a stage (accelerate over torch.distributed), whoever started them."""
+"""Joining the ranks that share a stage (accelerate over torch.distributed), whoever
+started them.
+"""
 
 import os
 
@@ -9,10 +11,12 @@ from pipeline.errors import StageFailed
 
 
 def join() -> Accelerator:
-    """Join the ranks that the environment describes (RANK, WORLD_SIZE ...); alone where it describes none.
+    """Join the ranks that the environment describes (RANK, WORLD_SIZE ...); alone where
+    it describes none.
 
     Raises:
-        StageFailed: accelerate sees another world size than the environment, so each rank would train alone.
+        StageFailed: accelerate sees another world size than the environment, so each
+            rank would train alone.
     """
     on_cpu = not torch.cuda.is_available()
     if on_cpu:
@@ -24,7 +28,9 @@ def join() -> Accelerator:
     accelerator = Accelerator(cpu=on_cpu)
     expected = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != expected:
-        raise StageFailed(f"accelerate sees {accelerator.num_processes} processes, WORLD_SIZE is {expected}")
+        raise StageFailed(
+            f"accelerate sees {accelerator.num_processes} processes, WORLD_SIZE is {expected}"
+        )
     return accelerator
 
 

@@ -1,4 +1,6 @@
-"""Progress of long steps: a bar on a terminal (tqdm), a plain line now and then in a log."""
+"""Progress of long steps: a bar on a terminal (tqdm), a plain line now and then in a
+log.
+"""
 
 import sys
 import time
@@ -10,7 +12,8 @@ from typing import Self, TypeVar
 from tqdm import tqdm
 
 LINE_SECONDS = 15.0
-tqdm.set_lock(RLock())  # its own is a semaphore of the system, which a killed rank would leave behind
+# its own is a semaphore of the system, which a killed rank would leave behind
+tqdm.set_lock(RLock())
 T = TypeVar("T")
 
 
@@ -19,10 +22,22 @@ class Progress:
 
     def __init__(self, label: str, total: int, unit: str, done: int = 0, silent: bool = False):
         self.label, self.total, self.unit, self.done = label, total, unit, done
-        self._silent, self._first, self._started, self._line = silent, done, time.monotonic(), time.monotonic()
+        self._silent, self._first, self._started, self._line = (
+            silent,
+            done,
+            time.monotonic(),
+            time.monotonic(),
+        )
         terminal = sys.stderr.isatty()
         self._lines = not terminal and not silent
-        self._bar = tqdm(total=total, initial=done, desc=label, unit=f" {unit}", disable=silent or not terminal, leave=False)
+        self._bar = tqdm(
+            total=total,
+            initial=done,
+            desc=label,
+            unit=f" {unit}",
+            disable=silent or not terminal,
+            leave=False,
+        )
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Report `count` more units."""
@@ -34,7 +49,8 @@ class Progress:
             rate = (self.done - self._first) / (self._line - self._started)
             left = (self.total - self.done) / rate if rate else 0.0
             print(
-                f"{self.label}: {self.done}/{self.total} {self.unit}, {rate:.1f}/s, {left:.0f} s left {note}".rstrip(),
+                f"{self.label}: {self.done}/{self.total} {self.unit}, {rate:.1f}/s, {left:.0f} s"
+                f" left {note}".rstrip(),
                 file=sys.stderr,
                 flush=True,
             )
@@ -47,7 +63,12 @@ class Progress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._bar.close()
 
 

@@ -1,4 +1,6 @@
-"""Processes that share a stage on this machine: one per GPU, or one single-threaded per CPU core."""
+"""Processes that share a stage on this machine: one per GPU, or one single-threaded per
+CPU core.
+"""
 
 import multiprocessing
 import os
@@ -27,14 +29,18 @@ SERVER_DIED = 255  # multiprocessing's exit code of a fork whose server is gone
 
 @cache
 def num_local() -> int:
-    """How many ranks this machine serves: its GPUs, or else its cores. A fork counts them, as that takes torch."""
+    """How many ranks this machine serves: its GPUs, or else its cores. A fork counts
+    them, as that takes torch.
+    """
     reader, writer = multiprocessing.Pipe(duplex=False)
     process = fork_server.start(_count_gpus, dict(os.environ), writer)
     writer.close()
     try:
         found: int = reader.recv()
     except EOFError:
-        raise StageFailed("the process that counts this machine's GPUs died; --processes N does without it") from None
+        raise StageFailed(
+            "the process that counts this machine's GPUs died; --processes N does without it"
+        ) from None
     process.join()
     return found or num_cores()
 
@@ -47,12 +53,15 @@ def _count_gpus(variables: Mapping[str, str], writer: Connection) -> None:
 
 
 def launch(function: Callable[..., object], num_ranks: int, *arguments: Any) -> None:
-    """Run `function(*arguments)` in `num_ranks` new processes of this machine and wait for all.
+    """Run `function(*arguments)` in `num_ranks` new processes of this machine and wait
+    for all.
 
-    If this process dies, so do they; if one of them fails, the others are ended; SIGTERM and SIGUSR2 are passed on to them.
+    If this process dies, so do they; if one of them fails, the others are ended;
+    SIGTERM and SIGUSR2 are passed on to them.
 
     Raises:
-        ExpectedError: a rank raised it, of whatever kind; StageEnded: they were asked to end, and did.
+        ExpectedError: a rank raised it, of whatever kind; StageEnded: they were asked
+            to end, and did.
         StageFailed: a rank was killed, or could not read or write a file.
         Bug: a rank raised anything else.
     """
@@ -65,7 +74,13 @@ def launch(function: Callable[..., object], num_ranks: int, *arguments: Any) -> 
     readers: dict[Connection, int] = {}
     try:
         for rank in range(num_ranks):
-            variables = {**PROCESS_ENVIRONMENT, **os.environ, **world, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            variables = {
+                **PROCESS_ENVIRONMENT,
+                **os.environ,
+                **world,
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+            }
             reader, writer = multiprocessing.Pipe(duplex=False)
             processes.append(fork_server.start(_rank, variables, function, arguments, writer))
             writer.close()
@@ -80,7 +95,12 @@ def launch(function: Callable[..., object], num_ranks: int, *arguments: Any) -> 
         raise _cause(errors, codes)
 
 
-def _rank(variables: Mapping[str, str], function: Callable[..., object], arguments: Any, errors: Connection) -> None:
+def _rank(
+    variables: Mapping[str, str],
+    function: Callable[..., object],
+    arguments: Any,
+    errors: Connection,
+) -> None:
     fork_server.begin(variables)
     try:
         function(*arguments)
@@ -88,7 +108,9 @@ def _rank(variables: Mapping[str, str], function: Callable[..., object], argumen
         said = _to_say(error)
         with suppress(OSError):  # nobody listens any more
             errors.send(said)  # before this rank leaves the others, who then fail for want of it
-        raise SystemExit(said.exit_code if isinstance(said, ExpectedError) else StageFailed.exit_code) from None
+        raise SystemExit(
+            said.exit_code if isinstance(said, ExpectedError) else StageFailed.exit_code
+        ) from None
     finally:
         if (joined := sys.modules.get("pipeline.runtime.process_group")) is not None:
             joined.leave()
@@ -101,9 +123,13 @@ def _to_say(error: Exception) -> ExpectedError | Bug:
     return of_file(error) if is_of_file(error) else Bug(traceback.format_exc())
 
 
-def _wait(processes: Sequence[BaseProcess], readers: dict[Connection, int]) -> tuple[list[int], list[tuple[int, Exception]]]:
-    """Until all have ended; once one has failed, the others have some seconds to do so by themselves. Returns their exit codes,
-    0 of those that have not ended then, and the errors that they sent, each with its rank, in the order of their coming."""
+def _wait(
+    processes: Sequence[BaseProcess], readers: dict[Connection, int]
+) -> tuple[list[int], list[tuple[int, Exception]]]:
+    """Until all have ended; once one has failed, the others have some seconds to do so
+    by themselves. Returns their exit codes, 0 of those that have not ended then, and
+    the errors that they sent, each with its rank, in the order of their coming.
+    """
     deadline = None
     errors: list[tuple[int, Exception]] = []
     while alive := [process for process in processes if process.is_alive()]:
@@ -121,7 +147,9 @@ def _wait(processes: Sequence[BaseProcess], readers: dict[Connection, int]) -> t
 
 
 def _read(reader: Connection, readers: dict[Connection, int]) -> list[tuple[int, Exception]]:
-    """What a rank has sent, if anything; a reader that has come to its end is struck off."""
+    """What a rank has sent, if anything; a reader that has come to its end is struck
+    off.
+    """
     try:
         return [(readers[reader], reader.recv())] if reader.poll() else []
     except (EOFError, OSError):
@@ -130,7 +158,9 @@ def _read(reader: Connection, readers: dict[Connection, int]) -> list[tuple[int,
 
 
 def _end(processes: Sequence[BaseProcess]) -> None:
-    """Those that are left: asked to, which lets the first one save, then made to; also those whose server is gone."""
+    """Those that are left: asked to, which lets the first one save, then made to; also
+    those whose server is gone.
+    """
     for process in processes:
         if process.is_alive():
             process.terminate()
@@ -151,7 +181,9 @@ def _ending(code: int) -> signal.Signals | None:
 
 
 def _cause(errors: Sequence[tuple[int, Exception]], codes: Sequence[int]) -> Exception:
-    """What to say of ranks that failed. One that fails for want of another says less than that one, silent or not."""
+    """What to say of ranks that failed. One that fails for want of another says less
+    than that one, silent or not.
+    """
     for _, error in errors:
         if isinstance(error, ExpectedError):
             return error
@@ -160,7 +192,13 @@ def _cause(errors: Sequence[tuple[int, Exception]], codes: Sequence[int]) -> Exc
     speaking = {rank for rank, _ in errors}
     for rank, code in enumerate(codes):
         if code and rank not in speaking:
-            why = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with exit code {code}, without a word"
-            hint = "; it may have wanted more memory than there is" if code == -signal.SIGKILL else ""
+            why = (
+                f"was killed ({signal.Signals(-code).name})"
+                if code < 0
+                else f"ended with exit code {code}, without a word"
+            )
+            hint = (
+                "; it may have wanted more memory than there is" if code == -signal.SIGKILL else ""
+            )
             return StageFailed(f"rank {rank} {why}{hint}")
     return errors[0][1]

@@ -1,4 +1,6 @@
-"""Signals that ask a process to end: noted at once, obeyed when nothing is half-done."""
+"""Signals that ask a process to end: noted at once, obeyed when nothing is
+half-done.
+"""
 
 import os
 import signal
@@ -14,11 +16,12 @@ ENDING = (signal.SIGTERM, signal.SIGUSR2)  # a scheduler's notices that the end 
 
 
 class EndNotice:
-    """A signal that asked this process to end, if one came. A handler only notes it: saving inside a handler tears files, as
-    it may interrupt another save. Whoever is between two steps saves and then obeys.
+    """A signal that asked this process to end, if one came. A handler only notes it:
+    saving inside a handler tears files, as it may interrupt another save. Whoever is
+    between two steps saves and then obeys.
 
-    A rank that does not save must not obey either: the one that saves would wait for it in vain. It ends with that one, or at
-    the second signal of a kind.
+    A rank that does not save must not obey either: the one that saves would wait for it
+    in vain. It ends with that one, or at the second signal of a kind.
     """
 
     def __init__(self, saves: bool = True) -> None:
@@ -34,10 +37,12 @@ class EndNotice:
         self.signal = signal.Signals(number)
 
     def obey(self) -> None:
-        """Do what would have been done: end, or what an earlier handler does (submitit's has the job requeued, and ends).
+        """Do what would have been done: end, or what an earlier handler does
+        (submitit's has the job requeued, and ends).
 
         Raises:
-            SystemExit: no earlier handler; its code is 128 + the signal's number, as a shell says it.
+            SystemExit: no earlier handler; its code is 128 + the signal's number, as a
+                shell says it.
         """
         number, self.signal = self.signal, None
         if number is None:
@@ -51,7 +56,9 @@ class EndNotice:
 
 @contextmanager
 def end_noted(saves: bool) -> Iterator[EndNotice]:
-    """Within, signals that ask to end are noted. `saves`: this process will save and obey."""
+    """Within, signals that ask to end are noted. `saves`: this process will save and
+    obey.
+    """
     notice = EndNotice(saves)
     with _handled_by(notice.note) as notice.handlers:
         yield notice
@@ -59,7 +66,9 @@ def end_noted(saves: bool) -> Iterator[EndNotice]:
 
 @contextmanager
 def end_forwarded(process_ids: Sequence[int]) -> Iterator[EndNotice]:
-    """Within, signals that ask to end are noted and passed on to other processes, whose end this one waits for."""
+    """Within, signals that ask to end are noted and passed on to other processes, whose
+    end this one waits for.
+    """
     notice = EndNotice()
 
     def forward(number: int, frame: FrameType | None) -> None:
@@ -74,7 +83,8 @@ def end_forwarded(process_ids: Sequence[int]) -> Iterator[EndNotice]:
 
 @contextmanager
 def end_is_stop() -> Iterator[None]:
-    """Within, SIGTERM stops the work at once: what is done is done, and nothing else is half-done.
+    """Within, SIGTERM stops the work at once: what is done is done, and nothing else is
+    half-done.
 
     Raises:
         StageEnded: in place of the signal.
@@ -84,7 +94,8 @@ def end_is_stop() -> Iterator[None]:
         raise StageEnded(f"{signal.Signals(number).name}: what was finished is kept")
 
     in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:  # a scheduler's own handler knows better
+    # a scheduler's own handler knows better
+    if not in_main_thread or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
     signal.signal(signal.SIGTERM, stop)
@@ -102,9 +113,13 @@ def ignore_notices() -> None:
 
 @contextmanager
 def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[dict[int, Any]]:
-    """Set a handler, only possible in the main thread; yields the earlier ones, and restores them."""
+    """Set a handler, only possible in the main thread; yields the earlier ones, and
+    restores them.
+    """
     in_main_thread = threading.current_thread() is threading.main_thread()
-    before: dict[int, Any] = {number: signal.signal(number, handler) for number in ENDING} if in_main_thread else {}
+    before: dict[int, Any] = (
+        {number: signal.signal(number, handler) for number in ENDING} if in_main_thread else {}
+    )
     try:
         yield before
     finally:

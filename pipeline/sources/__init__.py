@@ -1,1 +1,3 @@
-"""Where images come from: one file for each source, one registry, and the shards that they become."""
+"""Where images come from: one file for each source, one registry, and the shards that
+they become.
+"""

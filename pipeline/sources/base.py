@@ -10,8 +10,8 @@ SPLITS = ("train", "val")
 
 
 class Piece(NamedTuple):
-    """What a shard is made of: a file, or an archive of files of one class. `size` in bytes, as well as is known beforehand;
-    `offset` is what the source needs to find it.
+    """What a shard is made of: a file, or an archive of files of one class. `size` in
+    bytes, as well as is known beforehand; `offset` is what the source needs to find it.
     """
 
     split: str
@@ -24,7 +24,8 @@ class Piece(NamedTuple):
 class SourceFile(NamedTuple):
     """A file as the source has it: bytes unchecked, or None and why there are none.
 
-    `is_image`: it is meant to be one, so among the validation images it keeps its slot, readable or not.
+    `is_image`: it is meant to be one, so among the validation images it keeps its slot,
+        readable or not.
     """
 
     split: str
@@ -48,12 +49,15 @@ class Archive(NamedTuple):
 
 
 class Source(NamedTuple):
-    """`fingerprint` is a digest of what tells this source from another, without reading every image; `state` changes when a
-    file was written again, so that an interrupted preparation does not mix two of them.
+    """`fingerprint` is a digest of what tells this source from another, without reading
+    every image; `state` changes when a file was written again, so that an interrupted
+    preparation does not mix two of them.
 
-    `pieces` lists them in their fixed order; `read` gives a piece's files, in any process. `is_known`: `archives` settle that
-    every byte is as it should be, so that images need no decoding to be believed. `judge`, given the number of files of each
-    split and class, and of those that cannot be used, says what is expected and how that compares.
+    `pieces` lists them in their fixed order; `read` gives a piece's files, in any
+    process. `is_known`: `archives` settle that every byte is as it should be, so that
+    images need no decoding to be believed. `judge`, given the number of files of each
+    split and class, and of those that cannot be used, says what is expected and how
+    that compares.
     """
 
     classes: list[str]

@@ -12,7 +12,9 @@ from pipeline.sources.base import Piece, Source, SourceFile, text_of
 
 NO_CLASS = -1
 NOT_REGULAR = -1  # in place of a size
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"}
+)
 
 
 def imagefolder(config: PrepareConfig) -> Source:
@@ -23,47 +25,82 @@ def imagefolder(config: PrepareConfig) -> Source:
     """
     path = config.path
     if path is None:
-        raise InputError(f"data set {config.name}: no path given; pass --data FOLDER with train/<class>/ and val/<class>/")
+        raise InputError(
+            f"data set {config.name}: no path given; pass --data FOLDER with train/<class>/ and"
+            " val/<class>/"
+        )
     if not path.is_dir():
-        raise InputError(f"{path}: no such folder; expected one with train/<class>/ and val/<class>/ below it")
+        raise InputError(
+            f"{path}: no such folder; expected one with train/<class>/ and val/<class>/ below it"
+        )
     for split in config.splits:
         if not (path / split).is_dir():
-            raise InputError(f"{path}: has no folder {split}/; expected train/<class>/ and val/<class>/")
-    classes, other = (sorted(entry.name for entry in (path / split).iterdir() if entry.is_dir()) for split in config.splits)
+            raise InputError(
+                f"{path}: has no folder {split}/; expected train/<class>/ and val/<class>/"
+            )
+    classes, other = (
+        sorted(entry.name for entry in (path / split).iterdir() if entry.is_dir())
+        for split in config.splits
+    )
     if different := sorted(set(classes) ^ set(other)):
         where = "train" if different[0] in classes else "val"
-        raise InputError(f"{path}: class {different[0]} is in {where}/ only; both splits need the same class folders")
+        raise InputError(
+            f"{path}: class {different[0]} is in {where}/ only; both splits need the same class"
+            " folders"
+        )
     if len(classes) < 2:
-        raise InputError(f"{path}: has {len(classes)} class folders below train/; at least 2 are needed")
+        raise InputError(
+            f"{path}: has {len(classes)} class folders below train/; at least 2 are needed"
+        )
     listing: list[tuple[str, int, Path]] = []
     for split in config.splits:
-        listing += [(split, NO_CLASS, entry) for entry in sorted((path / split).iterdir()) if not entry.is_dir()]
+        listing += [
+            (split, NO_CLASS, entry)
+            for entry in sorted((path / split).iterdir())
+            if not entry.is_dir()
+        ]
         for label, name in enumerate(classes):
             found = sorted((path / split / name).iterdir())
             if not found:
-                raise InputError(f"{path / split / name}: class folder is empty; each class needs at least one image")
+                raise InputError(
+                    f"{path / split / name}: class folder is empty; each class needs at least one"
+                    " image"
+                )
             listing += [(split, label, file) for file in found]
     return _source(classes, listing, path)
 
 
 def labelled_folder(config: PrepareConfig) -> Source:
-    """Images to evaluate on: val/<class>/* or <class>/*, or files named <class>_*; without `classes`, the folders' names.
+    """Images to evaluate on: val/<class>/* or <class>/*, or files named <class>_*;
+    without `classes`, the folders' names.
 
     Raises:
         InputError: there is no such folder, no image in it, or one that is of no class.
     """
     path = config.path
     if path is None or not path.is_dir():
-        raise InputError(f"{path}: no such folder; expected one with val/<class>/, <class>/ or files named <class>_*")
+        raise InputError(
+            f"{path}: no such folder; expected one with val/<class>/, <class>/ or files named"
+            " <class>_*"
+        )
     top = path / "val" if (path / "val").is_dir() else path
     entries = sorted(top.iterdir())
     if any(entry.is_dir() for entry in entries):
-        inside = [(entry.name, file) for entry in entries if entry.is_dir() for file in sorted(entry.iterdir())]
+        inside = [
+            (entry.name, file)
+            for entry in entries
+            if entry.is_dir()
+            for file in sorted(entry.iterdir())
+        ]
         found = inside + [("", entry) for entry in entries if not entry.is_dir()]
     else:
-        found = [(entry.name.partition("_")[0] if "_" in entry.name else "", entry) for entry in entries]
+        found = [
+            (entry.name.partition("_")[0] if "_" in entry.name else "", entry) for entry in entries
+        ]
     if not any(name for name, _ in found):
-        raise InputError(f"{path}: holds no images; expected val/<class>/, <class>/ or files named <class>_*")
+        raise InputError(
+            f"{path}: holds no images; expected val/<class>/, <class>/ or files named <class>_*"
+        )
     names = list(config.classes) if config.classes else sorted({name for name, _ in found if name})
     label_of = {"": NO_CLASS} | {name: label for label, name in enumerate(names)}
     if unknown := next((file for name, file in found if name not in label_of), None):
@@ -72,7 +109,9 @@ def labelled_folder(config: PrepareConfig) -> Source:
 
 
 def _source(classes: list[str], listing: list[tuple[str, int, Path]], top: Path) -> Source:
-    """The files of a listing of (split, label, file); their names are relative to `top`."""
+    """The files of a listing of (split, label, file); their names are relative to
+    `top`.
+    """
     pieces, stated, written = [], [], hashlib.sha256()
     for split, label, file in listing:
         status = file.stat() if file.is_file() else None
@@ -82,9 +121,13 @@ def _source(classes: list[str], listing: list[tuple[str, int, Path]], top: Path)
         written.update(str(status.st_mtime_ns if status else 0).encode())
     classes = [text_of(name) for name in classes]
     if len(set(classes)) < len(classes):
-        raise InputError(f"{top}: two class folders have the same name, once what is no UTF-8 is written out")
+        raise InputError(
+            f"{top}: two class folders have the same name, once what is no UTF-8 is written out"
+        )
     fingerprint = hashlib.sha256(repr((classes, stated)).encode()).hexdigest()
-    return Source(classes, fingerprint, lambda: pieces, partial(_read, top), state=written.hexdigest())
+    return Source(
+        classes, fingerprint, lambda: pieces, partial(_read, top), state=written.hexdigest()
+    )
 
 
 def _read(top: Path, piece: Piece) -> Iterator[SourceFile]:
@@ -100,4 +143,10 @@ def _read(top: Path, piece: Piece) -> Iterator[SourceFile]:
     elif (size := path.stat().st_size) > MAX_BYTES:
         yield refused(f"has {size} bytes, more than {MAX_BYTES}")
     else:  # a disk that fails is no fault of the image: that error ends the stage
-        yield SourceFile(piece.split, name, piece.label, path.read_bytes(), is_image=path.suffix.lower() in IMAGE_SUFFIXES)
+        yield SourceFile(
+            piece.split,
+            name,
+            piece.label,
+            path.read_bytes(),
+            is_image=path.suffix.lower() in IMAGE_SUFFIXES,
+        )

@@ -28,13 +28,17 @@ IMAGES_PER_CLASS = {"train": (732, 1300), "val": (50, 50)}
 NUM_CLASSES = 1000
 META, TRUTH = "data/meta.mat", "data/ILSVRC2012_validation_ground_truth.txt"
 MAX_DEVKIT_BYTES = 64 * 2**20  # ours: unpacked; the real one has a few million
-SORTED_BEGINNING = (65, 970, 230)  # the first validation labels in sorted order: of a file that circulates under TRUTH's name
+# the first validation labels in sorted order: of a file that circulates under TRUTH's
+# name
+SORTED_BEGINNING = (65, 970, 230)
 VAL_NAME = re.compile(r"(?:.*/)?(ILSVRC2012_val_(\d{8})\.JPEG)", re.DOTALL)
 CLASS_ARCHIVE = re.compile(r"(?:.*/)?(n\d{8})\.tar", re.DOTALL)
 
 
 class Devkit(NamedTuple):
-    """The classes in sorted order of their wnids, and the label of each validation image, the first one's at 0."""
+    """The classes in sorted order of their wnids, and the label of each validation
+    image, the first one's at 0.
+    """
 
     wnids: list[str]
     words: list[str]
@@ -48,23 +52,29 @@ def ilsvrc2012(config: PrepareConfig) -> Source:
         InputError: one is missing, or the devkit is not as it should be.
     """
     if config.path is None or not config.path.is_dir():
-        raise InputError(f"{config.path}: no such folder; expected one with {TRAIN}, {VAL} and {DEVKIT}")
+        raise InputError(
+            f"{config.path}: no such folder; expected one with {TRAIN}, {VAL} and {DEVKIT}"
+        )
     names = (DEVKIT, VAL) if config.only_val else (DEVKIT, TRAIN, VAL)
     paths = [config.path / name for name in names]
     for path in paths:
         if not path.is_file():
             raise InputError(f"{path}: no such file; source ilsvrc2012 needs {', '.join(names)}")
     if not config.trust_archives and (found := md5(config.path / DEVKIT)) != MD5[DEVKIT]:
-        raise InputError(wrong_md5(config.path / DEVKIT, found, MD5[DEVKIT]))  # before anything in it is believed
+        # before anything in it is believed
+        raise InputError(wrong_md5(config.path / DEVKIT, found, MD5[DEVKIT]))
     devkit = read_devkit(config.path / DEVKIT)
     ends = [(path.name, ends_digest(path)) for path in paths]
     return Source(
         classes=devkit.wnids,
         fingerprint=hashlib.sha256(repr(ends).encode()).hexdigest(),
-        state=repr([(path.stat().st_mtime_ns, path.stat().st_ctime_ns) for path in paths]),  # a copy may keep the first
+        # a copy may keep the first
+        state=repr([(path.stat().st_mtime_ns, path.stat().st_ctime_ns) for path in paths]),
         pieces=partial(_pieces, config, devkit),
         read=partial(_read, config.path),
-        archives=() if config.trust_archives else tuple(Archive(path, MD5[path.name]) for path in paths),
+        archives=(
+            () if config.trust_archives else tuple(Archive(path, MD5[path.name]) for path in paths)
+        ),
         is_known=not config.trust_archives,
         class_words=devkit.words,
         judge=judge,
@@ -72,7 +82,9 @@ def ilsvrc2012(config: PrepareConfig) -> Source:
 
 
 def judge(files_per_class: dict[str, list[int]], num_unusable: int = 0) -> Completeness:
-    """Compare the numbers of files with the original's, in the splits that there are."""
+    """Compare the numbers of files with the original's, in the splits that there
+    are.
+    """
     problems = []
     for split, numbers in files_per_class.items():
         least, most = IMAGES_PER_CLASS[split]
@@ -85,16 +97,24 @@ def judge(files_per_class: dict[str, list[int]], num_unusable: int = 0) -> Compl
         problems.append(f"{classes} classes of {NUM_CLASSES}")
     if num_unusable:
         problems.append(f"{num_unusable} files cannot be used")
-    what = "ILSVRC-2012" if len(files_per_class) > 1 else f"ILSVRC-2012's {next(iter(files_per_class))} images"
-    verdict = f"{what}, complete" if not problems else f"not the whole of {what}: {'; '.join(problems)}"
+    what = (
+        "ILSVRC-2012"
+        if len(files_per_class) > 1
+        else f"ILSVRC-2012's {next(iter(files_per_class))} images"
+    )
+    verdict = (
+        f"{what}, complete" if not problems else f"not the whole of {what}: {'; '.join(problems)}"
+    )
     return {"is_complete": not problems, "verdict": verdict}
 
 
 def read_devkit(path: Path) -> Devkit:
-    """Classes and validation labels of a devkit. Two synsets may share their words (crane, maillot): only wnids are keys.
+    """Classes and validation labels of a devkit. Two synsets may share their words
+    (crane, maillot): only wnids are keys.
 
     Raises:
-        InputError: a file is missing or odd, or the ground truth follows another convention than the original's.
+        InputError: a file is missing or odd, or the ground truth follows another
+            convention than the original's.
     """
     files = _texts(path)
     wnids_of = _leaves(path, files[META])
@@ -105,15 +125,22 @@ def read_devkit(path: Path) -> Devkit:
     try:
         ids = [int(line) for line in files[TRUTH].split()]
     except ValueError:
-        raise InputError(f"{where}: is not a list of numbers; expected an ILSVRC2012_ID a line") from None
+        raise InputError(
+            f"{where}: is not a list of numbers; expected an ILSVRC2012_ID a line"
+        ) from None
     if tuple(ids[:3]) == SORTED_BEGINNING or 0 in ids:
         raise InputError(
-            f"{where}: holds 0-based labels in sorted order, not the original's ILSVRC2012_IDs (which begin 490, 361, 171); "
-            "take the file of the original devkit"
+            f"{where}: holds 0-based labels in sorted order, not the original's ILSVRC2012_IDs"
+            " (which begin 490, 361, 171); take the file of the original devkit"
         )
     if wrong := next((number for number in ids if number not in wnids_of), None):
-        raise InputError(f"{where}: has {wrong}, which is no ILSVRC2012_ID of a class in {META}; expected 1 to {len(wnids)}")
-    return Devkit(wnids, [words_of[wnid] for wnid in wnids], [label_of[wnids_of[number][0]] for number in ids])
+        raise InputError(
+            f"{where}: has {wrong}, which is no ILSVRC2012_ID of a class in {META}; expected 1 to"
+            f" {len(wnids)}"
+        )
+    return Devkit(
+        wnids, [words_of[wnid] for wnid in wnids], [label_of[wnids_of[number][0]] for number in ids]
+    )
 
 
 def _texts(path: Path) -> dict[str, bytes]:
@@ -122,7 +149,10 @@ def _texts(path: Path) -> dict[str, bytes]:
         with gzip.open(path) as file:
             content = file.read(MAX_DEVKIT_BYTES + 1)  # to its end, where gzip's own checksum is
         if len(content) > MAX_DEVKIT_BYTES:
-            raise InputError(f"{path}: grows to more than {MAX_DEVKIT_BYTES} bytes; expected the devkit of tasks 1 and 2")
+            raise InputError(
+                f"{path}: grows to more than {MAX_DEVKIT_BYTES} bytes; expected the devkit of tasks"
+                " 1 and 2"
+            )
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
             for info in archive:
                 for name in (META, TRUTH):
@@ -136,32 +166,49 @@ def _texts(path: Path) -> dict[str, bytes]:
     except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read as .tar.gz: {error}") from None
     if missing := [name for name in (META, TRUTH) if name not in found]:
-        raise InputError(f"{path}: has no {' and no '.join(missing)}; expected the devkit of tasks 1 and 2")
+        raise InputError(
+            f"{path}: has no {' and no '.join(missing)}; expected the devkit of tasks 1 and 2"
+        )
     return found
 
 
 def _leaves(path: Path, meta: bytes) -> dict[int, tuple[str, str]]:
-    """(wnid, words) by ILSVRC2012_ID, of the synsets without children: the others are no classes."""
+    """(wnid, words) by ILSVRC2012_ID, of the synsets without children: the others are
+    no classes.
+    """
     from scipy.io import loadmat
 
     try:
         synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
         rows = [
-            (int(row["ILSVRC2012_ID"]), str(row["WNID"]), str(row["words"]), int(row["num_children"]))
+            (
+                int(row["ILSVRC2012_ID"]),
+                str(row["WNID"]),
+                str(row["words"]),
+                int(row["num_children"]),
+            )
             for row in synsets.reshape(-1)
         ]
     except Exception as error:  # loadmat raises nearly anything on damaged files
-        raise InputError(f"{path}: {META}: cannot be read as the devkit's list of synsets: {error}") from None
+        raise InputError(
+            f"{path}: {META}: cannot be read as the devkit's list of synsets: {error}"
+        ) from None
     leaves = {number: (wnid, words) for number, wnid, words, children in rows if children == 0}
-    if twice := [wnid for wnid, count in Counter(wnid for wnid, _ in leaves.values()).items() if count > 1]:
+    if twice := [
+        wnid for wnid, count in Counter(wnid for wnid, _ in leaves.values()).items() if count > 1
+    ]:
         raise InputError(f"{path}: {META}: has {twice[0]} twice; expected each class once")
     if len(leaves) < 2:
-        raise InputError(f"{path}: {META}: has {len(leaves)} synsets without children; expected the classes")
+        raise InputError(
+            f"{path}: {META}: has {len(leaves)} synsets without children; expected the classes"
+        )
     return leaves
 
 
 def _pieces(config: PrepareConfig, devkit: Devkit) -> list[Piece]:
-    """The class archives by wnid, and the validation files by number: neither lies in this order in its archive."""
+    """The class archives by wnid, and the validation files by number: neither lies in
+    this order in its archive.
+    """
     assert config.path is not None
     train = [] if config.only_val else _train_pieces(config.path / TRAIN, devkit.wnids)
     return [*train, *_val_pieces(config.path / VAL, devkit.val_labels)]
@@ -177,7 +224,10 @@ def _train_pieces(path: Path, wnids: list[str]) -> list[Piece]:
             raise InputError(f"{path}: has member {text_of(member.name)!r}; expected {expected}")
         found[wnid] = Piece("train", wnid, wnids.index(wnid), member.size, member.offset)
     if missing := [wnid for wnid in wnids if wnid not in found]:
-        raise InputError(f"{path}: has no {missing[0]}.tar; {len(missing)} of the devkit's {len(wnids)} classes are missing")
+        raise InputError(
+            f"{path}: has no {missing[0]}.tar; {len(missing)} of the devkit's {len(wnids)} classes"
+            " are missing"
+        )
     return [found[wnid] for wnid in wnids]
 
 
@@ -187,38 +237,52 @@ def _val_pieces(path: Path, labels: list[int]) -> list[Piece]:
         match = VAL_NAME.fullmatch(member.name)
         number = int(match[2]) if match else 0
         if match is None or not 1 <= number <= len(labels) or number in found:
-            expected = f"ILSVRC2012_val_00000001.JPEG to {len(labels):08d}, as many as the ground truth has lines, each once"
+            expected = (
+                f"ILSVRC2012_val_00000001.JPEG to {len(labels):08d}, as many as the ground truth"
+                " has lines, each once"
+            )
             raise InputError(f"{path}: has member {text_of(member.name)!r}; expected {expected}")
         offset = -1 if member.offset is None else member.offset
         found[number] = Piece("val", match[1], labels[number - 1], member.size, offset)
     if len(found) != len(labels):
         missing = next(number for number in range(1, len(labels) + 1) if number not in found)
-        raise InputError(f"{path}: has {len(found)} images for {len(labels)} lines of ground truth; {missing} is missing")
+        raise InputError(
+            f"{path}: has {len(found)} images for {len(labels)} lines of ground truth; {missing} is"
+            " missing"
+        )
     return [found[number] for number in sorted(found)]
 
 
 def _read(folder: Path, piece: Piece) -> Iterator[SourceFile]:
     if piece.split == "val":
-        yield _file(folder / VAL, piece, piece.name, piece.size, piece.offset if piece.offset >= 0 else None)
+        yield _file(
+            folder / VAL, piece, piece.name, piece.size, piece.offset if piece.offset >= 0 else None
+        )
         return
     names: set[str] = set()
     for name, size, offset in members(folder / TRAIN, piece.offset, piece.offset + piece.size):
         own = f"{piece.name}/{text_of(name.rpartition('/')[2])}"
         if own in names:
             whole = f"{piece.name}/{text_of(name)}"
-            yield SourceFile(piece.split, whole, piece.label, None, "has a name that occurs twice in its archive")
+            yield SourceFile(
+                piece.split, whole, piece.label, None, "has a name that occurs twice in its archive"
+            )
         else:
             yield _file(folder / TRAIN, piece, own, size, offset)
         names.add(own)
     if not names:
-        raise InputError(f"{folder / TRAIN}: {piece.name}.tar holds no image; expected those of the class")
+        raise InputError(
+            f"{folder / TRAIN}: {piece.name}.tar holds no image; expected those of the class"
+        )
 
 
 def _file(path: Path, piece: Piece, name: str, size: int, offset: int | None) -> SourceFile:
     if offset is None:
         return SourceFile(piece.split, name, piece.label, None)
     if size > MAX_BYTES:
-        return SourceFile(piece.split, name, piece.label, None, f"has {size} bytes, more than {MAX_BYTES}")
+        return SourceFile(
+            piece.split, name, piece.label, None, f"has {size} bytes, more than {MAX_BYTES}"
+        )
     encoded = read_at(path, offset, size)
     if len(encoded) < size:
         raise InputError(f"{path}: ends within {name}; expected a whole tar archive")

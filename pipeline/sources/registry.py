@@ -32,10 +32,13 @@ def open_source(config: PrepareConfig) -> Source:
 
 
 def refuse_other_files(config: PrepareConfig, root: Path) -> None:
-    """Raise InputError if a path is given whose files are not those that the finished data set was made from."""
+    """Raise InputError if a path is given whose files are not those that the finished
+    data set was made from.
+    """
     if config.path is None:
         return
     if open_source(config).fingerprint != sealing.unseal(config, root)["source_fingerprint"]:
         raise InputError(
-            f"{config.path}: holds other files than those {root / config.folder} was made from; choose another --root"
+            f"{config.path}: holds other files than those {root / config.folder} was made from;"
+            " choose another --root"
         )

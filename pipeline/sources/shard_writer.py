@@ -1,4 +1,6 @@
-"""A shard's pieces -> its rows, and what became of every file. Runs in any process, in any order."""
+"""A shard's pieces -> its rows, and what became of every file. Runs in any process, in
+any order.
+"""
 
 import hashlib
 from collections import Counter
@@ -38,9 +40,12 @@ class Done(NamedTuple):
 
 
 def plan_shards(pieces: Iterable[Piece], shard_bytes: int) -> list[Shard]:
-    """Runs of pieces of one split, closed when they reach a size: a function of the source alone.
+    """Runs of pieces of one split, closed when they reach a size: a function of the
+    source alone.
 
-    >>> [shard.name for shard in plan_shards([Piece("train", "a", 0, 9), Piece("val", "b", 0, 9), Piece("val", "c", 0, 9)], 9)]
+    >>> splits = {"a": "train", "b": "val", "c": "val"}
+    >>> pieces = [Piece(split, key, 0, 9) for key, split in splits.items()]
+    >>> [shard.name for shard in plan_shards(pieces, 9)]
     ['train-00000.arrow', 'val-00000.arrow', 'val-00001.arrow']
     """
     shards: list[Shard] = []
@@ -57,7 +62,9 @@ def plan_shards(pieces: Iterable[Piece], shard_bytes: int) -> list[Shard]:
 
 
 class Work(NamedTuple):
-    """Whatever a worker needs to do any step: `folder` is for the shards of this plan, and a note on each shard and archive."""
+    """Whatever a worker needs to do any step: `folder` is for the shards of this plan,
+    and a note on each shard and archive.
+    """
 
     folder: Path
     classes: list[str]
@@ -101,7 +108,14 @@ class Work(NamedTuple):
                     if keeps_slot:
                         assert file.encoded is not None
                         unreadable[file.label] += 1
-                        yield Record(file.name, file.encoded, file.label, 0, 0, hashlib.sha256(file.encoded).hexdigest())
+                        yield Record(
+                            file.name,
+                            file.encoded,
+                            file.label,
+                            0,
+                            0,
+                            hashlib.sha256(file.encoded).hexdigest(),
+                        )
                 else:
                     usable[file.label] += 1
                     yield record
@@ -141,9 +155,15 @@ class Work(NamedTuple):
         return Record(file.name, file.encoded, file.label, width, height, digest)
 
 
-def work_of(config: PrepareConfig, source: Source, root: Path) -> tuple[Work, list[Shard | Archive]]:
-    """What is to be done for a data set, and its steps: the archives first, as reading one whole takes longest."""
-    plan = hashlib.sha256(f"{source.fingerprint} {source.state} {config.shard_mib}".encode()).hexdigest()[:16]
+def work_of(
+    config: PrepareConfig, source: Source, root: Path
+) -> tuple[Work, list[Shard | Archive]]:
+    """What is to be done for a data set, and its steps: the archives first, as reading
+    one whole takes longest.
+    """
+    plan = hashlib.sha256(
+        f"{source.fingerprint} {source.state} {config.shard_mib}".encode()
+    ).hexdigest()[:16]
     folder = root / config.folder / SHARDS / plan
     work = Work(folder, source.classes, source.read, source.is_known, config.reencode)
     return work, [*source.archives, *plan_shards(source.pieces(), config.shard_mib * 2**20)]

@@ -1,4 +1,6 @@
-"""Tar archives read where they lie: nothing is extracted, and no path in them is used as one."""
+"""Tar archives read where they lie: nothing is extracted, and no path in them is used
+as one.
+"""
 
 import hashlib
 import io
@@ -14,12 +16,15 @@ from pipeline.errors import InputError
 from pipeline.sources.base import text_of
 
 READ_BYTES = 2**20
-PADDING_BYTES = 2 * tarfile.RECORDSIZE  # ours: zeros behind the last member; more is a hole that a download left
+# ours: zeros behind the last member; more is a hole that a download left
+PADDING_BYTES = 2 * tarfile.RECORDSIZE
 CHECKED_BYTES = 2**20  # ours: at both ends of an archive, to tell it from others of its size
 
 
 class Member(NamedTuple):
-    """A member's name as it is written, and where its bytes lie in the file; None if it is a link, a device or has holes."""
+    """A member's name as it is written, and where its bytes lie in the file; None if it
+    is a link, a device or has holes.
+    """
 
     name: str
     size: int
@@ -27,7 +32,9 @@ class Member(NamedTuple):
 
 
 class _Headers(io.FileIO):
-    """A file of which tarfile reads headers only: one that claims a long name of gigabytes is damaged."""
+    """A file of which tarfile reads headers only: one that claims a long name of
+    gigabytes is damaged.
+    """
 
     def read(self, size: int | None = -1) -> bytes:
         if size is None or not 0 <= size <= READ_BYTES:
@@ -41,10 +48,12 @@ def _descriptor(path: Path) -> int:
 
 
 def members(path: Path, start: int = 0, stop: int | None = None) -> Iterator[Member]:
-    """The members of a tar archive that is the bytes `start` to `stop` of a file; its folders are left out.
+    """The members of a tar archive that is the bytes `start` to `stop` of a file; its
+    folders are left out.
 
     Raises:
-        InputError: the archive is damaged, has a hole or ends early; the message names the byte.
+        InputError: the archive is damaged, has a hole or ends early; the message names
+            the byte.
     """
     end = path.stat().st_size
     stop = end if stop is None else stop
@@ -55,18 +64,31 @@ def members(path: Path, start: int = 0, stop: int | None = None) -> Iterator[Mem
             for info in archive:
                 if info.offset >= stop:  # of an archive behind this one, which lacks its end marker
                     return
-                if not (info.size >= 0 and offset < info.offset_data and info.offset_data + info.size <= min(stop, end)):
+                if not (
+                    info.size >= 0
+                    and offset < info.offset_data
+                    and info.offset_data + info.size <= min(stop, end)
+                ):
                     break
                 last, offset = f"member {text_of(info.name)!r}", info.offset_data
                 if not info.isdir():
-                    is_file = info.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not info.issparse()
+                    is_file = (
+                        info.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not info.issparse()
+                    )
                     yield Member(info.name, info.size, offset if is_file else None)
                 archive.members.clear()  # type: ignore[attr-defined]  # it would keep every header
             else:
                 offset = archive.offset
-                if end >= stop and stop - offset <= PADDING_BYTES and not read_at(path, offset, stop - offset).strip(b"\0"):
+                if (
+                    end >= stop
+                    and stop - offset <= PADDING_BYTES
+                    and not read_at(path, offset, stop - offset).strip(b"\0")
+                ):
                     return
-    raise InputError(f"{path}: is damaged or ends early, after {last}, at byte {offset}; expected a whole tar archive")
+    raise InputError(
+        f"{path}: is damaged or ends early, after {last}, at byte {offset}; expected a whole tar"
+        " archive"
+    )
 
 
 def read_at(path: Path, offset: int, size: int) -> bytes:

@@ -1,4 +1,6 @@
-"""The stages: plain functions `stage(config, root) -> artefact`. Calling one again is always right."""
+"""The stages: plain functions `stage(config, root) -> artefact`. Calling one again is
+always right.
+"""
 
 from importlib import import_module
 from pathlib import Path
@@ -18,5 +20,9 @@ def run_stage(config: StageConfig, root: Path, **resources: Any) -> None:
 
 
 def run_part(config: StageConfig, root: Path, part: int, num_parts: int) -> None:
-    """Do a part of a stage that can be done in parts; the stage does what is left, and concludes."""
-    getattr(import_module(module_of(config.stage)), f"{config.stage}_part")(config, root, part, num_parts)
+    """Do a part of a stage that can be done in parts; the stage does what is left, and
+    concludes.
+    """
+    getattr(import_module(module_of(config.stage)), f"{config.stage}_part")(
+        config, root, part, num_parts
+    )

@@ -15,14 +15,16 @@ from pipeline.statistics.levels import SIGNIFICANCE, deciding_top
 from pipeline.statistics.power import paired_images_to_decide
 from pipeline.tracking.tracker import Tracker
 
-INPUT_SIZE, NUM_IMAGES, NUM_CLASSES = 224, 50_000, 1000  # paper, sections 5 and 7: the validation set of Table 3
+# paper, sections 5 and 7: the validation set of Table 3
+INPUT_SIZE, NUM_IMAGES, NUM_CLASSES = 224, 50_000, 1000
 
 
 def check(config: CheckConfig, root: Path) -> list[Verdict]:
     """Judge every published claim on the study's results.
 
-    Claims with a number need the paper's data set and input size; claims of order are judged at any scale by one-sided
-    paired tests at the 5 % level, corrected by Holm over these claims.
+    Claims with a number need the paper's data set and input size; claims of order are
+    judged at any scale by one-sided paired tests at the 5 % level, corrected by Holm
+    over these claims.
     """
     if config.is_complete(root):
         return read_verdicts(config, root)[0]
@@ -30,8 +32,13 @@ def check(config: CheckConfig, root: Path) -> list[Verdict]:
     write_verdicts(config, root, verdicts)
     with Tracker(config, root) as tracker:
         decisions = [verdict.decision for verdict in verdicts]
-        tracker.table("verdicts", [asdict(verdict) | {"interval": str(verdict.interval or "")} for verdict in verdicts])
-        tracker.conclude({decision: decisions.count(decision) for decision in sorted(set(decisions))})
+        tracker.table(
+            "verdicts",
+            [asdict(verdict) | {"interval": str(verdict.interval or "")} for verdict in verdicts],
+        )
+        tracker.conclude(
+            {decision: decisions.count(decision) for decision in sorted(set(decisions))}
+        )
     return verdicts
 
 
@@ -44,7 +51,11 @@ def judge_all(config: CheckConfig, root: Path) -> list[Verdict]:
     num_tests = sum(claim.published is None and not _missing(claim, cells) for claim in CLAIMS)
     level = 2 * SIGNIFICANCE / max(1, num_tests)  # of the smallest one-sided p-value by Holm
     judged = [_judge(claim, cells, top, elsewhere, level) for claim in CLAIMS]
-    tests = {k: (verdict.p_value or 0.0, worse) for k, (verdict, worse) in enumerate(judged) if worse is not None}
+    tests = {
+        k: (verdict.p_value or 0.0, worse)
+        for k, (verdict, worse) in enumerate(judged)
+        if worse is not None
+    }
     better, worse = holm([p for p, _ in tests.values()]), holm([p for _, p in tests.values()])
     verdicts = [verdict for verdict, _ in judged]
     for k, p_better, p_worse in zip(tests, better, worse, strict=True):
@@ -58,12 +69,16 @@ def judge_all(config: CheckConfig, root: Path) -> list[Verdict]:
             p_value, p_holm = tests[k][1], p_worse
         elif verdicts[k].images_to_decide:
             words += f"; some {verdicts[k].images_to_decide:,} would decide on one as large"
-        verdicts[k] = replace(verdicts[k], decision=decision, words=words, p_value=p_value, p_holm=p_holm)
+        verdicts[k] = replace(
+            verdicts[k], decision=decision, words=words, p_value=p_value, p_holm=p_holm
+        )
     return verdicts
 
 
 def _not_the_papers(config: CheckConfig, num_images: int, num_classes: int) -> str | None:
-    """In what a study differs so much from the paper's that its published numbers say nothing about it, or None."""
+    """In what a study differs so much from the paper's that its published numbers say
+    nothing about it, or None.
+    """
     for member in (member for result in config.results for member in result.members):
         shape = member.classifier
         if member.data.name != DATASET or shape.input_size != INPUT_SIZE:
@@ -73,7 +88,9 @@ def _not_the_papers(config: CheckConfig, num_images: int, num_classes: int) -> s
         if isinstance(shape, TrainConfig) and shape.network.width < 1:
             return f"has a network of width {shape.network.width:g}"
     if (num_images, num_classes) != (NUM_IMAGES, NUM_CLASSES):
-        return f"has {num_images} images of {num_classes} classes, not {NUM_IMAGES} of {NUM_CLASSES}"
+        return (
+            f"has {num_images} images of {num_classes} classes, not {NUM_IMAGES} of {NUM_CLASSES}"
+        )
     return None
 
 
@@ -84,7 +101,9 @@ def _missing(claim: Claim, cells: Mapping[Cell, Result]) -> list[Cell]:
 def _judge(
     claim: Claim, cells: Mapping[Cell, Result], top: int, elsewhere: str | None, level: float
 ) -> tuple[Verdict, float | None]:
-    """The verdict on one claim; of a claim of order what the tests say, p for "more errors" too, with no decision yet."""
+    """The verdict on one claim; of a claim of order what the tests say, p for "more
+    errors" too, with no decision yet.
+    """
     has_number = claim.published is not None
     verdict = Verdict(
         claim=claim.id,
@@ -102,24 +121,46 @@ def _judge(
     if not has_number:
         return _judge_order(verdict, result, base, top, level)
     if elsewhere:
-        return replace(verdict, words=f"the published number is for {DATASET} at 224 px; this study {elsewhere}"), None
+        return (
+            replace(
+                verdict,
+                words=f"the published number is for {DATASET} at 224 px; this study {elsewhere}",
+            ),
+            None,
+        )
     return _judge_number(verdict, result, base), None
 
 
-def _judge_order(verdict: Verdict, result: Result, base: Result | None, top: int, level: float) -> tuple[Verdict, float]:
-    """Fewer errors than the base, or than the mean member: by a one-sided paired test each way."""
+def _judge_order(
+    verdict: Verdict, result: Result, base: Result | None, top: int, level: float
+) -> tuple[Verdict, float]:
+    """Fewer errors than the base, or than the mean member: by a one-sided paired test
+    each way.
+    """
     after = result.errors(top)
     before = base.errors(top) if base else result.member_errors(top)
     differences = before.astype(float) - after
     p_better, p_worse = (
-        (mcnemar(before, after), mcnemar(after, before)) if base else (sign_flip(differences), sign_flip(-differences))
+        (mcnemar(before, after), mcnemar(after, before))
+        if base
+        else (sign_flip(differences), sign_flip(-differences))
     )
-    tested = replace(verdict, measured=float(differences.mean()), interval=paired_interval(differences), p_value=p_better)
-    return replace(tested, images_to_decide=paired_images_to_decide(differences, level=level)), p_worse
+    tested = replace(
+        verdict,
+        measured=float(differences.mean()),
+        interval=paired_interval(differences),
+        p_value=p_better,
+    )
+    return (
+        replace(tested, images_to_decide=paired_images_to_decide(differences, level=level)),
+        p_worse,
+    )
 
 
 def _judge_number(verdict: Verdict, result: Result, base: Result | None) -> Verdict:
-    """A published top-5 error, or a gain in it, against the measured one: inside the tolerance, outside, or undecided."""
+    """A published top-5 error, or a gain in it, against the measured one: inside the
+    tolerance, outside, or undecided.
+    """
     assert verdict.published is not None
     assert verdict.tolerance is not None
     if base is None:
@@ -138,5 +179,9 @@ def _judge_number(verdict: Verdict, result: Result, base: Result | None) -> Verd
 
 
 def _spell(cell: Cell) -> str:
-    models = "an ensemble" if cell.models == "all" else f"{cell.models} model{'s' if cell.models > 1 else ''}"
+    models = (
+        "an ensemble"
+        if cell.models == "all"
+        else f"{cell.models} model{'s' if cell.models > 1 else ''}"
+    )
     return f"{models}, {cell.crops} crop{'s' if cell.crops > 1 else ''}"

@@ -1,4 +1,6 @@
-"""Stage: predictions of the arms of an ablation -> differences to the first arm, with intervals and a decision."""
+"""Stage: predictions of the arms of an ablation -> differences to the first arm, with
+intervals and a decision.
+"""
 
 from itertools import combinations
 from pathlib import Path
@@ -12,7 +14,14 @@ from pipeline.artefacts.contents import ComparisonFacts, SealedComparison
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions, best_member
 from pipeline.configs.compare import Arm, CompareConfig
-from pipeline.statistics.inference import Interval, across_seeds, bootstrap_interval, holm, paired_interval, two_sided
+from pipeline.statistics.inference import (
+    Interval,
+    across_seeds,
+    bootstrap_interval,
+    holm,
+    paired_interval,
+    two_sided,
+)
 from pipeline.statistics.label_ranks import rank_of_label
 from pipeline.statistics.levels import SIGNIFICANCE, deciding_top
 from pipeline.statistics.power import paired_images_to_decide, seeds_to_decide
@@ -22,10 +31,12 @@ IMAGES_AT_ONCE = 4096  # ours: bounds the memory of sums of probabilities
 
 
 def compare(config: CompareConfig, root: Path) -> SealedComparison:
-    """Compare every arm with the first, seed by seed on the same images; returns what the sealed file holds.
+    """Compare every arm with the first, seed by seed on the same images; returns what
+    the sealed file holds.
 
-    The test is Student's over seeds, corrected by Holm over the arms. Of a single seed or ensemble it is McNemar's over
-    images, of several ensembles sign flips over images, as they share members: these say nothing of other seeds.
+    The test is Student's over seeds, corrected by Holm over the arms. Of a single seed
+    or ensemble it is McNemar's over images, of several ensembles sign flips over
+    images, as they share members: these say nothing of other seeds.
     """
     if config.is_complete(root):
         return sealing.unseal(config, root)
@@ -53,47 +64,74 @@ def compare(config: CompareConfig, root: Path) -> SealedComparison:
 
 
 def best_members(config: CompareConfig, root: Path) -> list[int] | None:
-    """The member of each arm with the lowest top-1 error at one crop; None where ensembles or single members are compared."""
+    """The member of each arm with the lowest top-1 error at one crop; None where
+    ensembles or single members are compared.
+    """
     if config.models > 1 or len(config.arms[0].members) == 1:
         return None
     return [best_member(arm.members, root) for arm in config.arms]
 
 
-def judge(names: list[str], ranks: list[np.ndarray], best: list[int] | None) -> tuple[list[dict[str, Any]], ...]:
-    """For top-1 and top-5 errors: a row an arm, from where the label ranks (of each arm, members or ensembles x images).
+def judge(
+    names: list[str], ranks: list[np.ndarray], best: list[int] | None
+) -> tuple[list[dict[str, Any]], ...]:
+    """For top-1 and top-5 errors: a row an arm, from where the label ranks (of each
+    arm, members or ensembles x images).
 
-    `best` is the member of each arm that was chosen as its best; None where the images, not the seeds, are the sample.
+    `best` is the member of each arm that was chosen as its best; None where the images,
+    not the seeds, are the sample.
     """
     return tuple(_of_arms(names, [of_arm >= top for of_arm in ranks], best) for top in (1, 5))
 
 
 def _ranks(config: CompareConfig, arm: Arm, root: Path, labels: np.ndarray) -> np.ndarray:
     """Ensembles of an arm x images. Sums are made in float64, some images at a time."""
-    scores = [Predictions(member, root).probabilities(config.policy_of(arm)) for member in arm.members]
+    scores = [
+        Predictions(member, root).probabilities(config.policy_of(arm)) for member in arm.members
+    ]
     ranks = [
         [
-            rank_of_label(sum((k[part].astype(np.float64) for k in chosen), start=np.zeros(1)), labels[part])
+            rank_of_label(
+                sum((k[part].astype(np.float64) for k in chosen), start=np.zeros(1)), labels[part]
+            )
             for chosen in combinations(scores, config.models)
         ]
-        for part in (slice(start, start + IMAGES_AT_ONCE) for start in range(0, len(labels), IMAGES_AT_ONCE))
+        for part in (
+            slice(start, start + IMAGES_AT_ONCE) for start in range(0, len(labels), IMAGES_AT_ONCE)
+        )
     ]
     return np.concatenate(ranks, axis=1)
 
 
-def _of_arms(names: list[str], errors: list[np.ndarray], best: list[int] | None) -> list[dict[str, Any]]:
-    """A row an arm: its errors, and the difference to the first arm's, above zero where it makes more."""
+def _of_arms(
+    names: list[str], errors: list[np.ndarray], best: list[int] | None
+) -> list[dict[str, Any]]:
+    """A row an arm: its errors, and the difference to the first arm's, above zero where
+    it makes more.
+    """
     rows: list[dict[str, Any]] = []
-    level = SIGNIFICANCE / max(1, len(names) - 1)  # of the smallest p-value by Holm: what decides at it decides in any case
+    # of the smallest p-value by Holm: what decides at it decides in any case
+    level = SIGNIFICANCE / max(1, len(names) - 1)
     for k, (name, wrong) in enumerate(zip(names, errors, strict=True)):
         each = wrong.mean(axis=1)
         spread = float(each.std(ddof=1)) if len(each) > 1 else None
-        rows.append({"arm": name, "errors": each.tolist(), "error": float(each.mean()), "spread": spread})
-        rows[k] |= _difference(wrong, errors[0], best is not None, level) if k else {"difference": 0.0, "decision": "baseline"}
+        rows.append(
+            {"arm": name, "errors": each.tolist(), "error": float(each.mean()), "spread": spread}
+        )
+        rows[k] |= (
+            _difference(wrong, errors[0], best is not None, level)
+            if k
+            else {"difference": 0.0, "decision": "baseline"}
+        )
         if best is not None:
             low, high = across_seeds(each)[1]
             rows[k]["error_interval"] = Interval(max(0.0, low), min(1.0, high))
             chosen, base = wrong[best[k]], errors[0][best[0]]
-            rows[k]["best"] = {"member": best[k], "error": float(chosen.mean()), "p_value": two_sided(base, chosen)}
+            rows[k]["best"] = {
+                "member": best[k],
+                "error": float(chosen.mean()),
+                "p_value": two_sided(base, chosen),
+            }
     corrected = holm([row["p_value"] for row in rows[1:]])
     for row, p_value in zip(rows[1:], corrected, strict=True):
         is_decided = p_value < SIGNIFICANCE
@@ -103,15 +141,23 @@ def _of_arms(names: list[str], errors: list[np.ndarray], best: list[int] | None)
     return rows
 
 
-def _difference(wrong: np.ndarray, base: np.ndarray, are_seeds: bool, level: float) -> dict[str, Any]:
-    """Of several seeds, by these; of a single one, or of ensembles of the same members, which are no sample, by the images."""
+def _difference(
+    wrong: np.ndarray, base: np.ndarray, are_seeds: bool, level: float
+) -> dict[str, Any]:
+    """Of several seeds, by these; of a single one, or of ensembles of the same members,
+    which are no sample, by the images.
+    """
     differences = wrong.astype(float) - base
     per_image = differences.mean(axis=0)
     if are_seeds:
         p_value, interval = across_seeds(differences.mean(axis=1))
         needed = {"seeds_to_decide": seeds_to_decide(differences.mean(axis=1), level=level)}
     else:
-        pairs = (base[0], wrong[0]) if len(differences) == 1 else (base.mean(axis=0), wrong.mean(axis=0))
+        pairs = (
+            (base[0], wrong[0])
+            if len(differences) == 1
+            else (base.mean(axis=0), wrong.mean(axis=0))
+        )
         p_value, interval = two_sided(*pairs), paired_interval(per_image)
         needed = {"images_to_decide": paired_images_to_decide(per_image, level=level)}
     drawn = bootstrap_interval(differences if are_seeds else per_image[None])

@@ -1,4 +1,6 @@
-"""Stage: predictions of several models -> the errors of their averaged probabilities (paper, section 7)."""
+"""Stage: predictions of several models -> the errors of their averaged probabilities
+(paper, section 7).
+"""
 
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,15 @@ from pipeline.tracking.tracker import Tracker
 
 
 def ensemble(config: EnsembleConfig, root: Path) -> Result:
-    """Average the members' probabilities with equal weights, or take the member of lowest top-1 error at one crop.
+    """Average the members' probabilities with equal weights, or take the member of
+    lowest top-1 error at one crop.
 
-    The single model is chosen once, at one crop, so that all its rows of Table 3 are of one network.
+    The single model is chosen once, at one crop, so that all its rows of Table 3 are of
+    one network.
 
     Raises:
-        InputError: the members were not evaluated on the same data set, or one is not complete.
+        InputError: the members were not evaluated on the same data set, or one is not
+            complete.
     """
     if config.is_complete(root):
         return Result(config, root)
@@ -47,7 +52,9 @@ def ensemble(config: EnsembleConfig, root: Path) -> Result:
         member_ranks=[rank_of_label(probabilities, split.labels) for probabilities in members],
         subset_ranks=subset_ranks(members, split.labels) if 1 < len(chosen) <= MAX_MEMBERS else {},
     )
-    write_result(config, root, hits, chosen, data.classes, worst_mistakes(split, total, rank, data.classes))
+    write_result(
+        config, root, hits, chosen, data.classes, worst_mistakes(split, total, rank, data.classes)
+    )
     result = Result(config, root)
     with Tracker(config, root) as tracker:
         tracker.table("confusions", confusions(hits.labels, predicted, data.classes))
@@ -58,19 +65,30 @@ def ensemble(config: EnsembleConfig, root: Path) -> Result:
 
 def chosen_members(config: EnsembleConfig, root: Path) -> list[int]:
     """The places of the members that are averaged."""
-    return [best_member(config.members, root)] if config.choose == "best_top1" else list(range(len(config.members)))
+    return (
+        [best_member(config.members, root)]
+        if config.choose == "best_top1"
+        else list(range(len(config.members)))
+    )
 
 
 def _figures(result: Result) -> dict[str, float]:
-    """The errors, and how far the top-5 error is from the published one, where there is one for the cell."""
+    """The errors, and how far the top-5 error is from the published one, where there is
+    one for the cell.
+    """
     figures = {name: result.facts[name] for name in ("top1_error", "top5_error")}
     config = result.config
     published = published_error(config.num_models, config.policy)
     if published is not None:
-        figures |= {"published_top5_error": published, "gap_to_published": result.facts["top5_error"] - published}
+        figures |= {
+            "published_top5_error": published,
+            "gap_to_published": result.facts["top5_error"] - published,
+        }
     return {**figures, "num_models": config.num_models}
 
 
 def _in_a_row(mistake: dict[str, Any]) -> dict[str, Any]:
-    guesses = ", ".join(f"{guess['label']} {100 * guess['probability']:.0f} %" for guess in mistake["guesses"])
+    guesses = ", ".join(
+        f"{guess['label']} {100 * guess['probability']:.0f} %" for guess in mistake["guesses"]
+    )
     return {**mistake, "guesses": guesses}

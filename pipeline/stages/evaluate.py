@@ -1,4 +1,6 @@
-"""Stage: a trained network -> its mean probabilities on every validation image, for several crop policies in one pass."""
+"""Stage: a trained network -> its mean probabilities on every validation image, for
+several crop policies in one pass.
+"""
 
 import sys
 import time
@@ -25,7 +27,9 @@ from pipeline.tracking.tracker import Tracker
 
 
 def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
-    """Evaluate on all ranks of the environment. Chunks of images already done are not done again."""
+    """Evaluate on all ranks of the environment. Chunks of images already done are not
+    done again.
+    """
     predictions = Predictions(config, root)
     if config.is_complete(root):
         return predictions
@@ -48,17 +52,23 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
             for name, reason in bad.items():
                 print(f"evaluate: {name}: {reason}; it counts as an error", file=sys.stderr)
             with Tracker(config, root) as tracker:
-                figures: dict[str, float] = {"core_or_gpu_hours": sealing.unseal(config, root)["core_or_gpu_hours"]}
+                figures: dict[str, float] = {
+                    "core_or_gpu_hours": sealing.unseal(config, root)["core_or_gpu_hours"]
+                }
                 for policy in config.policies:
                     rank = rank_of_label(predictions.probabilities(policy), split.labels)
-                    figures |= {f"{policy}/top{top}_error": float((rank >= top).mean()) for top in (1, 5)}
+                    figures |= {
+                        f"{policy}/top{top}_error": float((rank >= top).mean()) for top in (1, 5)
+                    }
                 tracker.conclude(figures)
     accelerator.wait_for_everyone()
     return predictions
 
 
 def evaluate_part(config: EvaluateConfig, root: Path, part: int, num_parts: int) -> None:
-    """Do every `num_parts`-th chunk of an evaluation, from chunk `part` on; `evaluate` does what is left, and merges."""
+    """Do every `num_parts`-th chunk of an evaluation, from chunk `part` on; `evaluate`
+    does what is left, and merges.
+    """
     if config.is_complete(root):
         return
     data = Dataset(config.data, root)
@@ -66,7 +76,9 @@ def evaluate_part(config: EvaluateConfig, root: Path, part: int, num_parts: int)
     accelerator = process_group.join()
     engine = _engine(config, data, accelerator, root)
     chunks = _chunks(config, len(split))[part::num_parts]
-    _evaluate_chunks(engine, split, chunks, data.num_classes, Predictions(config, root), accelerator)
+    _evaluate_chunks(
+        engine, split, chunks, data.num_classes, Predictions(config, root), accelerator
+    )
     accelerator.wait_for_everyone()
 
 
@@ -74,8 +86,16 @@ def _engine(config: EvaluateConfig, data: Dataset, accelerator: Accelerator, roo
     classifier = _classifier(config, data.num_classes, root)
     engine = Engine(classifier, accelerator.device, config.precision, config.compiled)
     engine.refuse_wrong_outputs(data.num_classes, config.classifier.label)
-    if accelerator.is_main_process and accelerator.device.type == "cpu" and isinstance(why := operators.library(), str):
-        print(f"evaluate: pools and local response norms run more slowly, without our operators: {why}", file=sys.stderr)
+    if (
+        accelerator.is_main_process
+        and accelerator.device.type == "cpu"
+        and isinstance(why := operators.library(), str)
+    ):
+        print(
+            "evaluate: pools and local response norms run more slowly, without our operators:"
+            f" {why}",
+            file=sys.stderr,
+        )
     return engine
 
 
@@ -92,17 +112,25 @@ def _evaluate_chunks(
     predictions: Predictions,
     accelerator: Accelerator,
 ) -> None:
-    """This rank's share of the chunks, except those that an earlier attempt published."""
+    """This rank's share of the chunks, except those that an earlier attempt
+    published.
+    """
     config = predictions.config
     num_loaders = environment.cores_per_rank() if accelerator.device.type == "cuda" else 0
     mine = chunks[accelerator.process_index :: accelerator.num_processes]
     label, total = f"evaluate {config.hash[:8]}", sum(map(len, mine))
-    with Progress(label, total, "images a rank", silent=not accelerator.is_main_process) as progress:
+    with Progress(
+        label, total, "images a rank", silent=not accelerator.is_main_process
+    ) as progress:
         for chunk in mine:
             if not predictions.has_chunk(chunk) and not config.is_complete(predictions.root):
                 started = time.monotonic()
-                scores, bad = classify(engine, split, chunk, num_classes, config.policies, config.crops, num_loaders)
-                predictions.publish_chunk(chunk, scores, bad, time.monotonic() - started, engine.description)
+                scores, bad = classify(
+                    engine, split, chunk, num_classes, config.policies, config.crops, num_loaders
+                )
+                predictions.publish_chunk(
+                    chunk, scores, bad, time.monotonic() - started, engine.description
+                )
             progress.advance(len(chunk))
 
 
@@ -110,12 +138,16 @@ def _classifier(config: EvaluateConfig, num_classes: int, root: Path) -> Classif
     """The classifier that a config names.
 
     Raises:
-        InputError: it gives another number of classes than the data set has, or its weights do not fit.
+        InputError: it gives another number of classes than the data set has, or its
+            weights do not fit.
     """
     if isinstance(config.classifier, ForeignConfig):
         for path, digest in config.classifier.files:
             if path.is_file() and disk.sha256(path) != digest:
-                raise InputError(f"{path}: is no longer the file that this evaluation was planned with; run the command again")
+                raise InputError(
+                    f"{path}: is no longer the file that this evaluation was planned with; run the"
+                    " command again"
+                )
         return foreign_classifier(config.classifier, num_classes)
     run = Run(config.classifier, root)
     return our_classifier(config.classifier.network, run.weights(config.weights), num_classes)

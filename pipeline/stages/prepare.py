@@ -1,4 +1,6 @@
-"""Stage: a source of images -> shards, a manifest, and the list of what was left out."""
+"""Stage: a source of images -> shards, a manifest, and the list of what was left
+out.
+"""
 
 import json
 import shutil
@@ -29,15 +31,18 @@ from pipeline.tracking.tracker import Tracker
 
 
 def prepare(config: PrepareConfig, root: Path, processes: int | None = None) -> Dataset:
-    """Check every image of the source and store it; each file is in a shard or in rejected.jsonl.
+    """Check every image of the source and store it; each file is in a shard or in
+    rejected.jsonl.
 
-    An image of the validation split that cannot be decoded is in both: it keeps its slot and counts as an error, so that no
-    error is taken over those images alone that happen to be whole. Shards are shared by `processes` (by default one a core);
-    they are the same bytes for any number, and those that an interrupted attempt finished are not made again.
+    An image of the validation split that cannot be decoded is in both: it keeps its
+    slot and counts as an error, so that no error is taken over those images alone that
+    happen to be whole. Shards are shared by `processes` (by default one a core); they
+    are the same bytes for any number, and those that an interrupted attempt finished
+    are not made again.
 
     Raises:
-        InputError: the source is missing or malformed, a class has no usable image, or `root` holds this data set made
-            from other files.
+        InputError: the source is missing or malformed, a class has no usable image, or
+            `root` holds this data set made from other files.
     """
     if config.is_complete(root):
         refuse_other_files(config, root)
@@ -53,19 +58,26 @@ def prepare(config: PrepareConfig, root: Path, processes: int | None = None) -> 
 
 
 def prepare_part(config: PrepareConfig, root: Path, part: int, num_parts: int) -> None:
-    """Do every `num_parts`-th step of a preparation, from step `part` on; `prepare` does what is left, and concludes."""
+    """Do every `num_parts`-th step of a preparation, from step `part` on; `prepare`
+    does what is left, and concludes.
+    """
     if not config.is_complete(root):
         work, steps = work_of(config, sources.open_source(config), root)
         _do(work, steps[part::num_parts], config.name, None)
 
 
 def _do(work: Work, steps: list[Shard | Archive], name: str, processes: int | None) -> None:
-    """All steps that no earlier attempt did. The archives' digests are taken beside the shards, from the same pages."""
+    """All steps that no earlier attempt did. The archives' digests are taken beside the
+    shards, from the same pages.
+    """
     label = f"prepare {name}"
     remove_unfinished(work.folder)
     left = [step for step in steps if not work.is_done(step)]
     if len(left) < len(steps):
-        print(f"{label}: {len(steps) - len(left)} of {len(steps)} steps were done before", file=sys.stderr)
+        print(
+            f"{label}: {len(steps) - len(left)} of {len(steps)} steps were done before",
+            file=sys.stderr,
+        )
     total, started = sum(step.num_bytes for step in left) / 1e6, time.monotonic()
     images, megabytes = 0, 0.0
     with Progress(label, round(total), "MB") as progress:
@@ -75,18 +87,30 @@ def _do(work: Work, steps: list[Shard | Archive], name: str, processes: int | No
             progress.advance(round(megabytes) - progress.done, f"{images / seconds:.0f} images/s")
         if left:
             speed = f"{images / seconds:.0f} images/s, {megabytes / seconds:.0f} MB/s"
-            progress.say(f"{label}: {images} images, {megabytes:.0f} MB in {seconds:.1f} s: {speed}")
+            progress.say(
+                f"{label}: {images} images, {megabytes:.0f} MB in {seconds:.1f} s: {speed}"
+            )
 
 
-def _conclude(config: PrepareConfig, source: Source, work: Work, steps: list[Shard | Archive], root: Path) -> None:
+def _conclude(
+    config: PrepareConfig, source: Source, work: Work, steps: list[Shard | Archive], root: Path
+) -> None:
     shards = [step for step in steps if isinstance(step, Shard)]
     found = [note for shard in shards if (note := work.note(shard.name))]
     if len(found) < len(shards):
-        raise StageFailed(f"{work.folder}: {len(shards) - len(found)} of {len(shards)} shards have lost their notes")
-    files, usable, unreadable = (_per_class(found, kind, len(source.classes)) for kind in ("files", "images", "unreadable"))
+        raise StageFailed(
+            f"{work.folder}: {len(shards) - len(found)} of {len(shards)} shards have lost their"
+            " notes"
+        )
+    files, usable, unreadable = (
+        _per_class(found, kind, len(source.classes)) for kind in ("files", "images", "unreadable")
+    )
     _refuse_empty_classes(config, source, files, usable, found)
     written, leaks = lists(work.folder, found)
-    images = {split: [a + b for a, b in zip(usable[split], unreadable[split], strict=True)] for split in SPLITS}
+    images = {
+        split: [a + b for a, b in zip(usable[split], unreadable[split], strict=True)]
+        for split in SPLITS
+    }
     num_unreadable = sum(map(sum, unreadable.values()))
     num_bad = [len(note.rejected) for note in found]
     facts: ManifestFacts = {
@@ -105,37 +129,60 @@ def _conclude(config: PrepareConfig, source: Source, work: Work, steps: list[Sha
     if source.class_words:
         facts["class_words"] = source.class_words
     if source.judge:
-        facts = {**facts, **source.judge({split: files[split] for split in config.splits}, sum(num_bad))}
+        facts = {
+            **facts,
+            **source.judge({split: files[split] for split in config.splits}, sum(num_bad)),
+        }
     if config.is_complete(root):  # by a later attempt, while this one was thought lost
         return
     for name, content in written.items():
         disk.write_atomic(root / config.folder / name, content)
     digests = {note.name: note.digest for note in found}
-    sealing.seal(config, root, [root / config.folder / name for name in written], facts, known=digests)
+    sealing.seal(
+        config, root, [root / config.folder / name for name in written], facts, known=digests
+    )
     _remove_remains(work)
     for line in in_words(facts):
         print(f"prepare {config.name}: {line}", file=sys.stderr)
     with Tracker(config, root) as tracker:
-        tracker.conclude({"num_rejected": facts["num_rejected"], **{f"num_{s}_images": sum(n) for s, n in images.items()}})
+        tracker.conclude(
+            {
+                "num_rejected": facts["num_rejected"],
+                **{f"num_{s}_images": sum(n) for s, n in images.items()},
+            }
+        )
 
 
 def lists(folder: Path, notes: list[ShardNote]) -> tuple[dict[str, bytes], int]:
-    """The contents of rejected.jsonl and leaks.jsonl, and how many val images leak, from the shards and their notes."""
+    """The contents of rejected.jsonl and leaks.jsonl, and how many val images leak,
+    from the shards and their notes.
+    """
     rejected = [Rejected(*item)._asdict() for note in notes for item in note.rejected]
     leaks = _same_bytes(folder, notes)
     rows = {REJECTED: rejected, LEAKS: leaks}
-    contents = {name: "".join(json.dumps(row) + "\n" for row in found).encode() for name, found in rows.items()}
+    contents = {
+        name: "".join(json.dumps(row) + "\n" for row in found).encode()
+        for name, found in rows.items()
+    }
     return contents, len({leak["val"] for leak in leaks})
 
 
 def in_words(facts: ManifestFacts) -> list[str]:
     """What a person should know of a data set, from its manifest."""
-    found = [f"{facts['num_images']['train']} train and {facts['num_images']['val']} val images of {facts['num_files']} files"]
+    found = [
+        f"{facts['num_images']['train']} train and {facts['num_images']['val']} val images of"
+        f" {facts['num_files']} files"
+    ]
     if facts["num_rejected"] or facts["num_unreadable"]:
-        said = f"{facts['num_rejected']} files are left out, {facts['num_unreadable']} unreadable val images count as errors"
+        said = (
+            f"{facts['num_rejected']} files are left out, {facts['num_unreadable']} unreadable val"
+            " images count as errors"
+        )
         found.append(f"{said}: {REJECTED} names them")
     if facts["num_leaks"]:
-        found.append(f"{facts['num_leaks']} val images are in train too, byte for byte: {LEAKS} names them")
+        found.append(
+            f"{facts['num_leaks']} val images are in train too, byte for byte: {LEAKS} names them"
+        )
     if "verdict" in facts:
         found.append(facts["verdict"])
     return found
@@ -164,13 +211,22 @@ def _refuse_empty_classes(
     for split in config.splits:
         for name, there, good in zip(source.classes, files[split], usable[split], strict=True):
             if there and not good:
-                reason = next((r.reason for r in rejected if r.split == split and r.name.startswith(f"{name}/")), "")
+                reason = next(
+                    (
+                        r.reason
+                        for r in rejected
+                        if r.split == split and r.name.startswith(f"{name}/")
+                    ),
+                    "",
+                )
                 why = f" (the first was rejected: {reason})" if reason else ""
                 raise InputError(f"class {name} has no usable image in {split}/{why}")
 
 
 def _remove_remains(work: Work) -> None:
-    """Of attempts that were interrupted, or made from other files. The data set is sealed: nothing here can fail it."""
+    """Of attempts that were interrupted, or made from other files. The data set is
+    sealed: nothing here can fail it.
+    """
     for path in work.folder.glob(".*"):
         path.unlink(missing_ok=True)
     for path in work.folder.parent.iterdir():
@@ -182,11 +238,17 @@ def _same_bytes(folder: Path, notes: list[ShardNote]) -> list[dict[str, str]]:
     """Validation images whose bytes training images have too, with each of these."""
     columns = {}
     for split in SPLITS:
-        tables = [read_shard(folder / note.name) for note in notes if note.name.startswith(f"{split}-")]
+        tables = [
+            read_shard(folder / note.name) for note in notes if note.name.startswith(f"{split}-")
+        ]
         names = [name for table in tables for name in table["image_id"].to_pylist()]
         own = [pc.coalesce(table["source_sha256"], table["sha256"]).to_pylist() for table in tables]
         columns[split] = list(zip(chain.from_iterable(own), names, strict=True))
     train: dict[str, list[str]] = {}
     for digest, name in columns["train"]:
         train.setdefault(digest, []).append(name)
-    return [{"val": name, "train": twin, "sha256": digest} for digest, name in columns["val"] for twin in train.get(digest, ())]
+    return [
+        {"val": name, "train": twin, "sha256": digest}
+        for digest, name in columns["val"]
+        for twin in train.get(digest, ())
+    ]

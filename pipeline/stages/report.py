@@ -1,4 +1,6 @@
-"""Stage: verdicts and results -> RESULTS.md, a self-contained report.html, and the summary for the screen."""
+"""Stage: verdicts and results -> RESULTS.md, a self-contained report.html, and the
+summary for the screen.
+"""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,7 +32,9 @@ CAPTIONS = {
 
 
 def report(config: ReportConfig, root: Path) -> Path:
-    """Write the report of a study, its tables (CSV, JSON) and its charts (SVG, PNG); returns the path of the page."""
+    """Write the report of a study, its tables (CSV, JSON) and its charts (SVG, PNG);
+    returns the path of the page.
+    """
     page = root / config.folder / "report.html"
     if config.is_complete(root):
         return page
@@ -38,9 +42,15 @@ def report(config: ReportConfig, root: Path) -> Path:
     environment = templates()
     written = {
         name: environment.get_template(template).render(facts).encode()
-        for name, template in (("report.html", "report.html"), ("RESULTS.md", "results.md"), ("summary.txt", "summary.txt"))
+        for name, template in (
+            ("report.html", "report.html"),
+            ("RESULTS.md", "results.md"),
+            ("summary.txt", "summary.txt"),
+        )
     }
-    written |= {f"tables/{name}.csv": tables.as_csv(rows) for name, rows in facts["tables"].items() if rows}
+    written |= {
+        f"tables/{name}.csv": tables.as_csv(rows) for name, rows in facts["tables"].items() if rows
+    }
     written["tables.json"] = tables.as_json(facts["tables"])
     for name, svg in facts["charts"].items():
         written |= {f"charts/{name}.svg": svg.encode(), f"charts/{name}.png": charts.png(svg)}
@@ -48,14 +58,21 @@ def report(config: ReportConfig, root: Path) -> Path:
         disk.write_atomic(root / config.folder / name, content)
     if (progress := root / config.folder / PROGRESS).exists():  # somebody may look at it
         disk.write_atomic(progress, b'<meta http-equiv="refresh" content="0;url=report.html">\n')
-    sealing.seal(config, root, [root / config.folder / name for name in written], {"summary": written["summary.txt"].decode()})
+    sealing.seal(
+        config,
+        root,
+        [root / config.folder / name for name in written],
+        {"summary": written["summary.txt"].decode()},
+    )
     return page
 
 
 def report_progress(study: Study, root: Path, rows: Sequence[Mapping[str, str]]) -> Path:
-    """Write the page of a study that is not complete, beside where its report will be; returns its path.
+    """Write the page of a study that is not complete, beside where its report will be;
+    returns its path.
 
-    `rows` say where it stands, by stage. The page asks for itself again every half minute, and leads to the report at last.
+    `rows` say where it stands, by stage. The page asks for itself again every half
+    minute, and leads to the report at last.
     """
     results = [Result(named, root) for named in study.check.results if named.is_complete(root)]
     top = deciding_top(results[0].facts["num_classes"]) if results else 5
@@ -70,7 +87,9 @@ def report_progress(study: Study, root: Path, rows: Sequence[Mapping[str, str]])
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "cells": table3,
         "top": top,
-        "charts": _charts(table3, [], tables.curves(_trainings(_members(study.check.results)), root, top), top),
+        "charts": _charts(
+            table3, [], tables.curves(_trainings(_members(study.check.results)), root, top), top
+        ),
         "captions": _captions(top),
     }
     page = root / study.report.folder / PROGRESS
@@ -85,25 +104,56 @@ def comparisons(configs: Sequence[CompareConfig], root: Path) -> list[dict[str, 
         if config.is_complete(root):
             facts = sealing.unseal(config, root)
             top = facts["decided_on"]
-            arms = {each: tables.of_comparison(facts, each) for each in sorted(TOP, key=lambda each: each != top)}
-            found.append({**facts, "chart": f"ablation_{number}", "setting": _setting(config), "top": top, "arms": arms})
+            arms = {
+                each: tables.of_comparison(facts, each)
+                for each in sorted(TOP, key=lambda each: each != top)
+            }
+            found.append(
+                {
+                    **facts,
+                    "chart": f"ablation_{number}",
+                    "setting": _setting(config),
+                    "top": top,
+                    "arms": arms,
+                }
+            )
     return found
 
 
 def _setting(config: CompareConfig) -> str:
     """What the arms have in common, and by which test they are judged."""
-    seeds, crops = len(config.arms[0].members), {label_of(config.policy_of(arm)) for arm in config.arms}
+    seeds, crops = (
+        len(config.arms[0].members),
+        {label_of(config.policy_of(arm)) for arm in config.arms},
+    )
     holm = ", with Holm's correction over the arms" if len(config.arms) > 2 else ""
     at = f", {min(crops)} crop{'' if crops == {'1'} else 's'}" if len(crops) == 1 else ""
     if config.models > 1:
         test = "sign flips of the mean error" if config.models < seeds else "McNemar's test"
-        return f"Ensembles of {config.models} from {seeds} members an arm{at}; p: {test} over images, for these members{holm}"
+        return (
+            f"Ensembles of {config.models} from {seeds} members an arm{at}; p: {test} over images,"
+            f" for these members{holm}"
+        )
     if seeds > 1:
-        runs = [run for run in (member.classifier for member in config.arms[0].members) if isinstance(run, TrainConfig)]
-        weights = "initial weights of its own" if len({run.init_seed for run in runs}) > 1 else "the same initial weights"
+        runs = [
+            run
+            for run in (member.classifier for member in config.arms[0].members)
+            if isinstance(run, TrainConfig)
+        ]
+        weights = (
+            "initial weights of its own"
+            if len({run.init_seed for run in runs}) > 1
+            else "the same initial weights"
+        )
         student = "p and interval: Student's over seeds, given these images"
-        return f"{seeds} seeds an arm, each another sampling and order of images from {weights}{at}; {student}{holm}"
-    return f"One seed an arm{at}; p: McNemar's test over images, which says nothing of other seeds{holm}"
+        return (
+            f"{seeds} seeds an arm, each another sampling and order of images from {weights}{at};"
+            f" {student}{holm}"
+        )
+    return (
+        f"One seed an arm{at}; p: McNemar's test over images, which says nothing of other"
+        f" seeds{holm}"
+    )
 
 
 def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
@@ -111,17 +161,26 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
     verdicts, checked = read_verdicts(config.check, root)
     results = [Result(named, root) for named in config.check.results]
     members = _members(config.check.results)
-    everyone = _members([*config.check.results, *(arm for compared in config.comparisons for arm in compared.arms)])
+    everyone = _members(
+        [*config.check.results, *(arm for compared in config.comparisons for arm in compared.arms)]
+    )
     runs = _trainings(members)
     top = deciding_top(results[0].facts["num_classes"])
     shown = results[-1]
     claims = tables.of_claims(config.check, root)
     trained = [_run(run, root) for run in _trainings(everyone)]
-    evaluated = [{**sealing.unseal(member, root), "classifier": member.classifier.label} for member in everyone]
+    evaluated = [
+        {**sealing.unseal(member, root), "classifier": member.classifier.label}
+        for member in everyone
+    ]
     made_by = [made["provenance"]["command"] for made in (*trained, *evaluated)]
     classes, confused = tables.of_classes(shown, top)
     compared = comparisons(config.comparisons, root)
-    table3, sizes, curves = tables.cells(results, top), tables.ensemble_sizes(results, top), tables.curves(runs, root, top)
+    table3, sizes, curves = (
+        tables.cells(results, top),
+        tables.ensemble_sizes(results, top),
+        tables.curves(runs, root, top),
+    )
     return {
         "study": config.name,
         "title": config.title,
@@ -137,24 +196,39 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
         "tables": {
             "table3": table3,
             "verdicts": tables.of_verdicts(verdicts),
-            "ablations": [row for comparison in compared for arms in comparison["arms"].values() for row in arms],
+            "ablations": [
+                row
+                for comparison in compared
+                for arms in comparison["arms"].values()
+                for row in arms
+            ],
             "claims": claims,
             "ensemble_sizes": sizes,
             "training_curves": curves,
             "classes": classes,
             "confusions": confused,
         },
-        "charts": _charts(table3, sizes, curves, top)
-        | {comparison["chart"]: charts.forest(tables.forest(comparison["arms"][comparison["top"]])) for comparison in compared},
+        "charts": (
+            _charts(table3, sizes, curves, top)
+            | {
+                comparison["chart"]: charts.forest(
+                    tables.forest(comparison["arms"][comparison["top"]])
+                )
+                for comparison in compared
+            }
+        ),
         "comparisons": compared,
         "captions": _captions(top),
         "shown": table3[-1],
         "mistakes": shown.mistakes,
         "runs": trained,
         "evaluations": evaluated,
-        "commands": list(dict.fromkeys(made_by + [command for claim in claims for command in claim["commands"]])),
+        "commands": list(
+            dict.fromkeys(made_by + [command for claim in claims for command in claim["commands"]])
+        ),
         "check_hash": config.check.hash,
-        "audit": json.loads(resources.files("pipeline.paper").joinpath("audit.json").read_text()),  # counting takes torch
+        # counting takes torch
+        "audit": json.loads(resources.files("pipeline.paper").joinpath("audit.json").read_text()),
         "neighbours": NEIGHBOURS,
         "benchmarks": _benchmarks(root),
         "audit_titles": AUDIT_TITLES,
@@ -173,7 +247,9 @@ def _trainings(members: Iterable[EvaluateConfig]) -> list[TrainConfig]:
     return list({run.hash: run for run in runs if isinstance(run, TrainConfig)}.values())
 
 
-def _charts(table3: list[tables.Row], sizes: list[tables.Row], curves: list[tables.Row], top: int) -> dict[str, str]:
+def _charts(
+    table3: list[tables.Row], sizes: list[tables.Row], curves: list[tables.Row], top: int
+) -> dict[str, str]:
     """Those for which there is something to draw."""
     drawn = {
         "errors_by_crops": (charts.errors_by_crops, tables.crop_curve(table3, top)),
@@ -188,12 +264,17 @@ def _captions(top: int) -> dict[str, str]:
 
 
 def _denominator(num_images: int, members: list[EvaluateConfig], root: Path) -> str:
-    """How many images the errors are counted on, and which of them could not be used."""
+    """How many images the errors are counted on, and which of them could not be
+    used.
+    """
     sealed = [sealing.unseal(member, root) for member in members]
     bad = sorted({name for facts in sealed for name in facts["bad_images"]})
     text = f"{num_images} validation images"
     if bad:
-        text += f" (unreadable, counted as errors: {len(bad)}: {', '.join(bad[:5])}{' ...' if bad[5:] else ''})"
+        text += (
+            f" (unreadable, counted as errors: {len(bad)}:"
+            f" {', '.join(bad[:5])}{' ...' if bad[5:] else ''})"
+        )
     if rejected := max(facts["num_rejected"] for facts in sealed):
         text += f" (not images, left out in preparation: {rejected})"
     return text
@@ -201,7 +282,12 @@ def _denominator(num_images: int, members: list[EvaluateConfig], root: Path) -> 
 
 def _run(run: TrainConfig, root: Path) -> dict[str, Any]:
     sealed = sealing.unseal(run, root)
-    return {**sealed, "data_seed": run.data_seed, "num_epochs": run.num_epochs, "width": run.network.width}
+    return {
+        **sealed,
+        "data_seed": run.data_seed,
+        "num_epochs": run.num_epochs,
+        "width": run.network.width,
+    }
 
 
 def _benchmarks(root: Path) -> list[dict[str, Any]]:

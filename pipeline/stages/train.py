@@ -1,7 +1,8 @@
 """Stage: a data set -> one trained network, its metrics, and its averaged weights.
 
-Randomness is stateless: which image comes when, how it is cut and what dropout drops are functions of the seeds and the
-step. So a run resumed at any step goes on with the same bits, and a checkpoint holds no random state.
+Randomness is stateless: which image comes when, how it is cut and what dropout drops
+are functions of the seeds and the step. So a run resumed at any step goes on with the
+same bits, and a checkpoint holds no random state.
 """
 
 from collections.abc import Iterator
@@ -38,13 +39,15 @@ from pipeline.training.metrics_log import MetricsLog
 
 
 def train(config: TrainConfig, root: Path) -> Run:
-    """Train as the config says, on all ranks of the environment; resume from the newest whole checkpoint.
+    """Train as the config says, on all ranks of the environment; resume from the newest
+    whole checkpoint.
 
     SIGTERM and SIGUSR2 to the first rank are obeyed between two steps, after a save.
 
     Raises:
-        InputError: the ranks cannot share the global batch equally, another process trains this run, the data set is no longer
-            the one that the run began with, or an image of it is damaged.
+        InputError: the ranks cannot share the global batch equally, another process
+            trains this run, the data set is no longer the one that the run began with,
+            or an image of it is damaged.
         TrainingDiverged: the loss became NaN or infinite.
         StageFailed: a newer attempt took over, or the GPU's memory is too small.
     """
@@ -64,16 +67,22 @@ def train(config: TrainConfig, root: Path) -> Run:
 
 @contextmanager
 def said_in_a_line(config: TrainConfig, root: Path) -> Iterator[None]:
-    """What a user can expect: a GPU that is too small; an image that was whole when it was prepared, and is damaged now, of
-    which a loader's process says its traceback first."""
+    """What a user can expect: a GPU that is too small; an image that was whole when it
+    was prepared, and is damaged now, of which a loader's process says its traceback
+    first.
+    """
     try:
         yield
     except torch.OutOfMemoryError as error:
         said = str(error).splitlines()[0]
-        raise StageFailed(f"{root / config.folder}: {said} Set max_device_batch_size, or more ranks") from None
+        raise StageFailed(
+            f"{root / config.folder}: {said} Set max_device_batch_size, or more ranks"
+        ) from None
     except BadImage as problem:
         said = str(problem).strip().splitlines()[-1].rpartition("BadImage: ")[2]
-        raise InputError(f"{root / config.data.folder}: {said}; remove it to prepare the data again") from None
+        raise InputError(
+            f"{root / config.data.folder}: {said}; remove it to prepare the data again"
+        ) from None
 
 
 def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerator) -> None:
@@ -85,7 +94,9 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
     machine = _machine(learner, accelerator)
     if main:
         run.claim({**machine, "data_digest": data.manifest["digest"]})
-    saved = load_newest(broadcast_object_list([run.checkpoints.newest() if main else None])[0], run, data, learner)
+    saved = load_newest(
+        broadcast_object_list([run.checkpoints.newest() if main else None])[0], run, data, learner
+    )
     if main:
         run.rewind_metrics(saved["step"])
     checkpointing = Checkpointing(run, cadence, learner, log, data) if main else None
@@ -101,13 +112,23 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
     )
     errors: dict[str, float] = {}
     with (
-        Progress(f"train {config.hash[:8]}", cadence.num_steps, "steps", done=saved["step"], silent=not main) as progress,
+        Progress(
+            f"train {config.hash[:8]}",
+            cadence.num_steps,
+            "steps",
+            done=saved["step"],
+            silent=not main,
+        ) as progress,
         Tracker(config, run.root, active=main) as tracker,
         closing(batches),
         end_noted(saves=main) as notice,
     ):
         log.begin(saved, world_size, progress, tracker)
-        for step, batch in zip(map(cadence.step, range(steps.start + 1, steps.stop + 1)), log.timed(batches), strict=True):
+        for step, batch in zip(
+            map(cadence.step, range(steps.start + 1, steps.stop + 1)),
+            log.timed(batches),
+            strict=True,
+        ):
             log.add(learner.step(step, batch))
             if cadence.closes_window(step.number):
                 log.close_window(step.number, step.rate)
@@ -129,14 +150,21 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
                 "num_parameters": sum(p.numel() for p in learner.network.parameters()),
                 "validation": errors,
             }
-            _finish(run, data, learner, facts, checkpointing.is_lowest(errors["top1_error_averaged"]))
+            _finish(
+                run, data, learner, facts, checkpointing.is_lowest(errors["top1_error_averaged"])
+            )
             tracker.conclude(_shown(facts))
 
 
 def _shown(facts: TrainingFacts) -> dict[str, float | None]:
     """The figures of a training that W&B shows."""
     figures = {"seconds": facts["seconds"], "core_or_gpu_hours": facts["core_or_gpu_hours"]}
-    return {**figures, "num_parameters": facts["num_parameters"], "attempts": facts["attempts"], **facts["validation"]}
+    return {
+        **figures,
+        "num_parameters": facts["num_parameters"],
+        "attempts": facts["attempts"],
+        **facts["validation"],
+    }
 
 
 def _machine(learner: Learner, accelerator: Accelerator) -> MachineFacts:
@@ -149,12 +177,21 @@ def _machine(learner: Learner, accelerator: Accelerator) -> MachineFacts:
 
 
 def _validate(learner: Learner, split: Split) -> dict[str, float]:
-    """Errors of the raw and the averaged weights at one crop, each image once: ids strided over ranks, misses summed."""
+    """Errors of the raw and the averaged weights at one crop, each image once: ids
+    strided over ranks, misses summed.
+    """
     config, accelerator = learner.config, learner.accelerator
     mine = range(accelerator.process_index, len(split), accelerator.num_processes)
     errors = {}
-    for kind, network in (("raw", learner.network), ("averaged", cast(GoogLeNet, learner.average.module))):
-        engine = Engine(Classifier(network, PREPROCESSING, config.input_size), accelerator.device, config.precision)
+    for kind, network in (
+        ("raw", learner.network),
+        ("averaged", cast(GoogLeNet, learner.average.module)),
+    ):
+        engine = Engine(
+            Classifier(network, PREPROCESSING, config.input_size),
+            accelerator.device,
+            config.precision,
+        )
         rank = rank_of_labels(engine, split, mine, network.classifier.out_features)
         for top in (1, 5):
             missed = torch.tensor(int((rank >= top).sum()), device=accelerator.device)
@@ -162,18 +199,31 @@ def _validate(learner: Learner, split: Split) -> dict[str, float]:
     return errors
 
 
-def _finish(run: Run, data: Dataset, learner: Learner, facts: TrainingFacts, last_is_best: bool) -> None:
-    from pipeline.reporting.model_card import model_card  # late: scipy and jinja2, for the first rank, once
+def _finish(
+    run: Run, data: Dataset, learner: Learner, facts: TrainingFacts, last_is_best: bool
+) -> None:
+    # late: scipy and jinja2, for the first rank, once
+    from pipeline.reporting.model_card import model_card
 
     averaged = learner.average.module.state_dict()
     best, best_step = averaged, facts["steps"]
     if not last_is_best and (checkpoint := run.checkpoints.best()) is not None:
         state = checkpoints.load(checkpoint)
         best_step, average = state["step"], state["learner"]["average"]
-        best = {name.removeprefix("module."): value for name, value in average.items() if name.startswith("module.")}
-    weights: dict[Weights, dict[str, Tensor]] = {"averaged": averaged, "raw": learner.network.state_dict(), "best": best}
+        best = {
+            name.removeprefix("module."): value
+            for name, value in average.items()
+            if name.startswith("module.")
+        }
+    weights: dict[Weights, dict[str, Tensor]] = {
+        "averaged": averaged,
+        "raw": learner.network.state_dict(),
+        "best": best,
+    }
     whole: RunFacts = {**facts, "best_step": best_step}
     num_images = data.manifest["num_images"]["val"]
     counts = [round(facts["validation"][f"top{top}_error_averaged"] * num_images) for top in (1, 5)]
     origin: RunOrigin = {**whole, "provenance": provenance.collect()}
-    run.finish(weights, whole, model_card(run.config, "averaged", data, origin, {"crops_1": counts}))
+    run.finish(
+        weights, whole, model_card(run.config, "averaged", data, origin, {"crops_1": counts})
+    )

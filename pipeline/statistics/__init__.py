@@ -1,1 +1,3 @@
-"""The statistics of claims, as pure functions: label ranks (numpy alone), tests and intervals, power, smaller ensembles."""
+"""The statistics of claims, as pure functions: label ranks (numpy alone), tests and
+intervals, power, smaller ensembles.
+"""

@@ -1,4 +1,6 @@
-"""Intervals and paired tests of classification errors (paper, section 7; PAPER.md, section 4)."""
+"""Intervals and paired tests of classification errors (paper, section 7; PAPER.md,
+section 4).
+"""
 
 from typing import NamedTuple
 
@@ -26,7 +28,8 @@ def wilson(errors: int, total: int) -> Interval:
 
 
 def mcnemar(worse_errors: np.ndarray, better_errors: np.ndarray) -> float:
-    """One-sided exact McNemar test on the same images: p-value for "the second makes fewer errors than the first".
+    """One-sided exact McNemar test on the same images: p-value for "the second makes
+    fewer errors than the first".
 
     >>> mcnemar(np.array([True] * 5), np.array([False] * 5))
     0.03125
@@ -34,19 +37,27 @@ def mcnemar(worse_errors: np.ndarray, better_errors: np.ndarray) -> float:
     only_worse = int((worse_errors & ~better_errors).sum())
     only_better = int((~worse_errors & better_errors).sum())
     discordant = only_worse + only_better
-    return float(scipy.stats.binomtest(only_worse, discordant, alternative="greater").pvalue) if discordant else 1.0
+    return (
+        float(scipy.stats.binomtest(only_worse, discordant, alternative="greater").pvalue)
+        if discordant
+        else 1.0
+    )
 
 
 def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
-    """One-sided paired permutation test: p-value for "the mean of the per-image differences is above zero".
+    """One-sided paired permutation test: p-value for "the mean of the per-image
+    differences is above zero".
 
-    McNemar's test for differences that are not only -1, 0 and 1, as against the mean of several members. Under the null
-    each difference has either sign with equal chance; images of one magnitude are flipped together, by a binomial draw.
+    McNemar's test for differences that are not only -1, 0 and 1, as against the mean of
+    several members. Under the null each difference has either sign with equal chance;
+    images of one magnitude are flipped together, by a binomial draw.
 
     >>> round(sign_flip(np.array([1.0] * 5)), 3)  # exactly 1 / 32
     0.031
     """
-    magnitudes, counts = np.unique(np.abs(differences[differences != 0]).round(9), return_counts=True)
+    magnitudes, counts = np.unique(
+        np.abs(differences[differences != 0]).round(9), return_counts=True
+    )
     positive = np.random.default_rng(seed).binomial(counts, 0.5, size=(RESAMPLES, len(counts)))
     null = (2 * positive - counts) @ magnitudes
     as_extreme = int((null >= float(differences.sum()) - 1e-6).sum())
@@ -54,7 +65,8 @@ def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
 
 
 def two_sided(errors: np.ndarray, others: np.ndarray) -> float:
-    """p-value for "the two make the same number of errors" on the same images: exact McNemar, or sign flips of mean errors.
+    """p-value for "the two make the same number of errors" on the same images: exact
+    McNemar, or sign flips of mean errors.
 
     >>> two_sided(np.array([True] * 5), np.array([False] * 5))
     0.0625
@@ -78,9 +90,11 @@ def holm(p_values: list[float]) -> list[float]:
 
 
 def across_seeds(differences: np.ndarray) -> tuple[float, Interval]:
-    """Of differences, one a seed: the two-sided p-value of "their mean is zero" (Student's t) and its 95 % interval.
+    """Of differences, one a seed: the two-sided p-value of "their mean is zero"
+    (Student's t) and its 95 % interval.
 
-    Covers the seeds, given these images. Without any spread the test says nothing: a p-value of 1, all differences possible.
+    Covers the seeds, given these images. Without any spread the test says nothing: a
+    p-value of 1, all differences possible.
 
     Raises:
         ValueError: there are fewer than two.
@@ -98,10 +112,14 @@ def across_seeds(differences: np.ndarray) -> tuple[float, Interval]:
     return float(test.pvalue), Interval(float(low), float(high))
 
 
-def bootstrap_interval(differences_SN: np.ndarray, seed: int = 0, resamples: int = 10_000) -> Interval:
-    """95 % percentile interval of the mean of differences by seed and image: both are drawn anew, images for all seeds alike.
+def bootstrap_interval(
+    differences_SN: np.ndarray, seed: int = 0, resamples: int = 10_000
+) -> Interval:
+    """95 % percentile interval of the mean of differences by seed and image: both are
+    drawn anew, images for all seeds alike.
 
-    With few seeds it is too narrow, as any bootstrap: `across_seeds` decides, this shows how much the images add.
+    With few seeds it is too narrow, as any bootstrap: `across_seeds` decides, this
+    shows how much the images add.
     """
     rng = np.random.default_rng(seed)
     seeds, images = differences_SN.shape
@@ -115,7 +133,13 @@ def bootstrap_interval(differences_SN: np.ndarray, seed: int = 0, resamples: int
 
 
 def paired_interval(differences: np.ndarray) -> Interval:
-    """95 % interval of the mean of per-image differences (normal approximation of the paired standard error)."""
-    half = 1.959964 * float(differences.std(ddof=1)) / len(differences) ** 0.5 if len(differences) > 1 else 1.0
+    """95 % interval of the mean of per-image differences (normal approximation of the
+    paired standard error).
+    """
+    half = (
+        1.959964 * float(differences.std(ddof=1)) / len(differences) ** 0.5
+        if len(differences) > 1
+        else 1.0
+    )
     mean = float(differences.mean())
     return Interval(mean - half, mean + half)

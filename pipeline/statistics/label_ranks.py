@@ -1,14 +1,19 @@
-"""Where the true label ranks among the scores of an image. Needs numpy alone, as every rank of a training imports it."""
+"""Where the true label ranks among the scores of an image. Needs numpy alone, as every
+rank of a training imports it.
+"""
 
 import numpy as np
 
 
 def rank_of_label(probabilities_NC: np.ndarray, labels_N: np.ndarray) -> np.ndarray:
-    """How many classes score above the true one: 0 is a top-1 hit, below 5 a top-5 hit. Ties and NaN count against it.
+    """How many classes score above the true one: 0 is a top-1 hit, below 5 a top-5 hit.
+    Ties and NaN count against it.
 
-    An image without a score (NaN) is a miss of any kind, also among fewer than five classes.
+    An image without a score (NaN) is a miss of any kind, also among fewer than five
+    classes.
 
-    >>> rank_of_label(np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [np.nan] * 3]), np.array([0, 2, 1]))
+    >>> scores = np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [np.nan] * 3])
+    >>> rank_of_label(scores, np.array([0, 2, 1]))
     array([0, 2, 5])
     """
     true = probabilities_NC[np.arange(len(labels_N)), labels_N][:, None]

@@ -10,7 +10,8 @@ from pipeline.statistics.levels import MAX_SEEDS, POWER, SIGNIFICANCE
 
 
 def images_to_decide(error: float, other: float, power: float = 0.5) -> int:
-    """Images in each of two unpaired samples that tell two error rates apart, two-sided at the 5 % level.
+    """Images in each of two unpaired samples that tell two error rates apart, two-sided
+    at the 5 % level.
 
     The variance is pooled under the null hypothesis, separate under the alternative.
 
@@ -19,38 +20,56 @@ def images_to_decide(error: float, other: float, power: float = 0.5) -> int:
     """
     mean = (error + other) / 2
     pooled, separate = 2 * mean * (1 - mean), error * (1 - error) + other * (1 - other)
-    z = scipy.stats.norm.ppf(1 - SIGNIFICANCE / 2) * pooled**0.5 + scipy.stats.norm.ppf(power) * separate**0.5
+    z = (
+        scipy.stats.norm.ppf(1 - SIGNIFICANCE / 2) * pooled**0.5
+        + scipy.stats.norm.ppf(power) * separate**0.5
+    )
     return math.ceil(float(z / (error - other)) ** 2)
 
 
-def paired_images_to_decide(differences_N: np.ndarray, power: float = POWER, level: float = SIGNIFICANCE) -> int | None:
-    """Images that decide on such per-image differences, two-sided at `level`; None if their mean is zero.
+def paired_images_to_decide(
+    differences_N: np.ndarray, power: float = POWER, level: float = SIGNIFICANCE
+) -> int | None:
+    """Images that decide on such per-image differences, two-sided at `level`; None if
+    their mean is zero.
 
-    On errors of two results (-1, 0, 1) it is the sample size of McNemar's test (PAPER.md, section 4): the variance is the
-    share of discordant images under the null hypothesis, less the squared mean under the alternative. As it rests on the
-    normal distribution, it is too small where fewer than some ten images differ.
+    On errors of two results (-1, 0, 1) it is the sample size of McNemar's test
+    (PAPER.md, section 4): the variance is the share of discordant images under the null
+    hypothesis, less the squared mean under the alternative. As it rests on the normal
+    distribution, it is too small where fewer than some ten images differ.
 
-    >>> discordant = np.array([1] * 161 + [-1] * 39 + [0] * 9800)  # 2 %, 1.22 points apart
+    >>> # 2 % of the images differ, 1.22 points apart
+    >>> discordant = np.array([1] * 161 + [-1] * 39 + [0] * 9800)
     >>> [paired_images_to_decide(discordant, power) for power in (0.5, 0.8)]
     [517, 1053]
     """
     mean, square = float(differences_N.mean()), float((differences_N**2).mean())
     if abs(mean) < 1e-12:
         return None
-    z = scipy.stats.norm.ppf(1 - level / 2) * square**0.5 + scipy.stats.norm.ppf(power) * max(0.0, square - mean**2) ** 0.5
+    z = (
+        scipy.stats.norm.ppf(1 - level / 2) * square**0.5
+        + scipy.stats.norm.ppf(power) * max(0.0, square - mean**2) ** 0.5
+    )
     return math.ceil(float(z / mean) ** 2)
 
 
-def seeds_to_decide(differences_S: np.ndarray, power: float = POWER, level: float = SIGNIFICANCE) -> int | None:
-    """Seeds with which Student's paired test, two-sided at `level`, finds a mean difference as large as this one, if seeds
-    vary as these do.
+def seeds_to_decide(
+    differences_S: np.ndarray, power: float = POWER, level: float = SIGNIFICANCE
+) -> int | None:
+    """Seeds with which Student's paired test, two-sided at `level`, finds a mean
+    difference as large as this one, if seeds vary as these do.
 
-    None if the mean is zero, there are fewer than two seeds or they do not vary, or it would take more than 10,000.
+    None if the mean is zero, there are fewer than two seeds or they do not vary, or it
+    would take more than 10,000.
 
     >>> seeds_to_decide(np.array([0.01, 0.02, 0.03]))
     5
     """
-    if len(differences_S) < 2 or np.ptp(differences_S) < 1e-12 or abs(float(differences_S.mean())) < 1e-12:
+    if (
+        len(differences_S) < 2
+        or np.ptp(differences_S) < 1e-12
+        or abs(float(differences_S.mean())) < 1e-12
+    ):
         return None
     effect = abs(float(differences_S.mean())) / float(differences_S.std(ddof=1))
     numbers = range(2, MAX_SEEDS + 1)  # the power grows with the number
@@ -59,11 +78,13 @@ def seeds_to_decide(differences_S: np.ndarray, power: float = POWER, level: floa
 
 
 def power_of_t(effect: float, seeds: int, level: float = SIGNIFICANCE) -> float:
-    """The chance that Student's test over so many seeds finds a mean of `effect` standard deviations, two-sided at `level`.
+    """The chance that Student's test over so many seeds finds a mean of `effect`
+    standard deviations, two-sided at `level`.
 
     >>> [round(power_of_t(1.0, seeds), 3) for seeds in (2, 10)]
     [0.093, 0.803]
     """
     critical, shifted = scipy.stats.t.ppf(1 - level / 2, seeds - 1), effect * seeds**0.5
-    wrong_side = np.nan_to_num(scipy.stats.nct.cdf(-critical, seeds - 1, shifted))  # where it is next to nothing scipy has NaN
+    # where it is next to nothing scipy has NaN
+    wrong_side = np.nan_to_num(scipy.stats.nct.cdf(-critical, seeds - 1, shifted))
     return float(scipy.stats.nct.sf(critical, seeds - 1, shifted) + wrong_side)

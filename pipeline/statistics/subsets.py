@@ -1,4 +1,6 @@
-"""Every smaller ensemble that the same members make: how the error falls with their number (paper, section 7)."""
+"""Every smaller ensemble that the same members make: how the error falls with their
+number (paper, section 7).
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,10 +15,13 @@ Subset = tuple[int, ...]
 
 
 def subset_ranks(members: Sequence[np.ndarray], labels: np.ndarray) -> dict[Subset, np.ndarray]:
-    """Where the label ranks in the averaged probabilities (images x classes, of each member) of every subset, 5 at most.
+    """Where the label ranks in the averaged probabilities (images x classes, of each
+    member) of every subset, 5 at most.
 
-    >>> first, second = np.array([[0.9, 0.1], [0.6, 0.4]]), np.array([[0.8, 0.2], [0.1, 0.9]])
-    >>> {subset: ranks.tolist() for subset, ranks in subset_ranks([first, second], np.array([0, 1])).items()}
+    >>> first = np.array([[0.9, 0.1], [0.6, 0.4]])
+    >>> second = np.array([[0.8, 0.2], [0.1, 0.9]])
+    >>> ranks = subset_ranks([first, second], np.array([0, 1]))
+    >>> {subset: row.tolist() for subset, row in ranks.items()}
     {(0,): [0, 1], (0, 1): [0, 0], (1,): [0, 0]}
     """
     found: dict[Subset, np.ndarray] = {}
@@ -31,7 +36,9 @@ def subset_ranks(members: Sequence[np.ndarray], labels: np.ndarray) -> dict[Subs
 def _sums(
     members: Sequence[np.ndarray], after: Subset = (), total: np.ndarray | None = None
 ) -> Iterator[tuple[Subset, np.ndarray]]:
-    """Each subset that begins with `after`, and the sum of its members; each sum adds one member to another."""
+    """Each subset that begins with `after`, and the sum of its members; each sum adds
+    one member to another.
+    """
     for member in range(after[-1] + 1 if after else 0, len(members)):
         extended = members[member].astype(np.float64) if total is None else total + members[member]
         yield (*after, member), extended

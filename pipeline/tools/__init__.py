@@ -1,1 +1,3 @@
-"""What looks at artefacts, or makes other files from them: verify, show, forecast, recount, export, audit."""
+"""What looks at artefacts, or makes other files from them: verify, show, forecast,
+recount, export, audit.
+"""

@@ -37,17 +37,25 @@ def audit_facts() -> dict[str, Any]:
 
 
 def neighbours() -> tuple[audit.Example, ...]:
-    """torchvision's GoogLeNet, counted here: batch norm, 3x3 in place of 5x5, no LRN, so another network."""
+    """torchvision's GoogLeNet, counted here: batch norm, 3x3 in place of 5x5, no LRN,
+    so another network.
+    """
     import torch
     from torchvision import models
 
     with torch.device("meta"):
-        plain, heads = (models.googlenet(weights=None, aux_logits=aux, init_weights=False) for aux in (False, True))
+        plain, heads = (
+            models.googlenet(weights=None, aux_logits=aux, init_weights=False)
+            for aux in (False, True)
+        )
     counts = (sum(p.numel() for p in network.parameters()) for network in (plain, heads))
     return tuple(
         audit.Example(what, "torchvision.models.googlenet", stated, found)
         for what, stated, found in zip(
-            ("torchvision's GoogLeNet, parameters", "with both heads"), (6_624_904, 13_004_888), counts, strict=True
+            ("torchvision's GoogLeNet, parameters", "with both heads"),
+            (6_624_904, 13_004_888),
+            counts,
+            strict=True,
         )
     )
 
@@ -60,18 +68,34 @@ def audit_json() -> str:
 def audit_text() -> str:
     """The facts as plain tables."""
     facts = audit_facts()
-    lines = ["Table 1, printed and counted: K = 1024 weights, M = 10^6 multiply-adds, biases not counted", ""]
+    lines = [
+        (
+            "Table 1, printed and counted: K = 1024 weights, M = 10^6 multiply-adds, biases not"
+            " counted"
+        ),
+        "",
+    ]
     row_format = "{:9} {:>14} {:>9} {:>8} {:>8} {:>8}  {:6}  {}"
-    lines.append(row_format.format("row", "output", "params K", "printed", "ops M", "printed", "agrees", "note"))
+    lines.append(
+        row_format.format(
+            "row", "output", "params K", "printed", "ops M", "printed", "agrees", "note"
+        )
+    )
     for row in facts["table1"]:
         figures = [row[key] for key in ("params_k", "printed_params_k", "ops_m", "printed_ops_m")]
         shown = ["" if row["printed_params_k"] is None else f"{value:g}" for value in figures]
         output = "x".join(map(str, row["output"]))
-        lines.append(row_format.format(row["name"], output, *shown, "yes" if row["agrees"] else "NO", row["note"]).rstrip())
+        lines.append(
+            row_format.format(
+                row["name"], output, *shown, "yes" if row["agrees"] else "NO", row["note"]
+            ).rstrip()
+        )
     for key, title in AUDIT_TITLES.items():
         lines += ["", title, f"  {'':48} {'stated':>13} {'found':>13}"]
         for example in facts[key]:
             stated, found = (f"{example[which]:,.12g}" for which in ("stated", "found"))
             differs = "" if stated == found else "  differs"
-            lines.append(f"  {example['what']:48} {stated:>13} {found:>13}  {example['formula']}{differs}")
+            lines.append(
+                f"  {example['what']:48} {stated:>13} {found:>13}  {example['formula']}{differs}"
+            )
     return "\n".join(lines)

@@ -1,4 +1,6 @@
-"""A study's dashboard on W&B, created or brought up to date: what it shows comes from the files under the root."""
+"""A study's dashboard on W&B, created or brought up to date: what it shows comes from
+the files under the root.
+"""
 
 import json
 import os
@@ -20,7 +22,8 @@ from pipeline.tracking.workspace import Contents, Saved
 
 
 def save_dashboard(study: Study, root: Path) -> list[str]:
-    """Create or update the workspace and the report of a study; returns their addresses.
+    """Create or update the workspace and the report of a study; returns their
+    addresses.
 
     Raises:
         InputError: the server does not answer, or there is no key for it.
@@ -33,26 +36,44 @@ def save_dashboard(study: Study, root: Path) -> list[str]:
     path = root / "dashboards" / f"{study.report.folder.name}.json"
     try:
         known = json.loads(path.read_text()) if path.is_file() else {}
-        earlier = Saved(**known["saved"]) if known and [known["server"], known["place"]] == [server, place] else Saved()
+        earlier = (
+            Saved(**known["saved"])
+            if known and [known["server"], known["place"]] == [server, place]
+            else Saved()
+        )
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: is damaged; remove it, and the dashboard is made once more") from None
+        raise InputError(
+            f"{path}: is damaged; remove it, and the dashboard is made once more"
+        ) from None
     try:
         saved, addresses = dashboard.save(contents_of(study, root), earlier)
-    except Exception as error:  # wandb's, pydantic's, of the connection: whatever it is, nothing was written here
+    # wandb's, pydantic's, of the connection: whatever it is, nothing was written here
+    except Exception as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         if "api_key" in said.lower() or "logged in" in said.lower() or "api key" in said.lower():
-            raise InputError(f"{server} wants a key; set WANDB_API_KEY, or run wandb login") from None
+            raise InputError(
+                f"{server} wants a key; set WANDB_API_KEY, or run wandb login"
+            ) from None
         raise StageFailed(f"{server} does not take the dashboard: {said}") from None
-    disk.write_json(path, {"server": server, "place": place, "saved": saved._asdict(), "addresses": addresses})
+    disk.write_json(
+        path, {"server": server, "place": place, "saved": saved._asdict(), "addresses": addresses}
+    )
     return addresses
 
 
 def contents_of(study: Study, root: Path) -> Contents:
-    """What the dashboard of a study shows now, whether it is complete or in progress."""
+    """What the dashboard of a study shows now, whether it is complete or in
+    progress.
+    """
     first = study.check.results[0]
     is_known = first.is_complete(root)
     verdicts = read_verdicts(study.check, root)[0] if study.check.is_complete(root) else []
-    policies = {policy for result in study.check.results for member in result.members for policy in member.policies}
+    policies = {
+        policy
+        for result in study.check.results
+        for member in result.members
+        for policy in member.policies
+    }
     return Contents(
         study=study.name,
         title=study.title,
@@ -60,7 +81,10 @@ def contents_of(study: Study, root: Path) -> Contents:
         policies=[policy for policy in CURVE if policy in policies],
         top=deciding_top(Result(first, root).facts["num_classes"]) if is_known else 5,
         verdicts=_as_markdown(verdicts) if verdicts else "",
-        ablations=templates().get_template("ablations.md").render(comparisons=comparisons(study.comparisons, root)).strip(),
+        ablations=templates()
+        .get_template("ablations.md")
+        .render(comparisons=comparisons(study.comparisons, root))
+        .strip(),
     )
 
 

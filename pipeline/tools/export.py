@@ -20,7 +20,8 @@ from pipeline.statistics.label_ranks import rank_of_label
 
 
 def export(study: Study, root: Path, member: int, into: Path) -> Path:
-    """Write model.safetensors, model.onnx (images N x 3 x side x side -> logits) and README.md of one member to `into`.
+    """Write model.safetensors, model.onnx (images N x 3 x side x side -> logits) and
+    README.md of one member to `into`.
 
     Raises:
         InputError: no such member, or it is not trained yet.
@@ -32,8 +33,11 @@ def export(study: Study, root: Path, member: int, into: Path) -> Path:
     classifier = our_classifier(config.network, run.weights(evaluation.weights), data.num_classes)
 
     into.mkdir(parents=True, exist_ok=True)
-    shape = config.network.model_dump_json()  # so that `evaluate --arch googlenet` knows its options
-    disk.write_atomic(into / "model.safetensors", save(run.weights(evaluation.weights), {"network": shape}))
+    # so that `evaluate --arch googlenet` knows its options
+    shape = config.network.model_dump_json()
+    disk.write_atomic(
+        into / "model.safetensors", save(run.weights(evaluation.weights), {"network": shape})
+    )
     disk.write_atomic(into / "model.onnx", _onnx(classifier.network, classifier.input_size))
     labels = data.split("val").labels
     misses = {}

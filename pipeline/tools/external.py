@@ -1,4 +1,6 @@
-"""The study that measures a classifier trained elsewhere: data, evaluation, results, without an experiment file."""
+"""The study that measures a classifier trained elsewhere: data, evaluation, results,
+without an experiment file.
+"""
 
 import re
 from pathlib import Path
@@ -34,7 +36,8 @@ def foreign_study(
     policies: tuple[str, ...] = CURVE,
     **crops: str,
 ) -> Study:
-    """A study of one classifier on one folder; what is not given is what the architecture usually needs.
+    """A study of one classifier on one folder; what is not given is what the
+    architecture usually needs.
 
     `arch` may be FILE.py:FUNCTION. `crops` are fields of `CropsConfig`.
 
@@ -48,12 +51,16 @@ def foreign_study(
         raise InputError(f"--arch {arch}: a network of your own is FILE.py:FUNCTION")
     if is_code := code.endswith(".py"):
         if not function.isidentifier():
-            raise InputError(f"--arch {arch}: {function!r} is no name of a function; expected FILE.py:FUNCTION")
+            raise InputError(
+                f"--arch {arch}: {function!r} is no name of a function; expected FILE.py:FUNCTION"
+            )
         arch = f"python:{function}"
-        python_function(Path(code), function, f"{function}(num_classes)")  # a wrong file is said before the data is prepared
+        # a wrong file is said before the data is prepared
+        python_function(Path(code), function, f"{function}(num_classes)")
     elif weights is None:
         raise InputError(
-            f"--arch {arch}: needs --weights FILE; only a network of your own (--arch FILE.py:FUNCTION) may go without"
+            f"--arch {arch}: needs --weights FILE; only a network of your own (--arch"
+            " FILE.py:FUNCTION) may go without"
         )
     if weights is not None:
         read_weights(weights)
@@ -86,16 +93,25 @@ def foreign_study(
     except ValidationError as error:
         raise InputError(one_line(error)) from None
     title = f"{arch} ({weights.name if weights else Path(code).name}) on {images.name}"
-    results = tuple(EnsembleConfig(members=(evaluation,), policy=policy) for policy in evaluation.policies)
+    results = tuple(
+        EnsembleConfig(members=(evaluation,), policy=policy) for policy in evaluation.policies
+    )
     return Study(name=_name(f"evaluate-{arch}"), title=title, check=CheckConfig(results=results))
 
 
 def _images(data: Path, name: str, classes: Path | None) -> PrepareConfig:
-    """A folder of images, or of ILSVRC-2012's raw validation archive and devkit, which know their classes themselves."""
+    """A folder of images, or of ILSVRC-2012's raw validation archive and devkit, which
+    know their classes themselves.
+    """
     if not (data / ILSVRC_VAL).is_file():
-        return PrepareConfig(source="labelled_folder", name=name, path=data, classes=_lines(classes))
+        return PrepareConfig(
+            source="labelled_folder", name=name, path=data, classes=_lines(classes)
+        )
     if classes is not None:
-        raise InputError(f"--classes {classes}: the classes of {data / ILSVRC_VAL} are those of the devkit; go without")
+        raise InputError(
+            f"--classes {classes}: the classes of {data / ILSVRC_VAL} are those of the devkit; go"
+            " without"
+        )
     return PrepareConfig(source="ilsvrc2012", name=name, path=data, only_val=True)
 
 

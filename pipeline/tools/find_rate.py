@@ -1,4 +1,6 @@
-"""A learning-rate range test (Smith, 1506.01186): the rate grows at every step until the loss does."""
+"""A learning-rate range test (Smith, 1506.01186): the rate grows at every step until
+the loss does.
+"""
 
 import json
 import math
@@ -25,7 +27,9 @@ MARGIN = 4.0  # ours: the suggestion's distance from where the loss is lowest, a
 
 
 class RateTest(NamedTuple):
-    """The running mean of the loss at each rate; `diverged_at` is None where the highest rate did not diverge."""
+    """The running mean of the loss at each rate; `diverged_at` is None where the
+    highest rate did not diverge.
+    """
 
     rates: list[float]
     losses: list[float]
@@ -33,16 +37,31 @@ class RateTest(NamedTuple):
 
     @property
     def suggested(self) -> float:
-        """A base rate with a margin to the edge. The first losses are means of too few to tell."""
+        """A base rate with a margin to the edge. The first losses are means of too few
+        to tell.
+        """
         settled = self.losses[min(round(1 / (1 - MEMORY)), len(self.losses) - 1) :]
         return self.rates[self.losses.index(min(settled))] / MARGIN
 
     def text(self) -> str:
         """A table for people: some twenty lines."""
         every = max(1, len(self.rates) // 20)
-        rows = [f"{rate:12.2e}  {loss:8.4f}" for rate, loss in list(zip(self.rates, self.losses, strict=True))[::every]]
-        end = "no divergence up to the highest rate" if self.diverged_at is None else f"diverges at {self.diverged_at:.2g}"
-        return "\n".join(["        rate      loss", *rows, f"{end}; a learning_rate to try: {self.suggested:.2g}"])
+        rows = [
+            f"{rate:12.2e}  {loss:8.4f}"
+            for rate, loss in list(zip(self.rates, self.losses, strict=True))[::every]
+        ]
+        end = (
+            "no divergence up to the highest rate"
+            if self.diverged_at is None
+            else f"diverges at {self.diverged_at:.2g}"
+        )
+        return "\n".join(
+            [
+                "        rate      loss",
+                *rows,
+                f"{end}; a learning_rate to try: {self.suggested:.2g}",
+            ]
+        )
 
     def as_json(self) -> str:
         """All of it."""
@@ -50,32 +69,55 @@ class RateTest(NamedTuple):
 
 
 def find_rate(config: TrainConfig, root: Path, num_steps: int) -> RateTest:
-    """Train from the initial weights for at most `num_steps` steps on this process alone; nothing is written.
+    """Train from the initial weights for at most `num_steps` steps on this process
+    alone; nothing is written.
 
     Raises:
-        InputError: the data set is not prepared, an image of it is damaged, or the first loss is no number.
+        InputError: the data set is not prepared, an image of it is damaged, or the
+            first loss is no number.
     """
     data = Dataset(config.data, root)
     accelerator = process_group.join()
     learner = Learner(config.but(local_sgd=None), data.num_classes, accelerator)
     rates = [LOWEST * (HIGHEST / LOWEST) ** (k / max(1, num_steps - 1)) for k in range(num_steps)]
     workers = environment.cores_per_rank() - 1
-    batches = training_batches(config, data.split("train"), range(num_steps), 0, 1, workers, accelerator.device.type == "cuda")
+    batches = training_batches(
+        config,
+        data.split("train"),
+        range(num_steps),
+        0,
+        1,
+        workers,
+        accelerator.device.type == "cuda",
+    )
     losses: list[float] = []
-    with closing(batches), Progress("find-rate", num_steps, "steps") as progress, said_in_a_line(config, root):
+    with (
+        closing(batches),
+        Progress("find-rate", num_steps, "steps") as progress,
+        said_in_a_line(config, root),
+    ):
         for step, (rate, batch) in enumerate(zip(rates, batches, strict=True), start=1):
-            losses.append(float(training_loss(learner.step(Step(step, rate, averages=False), batch), config.aux_weight)))
+            losses.append(
+                float(
+                    training_loss(
+                        learner.step(Step(step, rate, averages=False), batch), config.aux_weight
+                    )
+                )
+            )
             progress.advance(note=f"rate {rate:.2g}, loss {losses[-1]:.3f}")
             smooth = running_mean(losses)
             if not math.isfinite(losses[0]):
-                raise InputError(f"the loss is {losses[0]} before anything was learned; see init and precision")
+                raise InputError(
+                    f"the loss is {losses[0]} before anything was learned; see init and precision"
+                )
             if not math.isfinite(smooth[-1]) or smooth[-1] > DIVERGED * min(smooth):
                 return RateTest(rates[: step - 1], smooth[:-1], rate)
     return RateTest(rates, running_mean(losses), None)
 
 
 def running_mean(losses: Sequence[float]) -> list[float]:
-    """Exponentially weighted mean of the losses so far, without the bias of a start at zero.
+    """Exponentially weighted mean of the losses so far, without the bias of a start at
+    zero.
 
     >>> running_mean([2.0, 2.0, 2.0])
     [2.0, 2.0, 2.0]

@@ -1,4 +1,6 @@
-"""What the missing stages of a study will cost, judged by what the same work took before under this root."""
+"""What the missing stages of a study will cost, judged by what the same work took
+before under this root.
+"""
 
 import json
 from collections.abc import Collection, Iterator, Mapping
@@ -15,27 +17,34 @@ from pipeline.paper.crops import NUM_CROPS, split_policy
 from pipeline.paper.schedule import total_steps
 
 FULL_NETWORK = NetworkConfig()
-BENCHMARKED = {"bf16": "ours bf16", "fp32": "ours fp32"}  # contenders of benchmarks/train.py and evaluate.py, of one core
+# contenders of benchmarks/train.py and evaluate.py, of one core
+BENCHMARKED = {"bf16": "ours bf16", "fp32": "ours fp32"}
 
 
 class Cost(NamedTuple):
-    """Core- or GPU-hours of a stage, and the device they are of; no hours where nothing like it was measured."""
+    """Core- or GPU-hours of a stage, and the device they are of; no hours where nothing
+    like it was measured.
+    """
 
     hours: float | None
     device: str = ""
 
 
 def forecast(study: Study, root: Path) -> dict[str, Cost]:
-    """The cost of each missing training and evaluation, by its hash: seconds for an image of earlier ones, times images.
+    """The cost of each missing training and evaluation, by its hash: seconds for an
+    image of earlier ones, times images.
 
-    Trainings are alike if network, precision and compilation are; evaluations if the classifier is too, crop for crop.
+    Trainings are alike if network, precision and compilation are; evaluations if the
+    classifier is too, crop for crop.
     """
     measured = dict(_measured(root))
     found = {}
     for config in study.stages:
         if isinstance(config, TrainConfig | EvaluateConfig) and not config.is_complete(root):
             seconds, device = measured.get(_kind(config), (None, ""))
-            count = _num_images(config.data, root, "train" if isinstance(config, TrainConfig) else "val")
+            count = _num_images(
+                config.data, root, "train" if isinstance(config, TrainConfig) else "val"
+            )
             if seconds is None or not count:
                 found[config.hash] = Cost(None)
             else:
@@ -44,9 +53,15 @@ def forecast(study: Study, root: Path) -> dict[str, Cost]:
 
 
 def sharing(study: Study) -> str:
-    """How many trainings a study takes, and how many its questions would take if each were asked alone."""
+    """How many trainings a study takes, and how many its questions would take if each
+    were asked alone.
+    """
     members = {member.hash for named in study.check.results for member in named.members}
-    arms = [{member.hash for member in arm.members} for compared in study.comparisons for arm in compared.arms]
+    arms = [
+        {member.hash for member in arm.members}
+        for compared in study.comparisons
+        for arm in compared.arms
+    ]
     asked = [] if members in arms else [members]  # of an arm it is no question of its own
     asked += [{member.hash for member in compared.inputs} for compared in study.comparisons]
     runs = {
@@ -57,11 +72,17 @@ def sharing(study: Study) -> str:
     sets = {frozenset(runs[name] for name in names if name in runs) for names in asked}
     total = sum(isinstance(config, TrainConfig) for config in study.stages)
     text = f"{total} training{'s' if total != 1 else ''}"
-    return f"{text}; each question by itself would take {sum(map(len, sets))} in all" if study.comparisons else text
+    return (
+        f"{text}; each question by itself would take {sum(map(len, sets))} in all"
+        if study.comparisons
+        else text
+    )
 
 
 def _num_images(config: PrepareConfig, root: Path, split: str) -> int:
-    """Those that are prepared; of the original ILSVRC-2012 they are known beforehand."""
+    """Those that are prepared; of the original ILSVRC-2012 they are known
+    beforehand.
+    """
     original = config.source == "ilsvrc2012" and not config.trust_archives
     return num_images(config, root, split) or (ILSVRC2012_IMAGES[split] if original else 0)
 
@@ -69,7 +90,10 @@ def _num_images(config: PrepareConfig, root: Path, split: str) -> int:
 def _amount(config: TrainConfig | EvaluateConfig, count: int) -> int:
     """Images through the network: in all steps, or crops of all images."""
     if isinstance(config, TrainConfig):
-        return total_steps(count, config.num_epochs, config.global_batch_size) * config.global_batch_size
+        return (
+            total_steps(count, config.num_epochs, config.global_batch_size)
+            * config.global_batch_size
+        )
     return count * max(NUM_CROPS.get(split_policy(policy)[0], 1) for policy in config.policies)
 
 
@@ -85,21 +109,37 @@ def _kind(config: TrainConfig | EvaluateConfig) -> str:
 
 
 def _named(stage: str, what: Any, precision: str, compiled: bool) -> str:
-    return json.dumps([stage, what.model_dump() if isinstance(what, NetworkConfig) else what, precision, compiled])
+    return json.dumps(
+        [stage, what.model_dump() if isinstance(what, NetworkConfig) else what, precision, compiled]
+    )
 
 
 def _measured(root: Path) -> Iterator[tuple[str, tuple[float, str]]]:
-    """Seconds of a core or a GPU for an image, by kind of work: first the benchmarks', then those of finished stages."""
+    """Seconds of a core or a GPU for an image, by kind of work: first the benchmarks',
+    then those of finished stages.
+    """
     for sealed in _sealed(root, "benchmarks/*/benchmark.json"):
-        what, network = sealed["config"]["what"], FULL_NETWORK.but(input_size=sealed["config"]["input_size"])
+        what, network = (
+            sealed["config"]["what"],
+            FULL_NETWORK.but(input_size=sealed["config"]["input_size"]),
+        )
         for precision, name in BENCHMARKED.items():
             if what == "train":
                 yield _named(what, network, precision, False), (1 / _rate(sealed, name), "core")
             elif what == "evaluate":
                 for compiled, named in ((False, name), (True, f"{name} compiled")):
                     crops = NUM_CROPS["crops_144"] * _rate(sealed, named)
-                    yield _named(what, network.but(aux_heads=()), precision, compiled), (1 / crops, "core")
-    for kind, pattern in ((TrainConfig, "runs/*/run.json"), (EvaluateConfig, "predictions/*/predictions.json")):
+                    yield (
+                        _named(what, network.but(aux_heads=()), precision, compiled),
+                        (
+                            1 / crops,
+                            "core",
+                        ),
+                    )
+    for kind, pattern in (
+        (TrainConfig, "runs/*/run.json"),
+        (EvaluateConfig, "predictions/*/predictions.json"),
+    ):
         for sealed in _sealed(root, pattern):
             config = kind.model_validate(sealed["config"])
             images = (
@@ -118,7 +158,9 @@ def _rate(sealed: Mapping[str, Any], contender: str) -> float:
 
 
 def _sealed(root: Path, pattern: str) -> Iterator[Mapping[str, Any]]:
-    """Last files that can be read, oldest first, so that the newest measurement counts."""
+    """Last files that can be read, oldest first, so that the newest measurement
+    counts.
+    """
     for path in sorted(root.glob(pattern), key=lambda path: path.stat().st_mtime):
         try:
             yield json.loads(path.read_text())
@@ -127,8 +169,9 @@ def _sealed(root: Path, pattern: str) -> Iterator[Mapping[str, Any]]:
 
 
 def in_words(cost: Cost | None, ranks: int | None, device: str = "") -> str:
-    """What a stage costs, for people, and how long so many ranks take, each on a `device`; nothing of stages that take no time
-    to speak of."""
+    """What a stage costs, for people, and how long so many ranks take, each on a
+    `device`; nothing of stages that take no time to speak of.
+    """
     if cost is None:
         return ""
     if cost.hours is None:
@@ -142,7 +185,10 @@ def total_in_words(costs: Collection[Cost]) -> str:
     """What all stages cost together."""
     known = [cost for cost in costs if cost.hours is not None]
     devices = sorted({cost.device for cost in known})
-    sums = [f"{_hours(sum(c.hours or 0 for c in known if c.device == device))} of a {device}" for device in devices]
+    sums = [
+        f"{_hours(sum(c.hours or 0 for c in known if c.device == device))} of a {device}"
+        for device in devices
+    ]
     if unknown := len(costs) - len(known):
         why = "no data yet, or nothing alike was run or benchmarked under this root"
         sums.append(f"{unknown} of unknown cost ({why})")

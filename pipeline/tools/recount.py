@@ -1,4 +1,6 @@
-"""Stage: the small files of a study, copied to where they are kept; and its figures, made again from the hits among them."""
+"""Stage: the small files of a study, copied to where they are kept; and its figures,
+made again from the hits among them.
+"""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -28,11 +30,13 @@ HITS = "hits.parquet"
 
 
 def publish(study: Study, root: Path, kept: Path) -> list[Path]:
-    """Copy what the report and the verdicts rest on to the folder `kept`, a root in which they can be made again: no data
-    set, weights or scores of images, but small pictures of the worst mistakes. Returns the copies.
+    """Copy what the report and the verdicts rest on to the folder `kept`, a root in
+    which they can be made again: no data set, weights or scores of images, but small
+    pictures of the worst mistakes. Returns the copies.
 
     Raises:
-        InputError: the study is not complete, a file is not the one that was sealed, or `kept` is its root; nothing is written.
+        InputError: the study is not complete, a file is not the one that was sealed, or
+            `kept` is its root; nothing is written.
     """
     if kept.resolve() == root.resolve():
         raise InputError(f"--to {kept}: is the root itself; expected another folder")
@@ -41,7 +45,8 @@ def publish(study: Study, root: Path, kept: Path) -> list[Path]:
         raise InputError(f"{problems[0]}; nothing is published")
     copies = []
     for config in study.stages[:-1]:
-        (kept / config.folder / config.last_file).unlink(missing_ok=True)  # incomplete until all of it is copied
+        # incomplete until all of it is copied
+        (kept / config.folder / config.last_file).unlink(missing_ok=True)
         for name in (*config.kept, config.last_file):
             copies.append(kept / config.folder / name)
             disk.write_atomic(copies[-1], (root / config.folder / name).read_bytes())
@@ -49,11 +54,13 @@ def publish(study: Study, root: Path, kept: Path) -> list[Path]:
 
 
 def recount(study: Study, root: Path) -> tuple[int, list[str]]:
-    """Make every figure of a study again from the hits of every image; returns how many, and a line for each that is another.
-    Of a training it is only seen whether the errors are the last of its metrics: of raw weights no hits are kept.
+    """Make every figure of a study again from the hits of every image; returns how
+    many, and a line for each that is another. Of a training it is only seen whether the
+    errors are the last of its metrics: of raw weights no hits are kept.
 
-    Files that are kept are also compared with the digests that the artefact was sealed with, and the hits of a result's or an
-    arm's members with those of their evaluations.
+    Files that are kept are also compared with the digests that the artefact was sealed
+    with, and the hits of a result's or an arm's members with those of their
+    evaluations.
 
     Raises:
         InputError: the study is not complete.
@@ -66,13 +73,15 @@ def recount(study: Study, root: Path) -> tuple[int, list[str]]:
             stored, again = _stored_and_again(config, root)
         except (KeyError, IndexError, ValueError, TypeError) as error:
             problems.append(
-                f"{root / config.folder / config.last_file}: cannot be counted again ({type(error).__name__}: {error})"
+                f"{root / config.folder / config.last_file}: cannot be counted again"
+                f" ({type(error).__name__}: {error})"
             )
             continue
         count += len(again)
         source = "metrics" if isinstance(config, TrainConfig) else "hits"
         problems += [
-            f"{root / config.folder / config.last_file}: {name} is {stored.get(name)}, and the {source} give {again.get(name)}"
+            f"{root / config.folder / config.last_file}: {name} is {stored.get(name)}, and the"
+            f" {source} give {again.get(name)}"
             for name in dict.fromkeys((*again, *stored))
             if not _is_same(again.get(name), stored.get(name))
         ]
@@ -85,7 +94,9 @@ def _damages(config: StageConfig, root: Path) -> list[str]:
     sealed: dict[str, str] = facts["files"]
     paths = {name: root / config.folder / name for name in config.kept}
     damaged = [  # a training's metrics are not sealed
-        path for name, path in paths.items() if not path.is_file() or sealed.get(name) not in (None, disk.sha256(path))
+        path
+        for name, path in paths.items()
+        if not path.is_file() or sealed.get(name) not in (None, disk.sha256(path))
     ]
     if sealing.digest_of(sealed) != facts["digest"]:
         damaged.append(root / config.folder / config.last_file)
@@ -93,39 +104,62 @@ def _damages(config: StageConfig, root: Path) -> list[str]:
 
 
 def _stored_and_again(config: StageConfig, root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The figures of an artefact, each by its name, as they are stored, and from the hits; of a training, from its metrics."""
+    """The figures of an artefact, each by its name, as they are stored, and from the
+    hits; of a training, from its metrics.
+    """
     facts: Mapping[str, Any] = sealing.unseal(config, root)
     figured: dict[str, Any]
     if isinstance(config, TrainConfig):
         rows = [row for row in read_metrics(config, root) if "val_top1_error_averaged" in row]
-        return facts["validation"], {name.removeprefix("val_"): value for name, value in rows[-1].items() if "error" in name}
+        return facts["validation"], {
+            name.removeprefix("val_"): value for name, value in rows[-1].items() if "error" in name
+        }
     if isinstance(config, CheckConfig):
         verdicts = (read_verdicts(config, root)[0], judge_all(config, root))
-        stored, again = ({verdict.claim: asdict(verdict) for verdict in found} for found in verdicts)
+        stored, again = (
+            {verdict.claim: asdict(verdict) for verdict in found} for found in verdicts
+        )
         return dict(_leaves(stored)), dict(_leaves(again))
     if isinstance(config, EnsembleConfig):
         hits = _hits(config, root)
         figured = {**figures(hits), "chosen_members": chosen_members(config, root)}
-        ranks = {f"rank_member_{k}": (member, config.policy) for k, member in enumerate(config.members)}
+        ranks = {
+            f"rank_member_{k}": (member, config.policy) for k, member in enumerate(config.members)
+        }
         if len(figured["chosen_members"]) == 1:
             ranks["rank"] = (config.members[figured["chosen_members"][0]], config.policy)
     elif isinstance(config, CompareConfig):
         hits = _hits(config, root)
-        columns = [[name for name in hits if name.startswith(f"rank_{arm}_")] for arm in range(len(config.arms))]
+        columns = [
+            [name for name in hits if name.startswith(f"rank_{arm}_")]
+            for arm in range(len(config.arms))
+        ]
         arms = [np.stack([hits[name] for name in of_arm]) for of_arm in columns]
         top1, top5 = judge([arm.name for arm in config.arms], arms, best_members(config, root))
         figured = {"top1": top1, "top5": top5}
-        members = [(k, number, member) for k, arm in enumerate(config.arms) for number, member in enumerate(arm.members)]
-        ranks = {f"rank_{k}_{number}": (member, config.policy_of(config.arms[k])) for k, number, member in members}
+        members = [
+            (k, number, member)
+            for k, arm in enumerate(config.arms)
+            for number, member in enumerate(arm.members)
+        ]
+        ranks = {
+            f"rank_{k}_{number}": (member, config.policy_of(config.arms[k]))
+            for k, number, member in members
+        }
         ranks = ranks if config.models == 1 else {}
     else:
         return {}, {}
     told = {f"{name} of the members": True for name in ranks}
     found = {
-        f"{name} of the members": np.array_equal(hits[name], Predictions(member, root).ranks(policy))
+        f"{name} of the members": np.array_equal(
+            hits[name], Predictions(member, root).ranks(policy)
+        )
         for name, (member, policy) in ranks.items()
     }
-    return dict(_leaves({name: facts.get(name) for name in figured})) | told, dict(_leaves(figured)) | found
+    return (
+        dict(_leaves({name: facts.get(name) for name in figured})) | told,
+        dict(_leaves(figured)) | found,
+    )
 
 
 def _hits(config: StageConfig, root: Path) -> dict[str, np.ndarray]:
@@ -147,5 +181,6 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 def _is_same(value: Any, stored: Any) -> bool:
     if isinstance(value, float) and isinstance(stored, float):
-        return math.isclose(value, stored, rel_tol=1e-6, abs_tol=1e-12)  # ours: other versions of scipy round otherwise
+        # ours: other versions of scipy round otherwise
+        return math.isclose(value, stored, rel_tol=1e-6, abs_tol=1e-12)
     return bool(value == stored)

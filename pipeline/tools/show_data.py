@@ -1,4 +1,6 @@
-"""A prepared data set for people: counts, sizes, what was left out, and a contact sheet."""
+"""A prepared data set for people: counts, sizes, what was left out, and a contact
+sheet.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,10 @@ def show(config: PrepareConfig, root: Path, num_pictures: int, out: Path) -> str
     """Write the page to `out`, and return its figures as text."""
     data = Dataset(config, root)
     splits = {name: split for name in SPLITS if len(split := data.split(name))}
-    rows = [{"split": name, "figures": _figures(split, data.num_classes)} for name, split in splits.items()]
+    rows = [
+        {"split": name, "figures": _figures(split, data.num_classes)}
+        for name, split in splits.items()
+    ]
     names = _class_names(data)
     per_class = data.manifest["images_per_class"]
     facts = {
@@ -51,19 +56,28 @@ def show(config: PrepareConfig, root: Path, num_pictures: int, out: Path) -> str
         "num_rejected": len(data.rejected),
         "leaks": data.leaks[:MAX_ROWS],
         "num_leaks": data.manifest["num_leaks"],
-        "classes": [{"name": name, **{split: per_class[split][label] for split in SPLITS}} for label, name in enumerate(names)],
+        "classes": [
+            {"name": name, **{split: per_class[split][label] for split in SPLITS}}
+            for label, name in enumerate(names)
+        ],
     }
     disk.write_atomic(out, templates().get_template("data.html").render(facts).encode())
     lines = [f"{config.name}: {line}" for line in in_words(data.manifest)]
     for row in rows:
-        said = ", ".join(f"{title} {value}" for title, value in zip(SPLIT_TITLES, row["figures"], strict=True))
+        said = ", ".join(
+            f"{title} {value}" for title, value in zip(SPLIT_TITLES, row["figures"], strict=True)
+        )
         lines.append(f"  {row['split']}: {said}")
     return "\n".join(lines)
 
 
 def _class_names(data: Dataset) -> list[str]:
     words = data.manifest.get("class_words")
-    return [f"{name} {said}" for name, said in zip(data.classes, words, strict=True)] if words else data.classes
+    return (
+        [f"{name} {said}" for name, said in zip(data.classes, words, strict=True)]
+        if words
+        else data.classes
+    )
 
 
 def _figures(split: Split, num_classes: int) -> list[str]:
@@ -72,12 +86,21 @@ def _figures(split: Split, num_classes: int) -> list[str]:
     shorter, longer = sides.min(axis=0), sides.max(axis=0)
     counts = np.bincount(split.labels, minlength=num_classes)
     figures = [len(split), split.num_bytes / 1e6, (counts > 0).sum(), counts.min(), counts.max()]
-    figures += [shorter.min(), np.median(shorter), shorter.max(), (longer / shorter).max()] if shorter.size else [0] * 4
-    return [f"{value:.1f}" if number in (1, 8) else f"{value:.0f}" for number, value in enumerate(figures)]
+    figures += (
+        [shorter.min(), np.median(shorter), shorter.max(), (longer / shorter).max()]
+        if shorter.size
+        else [0] * 4
+    )
+    return [
+        f"{value:.1f}" if number in (1, 8) else f"{value:.0f}"
+        for number, value in enumerate(figures)
+    ]
 
 
 def _pictures(name: str, split: Split, names: list[str], count: int) -> list[dict[str, Any]]:
-    """Evenly over the images in the order of their labels, so that every class has its share."""
+    """Evenly over the images in the order of their labels, so that every class has its
+    share.
+    """
     order = np.argsort(split.labels, kind="stable")
     chosen = order[np.linspace(0, len(order) - 1, min(count, len(order))).astype(int)]
     found = []
@@ -86,7 +109,15 @@ def _pictures(name: str, split: Split, names: list[str], count: int) -> list[dic
         thumbnail = _thumbnail(split.encoded(index)) if width else ""
         label = names[int(split.labels[index])]
         size = f"{width} x {height}"
-        found.append({"split": name, "image_id": split.image_ids[index], "label": label, "size": size, "thumbnail": thumbnail})
+        found.append(
+            {
+                "split": name,
+                "image_id": split.image_ids[index],
+                "label": label,
+                "size": size,
+                "thumbnail": thumbnail,
+            }
+        )
     return found
 
 

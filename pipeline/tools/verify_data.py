@@ -1,4 +1,6 @@
-"""Whether a data set is still what was prepared: every byte of every image, every row, every list."""
+"""Whether a data set is still what was prepared: every byte of every image, every row,
+every list.
+"""
 
 import hashlib
 import json
@@ -37,29 +39,48 @@ class Found(NamedTuple):
 
 def data_sets(root: Path) -> tuple[Path, ...]:
     """The folders of all complete data sets under a root."""
-    return tuple(sorted(path.parent for path in (root / PrepareConfig.room).glob(f"*/{PrepareConfig.last_file}")))
+    return tuple(
+        sorted(
+            path.parent for path in (root / PrepareConfig.room).glob(f"*/{PrepareConfig.last_file}")
+        )
+    )
 
 
 def config_of(folder: Path) -> tuple[PrepareConfig, Path]:
     """The config that a data set was prepared with, and the root that it lies under.
 
     Raises:
-        InputError: the folder holds no data set, a damaged one, one of another version, or a copy under another name.
+        InputError: the folder holds no data set, a damaged one, one of another version,
+            or a copy under another name.
     """
     path = folder / PrepareConfig.last_file
     try:
         manifest = json.loads(path.read_text())
         config = PrepareConfig.model_validate(manifest["config"])
-        manifest["files"], manifest["shards"], manifest["classes"], manifest["num_images"], manifest["digest"]
+        (
+            manifest["files"],
+            manifest["shards"],
+            manifest["classes"],
+            manifest["num_images"],
+            manifest["digest"],
+        )
     except OSError:
-        raise InputError(f"{folder}: is no prepared data set; expected a folder such as outputs/datasets/<hash>") from None
+        raise InputError(
+            f"{folder}: is no prepared data set; expected a folder such as outputs/datasets/<hash>"
+        ) from None
     except ValidationError:
-        raise InputError(f"{path}: is of another version of going-deeper; prepare the data set anew") from None
+        raise InputError(
+            f"{path}: is of another version of going-deeper; prepare the data set anew"
+        ) from None
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: is damaged; remove it and prepare the data set again: whole shards are kept") from None
+        raise InputError(
+            f"{path}: is damaged; remove it and prepare the data set again: whole shards are kept"
+        ) from None
     root = folder.absolute().parent.parent
     if root / config.folder != folder.absolute():
-        raise InputError(f"{folder}: has another name than it was made under; call it ROOT/{config.folder}")
+        raise InputError(
+            f"{folder}: has another name than it was made under; call it ROOT/{config.folder}"
+        )
     return config, root
 
 
@@ -67,25 +88,36 @@ def verify(config: PrepareConfig, root: Path, processes: int | None = None) -> l
     """Check every digest and the counts; returns what is wrong."""
     data = Dataset(config, root)
     files: dict[str, str] = data.manifest["files"]
-    if data.manifest["digest"] != sealing.digest_of(files) or not all(map(FILE.fullmatch, [*files, data.manifest["shards"]])):
+    if data.manifest["digest"] != sealing.digest_of(files) or not all(
+        map(FILE.fullmatch, [*files, data.manifest["shards"]])
+    ):
         return [Found(config.last_file, "does not list the files that were sealed")]
     check = partial(_check, data.folder, data.shards_folder, files, data.classes)
     results = list(
-        progress_of(share(check, sorted(files), processes or cores_per_rank()), f"verify {config.name}", len(files), "files")
+        progress_of(
+            share(check, sorted(files), processes or cores_per_rank()),
+            f"verify {config.name}",
+            len(files),
+            "files",
+        )
     )
     problems = sorted(found for found in results if found.problem)
     for split, number in data.manifest["num_images"].items():
         rows = sum(found.num_images for found in results if found.file.startswith(f"{split}-"))
         if rows != number and not problems:
-            problems.append(Found(config.last_file, f"says {number} {split} images, the shards hold {rows}"))
+            problems.append(
+                Found(config.last_file, f"says {number} {split} images, the shards hold {rows}")
+            )
     return problems
 
 
 def repair(config: PrepareConfig, root: Path, damaged: list[Found]) -> None:
-    """Make the damaged files again, from the source and the notes on the shards; all others stay as they are.
+    """Make the damaged files again, from the source and the notes on the shards; all
+    others stay as they are.
 
     Raises:
-        InputError: the source is no longer there or is another, or the manifest itself is damaged.
+        InputError: the source is no longer there or is another, or the manifest itself
+            is damaged.
     """
     with locks.lock(config, root):
         _repair(config, root, damaged)
@@ -95,7 +127,10 @@ def _repair(config: PrepareConfig, root: Path, damaged: list[Found]) -> None:
     refuse_other_files(config, root)
     data = Dataset(config, root)
     if any(found.file == config.last_file for found in damaged):
-        raise InputError(f"{data.folder / config.last_file}: is damaged; remove it and prepare the data set again")
+        raise InputError(
+            f"{data.folder / config.last_file}: is damaged; remove it and prepare the data set"
+            " again"
+        )
     work, steps = work_of(config, sources.open_source(config), root)
     made = work._replace(folder=data.folder / "repair")
     shards = [step for step in steps if isinstance(step, Shard)]
@@ -107,13 +142,21 @@ def _repair(config: PrepareConfig, root: Path, damaged: list[Found]) -> None:
             note = made.note(shard.name)
             if note is None or note.digest != sealed.get(shard.name):
                 shutil.rmtree(made.folder)
-                raise InputError(f"{config.path}: no longer holds what {shard.name} was made from; prepare the data set anew")
+                raise InputError(
+                    f"{config.path}: no longer holds what {shard.name} was made from; prepare the"
+                    " data set anew"
+                )
             for name in (shard.name, f"{shard.name}.json"):
                 disk.rename(made.folder / name, data.shards_folder / name)
-    notes = [note for shard in shards if (note := read_note(data.shards_folder / f"{shard.name}.json"))]
+    notes = [
+        note for shard in shards if (note := read_note(data.shards_folder / f"{shard.name}.json"))
+    ]
     for name, content in lists(data.shards_folder, notes)[0].items():
         if name in names and hashlib.sha256(content).hexdigest() != sealed[name]:
-            raise InputError(f"{data.shards_folder}: the notes on the shards are damaged too; remove them and repair once more")
+            raise InputError(
+                f"{data.shards_folder}: the notes on the shards are damaged too; remove them and"
+                " repair once more"
+            )
         if name in names:
             disk.write_atomic(data.folder / name, content)
     shutil.rmtree(made.folder, ignore_errors=True)
@@ -125,7 +168,9 @@ def place_of(config: PrepareConfig, root: Path, found: Found) -> Path:
     return (data.shards_folder if found.file.endswith(".arrow") else data.folder) / found.file
 
 
-def _check(folder: Path, shards: Path, files: dict[str, str], classes: list[str], name: str) -> Found:
+def _check(
+    folder: Path, shards: Path, files: dict[str, str], classes: list[str], name: str
+) -> Found:
     path = (shards if name.endswith(".arrow") else folder) / name
     if not path.is_file():
         return Found(name, "is missing")
@@ -137,5 +182,11 @@ def _check(folder: Path, shards: Path, files: dict[str, str], classes: list[str]
         return Found(name, str(error).partition(": ")[2])
     if damaged:
         more = f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
-        return Found(name, f"the bytes of {', '.join(damaged[:3])}{more} are not those that were prepared")
-    return Found(name, "" if digest == files[name] else "has other rows (names, labels, sizes or digests)", count)
+        return Found(
+            name, f"the bytes of {', '.join(damaged[:3])}{more} are not those that were prepared"
+        )
+    return Found(
+        name,
+        "" if digest == files[name] else "has other rows (names, labels, sizes or digests)",
+        count,
+    )

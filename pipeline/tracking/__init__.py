@@ -1,1 +1,3 @@
-"""Weights & Biases: the tracker, upload of offline runs, workspace and report. A mirror of the files."""
+"""Weights & Biases: the tracker, upload of offline runs, workspace and report. A mirror
+of the files.
+"""

@@ -1,4 +1,6 @@
-"""Uploading the offline runs that tracking left under a root. wandb's own client does it, and marks what is done."""
+"""Uploading the offline runs that tracking left under a root. wandb's own client does
+it, and marks what is done.
+"""
 
 import os
 import socket
@@ -13,7 +15,9 @@ TIMEOUT_SECONDS = 600  # ours: for one run; a server that hangs must not hold th
 
 
 class OfflineRun(NamedTuple):
-    """A segment of a run: each attempt of a stage writes one, under the artefact's hash."""
+    """A segment of a run: each attempt of a stage writes one, under the artefact's
+    hash.
+    """
 
     folder: Path
 
@@ -29,18 +33,32 @@ class OfflineRun(NamedTuple):
 
 
 def offline_runs(root: Path) -> list[OfflineRun]:
-    """All segments below a root, oldest first: those of one run are joined in this order, and what an artefact is made from
-    reaches the server before it. A folder's name has the second of its start; within one, the order of the stages decides.
+    """All segments below a root, oldest first: those of one run are joined in this
+    order, and what an artefact is made from reaches the server before it. A folder's
+    name has the second of its start; within one, the order of the stages decides.
     """
     folder = Path(os.environ.get("WANDB_DIR", str(root))) / "wandb"
-    runs = [OfflineRun(path) for path in folder.glob("offline-run-*") if any(path.glob("run-*.wandb"))]
-    return sorted(runs, key=lambda run: (run.folder.name.rpartition("-")[0], stage_number(run.run_id, root) or 0, run.run_id))
+    runs = [
+        OfflineRun(path) for path in folder.glob("offline-run-*") if any(path.glob("run-*.wandb"))
+    ]
+    return sorted(
+        runs,
+        key=lambda run: (
+            run.folder.name.rpartition("-")[0],
+            stage_number(run.run_id, root) or 0,
+            run.run_id,
+        ),
+    )
 
 
 def stage_number(run_id: str, root: Path) -> int | None:
-    """The place of a run's stage in the order of stages; None if its artefact is gone."""
+    """The place of a run's stage in the order of stages; None if its artefact is
+    gone.
+    """
     rooms = [kind.room for kind in STAGES.values()]
-    return next((number for number, room in enumerate(rooms) if (root / room / run_id).is_dir()), None)
+    return next(
+        (number for number, room in enumerate(rooms) if (root / room / run_id).is_dir()), None
+    )
 
 
 def server() -> str:
@@ -49,10 +67,14 @@ def server() -> str:
 
 
 def is_reachable() -> bool:
-    """Whether the server can be connected to; its own client would try for many minutes."""
+    """Whether the server can be connected to; its own client would try for many
+    minutes.
+    """
     host, _, port = server().split("://")[-1].rstrip("/").partition(":")
     try:
-        with socket.create_connection((host, int(port or (80 if server().startswith("http:") else 443))), timeout=5):
+        with socket.create_connection(
+            (host, int(port or (80 if server().startswith("http:") else 443))), timeout=5
+        ):
             return True
     except (OSError, ValueError):
         return False
@@ -60,18 +82,27 @@ def is_reachable() -> bool:
 
 def upload(run: OfflineRun) -> str:
     """Upload a segment; returns why it could not be, in one line, or nothing."""
-    place = run.folder.absolute().parents[1]  # wandb writes a log below the folder that it is started in
+    # wandb writes a log below the folder that it is started in
+    place = run.folder.absolute().parents[1]
     command = [sys.executable, "-m", "wandb", "sync", str(run.folder.absolute())]
     environment = {name: value for name, value in os.environ.items() if name != "WANDB_MODE"}
     try:
         ended = subprocess.run(
-            command, cwd=place, env=environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+            command,
+            cwd=place,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return f"the server did not take it in {TIMEOUT_SECONDS} s"
     if run.is_uploaded:
         return ""
-    lines = [line.removeprefix("wandb: ").strip() for line in (ended.stdout + ended.stderr).splitlines()]
+    lines = [
+        line.removeprefix("wandb: ").strip() for line in (ended.stdout + ended.stderr).splitlines()
+    ]
     problems = [line for line in lines if "error" in line.lower() or "failed" in line.lower()] or [
         line for line in lines if line
     ]

@@ -1,6 +1,8 @@
-"""Weights & Biases: mirrors what the files hold. Never raises, never the only copy of a number.
+"""Weights & Biases: mirrors what the files hold. Never raises, never the only copy of a
+number.
 
-Offline by default; the user's own WANDB_MODE, WANDB_PROJECT, WANDB_ENTITY and WANDB_BASE_URL are honoured.
+Offline by default; the user's own WANDB_MODE, WANDB_PROJECT, WANDB_ENTITY and
+WANDB_BASE_URL are honoured.
 """
 
 import base64
@@ -18,13 +20,16 @@ from pipeline.artefacts import sealing
 from pipeline.configs.base import StageConfig
 from pipeline.configs.recipes import arm_of
 
-MAX_UPLOAD_BYTES = 32 * 2**20  # ours: GoogLeNet's weights; a larger file stays where it is, and is a reference
+# ours: GoogLeNet's weights; a larger file stays where it is, and is a reference
+MAX_UPLOAD_BYTES = 32 * 2**20
 
 
 class Tracker:
-    """One W&B run for one artefact: its id is the artefact's hash, its group the study, its job type the stage.
+    """One W&B run for one artefact: its id is the artefact's hash, its group the study,
+    its job type the stage.
 
-    Steps are logged as fields (`trainer/step`, `epoch`), never as W&B's own step, so that a resumed run drops no row.
+    Steps are logged as fields (`trainer/step`, `epoch`), never as W&B's own step, so
+    that a resumed run drops no row.
     """
 
     def __init__(self, config: StageConfig, root: Path, active: bool = True):
@@ -36,9 +41,11 @@ class Tracker:
     def _start(self, config: StageConfig) -> None:
         folder, online = self._root.absolute(), os.environ.get("WANDB_MODE") == "online"
         (folder / "wandb").mkdir(parents=True, exist_ok=True)
-        for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):  # else wandb writes below the home folder
+        # else wandb writes below the home folder
+        for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
             os.environ.setdefault(name, str(folder / "wandb"))
-        os.environ.pop("WANDB_SERVICE", None)  # another process's: it would take a run that was killed for one that goes on
+        # another process's: it would take a run that was killed for one that goes on
+        os.environ.pop("WANDB_SERVICE", None)
         import wandb
 
         self._run = wandb.init(
@@ -55,7 +62,8 @@ class Tracker:
                 silent=True,
                 console="off",
                 init_timeout=20,
-                finish_timeout=120 if online else 60,  # weights have to be uploaded, and a server may hang
+                # weights have to be uploaded, and a server may hang
+                finish_timeout=120 if online else 60,
                 x_transaction_log_flush_interval=1,
                 x_save_requirements=False,
                 disable_git=True,
@@ -70,22 +78,31 @@ class Tracker:
         self._guard(lambda: self._run.log(metrics) if self._run else None)
 
     def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Log a table of rows of the same names; a `picture` is a JPEG in base64, or empty."""
+        """Log a table of rows of the same names; a `picture` is a JPEG in base64, or
+        empty.
+        """
         self._guard(lambda: self._run.log({name: _table(rows)}) if self._run and rows else None)
 
     def conclude(self, figures: Mapping[str, float | int | None]) -> None:
-        """Set the final figures of the artefact, now complete, and log it as one of W&B's, made from those of its inputs."""
+        """Set the final figures of the artefact, now complete, and log it as one of
+        W&B's, made from those of its inputs.
+        """
         self._guard(lambda: self._run.summary.update(dict(figures)) if self._run else None)
         try:
             if self._run:
                 self._publish()
         except Exception as error:
-            print(f"W&B has no artifact of this stage ({type(error).__name__}: {error}); the files hold it", file=sys.stderr)
+            print(
+                f"W&B has no artifact of this stage ({type(error).__name__}: {error}); the files"
+                " hold it",
+                file=sys.stderr,
+            )
 
     def _publish(self) -> None:
         for named in self._config.inputs:
             used = _artifact(named, self._root)
-            self._run._log_artifact(used, is_user_created=True, use_after_commit=True)  # use_artifact, but offline too
+            # use_artifact, but offline too
+            self._run._log_artifact(used, is_user_created=True, use_after_commit=True)
         self._run.log_artifact(_artifact(self._config, self._root))
 
     def _guard(self, call: Callable[[], object]) -> None:
@@ -93,13 +110,24 @@ class Tracker:
             call()
         except Exception as error:  # whatever happens to the mirror, the files are complete
             self._run = None
-            print(f"W&B is off for this stage ({type(error).__name__}: {error}); the files hold everything", file=sys.stderr)
+            print(
+                f"W&B is off for this stage ({type(error).__name__}: {error}); the files hold"
+                " everything",
+                file=sys.stderr,
+            )
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._guard(lambda: self._run.finish(exit_code=0 if kind is None else 1) if self._run else None)
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._guard(
+            lambda: self._run.finish(exit_code=0 if kind is None else 1) if self._run else None
+        )
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Any:
@@ -111,18 +139,26 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Any:
         return value
 
     columns: list[str | int] = list(rows[0])
-    return wandb.Table(columns=columns, data=[[cell(name, row[str(name)]) for name in columns] for row in rows])
+    return wandb.Table(
+        columns=columns, data=[[cell(name, row[str(name)]) for name in columns] for row in rows]
+    )
 
 
 def _artifact(config: StageConfig, root: Path) -> Any:
-    """A complete artefact as W&B's: the same for the run that made it and for those that use it."""
+    """A complete artefact as W&B's: the same for the run that made it and for those
+    that use it.
+    """
     import wandb
 
     sealed, folder = sealing.unseal(config, root), (root / config.folder).absolute()
     found = wandb.Artifact(
         f"{config.stage}-{config.hash}",
         type=config.artifact_type,
-        metadata={"hash": config.hash, "digest": sealed["digest"], "folder": config.folder.as_posix()},
+        metadata={
+            "hash": config.hash,
+            "digest": sealed["digest"],
+            "folder": config.folder.as_posix(),
+        },
     )
     for path in (folder / name for name in (*sealed["files"], config.last_file)):
         name = path.relative_to(folder).as_posix()

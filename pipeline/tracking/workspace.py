@@ -1,4 +1,6 @@
-"""W&B workspaces and reports as code: what a study's dashboard shows, built offline, saved to the user's server."""
+"""W&B workspaces and reports as code: what a study's dashboard shows, built offline,
+saved to the user's server.
+"""
 
 import os
 from collections.abc import Sequence
@@ -13,7 +15,9 @@ GAP, TARGET = "gap_to_published", "published_top5_error"
 
 
 class Contents(NamedTuple):
-    """What a dashboard is made from. `run_ids` are hashes of artefacts; the texts are Markdown, empty where there is none."""
+    """What a dashboard is made from. `run_ids` are hashes of artefacts; the texts are
+    Markdown, empty where there is none.
+    """
 
     study: str
     title: str
@@ -25,7 +29,9 @@ class Contents(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """Under which names the server knows a workspace and a report; empty before the first save."""
+    """Under which names the server knows a workspace and a report; empty before the
+    first save.
+    """
 
     workspace_name: str = ""
     workspace_id: str = ""
@@ -39,25 +45,38 @@ def sections(contents: Contents) -> list[tuple[str, list[Any]]]:
     """The panels under their headings: what matters first."""
     error = f"top{contents.top}_error"
     validated, arm = f"val_{error}_averaged", wr.Config("arm")
-    spread: dict[str, Any] = {"groupby": arm, "groupby_aggfunc": "mean", "groupby_rangefunc": "minmax"}
+    spread: dict[str, Any] = {
+        "groupby": arm,
+        "groupby_aggfunc": "mean",
+        "groupby_rangefunc": "minmax",
+    }
     return [
         (
             "Gap to the paper and verdicts",
             [
-                wr.MarkdownPanel(markdown=contents.verdicts or "No verdict yet: the study is in progress."),
+                wr.MarkdownPanel(
+                    markdown=contents.verdicts or "No verdict yet: the study is in progress."
+                ),
                 wr.BarPlot(
                     title="Top-5 error less the published one (of ImageNet at 224 px), by result",
                     metrics=[GAP],
                     orientation="h",
                 ),
-                wr.ScalarChart(title="The smallest gap to ImageNet's published error", metric=GAP, groupby_aggfunc="min"),
+                wr.ScalarChart(
+                    title="The smallest gap to ImageNet's published error",
+                    metric=GAP,
+                    groupby_aggfunc="min",
+                ),
             ],
         ),
         (
             "Training",
             [
                 wr.LinePlot(
-                    title=f"Top-{contents.top} error at one crop: mean and range over seeds; the paper's as a line",
+                    title=(
+                        f"Top-{contents.top} error at one crop: mean and range over seeds; the"
+                        " paper's as a line"
+                    ),
                     x="epoch",
                     y=[validated, *([TARGET] if contents.top == 5 else [])],
                     title_x="epoch",
@@ -75,15 +94,28 @@ def sections(contents: Contents) -> list[tuple[str, list[Any]]]:
                     metrics=[f"{policy}/{error}" for policy in contents.policies],
                     orientation="v",
                 ),
-                wr.BarPlot(title=f"Top-{contents.top} error of the results", metrics=[error], orientation="h"),
-                wr.ScatterPlot(title="Error by number of models", x=wr.SummaryMetric("num_models"), y=wr.SummaryMetric(error)),
+                wr.BarPlot(
+                    title=f"Top-{contents.top} error of the results",
+                    metrics=[error],
+                    orientation="h",
+                ),
+                wr.ScatterPlot(
+                    title="Error by number of models",
+                    x=wr.SummaryMetric("num_models"),
+                    y=wr.SummaryMetric(error),
+                ),
             ],
         ),
         (
             "Ablations",
             [
                 wr.MarkdownPanel(markdown=contents.ablations or "The study compares no arms."),
-                wr.BarPlot(title="At the end of training, by arm", metrics=[validated], groupby=arm, orientation="h"),
+                wr.BarPlot(
+                    title="At the end of training, by arm",
+                    metrics=[validated],
+                    groupby=arm,
+                    orientation="h",
+                ),
             ],
         ),
         (
@@ -97,7 +129,13 @@ def sections(contents: Contents) -> list[tuple[str, list[Any]]]:
                 )
             ],
         ),
-        ("What it gets wrong", [wr.WeavePanelSummaryTable(table_name=name) for name in ("worst_mistakes", "confusions")]),
+        (
+            "What it gets wrong",
+            [
+                wr.WeavePanelSummaryTable(table_name=name)
+                for name in ("worst_mistakes", "confusions")
+            ],
+        ),
     ]
 
 
@@ -107,7 +145,10 @@ def workspace(contents: Contents, entity: str, project: str, saved: Saved = NEW)
         entity=entity,
         project=project,
         name=contents.title,
-        sections=[ws.Section(name=name, panels=panels, is_open=True) for name, panels in sections(contents)],
+        sections=[
+            ws.Section(name=name, panels=panels, is_open=True)
+            for name, panels in sections(contents)
+        ],
         runset_settings=ws.RunsetSettings(filters=_filters(contents)),
         auto_generate_panels=False,
     )
@@ -117,20 +158,25 @@ def workspace(contents: Contents, entity: str, project: str, saved: Saved = NEW)
 
 def report(contents: Contents, entity: str, project: str, saved: Saved = NEW) -> wr.Report:
     """The same as a report: a page to read from top to bottom and to send round."""
-    runset = wr.Runset(entity=entity, project=project, name=contents.study, filters=_filters(contents))
+    runset = wr.Runset(
+        entity=entity, project=project, name=contents.study, filters=_filters(contents)
+    )
     blocks: list[Any] = [wr.TableOfContents()]
     for name, panels in sections(contents):
         texts = [panel.markdown for panel in panels if isinstance(panel, wr.MarkdownPanel)]
         drawn = [panel for panel in panels if not isinstance(panel, wr.MarkdownPanel)]
         blocks += [wr.H2(text=name), *(wr.MarkdownBlock(text=text) for text in texts)]
         blocks.append(wr.PanelGrid(runsets=[runset], panels=drawn))
-    made = wr.Report(entity=entity, project=project, title=contents.title[:128], blocks=blocks, width="fluid")
+    made = wr.Report(
+        entity=entity, project=project, title=contents.title[:128], blocks=blocks, width="fluid"
+    )
     made.id = saved.report_id
     return made
 
 
 def save(contents: Contents, saved: Saved) -> tuple[Saved, list[str]]:
-    """Create both on the user's server, or update those of an earlier save; returns their names there and addresses.
+    """Create both on the user's server, or update those of an earlier save; returns
+    their names there and addresses.
 
     Raises:
         wandb.errors.Error: there is no key, or the server does not take them.
@@ -138,7 +184,10 @@ def save(contents: Contents, saved: Saved) -> tuple[Saved, list[str]]:
     api = wandb.Api(timeout=20)
     entity = os.environ.get("WANDB_ENTITY") or api.default_entity or ""
     project = os.environ.get("WANDB_PROJECT", "going-deeper")
-    page, board = report(contents, entity, project, saved), workspace(contents, entity, project, saved)
+    page, board = (
+        report(contents, entity, project, saved),
+        workspace(contents, entity, project, saved),
+    )
     page.save()  # makes the project, if need be
     board.save()
     return Saved(board._internal_name, board._internal_id, page.id), [board.url, page.url]

@@ -1,4 +1,6 @@
-"""What is due at which step of a training. Pure: steps count from 1, and no clock is asked."""
+"""What is due at which step of a training. Pure: steps count from 1, and no clock is
+asked.
+"""
 
 import math
 from dataclasses import dataclass
@@ -11,8 +13,10 @@ WINDOW = 20  # ours: steps a row of metrics
 
 
 class Step(NamedTuple):
-    """One optimiser step: its number, its learning rate, whether the weights enter the average after it, and whether all ranks
-    hold the same weights then (always, but for local SGD between two averagings)."""
+    """One optimiser step: its number, its learning rate, whether the weights enter the
+    average after it, and whether all ranks hold the same weights then (always, but for
+    local SGD between two averagings).
+    """
 
     number: int
     rate: float
@@ -30,7 +34,9 @@ class Cadence:
     @property
     def num_steps(self) -> int:
         """Steps in all."""
-        return schedule.total_steps(self.num_images, self.config.num_epochs, self.config.global_batch_size)
+        return schedule.total_steps(
+            self.num_images, self.config.num_epochs, self.config.global_batch_size
+        )
 
     def epoch_at(self, number: int) -> float:
         """The epochs done after so many steps."""
@@ -39,7 +45,9 @@ class Cadence:
     def step(self, number: int) -> Step:
         """What a step is like."""
         config, epoch = self.config, self.epoch_at(number)
-        rate = schedule.learning_rate(config.learning_rate, config.schedule, epoch, config.num_epochs, config.warmup_epochs)
+        rate = schedule.learning_rate(
+            config.learning_rate, config.schedule, epoch, config.num_epochs, config.warmup_epochs
+        )
         settles = number % self.config.settles_every == 0 or number == self.num_steps
         return Step(number, rate, epoch >= config.averaging_start_epoch, settles)
 
@@ -48,11 +56,15 @@ class Cadence:
         return number % WINDOW == 0 or number == self.num_steps
 
     def validates_at(self, number: int) -> bool:
-        """Whether validation is due after this step: the first settled one behind a boundary of epochs, and the last of all."""
+        """Whether validation is due after this step: the first settled one behind a
+        boundary of epochs, and the last of all.
+        """
         if number == self.num_steps:
             return True
         settled_before = (number - 1) // self.config.settles_every * self.config.settles_every
-        return number % self.config.settles_every == 0 and self._validations(number) > self._validations(settled_before)
+        return number % self.config.settles_every == 0 and self._validations(
+            number
+        ) > self._validations(settled_before)
 
     def saves_at(self, number: int) -> bool:
         """Whether a checkpoint is due after this step, whatever the clock says."""

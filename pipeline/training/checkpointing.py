@@ -1,4 +1,6 @@
-"""When a training saves, and what: the learner, the metrics log, and the digest of its data."""
+"""When a training saves, and what: the learner, the metrics log, and the digest of its
+data.
+"""
 
 import time
 from pathlib import Path
@@ -15,26 +17,45 @@ from pipeline.training.metrics_log import MetricsLog
 
 
 class Checkpointing:
-    """The first rank's saves of one training: at steps or seconds of the config, at a new lowest error, before an end."""
+    """The first rank's saves of one training: at steps or seconds of the config, at a
+    new lowest error, before an end.
+    """
 
-    def __init__(self, run: Run, cadence: Cadence, learner: Learner, log: MetricsLog, data: Dataset):
-        self._run, self._cadence, self._learner, self._log, self._data = run, cadence, learner, log, data
+    def __init__(
+        self, run: Run, cadence: Cadence, learner: Learner, log: MetricsLog, data: Dataset
+    ):
+        self._run, self._cadence, self._learner, self._log, self._data = (
+            run,
+            cadence,
+            learner,
+            log,
+            data,
+        )
         best = run.checkpoints.best()
         self._lowest: float = checkpoints.read_note(best)["error"] if best else float("inf")
         self._saved_at = time.monotonic()
 
     def after(self, number: int, error: float | None, notice: EndNotice) -> None:
-        """After a settled step: save if that is due; obey a signal that asked to end. `error` is that of a validation.
+        """After a settled step: save if that is due; obey a signal that asked to end.
+        `error` is that of a validation.
 
         Raises:
             TrainingDiverged: what would be saved is no number.
         """
-        if number == self._cadence.num_steps or not (self._is_due(number) or self.is_lowest(error) or notice.signal):
+        if number == self._cadence.num_steps or not (
+            self._is_due(number) or self.is_lowest(error) or notice.signal
+        ):
             return
         self._log.refuse_divergence(number)
-        state = {"learner": self._learner.state(), "journal": self._log.state(), "data_digest": self._data.manifest["digest"]}
+        state = {
+            "learner": self._learner.state(),
+            "journal": self._log.state(),
+            "data_digest": self._data.manifest["digest"],
+        }
         world_size = self._learner.accelerator.num_processes
-        self._run.save_checkpoint(number, {"step": number, "world_size": world_size, **state}, error)
+        self._run.save_checkpoint(
+            number, {"step": number, "world_size": world_size, **state}, error
+        )
         self._saved_at = time.monotonic()
         if error is not None:
             self._lowest = min(self._lowest, error)
@@ -61,6 +82,9 @@ def load_newest(newest: Path | None, run: Run, data: Dataset, learner: Learner) 
         return {"step": 0}
     saved: dict[str, Any] = checkpoints.load(newest)
     if saved["data_digest"] != data.manifest["digest"]:
-        raise InputError(f"{newest}: was trained on other data than {data.folder}; remove {run.folder} to begin anew")
+        raise InputError(
+            f"{newest}: was trained on other data than {data.folder}; remove {run.folder} to begin"
+            " anew"
+        )
     learner.load(saved["learner"])
     return saved

@@ -5,7 +5,9 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import torch
-import torch._dynamo  # any optimiser imports it; here, a fork server has it before its forks want it
+
+# any optimiser imports it; here, a fork server has it before its forks want it
+import torch._dynamo
 from accelerate import Accelerator
 from accelerate.local_sgd import LocalSGD
 from torch import Tensor
@@ -24,7 +26,9 @@ from pipeline.training.loader import Batch
 
 
 class Learner:
-    """The weights, their average, and the optimiser's momentum; the same on all ranks after every step that settles."""
+    """The weights, their average, and the optimiser's momentum; the same on all ranks
+    after every step that settles.
+    """
 
     def __init__(self, config: TrainConfig, num_classes: int, accelerator: Accelerator):
         self.config, self.accelerator = config, accelerator
@@ -34,11 +38,17 @@ class Learner:
         self.has_operators = use_operators(self.network, accelerator.device)
         decay = config.averaging_decay**config.settles_every
         update = equal() if config.averaging == "equal" else exponential(decay)
-        # the count is read on the CPU, where it lies: what AveragedModel passes would have each step wait for the GPU
-        self.average = AveragedModel(self.network, multi_avg_fn=lambda mean, new, _: update(mean, new, self.average.n_averaged))
+        # the count is read on the CPU, where it lies: what AveragedModel passes would
+        # have each step wait for the GPU
+        self.average = AveragedModel(
+            self.network,
+            multi_avg_fn=lambda mean, new, _: update(mean, new, self.average.n_averaged),
+        )
         self.optimizer = _optimizer(config, self.network)
         self._model, self._stepper = accelerator.prepare(self.network, self.optimizer)
-        self._local = LocalSGD(accelerator, self._model, config.settles_every, enabled=config.local_sgd is not None)
+        self._local = LocalSGD(
+            accelerator, self._model, config.settles_every, enabled=config.local_sgd is not None
+        )
         self._apart = ExitStack()
         self._apart.enter_context(self._local)
         self._forward = self._model
@@ -56,11 +66,15 @@ class Learner:
             part.load_state_dict(state[name])
 
     def step(self, step: Step, batch: Batch) -> Tensor:
-        """One optimiser step on this rank's share of the batch; returns its losses by output (1 + heads), mean of ranks."""
+        """One optimiser step on this rank's share of the batch; returns its losses by
+        output (1 + heads), mean of ranks.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = step.rate
         rank = self.accelerator.process_index
-        torch.manual_seed(stream("dropout", self.config.data_seed, step.number, rank).getrandbits(63))
+        torch.manual_seed(
+            stream("dropout", self.config.data_seed, step.number, rank).getrandbits(63)
+        )
         losses = self._gradient(batch)
         if self.config.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
@@ -75,26 +89,38 @@ class Learner:
         return mean_losses
 
     def _gradient(self, batch: Batch) -> Tensor:
-        """Backward on the share, in equal parts of at most `max_device_batch_size` images; returns the mean losses."""
+        """Backward on the share, in equal parts of at most `max_device_batch_size`
+        images; returns the mean losses.
+        """
         share = len(batch.labels_N)
         num_parts = math.ceil(share / (self.config.max_device_batch_size or share))
         losses = torch.zeros(1, device=self.accelerator.device)
-        for number, part in enumerate(zip(*(tensor.tensor_split(num_parts) for tensor in batch), strict=True), start=1):
-            pixels, labels, distortions = (tensor.to(self.accelerator.device, non_blocking=True) for tensor in part)
+        for number, part in enumerate(
+            zip(*(tensor.tensor_split(num_parts) for tensor in batch), strict=True), start=1
+        ):
+            pixels, labels, distortions = (
+                tensor.to(self.accelerator.device, non_blocking=True) for tensor in part
+            )
             if distortions.shape[1]:
                 pixels = distort_batch(pixels, distortions)
             sums_gradients = number == num_parts
-            waits: AbstractContextManager[None] = nullcontext() if sums_gradients else self.accelerator.no_sync(self._model)
+            waits: AbstractContextManager[None] = (
+                nullcontext() if sums_gradients else self.accelerator.no_sync(self._model)
+            )
             with waits:
                 with autocast(self.accelerator.device, self.config.precision):
                     outputs = self._forward(normalise(pixels))
-                found = output_losses(outputs, labels, self.config.label_smoothing) * (len(labels) / share)
+                found = output_losses(outputs, labels, self.config.label_smoothing) * (
+                    len(labels) / share
+                )
                 self.accelerator.backward(training_loss(found, self.config.aux_weight))
             losses = losses + found.detach()
         return losses
 
     def _settle(self) -> None:
-        """Average weights and momentum over the ranks of local SGD (momentum too is `ours`: a checkpoint holds but one)."""
+        """Average weights and momentum over the ranks of local SGD (momentum too is
+        `ours`: a checkpoint holds but one).
+        """
         if not self._local.enabled:
             return
         self._apart.close()  # averages the weights
@@ -116,11 +142,15 @@ class Learner:
 
 def _optimizer(config: TrainConfig, network: GoogLeNet) -> torch.optim.Optimizer:
     groups = [
-        {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
+        {
+            "params": [p for p in network.parameters() if p.ndim > 1],
+            "weight_decay": config.weight_decay,
+        },
         {"params": [p for p in network.parameters() if p.ndim == 1], "weight_decay": 0.0},
     ]
     if config.optimizer == "lars":
-        from timm.optim.lars import Lars  # late: timm and torchvision take two seconds, and this is off by default
+        # late: timm and torchvision take two seconds, and this is off by default
+        from timm.optim.lars import Lars
 
         return Lars(groups, lr=config.learning_rate, momentum=config.momentum)
     return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)

@@ -1,4 +1,6 @@
-"""Training patches in the order of the steps (torch's DataLoader around a stateless stream)."""
+"""Training patches in the order of the steps (torch's DataLoader around a stateless
+stream).
+"""
 
 from collections.abc import Generator, Iterator
 from typing import NamedTuple
@@ -20,8 +22,9 @@ from pipeline.runtime.signals import ignore_notices
 
 
 class Batch(NamedTuple):
-    """One rank's share of a step: pixels (N x H x W x 3, uint8), labels (N), and the distortions that are left to the device
-    (N x NUM_PARAMETERS, or N x 0)."""
+    """One rank's share of a step: pixels (N x H x W x 3, uint8), labels (N), and the
+    distortions that are left to the device (N x NUM_PARAMETERS, or N x 0).
+    """
 
     pixels_NHWC: Tensor
     labels_N: Tensor
@@ -29,9 +32,11 @@ class Batch(NamedTuple):
 
 
 class Patches(TorchDataset[Batch]):
-    """Training patches by (epoch, index), as batches without their first dimension: the same for the same key anywhere.
+    """Training patches by (epoch, index), as batches without their first dimension: the
+    same for the same key anywhere.
 
-    An image that cannot be decoded any more raises BadImage; preparation has left out those that never could.
+    An image that cannot be decoded any more raises BadImage; preparation has left out
+    those that never could.
     """
 
     def __init__(self, config: TrainConfig, split: Split):
@@ -59,8 +64,12 @@ class Patches(TorchDataset[Batch]):
         return Batch(pixels, torch.tensor(int(self.split.labels[index])), row)
 
 
-def keys(config: TrainConfig, labels: np.ndarray, steps: range, rank: int, world_size: int) -> Iterator[list[tuple[int, int]]]:
-    """One rank's share of the global batch of each step, as (epoch, index); the ranks share the batch without overlap."""
+def keys(
+    config: TrainConfig, labels: np.ndarray, steps: range, rank: int, world_size: int
+) -> Iterator[list[tuple[int, int]]]:
+    """One rank's share of the global batch of each step, as (epoch, index); the ranks
+    share the batch without overlap.
+    """
     size = config.global_batch_size
     order, order_epoch = np.empty(0, np.int64), -1
     for step in steps:
@@ -75,9 +84,16 @@ def keys(config: TrainConfig, labels: np.ndarray, steps: range, rank: int, world
 
 
 def training_batches(
-    config: TrainConfig, split: Split, steps: range, rank: int, world_size: int, num_workers: int, pin_memory: bool
+    config: TrainConfig,
+    split: Split,
+    steps: range,
+    rank: int,
+    world_size: int,
+    num_workers: int,
+    pin_memory: bool,
 ) -> Generator[Batch]:
-    """This rank's share of each of the steps. `num_workers` processes decode ahead; with 0, this one decodes as it goes.
+    """This rank's share of each of the steps. `num_workers` processes decode ahead;
+    with 0, this one decodes as it goes.
 
     Close it to end them: they end by themselves only where this process is killed.
     """
@@ -86,19 +102,25 @@ def training_batches(
         Patches(config, split),
         batch_sampler=keys(config, split.labels, steps, rank, world_size),
         num_workers=num_workers,
-        multiprocessing_context="fork" if num_workers else None,  # a spawned rank would spawn, and import all of torch again
+        # a spawned rank would spawn, and import all of torch again
+        multiprocessing_context="fork" if num_workers else None,
         pin_memory=pin_memory,
         worker_init_fn=_outlive_notices,
-        generator=torch.Generator().manual_seed(0),  # private: the loader must not draw from the one that feeds dropout
+        # private: the loader must not draw from the one that feeds dropout
+        generator=torch.Generator().manual_seed(0),
     )
     batches = iter(loader)
     try:
         yield from batches
-    finally:  # also where an image raised: its traceback would keep the workers waiting, and this process waiting for them
+    # also where an image raised: its traceback would keep the workers waiting, and this
+    # process waiting for them
+    finally:
         if num_workers:
             batches._shutdown_workers()  # type: ignore[attr-defined]
 
 
 def _outlive_notices(worker: int) -> None:
-    """A notice that the end is near may go to a whole group of processes; the rank, which saves first, ends its workers."""
+    """A notice that the end is near may go to a whole group of processes; the rank,
+    which saves first, ends its workers.
+    """
     ignore_notices()

@@ -24,16 +24,20 @@ SINGLE_CROP = TABLE3[Cell(1, 1)]  # what validation along the training should co
 
 
 class MetricsLog:
-    """Keeps the losses of a window of steps, and tells the run's files, the tracker and the screen about it.
+    """Keeps the losses of a window of steps, and tells the run's files, the tracker and
+    the screen about it.
 
-    Times: `seconds` counts from the first attempt on; of a window's time, `data_wait` is the share spent waiting for images.
+    Times: `seconds` counts from the first attempt on; of a window's time, `data_wait`
+        is the share spent waiting for images.
     """
 
     def __init__(self, run: Run, cadence: Cadence, images: Split, num_classes: int, writes: bool):
         config = run.config
         self.run, self._cadence, self._images, self._writes = run, cadence, images, writes
         self.outputs = ("main", *config.network.aux_heads)
-        self._guessing = health.guessing_loss(images.labels, num_classes, config.class_balance, config.label_smoothing)
+        self._guessing = health.guessing_loss(
+            images.labels, num_classes, config.class_balance, config.label_smoothing
+        )
         per_epoch = len(images) / config.global_batch_size
         self._patience = health.patience(config.warmup_epochs * per_epoch, per_epoch)
         self._losses: list[Tensor] = []
@@ -42,8 +46,12 @@ class MetricsLog:
         self._waited = 0.0
         self.note = ""
 
-    def begin(self, saved: dict[str, Any], world_size: int, progress: Progress, tracker: Tracker) -> None:
-        """Go on behind a checkpoint, whose `step` is 0 where there is none, as the `state` in it says."""
+    def begin(
+        self, saved: dict[str, Any], world_size: int, progress: Progress, tracker: Tracker
+    ) -> None:
+        """Go on behind a checkpoint, whose `step` is 0 where there is none, as the
+        `state` in it says.
+        """
         self._progress, self._tracker = progress, tracker
         state = saved.get("journal", {})
         self._started = time.monotonic() - state.get("seconds", 0.0)
@@ -52,10 +60,15 @@ class MetricsLog:
         if saved["step"]:
             self.say(f"resumes at step {saved['step']} of {self._cadence.num_steps}")
             if saved["world_size"] != world_size:
-                self.say(f"{saved['world_size']} ranks became {world_size}: sums are rounded otherwise from here on")
+                self.say(
+                    f"{saved['world_size']} ranks became {world_size}: sums are rounded otherwise"
+                    " from here on"
+                )
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold, so that a window which an end cut in two is logged as if there had been none."""
+        """What a checkpoint must hold, so that a window which an end cut in two is
+        logged as if there had been none.
+        """
         return {"seconds": self.seconds(), "losses": [losses.cpu() for losses in self._losses]}
 
     def seconds(self) -> float:
@@ -64,7 +77,9 @@ class MetricsLog:
         return round(seconds, 2)
 
     def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The batches, with the time spent waiting for them counted. The first does not count: loaders have to start."""
+        """The batches, with the time spent waiting for them counted. The first does not
+        count: loaders have to start.
+        """
         iterator = iter(batches)
         if (first := next(iterator, None)) is not None:
             self._window = (self._window[0], self.seconds())
@@ -78,11 +93,15 @@ class MetricsLog:
             yield batch
 
     def add(self, losses: Tensor) -> None:
-        """The losses of a step's outputs, mean of the ranks; they stay on the device, so that nothing waits for them."""
+        """The losses of a step's outputs, mean of the ranks; they stay on the device,
+        so that nothing waits for them.
+        """
         self._losses.append(losses)
 
     def refuse_divergence(self, step: int) -> None:
-        """Raise TrainingDiverged if the last step's losses are no numbers: what follows would be saved."""
+        """Raise TrainingDiverged if the last step's losses are no numbers: what follows
+        would be saved.
+        """
         if self._losses and not self._losses[-1].isfinite().all():
             self._end_diverged(step, self._by_step())
 
@@ -97,7 +116,9 @@ class MetricsLog:
         if not all(math.isfinite(loss) for losses in by_step for loss in losses):
             self._end_diverged(step, by_step)
         means = [sum(column) / len(by_step) for column in zip(*by_step, strict=True)]
-        loss = float(training_loss(torch.tensor(means, dtype=torch.float64), self.run.config.aux_weight))
+        loss = float(
+            training_loss(torch.tensor(means, dtype=torch.float64), self.run.config.aux_weight)
+        )
         first, began = self._window
         took = max(self.seconds() - began, 0.01)
         speed = (step - first) * self.run.config.global_batch_size / took
@@ -105,17 +126,33 @@ class MetricsLog:
         self._window = (step, self.seconds())
         self.note = f"loss {loss:.3f}, {speed:.0f} images/s"
         self._raise_alarms(step, means, wait)
-        row = {"loss": loss, **{f"loss_{name}": mean for name, mean in zip(self.outputs, means, strict=True)}}
-        row |= {"learning_rate": rate, "images_per_second": round(speed, 2), "data_wait": round(wait, 4)}
-        self.record(step, row | {"memory_gb": round(_memory_gb(), 3), "dead_outputs": len(self._dead)})
+        row = {
+            "loss": loss,
+            **{f"loss_{name}": mean for name, mean in zip(self.outputs, means, strict=True)},
+        }
+        row |= {
+            "learning_rate": rate,
+            "images_per_second": round(speed, 2),
+            "data_wait": round(wait, 4),
+        }
+        self.record(
+            step, row | {"memory_gb": round(_memory_gb(), 3), "dead_outputs": len(self._dead)}
+        )
 
     def record(self, step: int, row: dict[str, float]) -> None:
         """One row of metrics.jsonl and of the tracker."""
         if self._writes:
-            placed = {"epoch": round(self._cadence.epoch_at(step), 4), "seconds": self.seconds(), **row}
+            placed = {
+                "epoch": round(self._cadence.epoch_at(step), 4),
+                "seconds": self.seconds(),
+                **row,
+            }
             self.run.log({"step": step, **placed})
             if (error := row.get("val_top5_error_averaged")) is not None:
-                placed |= {"published_top5_error": SINGLE_CROP, "gap_to_published": error - SINGLE_CROP}
+                placed |= {
+                    "published_top5_error": SINGLE_CROP,
+                    "gap_to_published": error - SINGLE_CROP,
+                }
             self._tracker.log({"trainer/step": step, **placed})
 
     def say(self, text: str) -> None:
@@ -123,11 +160,19 @@ class MetricsLog:
         self._progress.say(f"train {self.run.config.hash[:8]}: {text}")
 
     def record_validation(self, step: int, errors: dict[str, float]) -> None:
-        """A row with the errors of a validation, and a line with those of the averaged weights."""
+        """A row with the errors of a validation, and a line with those of the averaged
+        weights.
+        """
         self.record(step, {f"val_{name}": value for name, value in errors.items()})
-        top1, top5 = (f"val top-{k} error {100 * errors[f'top{k}_error_averaged']:.1f} %" for k in (1, 5))
+        top1, top5 = (
+            f"val top-{k} error {100 * errors[f'top{k}_error_averaged']:.1f} %" for k in (1, 5)
+        )
         epoch = f"epoch {self._cadence.epoch_at(step):.1f} of {self.run.config.num_epochs:g}"
-        self.say(", ".join(part for part in (epoch, f"{self.seconds():.0f} s", self.note, top1, top5) if part))
+        self.say(
+            ", ".join(
+                part for part in (epoch, f"{self.seconds():.0f} s", self.note, top1, top5) if part
+            )
+        )
 
     def _by_step(self) -> list[list[float]]:
         """The losses of the window so far, by step and output."""
@@ -135,34 +180,49 @@ class MetricsLog:
         return by_step
 
     def _end_diverged(self, step: int, losses: list[list[float]]) -> NoReturn:
-        """The window that ends at `step` has a loss that is no number: a file says what is known of it."""
+        """The window that ends at `step` has a loss that is no number: a file says what
+        is known of it.
+        """
         wrong = next(k for k, row in enumerate(losses) if not all(map(math.isfinite, row)))
         first = step - len(losses) + 1 + wrong
         if self._writes:
             (batch,) = keys(self.run.config, self._images.labels, range(first - 1, first), 0, 1)
             names = [self._images.image_ids[index] for _, index in batch]
-            known = {"step": first, "losses": [str(loss) for loss in losses[wrong]], "losses_before": losses[:wrong]}
+            known = {
+                "step": first,
+                "losses": [str(loss) for loss in losses[wrong]],
+                "losses_before": losses[:wrong],
+            }
             self.run.write_postmortem({**known, "images": names})
         raise TrainingDiverged(
-            f"{self.run.folder}: loss is {sum(losses[wrong])} at step {first}; lower learning_rate, or set a lower clip_norm; "
-            f"{self.run.postmortem_path.name} names the images of that step"
+            f"{self.run.folder}: loss is {sum(losses[wrong])} at step {first}; lower learning_rate,"
+            f" or set a lower clip_norm; {self.run.postmortem_path.name} names the images of that"
+            " step"
         )
 
     def _raise_alarms(self, step: int, means: Sequence[float], wait: float) -> None:
-        """Say when an output learns nothing, and when the network waits for images; once, until that is over."""
-        dead = health.dead_outputs(self.outputs, means, self._guessing) if step >= self._patience else []
+        """Say when an output learns nothing, and when the network waits for images;
+        once, until that is over.
+        """
+        dead = (
+            health.dead_outputs(self.outputs, means, self._guessing)
+            if step >= self._patience
+            else []
+        )
         for name in dead:
             if name not in self._dead:
                 loss = means[self.outputs.index(name)]
                 self.say(
-                    f"output {name} learns nothing: its loss at step {step} is {loss:.3f}, a guess gives {self._guessing:.3f}; "
-                    "see learning_rate, init, warmup_epochs, clip_norm"
+                    f"output {name} learns nothing: its loss at step {step} is {loss:.3f}, a guess"
+                    f" gives {self._guessing:.3f}; see learning_rate, init, warmup_epochs,"
+                    " clip_norm"
                 )
         self._dead = dead
         starved = wait > health.WAITING
         if starved and not self._starved:
             self.say(
-                f"the loader is the bottleneck: {100 * wait:.0f} % of the time until step {step} went into waiting for images"
+                f"the loader is the bottleneck: {100 * wait:.0f} % of the time until step {step}"
+                " went into waiting for images"
             )
         self._starved = starved
 

@@ -1,4 +1,6 @@
-"""A checkpoint is whole or passed over, whatever happened to its writer or to its bytes."""
+"""A checkpoint is whole or passed over, whatever happened to its writer or to its
+bytes.
+"""
 
 import json
 import os
@@ -33,7 +35,9 @@ def save_for_ever(folder: Path, acknowledged: Path, first: int) -> None:
 
 
 def three_saved(folder: Path, damaged: tuple[int, ...] = ()) -> None:
-    """The first is the best. A checkpoint of each step in `damaged` is damaged; then there is rubbish of deaths, too."""
+    """The first is the best. A checkpoint of each step in `damaged` is damaged; then
+    there is rubbish of deaths, too.
+    """
     checkpoints = Checkpoints(folder)
     for step, error in ((1, 0.5), (2, None), (3, 0.6)):
         checkpoints.save(step, state(step), error)
@@ -43,7 +47,9 @@ def three_saved(folder: Path, damaged: tuple[int, ...] = ()) -> None:
 
 
 def go_on(folder: Path, error: float, last: int) -> None:
-    """Save what comes after the newest, up to step `last`. Step 4 was validated, step 5 was not."""
+    """Save what comes after the newest, up to step `last`. Step 4 was validated, step 5
+    was not.
+    """
     checkpoints = Checkpoints(folder)
     newest = checkpoints.newest()
     assert newest is not None
@@ -61,9 +67,15 @@ def go_on(folder: Path, error: float, last: int) -> None:
 )
 @pytest.mark.usefixtures("unsynced")
 def test_a_death_at_any_point_of_a_save(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], error: float, damaged: tuple[int, ...], kept: tuple[int, ...]
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    error: float,
+    damaged: tuple[int, ...],
+    kept: tuple[int, ...],
 ) -> None:
-    """What was saved stays, and the best stays the best; the next save leaves the bytes that an undisturbed run leaves."""
+    """What was saved stays, and the best stays the best; the next save leaves the bytes
+    that an undisturbed run leaves.
+    """
     prepared, undisturbed = tmp_path / "prepared", tmp_path / "undisturbed"
     three_saved(prepared, damaged)
     shutil.copytree(prepared, undisturbed)
@@ -72,7 +84,9 @@ def test_a_death_at_any_point_of_a_save(
     assert {name.partition("/")[0] for name in expected} == {f"step_{step:08d}" for step in kept}
     assert len(expected) == 2 * len(kept)
     points, newest_steps = [], []
-    for point, folder in deaths(prepared, tmp_path / "deaths", lambda folder: go_on(folder, error, last=4)):
+    for point, folder in deaths(
+        prepared, tmp_path / "deaths", lambda folder: go_on(folder, error, last=4)
+    ):
         points.append(point)
         checkpoints = Checkpoints(folder)
         newest, best = checkpoints.newest(), checkpoints.best()
@@ -81,8 +95,13 @@ def test_a_death_at_any_point_of_a_save(
         loaded = load(newest)
         assert torch.equal(loaded["weights"], torch.full((200_000,), float(loaded["step"]))), point
         newest_steps.append(loaded["step"])
-        for seen in {path for path in folder.glob("step_*") if int(path.name.removeprefix("step_")) not in damaged}:
-            assert load(seen)["step"] == read_note(seen)["step"], point  # none is half there, old ones neither
+        for seen in {
+            path
+            for path in folder.glob("step_*")
+            if int(path.name.removeprefix("step_")) not in damaged
+        }:
+            # none is half there, old ones neither
+            assert load(seen)["step"] == read_note(seen)["step"], point
         assert read_note(best)["step"] == (4 if loaded["step"] >= 4 and error < 0.5 else 1), point
         go_on(folder, error, last=5)
         assert contents(folder) == expected, point
@@ -93,7 +112,9 @@ def test_a_death_at_any_point_of_a_save(
 
 
 def test_twenty_kills_during_saves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The machine's own moments, amid writes: 0 unusable, 0 acknowledged checkpoints lost; none was ever seen half-written."""
+    """The machine's own moments, amid writes: 0 unusable, 0 acknowledged checkpoints
+    lost; none was ever seen half-written.
+    """
     folder, acknowledged = tmp_path / "checkpoints", tmp_path / "acknowledged"
     acknowledged.touch()
     rng, checkpoints, newest = random.Random(0), Checkpoints(folder), 0
@@ -132,7 +153,9 @@ MUTATIONS: list[Callable[[bytes, random.Random], bytes]] = [
 ]
 
 
-def test_a_hundred_mutated_checkpoints_are_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_hundred_mutated_checkpoints_are_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rng = random.Random(1)
     for number in range(100):
         folder = tmp_path / str(number)
@@ -162,7 +185,9 @@ def _same(changed: bytes, content: bytes) -> bool:
         return False
 
 
-def test_a_missing_file_or_another_steps_note_is_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_file_or_another_steps_note_is_damage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     checkpoints = Checkpoints(tmp_path)
     for step in (1, 2, 3):
         checkpoints.save(step, {"step": step}, error=None)
@@ -173,8 +198,12 @@ def test_a_missing_file_or_another_steps_note_is_damage(tmp_path: Path, capsys: 
     assert capsys.readouterr().err.count("checkpoint is damaged") == 2
 
 
-def test_a_new_beginning_is_not_thrown_away_for_damaged_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where the newest are damaged, training resumes before them, and what it saves is kept."""
+def test_a_new_beginning_is_not_thrown_away_for_damaged_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the newest are damaged, training resumes before them, and what it saves is
+    kept.
+    """
     checkpoints = Checkpoints(tmp_path)
     for step, error in ((60, 0.1), (70, 0.2), (80, None), (90, None)):
         checkpoints.save(step, {"step": step}, error)
@@ -191,7 +220,11 @@ def test_the_last_two_and_the_best_are_kept(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
     for step, error in ((1, 0.5), (2, 0.3), (3, 0.3), (4, None), (5, 0.4), (6, None)):
         checkpoints.save(step, {"step": step}, error)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step_00000002", "step_00000005", "step_00000006"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "step_00000002",
+        "step_00000005",
+        "step_00000006",
+    ]
     best = checkpoints.best()
     assert best is not None
     assert load(best) == {"step": 2}

@@ -1,4 +1,5 @@
-"""Whoever writes an artefact may die at any operation on files: who goes on ends with the bytes of an undisturbed run.
+"""Whoever writes an artefact may die at any operation on files: who goes on ends with
+the bytes of an undisturbed run.
 
 Deaths during saves of checkpoints are in test_checkpoints.py.
 """
@@ -41,12 +42,15 @@ TRAINING: RunFacts = {
 }
 pytestmark = [pytest.mark.usefixtures("unsynced"), pytest.mark.processes]
 SEALS = ("manifest.json", "run.json", "predictions.json")
-# locks and attempts tell of time and place; a death just behind a seal leaves what nobody reads any more
+# locks and attempts tell of time and place; a death just behind a seal leaves what
+# nobody reads any more
 NOT_COMPARED = {"locks", "attempts", "chunks", "checkpoints"}
 
 
 def visible(folder: Path) -> dict[str, object]:
-    """What is read of finished artefacts: no remains of writes, which have hidden names, and no provenance."""
+    """What is read of finished artefacts: no remains of writes, which have hidden
+    names, and no provenance.
+    """
     found: dict[str, object] = {}
     for name, content in contents(folder).items():
         parts = Path(name).parts
@@ -57,9 +61,15 @@ def visible(folder: Path) -> dict[str, object]:
 
 
 def assert_deaths_leave_no_trace(
-    tmp_path: Path, prepared: Path, work: Callable[[Path], object], at_least: int, also: Callable[[Path], None] = lambda _: None
+    tmp_path: Path,
+    prepared: Path,
+    work: Callable[[Path], object],
+    at_least: int,
+    also: Callable[[Path], None] = lambda _: None,
 ) -> None:
-    """Dead at any point, `work(root)` is done again. `also` looks at what a death left."""
+    """Dead at any point, `work(root)` is done again. `also` looks at what a death
+    left.
+    """
     undisturbed = tmp_path / "undisturbed"
     shutil.copytree(prepared, undisturbed)
     work(undisturbed)
@@ -95,9 +105,13 @@ def test_write_atomic_and_publish(tmp_path: Path) -> None:
 
 
 def test_shards_and_their_manifest(tmp_path: Path) -> None:
-    """Two shards, their notes, the lists and the seal: of a shard no part can be seen."""
+    """Two shards, their notes, the lists and the seal: of a shard no part can be
+    seen.
+    """
     images, prepared = tmp_path / "images", tmp_path / "prepared"
-    for number, (split, name) in enumerate((s, n) for s in ("train", "val") for n in ("blue", "red")):
+    for number, (split, name) in enumerate(
+        (s, n) for s in ("train", "val") for n in ("blue", "red")
+    ):
         (images / split / name).mkdir(parents=True)
         Image.new("RGB", (40, 50), (60 * number, 0, 200)).save(images / split / name / "0.png")
     prepared.mkdir()
@@ -119,8 +133,12 @@ def sealed_run(tmp_path: Path, data: PrepareConfig, run_config: TrainConfig) -> 
     return root
 
 
-def test_predictions(tmp_path: Path, sealed_run: Path, data: PrepareConfig, run_config: TrainConfig) -> None:
-    """Two chunks, then their merge and the seal; a chunk that was published is not made again."""
+def test_predictions(
+    tmp_path: Path, sealed_run: Path, data: PrepareConfig, run_config: TrainConfig
+) -> None:
+    """Two chunks, then their merge and the seal; a chunk that was published is not made
+    again.
+    """
     config = EvaluateConfig(data=data, classifier=run_config, policies=("crops_1", "crops_10"))
     scores = np.random.default_rng(0).dirichlet(np.ones(3), 6).astype(np.float32)
     chunks = (range(4), range(4, 6))
@@ -132,7 +150,9 @@ def test_predictions(tmp_path: Path, sealed_run: Path, data: PrepareConfig, run_
         for chunk in chunks:
             if not predictions.has_chunk(chunk):
                 mine = scores[chunk.start : chunk.stop]
-                predictions.publish_chunk(chunk, dict.fromkeys(config.policies, mine), {}, 1.0, "drawn")
+                predictions.publish_chunk(
+                    chunk, dict.fromkeys(config.policies, mine), {}, 1.0, "drawn"
+                )
         predictions.merge(chunks, [f"{k}" for k in range(6)], np.arange(6) % 3, EVALUATION)
 
     def whole(root: Path) -> None:
@@ -143,7 +163,9 @@ def test_predictions(tmp_path: Path, sealed_run: Path, data: PrepareConfig, run_
 
 
 def small_training(config: TrainConfig, root: Path) -> None:
-    """What a training writes: two steps, each a row and a checkpoint, then the final weights and the seal."""
+    """What a training writes: two steps, each a row and a checkpoint, then the final
+    weights and the seal.
+    """
     if config.is_complete(root):
         return
     run = Run(config, root)
@@ -154,7 +176,11 @@ def small_training(config: TrainConfig, root: Path) -> None:
     for step in range(done + 1, 3):
         run.log({"step": step, "loss": 1 / step})
         run.save_checkpoint(step, {"step": step}, error=None)
-    run.finish({"averaged": {"weight": torch.ones(3)}, "raw": {"weight": torch.zeros(3)}}, TRAINING, "card\n")
+    run.finish(
+        {"averaged": {"weight": torch.ones(3)}, "raw": {"weight": torch.zeros(3)}},
+        TRAINING,
+        "card\n",
+    )
 
 
 @pytest.mark.slow  # a hundred deaths, each a process
@@ -168,11 +194,17 @@ def test_a_run(tmp_path: Path, data: PrepareConfig, run_config: TrainConfig) -> 
             assert [row["step"] for row in Run(run_config, root).metrics()] == [1, 2]
             assert Run(run_config, root).weights("raw")["weight"].tolist() == [0, 0, 0]
 
-    assert_deaths_leave_no_trace(tmp_path, prepared, lambda root: small_training(run_config, root), 80, sealed_last)
+    assert_deaths_leave_no_trace(
+        tmp_path, prepared, lambda root: small_training(run_config, root), 80, sealed_last
+    )
 
 
-def test_rows_of_metrics_that_were_cut_short(tmp_path: Path, data: PrepareConfig, run_config: TrainConfig) -> None:
-    """Cut at any byte, as by a power cut: rows that are whole are read, and the run goes on from its checkpoint."""
+def test_rows_of_metrics_that_were_cut_short(
+    tmp_path: Path, data: PrepareConfig, run_config: TrainConfig
+) -> None:
+    """Cut at any byte, as by a power cut: rows that are whole are read, and the run
+    goes on from its checkpoint.
+    """
     prepare(data, tmp_path, processes=1)
     run = Run(run_config, tmp_path)
     run.claim({"world_size": 1})
@@ -180,7 +212,8 @@ def test_rows_of_metrics_that_were_cut_short(tmp_path: Path, data: PrepareConfig
     for row in rows:
         run.log(row)
     content = run.metrics_path.read_bytes()
-    ends = [len(b"".join(content.splitlines(keepends=True)[:number])) - 1 for number in (1, 2, 3)]  # without the line feed
+    # without the line feed
+    ends = [len(b"".join(content.splitlines(keepends=True)[:number])) - 1 for number in (1, 2, 3)]
     for length in range(len(content) + 1):
         run.metrics_path.write_bytes(content[:length])
         assert run.metrics() == rows[: sum(end <= length for end in ends)], length

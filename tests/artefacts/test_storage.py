@@ -1,4 +1,6 @@
-"""Files are whole or absent; artefacts are sealed last and refuse inputs that changed."""
+"""Files are whole or absent; artefacts are sealed last and refuse inputs that
+changed.
+"""
 
 import json
 import shutil
@@ -33,15 +35,28 @@ def test_publish_never_overwrites(tmp_path: Path) -> None:
 def test_seal_names_everything(tmp_path: Path, data: PrepareConfig) -> None:
     prepare(data, tmp_path)
     sealed = json.loads((tmp_path / data.folder / "manifest.json").read_text())
-    assert sealed["files"].keys() == {"train-00000.arrow", "val-00000.arrow", "rejected.jsonl", "leaks.jsonl"}
+    assert sealed["files"].keys() == {
+        "train-00000.arrow",
+        "val-00000.arrow",
+        "rejected.jsonl",
+        "leaks.jsonl",
+    }
     for name, digest in sealed["files"].items():
         path = tmp_path / data.folder / (sealed["shards"] if name.endswith(".arrow") else "") / name
-        assert digest == (disk.sha256(path) if path.suffix == ".jsonl" else check_shard(path, sealed["classes"])[0])
+        assert digest == (
+            disk.sha256(path)
+            if path.suffix == ".jsonl"
+            else check_shard(path, sealed["classes"])[0]
+        )
     assert sealed["hash"] == data.hash
-    assert {"commit", "dirty", "command", "versions", "machine", "finished_at"} <= sealed["provenance"].keys()
+    assert {"commit", "dirty", "command", "versions", "machine", "finished_at"} <= sealed[
+        "provenance"
+    ].keys()
 
 
-def test_replaced_input_is_refused(tmp_path: Path, data: PrepareConfig, run_config: TrainConfig) -> None:
+def test_replaced_input_is_refused(
+    tmp_path: Path, data: PrepareConfig, run_config: TrainConfig
+) -> None:
     prepare(data, tmp_path)
     sealing.seal(run_config, tmp_path, [], {})
     sealing.unseal(run_config, tmp_path)
@@ -51,9 +66,13 @@ def test_replaced_input_is_refused(tmp_path: Path, data: PrepareConfig, run_conf
         sealing.unseal(run_config, tmp_path)
 
 
-def test_missing_input_is_named(tmp_path: Path, data: PrepareConfig, run_config: TrainConfig) -> None:
+def test_missing_input_is_named(
+    tmp_path: Path, data: PrepareConfig, run_config: TrainConfig
+) -> None:
     evaluation = EvaluateConfig(data=data, classifier=run_config)
-    with pytest.raises(InputError, match=r"manifest.json: does not exist; run the prepare stage first"):
+    with pytest.raises(
+        InputError, match=r"manifest.json: does not exist; run the prepare stage first"
+    ):
         sealing.seal(evaluation, tmp_path, [], {})
 
 
@@ -75,4 +94,8 @@ def test_shards_open_without_our_code(tmp_path: Path, data: PrepareConfig) -> No
 def test_preparing_again_gives_the_same_bytes(tmp_path: Path, data: PrepareConfig) -> None:
     first = prepare(data, tmp_path).manifest
     shutil.rmtree(tmp_path / data.folder)
-    assert prepare(data, tmp_path).manifest["digest"] == first["digest"] == Dataset(data, tmp_path).manifest["digest"]
+    assert (
+        prepare(data, tmp_path).manifest["digest"]
+        == first["digest"]
+        == Dataset(data, tmp_path).manifest["digest"]
+    )

@@ -1,4 +1,6 @@
-"""Caffe's weights, against an independent implementation: OpenCV runs the same file from a prototxt written here."""
+"""Caffe's weights, against an independent implementation: OpenCV runs the same file
+from a prototxt written here.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -22,16 +24,26 @@ CLASSES = 1000
 
 
 def prototxt() -> str:
-    """bvlc_googlenet's deploy file: the network as Caffe's layers, named as Caffe names them."""
-    lines = ['name: "GoogleNet"', 'input: "data"', "input_dim: 1 input_dim: 3 input_dim: 224 input_dim: 224"]
+    """bvlc_googlenet's deploy file: the network as Caffe's layers, named as Caffe names
+    them.
+    """
+    lines = [
+        'name: "GoogleNet"',
+        'input: "data"',
+        "input_dim: 1 input_dim: 3 input_dim: 224 input_dim: 224",
+    ]
 
     def layer(name: str, kind: str, bottom: list[str], top: str, parameters: str = "") -> str:
         bottoms = " ".join(f'bottom: "{b}"' for b in bottom)
-        lines.append(f'layer {{ name: "{name}" type: "{kind}" {bottoms} top: "{top}" {parameters} }}')
+        lines.append(
+            f'layer {{ name: "{name}" type: "{kind}" {bottoms} top: "{top}" {parameters} }}'
+        )
         return top
 
     def conv(name: str, bottom: str, outputs: int, kernel: int, stride: int = 1) -> str:
-        parameters = f"num_output: {outputs} kernel_size: {kernel} stride: {stride} pad: {kernel // 2}"
+        parameters = (
+            f"num_output: {outputs} kernel_size: {kernel} stride: {stride} pad: {kernel // 2}"
+        )
         layer(name, "Convolution", [bottom], name, f"convolution_param {{ {parameters} }}")
         return layer(f"{name}/relu", "ReLU", [name], name)
 
@@ -39,7 +51,9 @@ def prototxt() -> str:
         return layer(name, "Pooling", [bottom], name, f"pooling_param {{ {parameters} }}")
 
     def lrn(name: str, bottom: str) -> str:
-        return layer(name, "LRN", [bottom], name, "lrn_param { local_size: 5 alpha: 0.0001 beta: 0.75 }")
+        return layer(
+            name, "LRN", [bottom], name, "lrn_param { local_size: 5 alpha: 0.0001 beta: 0.75 }"
+        )
 
     half = "pool: MAX kernel_size: 3 stride: 2"
     x = lrn("pool1/norm1", pool("pool1/3x3_s2", conv("conv1/7x7_s2", "data", 64, 7, 2), half))
@@ -58,7 +72,13 @@ def prototxt() -> str:
         if name in POOL_AFTER:
             x = pool(f"pool_{name}", x, half)
     x = pool("pool5/7x7_s1", x, "pool: AVE kernel_size: 7 stride: 1")
-    x = layer("loss3/classifier", "InnerProduct", [x], "loss3/classifier", f"inner_product_param {{ num_output: {CLASSES} }}")
+    x = layer(
+        "loss3/classifier",
+        "InnerProduct",
+        [x],
+        "loss3/classifier",
+        f"inner_product_param {{ num_output: {CLASSES} }}",
+    )
     layer("prob", "Softmax", [x], "prob")
     return "\n".join(lines)
 
@@ -75,7 +95,9 @@ def caffemodel(weights: dict[str, Tensor], old_format: bool = False) -> bytes:
         for tensor in (weights[f"{ours}.weight"], weights[f"{ours}.bias"]):
             blob = layer.blobs.add(data=tensor.flatten().tolist())
             if old_format:
-                blob.num, blob.channels, blob.height, blob.width = (1,) * (4 - tensor.ndim) + tuple(tensor.shape)
+                blob.num, blob.channels, blob.height, blob.width = (1,) * (4 - tensor.ndim) + tuple(
+                    tensor.shape
+                )
             else:
                 blob.shape.dim.extend(tensor.shape)
     content: bytes = net.SerializeToString()
@@ -94,7 +116,9 @@ def network() -> GoogLeNet:
 
 def config(path: Path) -> ForeignConfig:
     mean, std, order = CAFFE_PREPROCESSING
-    return ForeignConfig(arch="googlenet", weights=path, sha256="0" * 64, mean=mean, std=std, channel_order=order)
+    return ForeignConfig(
+        arch="googlenet", weights=path, sha256="0" * 64, mean=mean, std=std, channel_order=order
+    )
 
 
 def test_opencv_gives_the_same_probabilities(tmp_path: Path, network: GoogLeNet) -> None:
@@ -112,7 +136,9 @@ def test_opencv_gives_the_same_probabilities(tmp_path: Path, network: GoogLeNet)
             opencv.setInput(np.ascontiguousarray(bgr.transpose(2, 0, 1)[None]))
             expected = opencv.forward()[0]
             with torch.no_grad():
-                found = ours.network.eval()(normalise(torch.from_numpy(pixels)[None], ours.preprocessing)).softmax(1)[0]
+                found = ours.network.eval()(
+                    normalise(torch.from_numpy(pixels)[None], ours.preprocessing)
+                ).softmax(1)[0]
             assert expected.max() > 2 / CLASSES
             differences.append(np.abs(found.numpy() - expected).max())
     print(f"largest difference of probabilities: {max(differences):.2e}")
@@ -120,7 +146,9 @@ def test_opencv_gives_the_same_probabilities(tmp_path: Path, network: GoogLeNet)
 
 
 @pytest.mark.parametrize("old_format", [False, True])
-def test_both_layer_formats_and_the_heads(tmp_path: Path, network: GoogLeNet, old_format: bool) -> None:
+def test_both_layer_formats_and_the_heads(
+    tmp_path: Path, network: GoogLeNet, old_format: bool
+) -> None:
     path = tmp_path / "model.caffemodel"
     path.write_bytes(caffemodel(network.state_dict(), old_format))
     loaded = caffe.googlenet_weights(path)
@@ -136,8 +164,14 @@ def test_wrong_files_are_named(tmp_path: Path, network: GoogLeNet) -> None:
     weights = dict(network.state_dict())
     weights.pop("inceptions.4c.branch5x5.conv.weight")
     path.write_bytes(caffemodel(weights))
-    with pytest.raises(InputError, match="has no weights for layer inception_4c/5x5; expected Caffe's bvlc_googlenet"):
+    with pytest.raises(
+        InputError,
+        match="has no weights for layer inception_4c/5x5; expected Caffe's bvlc_googlenet",
+    ):
         foreign_classifier(config(path), CLASSES)
     path.write_bytes(caffemodel(network.state_dict()))
-    with pytest.raises(InputError, match=r"classifier.weight has shape \(1000, 1024\); the network expects \(10, 1024\)"):
+    with pytest.raises(
+        InputError,
+        match=r"classifier.weight has shape \(1000, 1024\); the network expects \(10, 1024\)",
+    ):
         foreign_classifier(config(path), 10)

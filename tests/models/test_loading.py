@@ -1,4 +1,6 @@
-"""Weights that were trained elsewhere: the right network, the right preprocessing, and the first mismatch by name."""
+"""Weights that were trained elsewhere: the right network, the right preprocessing, and
+the first mismatch by name.
+"""
 
 import subprocess
 import sys
@@ -21,13 +23,17 @@ from tests.commands import TOP
 
 def config(path: Path, arch: str, input_size: int = 64) -> ForeignConfig:
     mean, std, _ = PREPROCESSING
-    return ForeignConfig(arch=arch, weights=path, sha256="0" * 64, mean=mean, std=std, input_size=input_size)
+    return ForeignConfig(
+        arch=arch, weights=path, sha256="0" * 64, mean=mean, std=std, input_size=input_size
+    )
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pth"])
 @pytest.mark.parametrize("arch", ["torchvision:squeezenet1_1", "timm:resnet10t", "googlenet"])
 def test_weights_come_back(tmp_path: Path, arch: str, suffix: str) -> None:
-    """The classifier computes what the network that the file was saved from computes."""
+    """The classifier computes what the network that the file was saved from
+    computes.
+    """
     family, _, name = arch.partition(":")
     if family == "torchvision":
         from torchvision import models
@@ -43,7 +49,9 @@ def test_weights_come_back(tmp_path: Path, arch: str, suffix: str) -> None:
         torch.save({"state_dict": state, "epoch": 3}, path)
     else:
         save_file(state, path)
-    pixels = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randint(
+        0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     loaded = foreign_classifier(config(path, arch), 7)
     loaded.network.eval()
     with torch.no_grad():
@@ -57,7 +65,9 @@ def test_wrong_files_are_named(tmp_path: Path) -> None:
 
     def message(**changes: torch.Tensor | None) -> str:
         changed = {name.replace("__", "."): tensor for name, tensor in changes.items()}
-        save_file({name: tensor for name, tensor in (state | changed).items() if tensor is not None}, path)
+        save_file(
+            {name: tensor for name, tensor in (state | changed).items() if tensor is not None}, path
+        )
         with pytest.raises(InputError) as raised:
             foreign_classifier(config(path, "googlenet"), 7)
         return str(raised.value)
@@ -65,8 +75,12 @@ def test_wrong_files_are_named(tmp_path: Path) -> None:
     assert message(conv1__conv__weight=None).endswith(
         "has no tensor conv1.conv.weight; the network expects one of shape (64, 3, 7, 7)"
     )
-    assert message(classifier__bias=torch.zeros(9)).endswith("classifier.bias has shape (9,); the network expects (7,)")
-    assert message(extra=torch.zeros(1)).endswith("has a tensor extra, which the network does not know")
+    assert message(classifier__bias=torch.zeros(9)).endswith(
+        "classifier.bias has shape (9,); the network expects (7,)"
+    )
+    assert message(extra=torch.zeros(1)).endswith(
+        "has a tensor extra, which the network does not know"
+    )
     for name, content, expected in (
         ("a.safetensors", b"nonsense", "is not a safetensors file"),
         ("a.pth", b"nonsense", "cannot be read as a PyTorch state dict"),
@@ -108,7 +122,9 @@ def test_torchvisions_ports_undo_their_scale(tmp_path: Path) -> None:
     from torchvision import models
 
     path = tmp_path / "w.safetensors"
-    save_file(models.googlenet(num_classes=7, init_weights=False, aux_logits=False).state_dict(), path)
+    save_file(
+        models.googlenet(num_classes=7, init_weights=False, aux_logits=False).state_dict(), path
+    )
     loaded = foreign_classifier(config(path, "torchvision:googlenet", 224), 7)
     assert getattr(loaded.network, "transform_input") is True  # noqa: B009 (torch types attributes as tensors)
 
@@ -123,13 +139,20 @@ def test_channel_order_takes_its_mean_along(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [(b"a\nb\na\n", "class a twice"), (b"", "names 0 classes"), (b"\xff\xfe", "cannot be read as text")]
+    ("text", "message"),
+    [
+        (b"a\nb\na\n", "class a twice"),
+        (b"", "names 0 classes"),
+        (b"\xff\xfe", "cannot be read as text"),
+    ],
 )
 def test_wrong_lists_of_classes_are_named(tmp_path: Path, text: bytes, message: str) -> None:
     (tmp_path / "classes.txt").write_bytes(text)
     save_file({"x": torch.zeros(1)}, tmp_path / "w.safetensors")
     with pytest.raises(InputError, match=message):
-        foreign_study("googlenet", tmp_path / "w.safetensors", tmp_path, classes=tmp_path / "classes.txt")
+        foreign_study(
+            "googlenet", tmp_path / "w.safetensors", tmp_path, classes=tmp_path / "classes.txt"
+        )
     with pytest.raises(InputError, match=r"std\.0 = 0\.0: Input should be greater than 0"):
         foreign_study("googlenet", tmp_path / "w.safetensors", tmp_path, std=(0.0, 1.0, 1.0))
     with pytest.raises(InputError, match="arch = 'lenet': String should match"):
@@ -154,8 +177,16 @@ def test_timm_knows_the_network() -> None:
 
 @pytest.mark.processes
 def test_importing_the_package_alone_does_nothing() -> None:
-    code = "import sys, pipeline; print(sorted({'torch', 'timm', 'numpy', 'click'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=TOP).stdout == "[]\n"
+    code = (
+        "import sys, pipeline; print(sorted({'torch', 'timm', 'numpy', 'click'} &"
+        " set(sys.modules)))"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=TOP
+        ).stdout
+        == "[]\n"
+    )
 
 
 def test_torch_hub() -> None:

@@ -33,33 +33,49 @@ def reference(x: Tensor, stride: int, norm: str) -> Tensor:
 
 
 @settings(deadline=None)
-@given(shapes, st.sampled_from([1, 2]), st.sampled_from(sorted(operators.NORMS)), st.integers(0, 2**31))
+@given(
+    shapes, st.sampled_from([1, 2]), st.sampled_from(sorted(operators.NORMS)), st.integers(0, 2**31)
+)
 def test_equals_torch(shape: tuple[int, int, int, int], stride: int, norm: str, seed: int) -> None:
     x = 30 * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     found = operators.max_pool(x, stride, norm, 1e-2)
     torch.testing.assert_close(found.double(), reference(x, stride, norm), rtol=1e-6, atol=1e-6)
     half = x.to(torch.bfloat16)
     found = operators.max_pool(half, stride, norm, 1e-2)
-    # one rounding to 8 bits, two where the norm comes before the maximum of equal neighbours
+    # one rounding to 8 bits, two where the norm comes before the maximum of equal
+    # neighbours
     torch.testing.assert_close(found.double(), reference(half, stride, norm), rtol=2**-8, atol=1e-6)
     if norm == "none":
         assert torch.equal(found.double(), reference(half, stride, norm))
 
 
 @settings(deadline=None)
-@given(shapes, st.sampled_from([1, 2]), st.sampled_from(sorted(operators.NORMS)), st.booleans(), st.integers(0, 2**31))
-def test_gradient_equals_torch(shape: tuple[int, int, int, int], stride: int, norm: str, with_ties: bool, seed: int) -> None:
-    """Also where largest values tie, as zeros behind a ReLU do: the first takes the gradient."""
+@given(
+    shapes,
+    st.sampled_from([1, 2]),
+    st.sampled_from(sorted(operators.NORMS)),
+    st.booleans(),
+    st.integers(0, 2**31),
+)
+def test_gradient_equals_torch(
+    shape: tuple[int, int, int, int], stride: int, norm: str, with_ties: bool, seed: int
+) -> None:
+    """Also where largest values tie, as zeros behind a ReLU do: the first takes the
+    gradient.
+    """
     generator = torch.Generator().manual_seed(seed)
     x = 5 * torch.randn(shape, generator=generator)
     x = (x.round().clamp(min=0) if with_ties else x).requires_grad_()
     dy = torch.randn(reference(x, stride, norm).shape, generator=generator)
     (expected,) = torch.autograd.grad(reference(x, stride, norm), x, dy.double())
-    if not (with_ties and norm == "first"):  # there rounding decides which of two equal neighbours is larger
+    # there rounding decides which of two equal neighbours is larger
+    if not (with_ties and norm == "first"):
         (found,) = torch.autograd.grad(operators.max_pool(x, stride, norm, 1e-2), x, dy)
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
         half = x.detach().to(torch.bfloat16).requires_grad_()
-        (found,) = torch.autograd.grad(operators.max_pool(half, stride, norm, 1e-2), half, dy.to(torch.bfloat16))
+        (found,) = torch.autograd.grad(
+            operators.max_pool(half, stride, norm, 1e-2), half, dy.to(torch.bfloat16)
+        )
         assert found.dtype == torch.bfloat16
         assert found.float().isfinite().all()
 
@@ -83,8 +99,12 @@ def test_it_stands_in_for_the_networks_layers() -> None:
         expected = network(x)
         assert operators.use_operators(network, CPU)
         torch.testing.assert_close(network(x), expected, rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(network.double()(x.double()).float(), expected, rtol=1e-5, atol=1e-6)
-    norms = [module.norm for module in network.modules() if isinstance(module, operators.OperatorPool)]
+        torch.testing.assert_close(
+            network.double()(x.double()).float(), expected, rtol=1e-5, atol=1e-6
+        )
+    norms = [
+        module.norm for module in network.modules() if isinstance(module, operators.OperatorPool)
+    ]
     assert sorted(norms) == ["first", "last"] + ["none"] * 11
 
 
@@ -99,7 +119,13 @@ class PaddedPool(nn.MaxPool2d):
 def test_it_leaves_alone_what_it_does_not_know() -> None:
     hooked = nn.MaxPool2d(3, 1, 1)
     hooked.register_forward_hook(lambda module, inputs, output: output + 1)
-    strange = [nn.MaxPool2d(2), nn.MaxPool2d(3, 2), nn.MaxPool2d(3, 1, 1, dilation=2), PaddedPool(3, 1, 1), hooked]
+    strange = [
+        nn.MaxPool2d(2),
+        nn.MaxPool2d(3, 2),
+        nn.MaxPool2d(3, 1, 1, dilation=2),
+        PaddedPool(3, 1, 1),
+        hooked,
+    ]
     network = nn.Sequential(*strange, nn.MaxPool2d(3, 2, ceil_mode=True))
     assert operators.use_operators(network, CPU)
     assert list(network[:5]) == strange
@@ -113,7 +139,9 @@ def test_it_leaves_alone_what_it_does_not_know() -> None:
 
 
 @pytest.mark.processes
-def test_without_a_working_compiler_the_reason_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_a_working_compiler_the_reason_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     cache = tmp_path / "going-deeper"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     reasons = {
@@ -124,8 +152,14 @@ def test_without_a_working_compiler_the_reason_is_said(monkeypatch: pytest.Monke
     for compiler, reason in reasons.items():
         monkeypatch.setenv("CXX", compiler)
         native.library.cache_clear()
-        assert re.match(reason.replace("(", r"\(").replace(")", r"\)").replace("+", r"\+"), str(operators.library()))
-        engine = Engine(Classifier(GoogLeNet(5, input_size=64, width=0.25), PREPROCESSING, 64), torch.device("cpu"))
+        assert re.match(
+            reason.replace("(", r"\(").replace(")", r"\)").replace("+", r"\+"),
+            str(operators.library()),
+        )
+        engine = Engine(
+            Classifier(GoogLeNet(5, input_size=64, width=0.25), PREPROCESSING, 64),
+            torch.device("cpu"),
+        )
         assert engine.description == "cpu, batches of 12"
         assert isinstance(engine.network.pool1, nn.MaxPool2d)
     monkeypatch.delenv("CXX")
@@ -149,9 +183,12 @@ def test_without_a_working_compiler_the_reason_is_said(monkeypatch: pytest.Monke
     native.library.cache_clear()
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # of torch's own checker
+# of torch's own checker
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 def test_torch_may_compile_through_it() -> None:
-    torch.library.opcheck(operators.max_pool, (torch.randn(1, 4, 6, 6, requires_grad=True), 2, "last", 1e-4))
+    torch.library.opcheck(
+        operators.max_pool, (torch.randn(1, 4, 6, 6, requires_grad=True), 2, "last", 1e-4)
+    )
     assert (
         F.max_pool2d(torch.ones(1, 1, 4, 4), 3, 2, ceil_mode=True).shape
         == operators.max_pool(torch.ones(1, 1, 4, 4), 2, "none", 0.0).shape

@@ -29,8 +29,12 @@ COUNTS = {
 
 
 def test_the_kept_audit_is_what_is_counted() -> None:
-    """The report shows pipeline/paper/audit.json, which `going-deeper audit --json` makes."""
-    assert resources.files("pipeline.paper").joinpath("audit.json").read_text() == f"{audit_json()}\n"
+    """The report shows pipeline/paper/audit.json, which `going-deeper audit --json`
+    makes.
+    """
+    assert (
+        resources.files("pipeline.paper").joinpath("audit.json").read_text() == f"{audit_json()}\n"
+    )
 
 
 def test_every_row() -> None:
@@ -47,7 +51,9 @@ def test_printed_figures() -> None:
     """A14, A15, A16: which rows agree, and that the others do not."""
     rows = {row.name: row for row in audit.table1() if row.printed.params is not None}
     ops_agree = {name for name, row in rows.items() if abs(row.ops_m - (row.printed.ops or 0)) <= 1}
-    params_agree = {name for name, row in rows.items() if abs(row.params_k - (row.printed.params or 0)) <= 1}
+    params_agree = {
+        name for name, row in rows.items() if abs(row.params_k - (row.printed.params or 0)) <= 1
+    }
     assert rows.keys() - ops_agree == {"conv1", "5a"}
     assert params_agree == {"conv2", "3a", "3b", "4b", "linear"}
     assert round(sum(row.params or 0 for row in TABLE1), 1) == 6797.7
@@ -59,29 +65,48 @@ def test_options_that_explain() -> None:
     assert audit.count_parts(GoogLeNet(aux_heads=()))[""].macs == 1_582_671_872
     separable = audit.count_parts(GoogLeNet(aux_heads=(), conv1="separable"))["conv1"]
     assert (separable.weights, separable.macs) == (2_712, 34_019_328)
-    assert {e.what: e.found for e in audit.totals()}["multiply-adds, separable conv1"] == 1_498_677_248
+    assert {e.what: e.found for e in audit.totals()}[
+        "multiply-adds, separable conv1"
+    ] == 1_498_677_248
     naive = audit.count_parts(GoogLeNet(aux_heads=(), modules="naive"))["inceptions.3a"]
     assert (naive.weights, naive.macs, naive.output[0]) == (387_072, 303_464_448, 416)
 
 
 def test_examples() -> None:
-    """A17, A21, A22, A25, E7: what is stated is what is found, except the misprint of Table 3."""
+    """A17, A21, A22, A25, E7: what is stated is what is found, except the misprint of
+    Table 3.
+    """
     assert [e.what for e in (*audit.examples(), *neighbours()) if e.stated != e.found] == []
-    assert [(e.stated, e.found) for e in audit.table3_differences() if e.stated != e.found] == [(-3.45, -3.40)]
-    assert {"6,994,392", "346,112", "1,089,536", "50,688", "26,112"} <= {f"{e.stated:,}" for e in audit.examples()}
+    assert [(e.stated, e.found) for e in audit.table3_differences() if e.stated != e.found] == [
+        (-3.45, -3.40)
+    ]
+    assert {"6,994,392", "346,112", "1,089,536", "50,688", "26,112"} <= {
+        f"{e.stated:,}" for e in audit.examples()
+    }
 
 
 def test_depth() -> None:
-    """A12, A13: 22 layers with parameters on the longest path, 27 with pools; widths of the nine concatenations."""
+    """A12, A13: 22 layers with parameters on the longest path, 27 with pools; widths of
+    the nine concatenations.
+    """
     network = GoogLeNet(aux_heads=())
     # a module's longest path has two convolutions: a reduction and what it reduces for
-    convolutions = sum(isinstance(m, nn.Conv2d) for m in (network.conv1.conv, network.conv2_reduce.conv, network.conv2.conv))
-    parametered = convolutions + 2 * len(network.inceptions) + isinstance(network.classifier, nn.Linear)
+    convolutions = sum(
+        isinstance(m, nn.Conv2d)
+        for m in (network.conv1.conv, network.conv2_reduce.conv, network.conv2.conv)
+    )
+    parametered = (
+        convolutions + 2 * len(network.inceptions) + isinstance(network.classifier, nn.Linear)
+    )
     pools = [network.pool1, network.pool2, *network.pools.values(), network.get_submodule("head.0")]
     assert (parametered, parametered + len(pools)) == (22, 27)
     counted = {row.name: row.counted.output[2] for row in audit.table1()}
     widths = [n.n1x1 + n.n3x3 + n.n5x5 + n.pool_proj for n in INCEPTIONS.values()]
-    assert [counted[name] for name in INCEPTIONS] == widths == [256, 480, 512, 512, 512, 528, 832, 832, 1024]
+    assert (
+        [counted[name] for name in INCEPTIONS]
+        == widths
+        == [256, 480, 512, 512, 512, 528, 832, 832, 1024]
+    )
 
 
 def test_what_is_shown() -> None:
@@ -94,7 +119,15 @@ def test_what_is_shown() -> None:
 def test_published_tables() -> None:
     assert [len(table) for table in (TABLE2, TABLE3, TABLE4, TABLE5)] == [7, 6, 4, 6]
     assert TABLE2[-1]["top5_error"] == TABLE3[(7, 144)] == 0.0667  # type: ignore[index]
-    assert [row["top5_error"] for row in TABLE2] == [0.164, 0.153, 0.117, 0.112, 0.0735, 0.0732, 0.0667]
+    assert [row["top5_error"] for row in TABLE2] == [
+        0.164,
+        0.153,
+        0.117,
+        0.112,
+        0.0735,
+        0.0732,
+        0.0667,
+    ]
     assert [row["map"] for row in TABLE4] == [0.226, 0.405, 0.407, 0.439]
     assert [row["map"] for row in TABLE5] == [0.316, 0.345, 0.354, 0.377, 0.3802, 0.402]
     assert round(100 * (1 - 0.0667 / 0.153), 1) == 56.4  # the text prints 56.5

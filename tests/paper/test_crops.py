@@ -1,4 +1,6 @@
-"""The crops of section 7, for any image and under every rule that the paper leaves open."""
+"""The crops of section 7, for any image and under every rule that the paper leaves
+open.
+"""
 
 from itertools import pairwise, product
 from typing import get_args
@@ -18,7 +20,10 @@ input_sizes = st.sampled_from([32, 42, 112, 224, 227, 299])
 kinds = st.sampled_from(sorted(crops.CROPS))
 any_rules = st.builds(
     Rules,
-    *(st.sampled_from(get_args(choices)) for choices in (crops.LongSide, crops.Centre, crops.WholeSquare, crops.TenCrops)),
+    *(
+        st.sampled_from(get_args(choices))
+        for choices in (crops.LongSide, crops.Centre, crops.WholeSquare, crops.TenCrops)
+    ),
 )
 
 
@@ -27,8 +32,12 @@ any_rules = st.builds(
 @example("crops_144", 1, 20, 224, Rules())
 @example("crops_144", 20, 1, 224, Rules(whole_square="original"))
 @example("vgg_150", 1, 1, 224, Rules())
-def test_crops_lie_inside(kind: str, width: int, height: int, input_size: int, rules: Rules) -> None:
-    """E1, E4: as many crops as the name says, in bounds; crop 2k + 1 is the mirror image of crop 2k."""
+def test_crops_lie_inside(
+    kind: str, width: int, height: int, input_size: int, rules: Rules
+) -> None:
+    """E1, E4: as many crops as the name says, in bounds; crop 2k + 1 is the mirror
+    image of crop 2k.
+    """
     found = crops.CROPS[kind](width, height, input_size, rules)
     assert len(found) == int(kind.split("_")[1]) == crops.NUM_CROPS[kind]
     for crop in found:
@@ -38,12 +47,17 @@ def test_crops_lie_inside(kind: str, width: int, height: int, input_size: int, r
         assert 0 <= crop.top <= scaled_height - crop.side
         assert crop.side in (input_size, crop.scale)
     if kind != "crops_1":
-        assert all(odd == even._replace(mirrored=True) for even, odd in zip(found[::2], found[1::2], strict=True))
+        assert all(
+            odd == even._replace(mirrored=True)
+            for even, odd in zip(found[::2], found[1::2], strict=True)
+        )
 
 
 @given(kinds, sides, sides, any_rules)
 def test_portrait_is_landscape_transposed(kind: str, width: int, height: int, rules: Rules) -> None:
-    portrait, landscape = (crops.CROPS[kind](*size, 224, rules) for size in ((height, width), (width, height)))
+    portrait, landscape = (
+        crops.CROPS[kind](*size, 224, rules) for size in ((height, width), (width, height))
+    )
     assert {crop._replace(left=crop.top, top=crop.left) for crop in portrait} == set(landscape)
 
 
@@ -56,7 +70,9 @@ def test_policies_nest(width: int, height: int, input_size: int) -> None:
 
 @given(sides)
 def test_a_square_has_48_distinct_crops(side: int) -> None:
-    """E2: and each of them counts three times, so that nothing is lost by classifying 48."""
+    """E2: and each of them counts three times, so that nothing is lost by classifying
+    48.
+    """
     found = crops.crops_144(side, side)
     assert len(set(found)) == 48
     assert all(found.count(crop) == 3 for crop in set(found))
@@ -69,22 +85,44 @@ def test_rules_differ_by_a_pixel_at_most(width: int, height: int, scale: int) ->
         ours, theirs = (crops.scaled_size(width, height, scale, r) for r in (Rules(), rules))
         assert all(0 <= b - a <= 1 for a, b in zip(ours, theirs, strict=True))
         ours_at, theirs_at = (crops.squares(width, height, scale, r) for r in (Rules(), rules))
-        assert all(0 <= b - a <= 1 for p, q in zip(ours_at, theirs_at, strict=True) for a, b in zip(p, q, strict=True))
+        assert all(
+            0 <= b - a <= 1
+            for p, q in zip(ours_at, theirs_at, strict=True)
+            for a, b in zip(p, q, strict=True)
+        )
 
 
 def test_rules_on_a_photograph() -> None:
-    """PAPER 3.2: 500 x 375 at 256, 320 and 352; torchvision's functions agree where they are named."""
+    """PAPER 3.2: 500 x 375 at 256, 320 and 352; torchvision's functions agree where
+    they are named.
+    """
     sizes = {
         rule: [crops.scaled_size(500, 375, s, Rules(long_side=rule))[0] for s in (256, 320)]
         for rule in ("floor", "round", "ceil")
     }
     assert sizes == {"floor": [341, 426], "round": [341, 427], "ceil": [342, 427]}
-    assert [crops.squares(500, 375, 352, Rules(centre=rule))[1][0] for rule in ("floor", "half_even")] == [58, 58]
-    assert [crops.squares(503, 375, 256, Rules(centre=rule))[1][0] for rule in ("floor", "half_even")] == [43, 44]
+    assert [
+        crops.squares(500, 375, 352, Rules(centre=rule))[1][0] for rule in ("floor", "half_even")
+    ] == [58, 58]
+    assert [
+        crops.squares(503, 375, 256, Rules(centre=rule))[1][0] for rule in ("floor", "half_even")
+    ] == [43, 44]
     tens = crops.crops_10(500, 375, 224, Rules(ten_crops="whole_image"))[::2]
-    assert [(crop.left, crop.top) for crop in tens] == [(58, 16), (0, 0), (117, 0), (0, 32), (117, 32)]
-    wholes = [crop for crop in crops.crops_144(500, 375, 224, Rules(whole_square="original")) if crop.side != 224]
-    assert {(crop.scale, crop.left, crop.top, crop.side) for crop in wholes} == {(375, x, 0, 375) for x in (0, 62, 125)}
+    assert [(crop.left, crop.top) for crop in tens] == [
+        (58, 16),
+        (0, 0),
+        (117, 0),
+        (0, 32),
+        (117, 32),
+    ]
+    wholes = [
+        crop
+        for crop in crops.crops_144(500, 375, 224, Rules(whole_square="original"))
+        if crop.side != 224
+    ]
+    assert {(crop.scale, crop.left, crop.top, crop.side) for crop in wholes} == {
+        (375, x, 0, 375) for x in (0, 62, 125)
+    }
 
 
 def test_offsets_of_the_paper() -> None:
@@ -121,6 +159,9 @@ def test_names() -> None:
     assert set(POLICIES) < set(crops.CURVE)
     for name in ("crops_5", "dense_max", "crops_144_median", "vgg"):
         with pytest.raises(
-            ValueError, match=r"expected one of crops_1, crops_2, .*vgg_150, dense; all but dense also with _max"
+            ValueError,
+            match=(
+                r"expected one of crops_1, crops_2, .*vgg_150, dense; all but dense also with _max"
+            ),
         ):
             crops.split_policy(name)

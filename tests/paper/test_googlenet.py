@@ -18,12 +18,33 @@ from pipeline.paper.initialisation import INITIALISATIONS
 from pipeline.paper.layers import LocalResponseNorm, max_pool
 from pipeline.paper.order import epoch_order
 
-# Table 1: height, width, channels after each row; and PAPER.md 1.2: weights and biases of each row
-OUTPUTS = {"conv1": (112, 64), "pool1": (56, 64), "conv2": (56, 192), "pool2": (28, 192), "3a": (28, 256), "3b": (28, 480)}
+# Table 1: height, width, channels after each row; and PAPER.md 1.2: weights and biases
+# of each row
+OUTPUTS = {
+    "conv1": (112, 64),
+    "pool1": (56, 64),
+    "conv2": (56, 192),
+    "pool2": (28, 192),
+    "3a": (28, 256),
+    "3b": (28, 480),
+}
 OUTPUTS |= {"4a": (14, 512), "4b": (14, 512), "4c": (14, 512), "4d": (14, 528), "4e": (14, 832)}
 OUTPUTS |= {"5a": (7, 832), "5b": (7, 1024), "head.0": (1, 1024)}
-PARAMETERS = {"conv1": 9_472, "3a": 163_696, "3b": 388_736, "4a": 376_176, "4b": 449_160, "4c": 510_104}
-PARAMETERS |= {"4d": 605_376, "4e": 868_352, "5a": 1_043_456, "5b": 1_444_080, "classifier": 1_025_000}
+PARAMETERS = {
+    "conv1": 9_472,
+    "3a": 163_696,
+    "3b": 388_736,
+    "4a": 376_176,
+    "4b": 449_160,
+    "4c": 510_104,
+}
+PARAMETERS |= {
+    "4d": 605_376,
+    "4e": 868_352,
+    "5a": 1_043_456,
+    "5b": 1_444_080,
+    "classifier": 1_025_000,
+}
 
 
 def count(module: nn.Module) -> int:
@@ -53,12 +74,16 @@ def test_parameters(network: GoogLeNet) -> None:
 
 
 def test_shapes_and_operations(network: GoogLeNet) -> None:
-    """A6, A10, A11, A23: output of each row, multiply-adds, and a ReLU behind each of the 57 convolutions."""
+    """A6, A10, A11, A23: output of each row, multiply-adds, and a ReLU behind each of
+    the 57 convolutions.
+    """
     shapes: dict[str, tuple[int, ...]] = {}
     order: list[str] = []
     network.eval()
     hooks = [
-        part(network, name).register_forward_hook(lambda _m, _i, out, name=name: shapes.update({name: tuple(out.shape[1:])}))
+        part(network, name).register_forward_hook(
+            lambda _m, _i, out, name=name: shapes.update({name: tuple(out.shape[1:])})
+        )
         for name in OUTPUTS
     ]
     hooks += [
@@ -75,7 +100,9 @@ def test_shapes_and_operations(network: GoogLeNet) -> None:
     norms = (64 * 64 + 192 * 192) * 56 * 56  # the band matrices are ours, not the paper's
     assert counter.get_total_flops() // 2 - norms == 1_582_671_872
     for name, channels in (("4a", 512), ("4d", 528)):
-        assert network.aux_heads[name].get_submodule("pool")(torch.zeros(1, channels, 14, 14)).shape == (1, channels, 4, 4)
+        assert network.aux_heads[name].get_submodule("pool")(
+            torch.zeros(1, channels, 14, 14)
+        ).shape == (1, channels, 4, 4)
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-6), (torch.float32, 1e-5)])
@@ -90,7 +117,9 @@ def test_local_response_norm_is_caffes(dtype: torch.dtype, rtol: float) -> None:
 
 
 def test_pools_round_up() -> None:
-    """A18: a stride-2 pool is a pool padded right and below with -inf, and is not one with padding 1."""
+    """A18: a stride-2 pool is a pool padded right and below with -inf, and is not one
+    with padding 1.
+    """
     x = torch.randn(1, 2, 14, 14, generator=torch.Generator().manual_seed(0))
     padded = torch.nn.functional.pad(x, (0, 1, 0, 1), value=float("-inf"))
     assert torch.equal(max_pool(2)(x), torch.nn.functional.max_pool2d(padded, 3, 2))
@@ -108,7 +137,10 @@ def test_heads_work_in_training_only() -> None:
     outputs = network.train()(images)
     assert isinstance(outputs, Logits)
     assert [tuple(out.shape) for out in (outputs.main, *outputs.aux)] == [(2, 10)] * 3
-    assert GoogLeNet(num_classes=10, input_size=112, width=0.25, aux_heads=()).train()(images).aux == ()
+    assert (
+        GoogLeNet(num_classes=10, input_size=112, width=0.25, aux_heads=()).train()(images).aux
+        == ()
+    )
 
 
 def test_loss_weighs_the_heads() -> None:
@@ -117,18 +149,25 @@ def test_loss_weighs_the_heads() -> None:
     labels = torch.tensor([0, 1, 2, 3])
     ce = torch.nn.functional.cross_entropy
     expected = ce(main, labels) + 0.3 * (ce(a, labels) + ce(b, labels))
-    torch.testing.assert_close(training_loss(output_losses(Logits(main, (a, b)), labels)), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        training_loss(output_losses(Logits(main, (a, b)), labels)), expected, rtol=1e-6, atol=0
+    )
 
 
 @pytest.mark.parametrize("input_size", [42, 56, 112, 126, 224, 238])
 def test_other_input_sizes(input_size: int) -> None:
-    outputs = GoogLeNet(num_classes=5, input_size=input_size, width=0.125)(torch.zeros(1, 3, input_size, input_size))
+    outputs = GoogLeNet(num_classes=5, input_size=input_size, width=0.125)(
+        torch.zeros(1, 3, input_size, input_size)
+    )
     assert [tuple(out.shape) for out in (outputs.main, *outputs.aux)] == [(1, 5)] * 3
 
 
-@pytest.mark.parametrize("name", ["kaiming", "caffe"])  # at AlexNet's deviation the signal does fade
+# at AlexNet's deviation the signal does fade
+@pytest.mark.parametrize("name", ["kaiming", "caffe"])
 def test_initialisation_keeps_the_signal(name: str) -> None:
-    """Logits of the untrained network neither vanish nor explode, and a seed gives the same weights again."""
+    """Logits of the untrained network neither vanish nor explode, and a seed gives the
+    same weights again.
+    """
     networks = [GoogLeNet(input_size=112, width=0.5, aux_heads=()).eval() for _ in range(2)]
     for network in networks:
         INITIALISATIONS[name](network, torch.Generator().manual_seed(3))
@@ -142,12 +181,16 @@ def test_initialisation_keeps_the_signal(name: str) -> None:
 def test_study_defaults_are_the_papers() -> None:
     """The study cannot import torch, so it repeats the figures."""
     parameters = inspect.signature(GoogLeNet).parameters
-    assert NetworkConfig().model_dump() == {name: p.default for name, p in parameters.items() if name != "num_classes"}
+    assert NetworkConfig().model_dump() == {
+        name: p.default for name, p in parameters.items() if name != "num_classes"
+    }
     assert TrainConfig.model_fields["aux_weight"].default == AUX_WEIGHT
 
 
 def test_options() -> None:
-    """A8, A9, A20 by the audit; here that every option builds, runs, and is off by default."""
+    """A8, A9, A20 by the audit; here that every option builds, runs, and is off by
+    default.
+    """
     for option in (
         {"conv1": "separable"},
         {"modules": "naive"},
@@ -180,22 +223,30 @@ def test_members_share_their_initial_weights() -> None:
         INITIALISATIONS[member.init](network, torch.Generator().manual_seed(member.init_seed))
     one, other = (network.state_dict() for network in networks)
     assert all(torch.equal(one[name], other[name]) for name in one)
-    patches = [training_patch(stream("patch", member.data_seed, 0, 0), 500, 375) for member in members]
+    patches = [
+        training_patch(stream("patch", member.data_seed, 0, 0), 500, 375) for member in members
+    ]
     assert len(set(patches)) == 7
     orders = [tuple(epoch_order(np.arange(50) % 5, member.data_seed, 0)) for member in members]
     assert len(set(orders)) == 7
 
 
 @pytest.mark.parametrize(
-    "option", [{"norm": "bn"}, {"modules": "x"}, {"conv1": "x"}, {"head": "x"}, {"aux_heads": ("4b",)}], ids=str
+    "option",
+    [{"norm": "bn"}, {"modules": "x"}, {"conv1": "x"}, {"head": "x"}, {"aux_heads": ("4b",)}],
+    ids=str,
 )
 def test_unknown_options_are_named(option: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match=r"(norm|modules|conv1|head|aux_heads) = '\w+': expected one of "):
+    with pytest.raises(
+        ValueError, match=r"(norm|modules|conv1|head|aux_heads) = '\w+': expected one of "
+    ):
         GoogLeNet(**option)  # type: ignore[arg-type]
 
 
 def test_dense_evaluation_slides_the_head() -> None:
-    """At the input's size there is one place, and it is the network's output; larger images have one every 32 px."""
+    """At the input's size there is one place, and it is the network's output; larger
+    images have one every 32 px.
+    """
     network = GoogLeNet(5, input_size=64, width=0.25, aux_heads=()).eval()
     with torch.no_grad():
         x = torch.randn(2, 3, 64, 64)

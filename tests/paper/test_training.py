@@ -12,7 +12,14 @@ from scipy import stats
 from torch.optim.swa_utils import AveragedModel
 
 from pipeline.paper import schedule
-from pipeline.paper.augmentation import INTERPOLATIONS, Sampling, area_and_aspect, stream, training_distortion, training_patch
+from pipeline.paper.augmentation import (
+    INTERPOLATIONS,
+    Sampling,
+    area_and_aspect,
+    stream,
+    training_distortion,
+    training_patch,
+)
 from pipeline.paper.averaging import equal, exponential
 from pipeline.paper.order import epoch_order
 
@@ -26,7 +33,9 @@ def test_papers_learning_rate() -> None:
 
 
 def test_warmup_and_cosine() -> None:
-    rates = [schedule.learning_rate(0.1, "cosine", epoch, 10, warmup_epochs=2) for epoch in (0, 1, 10)]
+    rates = [
+        schedule.learning_rate(0.1, "cosine", epoch, 10, warmup_epochs=2) for epoch in (0, 1, 10)
+    ]
     assert rates == pytest.approx([0.0, 0.05 * 0.5 * (1 + math.cos(math.pi / 10)), 0.0], abs=1e-12)
 
 
@@ -47,11 +56,15 @@ def test_class_balance_evens_out_classes() -> None:
 
 def test_caffes_quick_rate() -> None:
     """T3: in steps of 2.4 million, at 1.8 million."""
-    assert schedule.learning_rate(0.01, "caffe_quick", 60 * 1.8 / 2.4, 60) == pytest.approx(0.005, rel=1e-12)
+    assert schedule.learning_rate(0.01, "caffe_quick", 60 * 1.8 / 2.4, 60) == pytest.approx(
+        0.005, rel=1e-12
+    )
 
 
 def test_area_and_aspect() -> None:
-    """T4, T5: area uniform on 8 to 100 % before the fit test, aspect within 3/4 and 4/3."""
+    """T4, T5: area uniform on 8 to 100 % before the fit test, aspect within 3/4 and
+    4/3.
+    """
     rng = stream("T4")
     areas, aspects = np.array([area_and_aspect(rng) for _ in range(DRAWS)]).T
     assert stats.kstest(areas, stats.uniform(0.08, 0.92).cdf).pvalue > 1e-3
@@ -92,7 +105,12 @@ def test_lighting_noise() -> None:
     assert shifts.mean(axis=0) == pytest.approx([0, 0, 0], abs=5e-4)
 
 
-@given(st.integers(1, 3000), st.integers(1, 3000), st.integers(), st.sampled_from(["inception", "caffe"]))
+@given(
+    st.integers(1, 3000),
+    st.integers(1, 3000),
+    st.integers(),
+    st.sampled_from(["inception", "caffe"]),
+)
 def test_patches_lie_inside(width: int, height: int, seed: int, sampling: Sampling) -> None:
     patch = training_patch(stream(seed), width, height, sampling=sampling)
     assert 0 <= patch.left <= width - patch.width < width
@@ -107,9 +125,13 @@ def test_patches_are_stateless(seed: int, epoch: int, index: int) -> None:
 
 
 def test_averaging_follows_its_recursion() -> None:
-    """T9: the average equals the recursion computed apart; the raw weights are untouched."""
+    """T9: the average equals the recursion computed apart; the raw weights are
+    untouched.
+    """
     layer = torch.nn.Linear(1, 1, bias=False)
-    decaying, mean = (AveragedModel(layer, multi_avg_fn=update) for update in (exponential(0.9), equal()))
+    decaying, mean = (
+        AveragedModel(layer, multi_avg_fn=update) for update in (exponential(0.9), equal())
+    )
     layer.weight.data.fill_(-3.0)  # forgotten at the first update, which copies
     expected, values = 1.0, [1.0, 5.0, -2.0, 7.0]
     for t, value in enumerate(values):

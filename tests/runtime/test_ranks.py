@@ -1,4 +1,6 @@
-"""Ranks start as forks of a server, say why they failed, and end with the process that launched them."""
+"""Ranks start as forks of a server, say why they failed, and end with the process that
+launched them.
+"""
 
 import os
 import signal
@@ -24,10 +26,16 @@ def fail(first: Exception, second: Exception) -> None:
     raise first if is_first else second
 
 
-@pytest.mark.parametrize("error", [InputError("no such file"), TrainingDiverged("loss is nan"), StageFailed("superseded")])
+@pytest.mark.parametrize(
+    "error",
+    [InputError("no such file"), TrainingDiverged("loss is nan"), StageFailed("superseded")],
+)
 def test_an_expected_error_is_carried_whole(error: Exception) -> None:
     """Its kind and its words, whichever rank has it and whatever the other says."""
-    for arguments in ((error, RuntimeError("connection closed")), (RuntimeError("connection closed"), error)):
+    for arguments in (
+        (error, RuntimeError("connection closed")),
+        (RuntimeError("connection closed"), error),
+    ):
         with pytest.raises(type(error)) as raised:
             ranks.launch(fail, 2, *arguments)
         assert (type(raised.value), str(raised.value)) == (type(error), str(error))
@@ -74,7 +82,9 @@ def end_itself(rank: int, number: int) -> None:
         (0, signal.SIGSEGV, StageFailed, "rank 0 was killed (SIGSEGV)"),
     ],
 )
-def test_the_rank_that_says_nothing_is_the_cause(rank: int, number: int, kind: type[Exception], words: str) -> None:
+def test_the_rank_that_says_nothing_is_the_cause(
+    rank: int, number: int, kind: type[Exception], words: str
+) -> None:
     with pytest.raises(kind) as raised:
         ranks.launch(end_itself, 2, rank, number)
     assert str(raised.value) == words
@@ -91,7 +101,9 @@ from pathlib import Path
 from pipeline.errors import StageFailed
 from pipeline.runtime import ranks
 from tests.runtime import test_ranks
-for function, arguments in ((test_ranks.kill_the_server, ()), (test_ranks.note_and_wait_a_little, (sys.argv[1],))):
+works = ((test_ranks.kill_the_server, ()),
+         (test_ranks.note_and_wait_a_little, (sys.argv[1],)))
+for function, arguments in works:
     try:
         ranks.launch(function, 2, *arguments)
     except StageFailed as error:
@@ -105,7 +117,9 @@ def test_without_its_server_no_rank_goes_on_and_another_serves(tmp_path: Path) -
     long.mkdir()
     command = [sys.executable, "-c", ALONE, str(tmp_path)]
     environment = {**os.environ, "TMPDIR": str(long)}
-    ended = subprocess.run(command, cwd=TOP, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    ended = subprocess.run(
+        command, cwd=TOP, env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
     assert ended.stdout == "the server of the ranks was killed, and they with it\n"
     assert ended.stderr == ""
     assert len([path for path in tmp_path.iterdir() if path.name.isdigit()]) == 2
@@ -118,17 +132,25 @@ def note_and_wait_a_little(folder: str) -> None:
 def note_environment(folder: Path) -> None:
     import torch
 
-    known = os.environ["COLOUR"], os.environ["RANK"], os.environ["WORLD_SIZE"], os.environ.get("PYTHONSAFEPATH")
+    known = (
+        os.environ["COLOUR"],
+        os.environ["RANK"],
+        os.environ["WORLD_SIZE"],
+        os.environ.get("PYTHONSAFEPATH"),
+    )
     (folder / known[1]).write_text(repr((*known, torch.cuda.is_initialized())))
 
 
 def test_a_rank_has_the_variables_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not those with which the server started; and no GPU was touched before the fork."""
+    """Not those with which the server started; and no GPU was touched before the
+    fork.
+    """
     for colour in ("red", "blue"):
         monkeypatch.setenv("COLOUR", colour)
         ranks.launch(note_environment, 2, tmp_path)
         assert [(tmp_path / str(rank)).read_text() for rank in range(2)] == [
-            repr((colour, str(rank), "2", os.environ.get("PYTHONSAFEPATH"), False)) for rank in range(2)
+            repr((colour, str(rank), "2", os.environ.get("PYTHONSAFEPATH"), False))
+            for rank in range(2)
         ]
 
 
@@ -170,7 +192,9 @@ def test_ranks_are_gone_when_their_parent_is_killed(tmp_path: Path) -> None:
     for kill in range(KILLS):
         folder = tmp_path / str(kill)
         folder.mkdir()
-        parent = subprocess.Popen([sys.executable, "-c", LAUNCH, str(folder)], cwd=TOP, start_new_session=True)
+        parent = subprocess.Popen(
+            [sys.executable, "-c", LAUNCH, str(folder)], cwd=TOP, start_new_session=True
+        )
         deadline = time.monotonic() + 60
         while len(list(folder.iterdir())) < 2:
             assert time.monotonic() < deadline
@@ -178,7 +202,8 @@ def test_ranks_are_gone_when_their_parent_is_killed(tmp_path: Path) -> None:
             time.sleep(0.01)
         parent.kill()
         parent.wait()
-        deadline = time.monotonic() + 10  # a busy machine is slow; alone it takes some tenths of a second
+        # a busy machine is slow; alone it takes some tenths of a second
+        deadline = time.monotonic() + 10
         while group := members(parent.pid):
             assert time.monotonic() < deadline, group
             time.sleep(0.01)

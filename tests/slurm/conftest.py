@@ -1,4 +1,6 @@
-"""A real SLURM cluster of eight nodes on this machine, one for all tests of a worker."""
+"""A real SLURM cluster of eight nodes on this machine, one for all tests of a
+worker.
+"""
 
 import os
 import shutil
@@ -10,16 +12,20 @@ import pytest
 
 from slurm.cluster import Cluster, missing_programs
 
-collect_ignore = ["slow_steps"]  # its module is for the jobs' Python, and a machine may have one of that name
+# its module is for the jobs' Python, and a machine may have one of that name
+collect_ignore = ["slow_steps"]
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     if missing := missing_programs():
-        reason = f"not installed: {', '.join(missing)} (Debian: slurmctld slurmd slurm-client munge)"
+        reason = (
+            f"not installed: {', '.join(missing)} (Debian: slurmctld slurmd slurm-client munge)"
+        )
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
-    made = Cluster(folder, nodes=8, cores=1, node_timeout=5)  # one core: who kills a node kills one job
+    # one core: who kills a node kills one job
+    made = Cluster(folder, nodes=8, cores=1, node_timeout=5)
     before = dict(os.environ)
     os.environ.update(made.environment())
     try:

@@ -16,12 +16,17 @@ STUDY = """
 from pathlib import Path
 from pipeline.configs import *
 
-def experiment(data: Path | None = None, members: int = 2, epochs: float = 4, width: float = 0.125, rate: float = 0.01):
+def experiment(data: Path | None = None, members: int = 2, epochs: float = 4,
+               width: float = 0.125, rate: float = 0.01):
     images = PrepareConfig(source="imagefolder", name="colours", path=data)
-    base = TrainConfig(data=images, network=NetworkConfig(input_size=42, width=width), num_epochs=epochs, global_batch_size=8,
-                       clip_norm=1.0, validate_every_epochs=10, checkpoint_every_seconds=2)
-    runs = [base.but(data_seed=seed, learning_rate=rate if seed == 1 else 0.01) for seed in range(members)]
-    evaluated = tuple(EvaluateConfig(data=images, classifier=run, images_per_chunk=1) for run in runs)
+    network = NetworkConfig(input_size=42, width=width)
+    base = TrainConfig(data=images, network=network, num_epochs=epochs,
+                       global_batch_size=8, clip_norm=1.0, validate_every_epochs=10,
+                       checkpoint_every_seconds=2)
+    runs = [base.but(data_seed=seed, learning_rate=rate if seed == 1 else 0.01)
+            for seed in range(members)]
+    evaluated = tuple(EvaluateConfig(data=images, classifier=run, images_per_chunk=1)
+                      for run in runs)
     return Study(name="tiny", title="A tiny study", check=CheckConfig(results=table3(evaluated)))
 """
 SITE = """
@@ -47,10 +52,17 @@ timeout_min = 10
 
 
 class Submitted:
-    """The study in a folder with its root and its site. `options` are the study's own; its commands get `environment` too."""
+    """The study in a folder with its root and its site. `options` are the study's own;
+    its commands get `environment` too.
+    """
 
     def __init__(
-        self, cluster: Cluster, folder: Path, data: Path, *options: object, environment: Mapping[str, str] | None = None
+        self,
+        cluster: Cluster,
+        folder: Path,
+        data: Path,
+        *options: object,
+        environment: Mapping[str, str] | None = None,
     ):
         self.cluster, self.folder, self.environment = cluster, folder, environment
         self.root, self.site, self.file = folder / "root", write_site(folder), folder / "tiny.py"
@@ -60,32 +72,47 @@ class Submitted:
 
     def command(self, name: str, *more: object) -> "subprocess.CompletedProcess[str]":
         """A command on the study, in a process of its own."""
-        return going_deeper(name, self.file, *self.options, "--root", self.root, *more, environment=self.environment)
+        return going_deeper(
+            name, self.file, *self.options, "--root", self.root, *more, environment=self.environment
+        )
 
     def submit(self, *more: object) -> "subprocess.CompletedProcess[str]":
         return self.command("run", "--site", self.site, *more)
 
     def wait(self) -> str:
-        """Wait until nothing of it runs or waits any more, as `status --watch` does, but look more often; returns the table."""
+        """Wait until nothing of it runs or waits any more, as `status --watch` does,
+        but look more often; returns the table.
+        """
         status.wait(self.study, self.root, seconds=0.5)
         return status.table(status.status(self.study, self.root))
 
     def log(self, name: str) -> str:
         """What the jobs whose name begins so have written so far, in all attempts."""
-        paths = sorted(path for job_id in self._jobs(name) for path in (self.root / "jobs").glob(f"{job_id}_*_log.err"))
+        paths = sorted(
+            path
+            for job_id in self._jobs(name)
+            for path in (self.root / "jobs").glob(f"{job_id}_*_log.err")
+        )
         return "\n".join(path.read_text() for path in paths)
 
     def nodes(self, name: str) -> list[str]:
-        """The nodes on which jobs run whose name begins so; a list of one is the node."""
+        """The nodes on which jobs run whose name begins so; a list of one is the
+        node.
+        """
         jobs = f"--jobs={','.join(self._jobs(name))}"
-        return self.cluster.run("squeue", "--noheader", "--array", jobs, "--states=RUNNING", "--format=%N").stdout.split()
+        return self.cluster.run(
+            "squeue", "--noheader", "--array", jobs, "--states=RUNNING", "--format=%N"
+        ).stdout.split()
 
     def contents(self) -> dict[Path, bytes]:
         return contents(self.root)
 
     def _jobs(self, name: str) -> list[str]:
         """The ids of the jobs whose name begins so."""
-        return [json.loads(path.read_text())["job_id"] for path in (self.root / "jobs").glob(f"{name}-*.job.json")]
+        return [
+            json.loads(path.read_text())["job_id"]
+            for path in (self.root / "jobs").glob(f"{name}-*.job.json")
+        ]
 
 
 def complete(table: str) -> int:
@@ -100,7 +127,9 @@ def until(test: Callable[[], object], seconds: float = 400) -> None:
         time.sleep(0.05)
 
 
-def write_site(folder: Path, nodes: int = 1, array: int = 1, minutes: int = 10, delay: int = 90) -> Path:
+def write_site(
+    folder: Path, nodes: int = 1, array: int = 1, minutes: int = 10, delay: int = 90
+) -> Path:
     """A site file for the cluster."""
     path = folder / "site.toml"
     path.write_text(SITE.format(nodes=nodes, array=array, minutes=minutes, delay=delay))

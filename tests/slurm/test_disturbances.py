@@ -1,7 +1,9 @@
-"""Time limits, dead nodes and lost nodes on a real SLURM cluster change no bit of a study.
+"""Time limits, dead nodes and lost nodes on a real SLURM cluster change no bit of a
+study.
 
-Slow: SLURM takes half a minute to see a time limit or to miss a node, and a requeued job waits for ten seconds. So the studies
-are disturbed beside one another, and the first test waits for most of it.
+Slow: SLURM takes half a minute to see a time limit or to miss a node, and a requeued
+job waits for ten seconds. So the studies are disturbed beside one another, and the
+first test waits for most of it.
 """
 
 import json
@@ -20,7 +22,9 @@ pytestmark = pytest.mark.slow
 
 
 class Long(Submitted):
-    """A study of one member. Its jobs' steps are slow until `hurry`, so that they last until they have been disturbed."""
+    """A study of one member. Its jobs' steps are slow until `hurry`, so that they last
+    until they have been disturbed.
+    """
 
     def __init__(self, cluster: Cluster, folder: Path, data: Path):
         self._slow = folder / "slow"
@@ -93,10 +97,14 @@ Studies = dict[Callable[[Long], None], Future[Long]]
 
 
 @pytest.fixture(scope="module")
-def studies(cluster: Cluster, image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studies]:
+def studies(
+    cluster: Cluster, image_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Studies]:
     """The same study in roots of its own, all at once, by what is done to it."""
     kinds = (run_here, pause_twice, kill_nodes, lose_node)
-    made = {what: Long(cluster, tmp_path_factory.mktemp(what.__name__), image_folder) for what in kinds}
+    made = {
+        what: Long(cluster, tmp_path_factory.mktemp(what.__name__), image_folder) for what in kinds
+    }
     with ThreadPoolExecutor() as beside:
         yield {what: beside.submit(ended, what, study) for what, study in made.items()}
 
@@ -107,21 +115,29 @@ def undisturbed(studies: Studies) -> dict[Path, bytes]:
 
 
 def test_a_time_limit_is_a_pause(studies: Studies, undisturbed: dict[Path, bytes]) -> None:
-    """A training that reaches its limit twice: saved, requeued, and in the end the same bits as one that never did."""
+    """A training that reaches its limit twice: saved, requeued, and in the end the same
+    bits as one that never did.
+    """
     study = studies[pause_twice].result()
     table = study.wait()
     assert complete(table) == 4, table
     said = study.log("train")
     assert said.count("SIGUSR2: saved after step") >= 2, said
     saved, resumed = (
-        re.findall(pattern, said) for pattern in (r"SIGUSR2: saved after step (\d+)", r"resumes at step (\d+) of")
+        re.findall(pattern, said)
+        for pattern in (r"SIGUSR2: saved after step (\d+)", r"resumes at step (\d+) of")
     )
-    assert set(saved) <= set(resumed), said  # on a loaded machine some attempts end without that line in the log
+    # on a loaded machine some attempts end without that line in the log
+    assert set(saved) <= set(resumed), said
     assert study.contents() == undisturbed != {}
 
 
-def test_dead_nodes_lose_nothing(cluster: Cluster, studies: Studies, undisturbed: dict[Path, bytes]) -> None:
-    """A node dies in mid-training, another in mid-evaluation: SLURM requeues, the run resumes, every image counts once."""
+def test_dead_nodes_lose_nothing(
+    cluster: Cluster, studies: Studies, undisturbed: dict[Path, bytes]
+) -> None:
+    """A node dies in mid-training, another in mid-evaluation: SLURM requeues, the run
+    resumes, every image counts once.
+    """
     study = studies[kill_nodes].result()
     table = study.wait()
     assert complete(table) == 4, table
@@ -131,8 +147,12 @@ def test_dead_nodes_lose_nothing(cluster: Cluster, studies: Studies, undisturbed
     assert study.contents() == undisturbed != {}
 
 
-def test_a_lost_node_that_lives_on_does_no_harm(studies: Studies, undisturbed: dict[Path, bytes]) -> None:
-    """slurmd dies, its job does not: SLURM runs the job again beside it. The older attempt is fenced off; the same bits."""
+def test_a_lost_node_that_lives_on_does_no_harm(
+    studies: Studies, undisturbed: dict[Path, bytes]
+) -> None:
+    """slurmd dies, its job does not: SLURM runs the job again beside it. The older
+    attempt is fenced off; the same bits.
+    """
     study = studies[lose_node].result()
     table = study.wait()
     assert complete(table) == 4, table

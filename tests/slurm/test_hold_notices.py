@@ -51,6 +51,8 @@ def end_of(function: str) -> int:
 
 
 def test_a_notice_after_the_work_is_done_is_of_no_account() -> None:
-    """As Python ends it takes its handlers away, and the notice would kill it; SLURM would call the job failed."""
+    """As Python ends it takes its handlers away, and the notice would kill it; SLURM
+    would call the job failed.
+    """
     assert end_of("listen") == -NOTICE
     assert end_of("disregard") == 0

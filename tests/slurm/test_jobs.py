@@ -1,4 +1,6 @@
-"""Studies on a real SLURM cluster: one command, and what becomes of failures and of jobs that nobody wants any more."""
+"""Studies on a real SLURM cluster: one command, and what becomes of failures and of
+jobs that nobody wants any more.
+"""
 
 import json
 import re
@@ -13,21 +15,29 @@ from tests.slurm.submitted import Submitted, complete, until, write_site
 
 
 @pytest.mark.slow  # sixteen jobs, and most load torch
-def test_one_command_from_data_to_verdict(cluster: Cluster, image_folder: Path, tmp_path: Path) -> None:
-    """Two members trained on two nodes each, evaluations as arrays of four: as here to the byte. Another command attaches."""
+def test_one_command_from_data_to_verdict(
+    cluster: Cluster, image_folder: Path, tmp_path: Path
+) -> None:
+    """Two members trained on two nodes each, evaluations as arrays of four: as here to
+    the byte. Another command attaches.
+    """
     study, here = Submitted(cluster, tmp_path, image_folder), tmp_path / "here"
     write_site(tmp_path, nodes=2, array=4)
     first = study.submit()
     assert first.returncode == 0, first.stderr
     with ThreadPoolExecutor() as beside:  # while the jobs wait for one another
-        local = beside.submit(going_deeper, "run", study.file, *study.options, "--root", here, "--processes", 2)
+        local = beside.submit(
+            going_deeper, "run", study.file, *study.options, "--root", here, "--processes", 2
+        )
         again = study.submit("--wait")  # while the jobs of the first are queued or run
         assert again.returncode == 0, again.stderr
         assert local.result().returncode == 0
     submitted, found = (re.findall(r": job (\d+)", said) for said in (first.stderr, again.stderr))
     assert (
         len(submitted) == 9
-    )  # the data set's array and what concludes it, trainings, two arrays, two that merge, a conclusion
+        # the data set's array and what concludes it, trainings, two arrays, two that
+        # merge, a conclusion
+    )
     assert set(found) <= set(submitted)
     assert again.stderr.count("is there already") == len(found) >= 4
     assert "R6c" in again.stdout
@@ -43,15 +53,28 @@ def test_one_command_from_data_to_verdict(cluster: Cluster, image_folder: Path, 
 
 
 @pytest.mark.slow  # four jobs in a row load torch, and `--wait` looks every five seconds
-def test_a_failing_member_takes_only_its_own_along(cluster: Cluster, image_folder: Path, tmp_path: Path) -> None:
+def test_a_failing_member_takes_only_its_own_along(
+    cluster: Cluster, image_folder: Path, tmp_path: Path
+) -> None:
     study = Submitted(cluster, tmp_path, image_folder, "--rate", 1e9)
     found = study.submit("--wait")
     assert found.returncode == 3
-    assert found.stderr.strip().splitlines()[-1] == "going-deeper: tiny: not complete; see going-deeper status"
+    assert (
+        found.stderr.strip().splitlines()[-1]
+        == "going-deeper: tiny: not complete; see going-deeper status"
+    )
     table = study.wait()
-    assert re.search(r"^train .* failed .* loss is \S+ at step \d+; lower learning_rate", table, re.MULTILINE), table
-    assert re.search(r"^conclude .* failed .* no verdict, as these are missing: train \w+, evaluate \w+", table, re.MULTILINE)
-    assert re.search(r"^evaluate .* failed .* not run, as train \w+ failed", table, re.MULTILINE), table
+    assert re.search(
+        r"^train .* failed .* loss is \S+ at step \d+; lower learning_rate", table, re.MULTILINE
+    ), table
+    assert re.search(
+        r"^conclude .* failed .* no verdict, as these are missing: train \w+, evaluate \w+",
+        table,
+        re.MULTILINE,
+    )
+    assert re.search(r"^evaluate .* failed .* not run, as train \w+ failed", table, re.MULTILINE), (
+        table
+    )
     assert len(list(study.root.glob("runs/*/run.json"))) == 1
     assert len(list(study.root.glob("predictions/*/predictions.json"))) == 1
     logs = re.findall(r"^    log: (.*)$", table, re.MULTILINE)
@@ -59,18 +82,28 @@ def test_a_failing_member_takes_only_its_own_along(cluster: Cluster, image_folde
     assert "lower learning_rate" in study.command("logs", "--stage", "train").stdout
 
 
-def test_what_a_site_does_not_take_is_one_line(cluster: Cluster, image_folder: Path, tmp_path: Path) -> None:
+def test_what_a_site_does_not_take_is_one_line(
+    cluster: Cluster, image_folder: Path, tmp_path: Path
+) -> None:
     study = Submitted(cluster, tmp_path, image_folder)
     study.site.write_text(study.site.read_text().replace('"main"', '"nowhere"'))
     found = study.submit()
     assert found.returncode == 2
-    assert re.search(r"^going-deeper: prepare-\w+: the site does not take the job: .*artition", found.stderr, re.MULTILINE)
+    assert re.search(
+        r"^going-deeper: prepare-\w+: the site does not take the job: .*artition",
+        found.stderr,
+        re.MULTILINE,
+    )
     assert "Traceback" not in found.stderr
 
 
 @pytest.mark.slow  # a requeued job waits for ten seconds, and four jobs in a row load torch
-def test_a_passing_failure_is_tried_again_a_few_times(cluster: Cluster, image_folder: Path, tmp_path: Path) -> None:
-    """A disk that fails at the first try: the job is requeued, counts its retries, and goes on."""
+def test_a_passing_failure_is_tried_again_a_few_times(
+    cluster: Cluster, image_folder: Path, tmp_path: Path
+) -> None:
+    """A disk that fails at the first try: the job is requeued, counts its retries, and
+    goes on.
+    """
     study = Submitted(cluster, tmp_path, image_folder, "--members", 1)
     (training,) = [config for config in study.study.stages if config.stage == "train"]
     folder = study.root / training.folder
@@ -87,7 +120,9 @@ def test_a_passing_failure_is_tried_again_a_few_times(cluster: Cluster, image_fo
 
 
 @pytest.mark.slow  # a job loads torch, and SLURM takes seconds to end it
-def test_cancel_ends_the_jobs_and_leaves_what_is_whole(cluster: Cluster, image_folder: Path, tmp_path: Path) -> None:
+def test_cancel_ends_the_jobs_and_leaves_what_is_whole(
+    cluster: Cluster, image_folder: Path, tmp_path: Path
+) -> None:
     study = Submitted(cluster, tmp_path, image_folder, "--members", 1, "--epochs", 4000)
     assert study.submit().returncode == 0
     until(lambda: list(study.root.glob("runs/*/checkpoints/step_*")))
@@ -96,7 +131,16 @@ def test_cancel_ends_the_jobs_and_leaves_what_is_whole(cluster: Cluster, image_f
     table = study.wait()
     assert re.search(r"^prepare .* complete", table, re.MULTILINE)
     assert re.search(r"^train .* failed .* cancelled", table, re.MULTILINE), table
-    until(lambda: not [pid for name in cluster.names for pid in cluster.process_ids(name) if _is_python(pid)])
+    until(
+        lambda: (
+            not [
+                pid
+                for name in cluster.names
+                for pid in cluster.process_ids(name)
+                if _is_python(pid)
+            ]
+        )
+    )
     assert study.command("cancel").stdout.startswith("nothing to cancel")
 
 
@@ -113,5 +157,14 @@ def test_the_site_is_checked_from_its_nodes(cluster: Cluster, tmp_path: Path) ->
     assert probed.returncode == 0, probed.stderr
     assert re.search(r"ok    launch: 2 ranks on 127.0.0.\d+, 127.0.0.\d+", probed.stdout)
     assert "FAIL" not in probed.stdout
-    wanted = {"rendezvous", "all-reduce", "GPUs", "shared disk", "exclusive files", "clocks", "Python", "W&B"}
+    wanted = {
+        "rendezvous",
+        "all-reduce",
+        "GPUs",
+        "shared disk",
+        "exclusive files",
+        "clocks",
+        "Python",
+        "W&B",
+    }
     assert wanted <= json.loads((root / "sites/site.json").read_text())["checks"].keys()

@@ -7,8 +7,12 @@ import pytest
 from slurm import nodes, queue
 
 
-def test_a_node_that_failed_twice_is_kept_from_new_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attempt 0 dies with node a, attempt 1 pauses at its limit, attempt 2 dies with a again; b only ran beside it."""
+def test_a_node_that_failed_twice_is_kept_from_new_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attempt 0 dies with node a, attempt 1 pauses at its limit, attempt 2 dies with a
+    again; b only ran beside it.
+    """
     monkeypatch.setattr(queue, "down", lambda names: [name for name in names if name == "a"])
     nodes.note_start(tmp_path, "train-1", 0, ["a", "b"])
     assert nodes.blame(tmp_path, "train-1", 0) == []
@@ -25,4 +29,7 @@ def test_a_node_that_failed_twice_is_kept_from_new_jobs(tmp_path: Path, monkeypa
     nodes.forget(tmp_path, "train-1")
     assert nodes.deaths(tmp_path, "train-1", 0) == []
     assert nodes.failing(tmp_path) == ["a"]
-    assert sorted(path.suffix for path in (tmp_path / "jobs/nodes").iterdir()) == [".failure", ".failure"]
+    assert sorted(path.suffix for path in (tmp_path / "jobs/nodes").iterdir()) == [
+        ".failure",
+        ".failure",
+    ]

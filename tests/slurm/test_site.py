@@ -23,13 +23,31 @@ def test_every_site_loads(path: Path) -> None:
     [
         (None, "no such site file; expected one such as slurm/sites/local.toml"),
         ("cluster =", "is not TOML"),
-        ("cluster = 'slurm'\nslurm_partitoin = 'gpu'", "unknown key slurm_partitoin; did you mean slurm_partition?"),
-        ("cluster = 'slurm'\n[train]\ngpus_per_nod = 8", "unknown key train.gpus_per_nod; did you mean gpus_per_node?"),
+        (
+            "cluster = 'slurm'\nslurm_partitoin = 'gpu'",
+            "unknown key slurm_partitoin; did you mean slurm_partition?",
+        ),
+        (
+            "cluster = 'slurm'\n[train]\ngpus_per_nod = 8",
+            "unknown key train.gpus_per_nod; did you mean gpus_per_node?",
+        ),
         ("cluster = 'cloud'", "cluster = 'cloud': Input should be 'local' or 'slurm'"),
-        ("cluster = 'slurm'\nslurm_account = 'a b'", "slurm_account = 'a b': String should match pattern"),
-        ('cluster = "slurm"\nslurm_partition = "gpu\\n#SBATCH --uid=0"', "String should match pattern"),
-        ('cluster = "slurm"\nslurm_setup = ["true\\nrm"]', "slurm_setup.0 = 'true.nrm': String should match pattern"),
-        ("cluster = 'slurm'\n[train]\nnodes = 0", "train.nodes = 0: Input should be greater than or equal to 1"),
+        (
+            "cluster = 'slurm'\nslurm_account = 'a b'",
+            "slurm_account = 'a b': String should match pattern",
+        ),
+        (
+            'cluster = "slurm"\nslurm_partition = "gpu\\n#SBATCH --uid=0"',
+            "String should match pattern",
+        ),
+        (
+            'cluster = "slurm"\nslurm_setup = ["true\\nrm"]',
+            "slurm_setup.0 = 'true.nrm': String should match pattern",
+        ),
+        (
+            "cluster = 'slurm'\n[train]\nnodes = 0",
+            "train.nodes = 0: Input should be greater than or equal to 1",
+        ),
     ],
 )
 def test_wrong_sites_are_one_line(tmp_path: Path, text: str | None, message: str) -> None:
@@ -55,7 +73,11 @@ def test_parameters_of_a_gpu_site() -> None:
         "slurm_srun_args": ["--cpus-per-task=8"],
         "slurm_array_parallelism": 256,
         "slurm_signal_delay_s": 90,
-        "slurm_additional_parameters": {"requeue": True, "dependency": "afterok:7", "kill-on-invalid-dep": "yes"},
+        "slurm_additional_parameters": {
+            "requeue": True,
+            "dependency": "afterok:7",
+            "kill-on-invalid-dep": "yes",
+        },
     }
 
 
@@ -63,7 +85,12 @@ def test_job_folder_that_others_can_write_is_refused(tmp_path: Path, study: Stud
     (tmp_path / "jobs").mkdir()
     (tmp_path / "jobs").chmod(0o777)
     with pytest.raises(InputError, match="others can write to it"):
-        launch(study, study.stages, tmp_path, load_site(next(path for path in SITES if path.stem == "local")))
+        launch(
+            study,
+            study.stages,
+            tmp_path,
+            load_site(next(path for path in SITES if path.stem == "local")),
+        )
 
 
 PAYLOADS = (
@@ -80,7 +107,9 @@ PAYLOADS = (
 )
 
 
-@pytest.mark.parametrize("field", ["slurm_partition", "slurm_account", "slurm_qos", "slurm_constraint", "slurm_exclude"])
+@pytest.mark.parametrize(
+    "field", ["slurm_partition", "slurm_account", "slurm_qos", "slurm_constraint", "slurm_exclude"]
+)
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_no_name_smuggles_a_line_into_the_batch_script(field: str, payload: str) -> None:
     with pytest.raises(ValidationError, match=field):
@@ -105,7 +134,9 @@ def test_nor_do_paths_lines_and_variables(tmp_path: Path, study: Study, payload:
             Site.model_validate({"cluster": "slurm", "slurm_setup": [payload]})
 
 
-def test_ranks_that_cannot_share_a_batch_are_refused_before_anything_is_submitted(tmp_path: Path, study: Study) -> None:
+def test_ranks_that_cannot_share_a_batch_are_refused_before_anything_is_submitted(
+    tmp_path: Path, study: Study
+) -> None:
     site = Site(cluster="slurm", train=Resources(nodes=3))
     with pytest.raises(InputError, match="global_batch_size 8 cannot be shared equally by 3 ranks"):
         launch(study, study.stages, tmp_path, site)

@@ -1,4 +1,6 @@
-"""Whatever the files are and whenever the preparation is killed: every file is accounted for, and the bytes are the same."""
+"""Whatever the files are and whenever the preparation is killed: every file is
+accounted for, and the bytes are the same.
+"""
 
 import io
 import json
@@ -40,7 +42,9 @@ def encode(image: Image.Image, kind: str, **more: object) -> bytes:
 
 
 def noise(seed: int, side: int) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (side, side, 3), dtype=np.uint8))
+    return Image.fromarray(
+        np.random.default_rng(seed).integers(0, 255, (side, side, 3), dtype=np.uint8)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -49,19 +53,43 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("archives")
     encoded = [encode(noise(k, 190), "JPEG", quality=95) for k in range(1100)]
     wnids = [f"n0{k:07d}" for k in range(100)]
-    train = {wnid: [(f"{wnid}_{k}.JPEG", encoded[10 * c + k]) for k in range(10)] for c, wnid in enumerate(wnids)}
+    train = {
+        wnid: [(f"{wnid}_{k}.JPEG", encoded[10 * c + k]) for k in range(10)]
+        for c, wnid in enumerate(wnids)
+    }
     write_archives(folder, train, [(wnids[k], encoded[1000 + k]) for k in range(100)])
     return folder
 
 
 def command(archives: Path, root: Path, processes: int) -> list[str]:
-    options = ["--name", "kills", "--trust-archives", "--shard-mib", "1", "--root", str(root), "--processes", str(processes)]
-    return [sys.executable, "-m", "pipeline", "data", "prepare", "ilsvrc2012", str(archives), *options]
+    options = [
+        "--name",
+        "kills",
+        "--trust-archives",
+        "--shard-mib",
+        "1",
+        "--root",
+        str(root),
+        "--processes",
+        str(processes),
+    ]
+    return [
+        sys.executable,
+        "-m",
+        "pipeline",
+        "data",
+        "prepare",
+        "ilsvrc2012",
+        str(archives),
+        *options,
+    ]
 
 
 @pytest.mark.parametrize("damage", ["second half zero", "cut, with an end"])
 def test_a_jpeg_with_less_in_it_than_it_says_is_truncated(damage: str) -> None:
-    """Pillow decodes each, the rest grey. In the validation set such an image is classified as it is."""
+    """Pillow decodes each, the rest grey. In the validation set such an image is
+    classified as it is.
+    """
     whole = encode(noise(0, 200), "JPEG", quality=90)
     half = len(whole) // 2
     cut = {
@@ -82,12 +110,22 @@ def test_a_png_of_16_bits_a_channel_is_refused(colour: int, channels: int) -> No
 
 
 def test_what_a_killed_process_left_is_removed(image_folder: Path, tmp_path: Path) -> None:
-    """At the next attempt, not at the end: a kill leaves as much as a shard. What a living process writes stays."""
+    """At the next attempt, not at the end: a kill leaves as much as a shard. What a
+    living process writes stays.
+    """
     config = PrepareConfig(source="imagefolder", name="colours", path=image_folder)
     work, _ = work_of(config, open_source(config), tmp_path)
     work.folder.mkdir(parents=True)
-    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
-    names = [f".train-00000.arrow.{pid}.{host}" for pid, host in ((dead.stdout.strip(), HERE), (os.getpid(), HERE), (1, "a.b"))]
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    names = [
+        f".train-00000.arrow.{pid}.{host}"
+        for pid, host in ((dead.stdout.strip(), HERE), (os.getpid(), HERE), (1, "a.b"))
+    ]
     names.append(".train-00001.arrow.0123456789abcdef")  # of an earlier version, until the end
     for name in names:
         (work.folder / name).touch()
@@ -99,8 +137,12 @@ def test_what_a_killed_process_left_is_removed(image_folder: Path, tmp_path: Pat
 
 @pytest.mark.slow
 def test_killed_ten_times_it_gives_the_same_bytes(archives: Path, tmp_path: Path) -> None:
-    """One process undisturbed; two processes, killed again and again in the midst of their shards."""
-    config = PrepareConfig(source="ilsvrc2012", name="kills", path=archives, trust_archives=True, shard_mib=1)
+    """One process undisturbed; two processes, killed again and again in the midst of
+    their shards.
+    """
+    config = PrepareConfig(
+        source="ilsvrc2012", name="kills", path=archives, trust_archives=True, shard_mib=1
+    )
     calm = prepare(config, tmp_path / "calm", processes=1)
     rng, kills, shards_kept = random.Random(0), 0, []
     notes = tmp_path / "killed" / config.folder / "shards"
@@ -110,7 +152,9 @@ def test_killed_ten_times_it_gives_the_same_bytes(archives: Path, tmp_path: Path
 
     while kills < NUM_KILLS:
         before = num_notes()
-        process = subprocess.Popen(command(archives, tmp_path / "killed", 2), cwd=TOP, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command(archives, tmp_path / "killed", 2), cwd=TOP, stderr=subprocess.DEVNULL
+        )
         wanted = before + rng.randint(0, 2)
         while num_notes() < wanted and process.poll() is None:
             time.sleep(0.002)
@@ -122,12 +166,23 @@ def test_killed_ten_times_it_gives_the_same_bytes(archives: Path, tmp_path: Path
         shards_kept.append(num_notes())
     assert shards_kept == sorted(shards_kept)
     assert 5 < shards_kept[-1] < len(calm.shards("train") + calm.shards("val"))
-    ended = subprocess.run(command(archives, tmp_path / "killed", 2), cwd=TOP, capture_output=True, text=True, check=True)
+    ended = subprocess.run(
+        command(archives, tmp_path / "killed", 2),
+        cwd=TOP,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "steps were done before" in ended.stderr
     made = Dataset(config, tmp_path / "killed")
     assert made.manifest["files"] == calm.manifest["files"]
     assert made.manifest["digest"] == calm.manifest["digest"]
-    assert {path.name for path in made.folder.iterdir()} == {"manifest.json", "rejected.jsonl", "leaks.jsonl", "shards"}
+    assert {path.name for path in made.folder.iterdir()} == {
+        "manifest.json",
+        "rejected.jsonl",
+        "leaks.jsonl",
+        "shards",
+    }
     whole = {name for name in made.manifest["files"] if name.endswith(".arrow")}
     assert {path.name for path in made.shards_folder.iterdir()} == whole | {
         f"{name}.json" for name in whole
@@ -177,7 +232,9 @@ def mutated(encoded: bytes, rng: random.Random) -> bytes:
 
 @pytest.mark.slow
 def test_two_thousand_mutated_images_are_all_accounted_for(tmp_path: Path) -> None:
-    """Half of them train, half validate; what is accepted can be decoded, what is not is named and has a reason."""
+    """Half of them train, half validate; what is accepted can be decoded, what is not
+    is named and has a reason.
+    """
     rng = random.Random(0)
     sound = [make(noise(k, 40)) for k, make in enumerate(BASES)]
     for split in ("train", "val"):
@@ -187,7 +244,11 @@ def test_two_thousand_mutated_images_are_all_accounted_for(tmp_path: Path) -> No
             (folder / "sound.jpg").write_bytes(sound[0])
             for k in range(NUM_MUTATED // 4):
                 (folder / f"{k:04d}.jpg").write_bytes(mutated(rng.choice(sound), rng))
-    made = prepare(PrepareConfig(source="imagefolder", name="mutated", path=tmp_path / "mutated"), tmp_path, processes=2)
+    made = prepare(
+        PrepareConfig(source="imagefolder", name="mutated", path=tmp_path / "mutated"),
+        tmp_path,
+        processes=2,
+    )
     rejected = {(item.split, item.name): item for item in made.rejected}
     assert len(rejected) == len(made.rejected) > NUM_MUTATED // 4
     assert all(item.reason for item in rejected.values())
@@ -201,18 +262,37 @@ def test_two_thousand_mutated_images_are_all_accounted_for(tmp_path: Path) -> No
                     images.inspect(images_of.encoded(index))
             else:
                 size = images.decode(images_of.encoded(index)).size
-                assert size == (images_of.table["width"][index].as_py(), images_of.table["height"][index].as_py())
-    files = {(path.parts[-3], "/".join(path.parts[-2:])) for path in (tmp_path / "mutated").rglob("*.jpg")}
+                assert size == (
+                    images_of.table["width"][index].as_py(),
+                    images_of.table["height"][index].as_py(),
+                )
+    files = {
+        (path.parts[-3], "/".join(path.parts[-2:]))
+        for path in (tmp_path / "mutated").rglob("*.jpg")
+    }
     assert accounted == files
     assert len(files) == NUM_MUTATED + 4 == made.manifest["num_files"]
 
 
-def png(width: int, height: int, data: bytes, colour: int = 2, depth: int = 8, extra: bytes = b"") -> bytes:
+def png(
+    width: int, height: int, data: bytes, colour: int = 2, depth: int = 8, extra: bytes = b""
+) -> bytes:
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + extra
+        + chunk(b"IDAT", data)
+        + chunk(b"IEND", b"")
+    )
 
 
 def lying(encoded: bytes, side: int) -> bytes:
@@ -226,7 +306,10 @@ def bombs() -> dict[str, bytes]:
     zeros = zlib.compress(bytes(2**26), 9)
     flat = Image.new("RGB", (9400, 9400))
     text = b"".join(
-        struct.pack(">I", len(content)) + b"zTXt" + content + struct.pack(">I", zlib.crc32(b"zTXt" + content))
+        struct.pack(">I", len(content))
+        + b"zTXt"
+        + content
+        + struct.pack(">I", zlib.crc32(b"zTXt" + content))
         for content in [b"k\0\0" + zlib.compress(bytes(2**28), 9)] * 4
     )
     sound = encode(noise(1, 64), "JPEG")
@@ -245,9 +328,13 @@ def bombs() -> dict[str, bytes]:
         "jpeg_cmyk": encode(flat.convert("CMYK"), "JPEG"),
         "gif_screen": bytes(gif),
         "webp_flat": encode(flat, "WEBP", quality=1, method=0),
-        "tiff_width": bytes(tiff.replace(struct.pack("<HHII", 256, 4, 1, 64), struct.pack("<HHII", 256, 4, 1, 9400))),
+        "tiff_width": bytes(
+            tiff.replace(struct.pack("<HHII", 256, 4, 1, 64), struct.pack("<HHII", 256, 4, 1, 9400))
+        ),
         "tiff_rgba": encode(flat.convert("RGBA"), "TIFF", compression="tiff_lzw"),
-        "bmp_lying": b"BM" + bytes(8) + struct.pack("<IIiiHHI", 54, 40, 2**30, 2**30, 1, 24, 0) + bytes(24),
+        "bmp_lying": (
+            b"BM" + bytes(8) + struct.pack("<IIiiHHI", 54, 40, 2**30, 2**30, 1, 24, 0) + bytes(24)
+        ),
         "ppm_lying": b"P6 60000 60000 255\n" + bytes(99),
         "ppm_lying_less": b"P6 9400 9400 255\n" + bytes(99),
     }
@@ -274,8 +361,23 @@ def test_bombs_take_less_than_two_gigabytes(tmp_path: Path) -> None:
         (tmp_path / f"bombs/train/a/{name}.jpg").write_bytes(content)
     with (tmp_path / "bombs/train/a/huge.jpg").open("wb") as file:
         file.truncate(2**34)  # a hole of 16 GiB
-    arguments = ["data", "prepare", "imagefolder", str(tmp_path / "bombs"), "--root", str(tmp_path), "--processes", "1"]
-    ended = subprocess.run([sys.executable, "-c", WITH_PEAK, *arguments], cwd=TOP, capture_output=True, text=True, check=False)
+    arguments = [
+        "data",
+        "prepare",
+        "imagefolder",
+        str(tmp_path / "bombs"),
+        "--root",
+        str(tmp_path),
+        "--processes",
+        "1",
+    ]
+    ended = subprocess.run(
+        [sys.executable, "-c", WITH_PEAK, *arguments],
+        cwd=TOP,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert ended.returncode == 0, ended.stderr
     peak = int(ended.stdout.split()[-1])  # kB
     manifest = json.loads(next((tmp_path / "datasets").glob("*/manifest.json")).read_text())
@@ -284,15 +386,27 @@ def test_bombs_take_less_than_two_gigabytes(tmp_path: Path) -> None:
     print(f"peak {peak / 1024:.0f} MiB", reasons)
     assert peak < 2 * 2**20
     assert manifest["num_files"] == len(bombs()) + 5
-    assert {"png_900_megapixels", "png_1_bit", "jpeg_65500", "bmp_lying", "ppm_lying", "huge", "gif_screen"} <= set(reasons)
+    assert {
+        "png_900_megapixels",
+        "png_1_bit",
+        "jpeg_65500",
+        "bmp_lying",
+        "ppm_lying",
+        "huge",
+        "gif_screen",
+    } <= set(reasons)
     assert "claims 30000x30000 pixels" in reasons["png_900_megapixels"]
     assert reasons["huge"] == f"has {2**34} bytes, more than {2**28}"
     assert "png_rgba" not in reasons
 
 
 def test_two_plans_never_mix(archives: Path, tmp_path: Path) -> None:
-    """Shards of another size that an interrupted attempt left, and one that was cut since, are not taken for these."""
-    config = PrepareConfig(source="ilsvrc2012", name="plans", path=archives, trust_archives=True, shard_mib=4)
+    """Shards of another size that an interrupted attempt left, and one that was cut
+    since, are not taken for these.
+    """
+    config = PrepareConfig(
+        source="ilsvrc2012", name="plans", path=archives, trust_archives=True, shard_mib=4
+    )
     calm = prepare(config, tmp_path / "calm", processes=1)
     root = tmp_path / "root"
     prepare_part(config, root, 0, 2)
@@ -323,11 +437,16 @@ def test_a_source_that_changes_is_not_mixed(image_folder: Path, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_sigterm_is_obeyed_at_once(archives: Path, tmp_path: Path) -> None:
-    process = subprocess.Popen(command(archives, tmp_path, 2), cwd=TOP, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(archives, tmp_path, 2), cwd=TOP, stderr=subprocess.PIPE, text=True
+    )
     while not list(tmp_path.glob("datasets/*/shards/*/*.json")):
         assert process.poll() is None
         time.sleep(0.002)
     process.terminate()
     _, said = process.communicate()
     assert process.returncode == 143, said
-    assert said.splitlines()[-1] == "going-deeper: SIGTERM: what was finished is kept; the same command goes on from here"
+    assert (
+        said.splitlines()[-1]
+        == "going-deeper: SIGTERM: what was finished is kept; the same command goes on from here"
+    )

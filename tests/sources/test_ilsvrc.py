@@ -1,4 +1,6 @@
-"""ILSVRC-2012's raw archives in miniature: each trap of the original handled, each wrong archive named."""
+"""ILSVRC-2012's raw archives in miniature: each trap of the original handled, each
+wrong archive named.
+"""
 
 import io
 import tarfile
@@ -17,11 +19,23 @@ from pipeline.sources.tar import members
 from pipeline.stages.prepare import prepare
 from tests.ilsvrc_archives import inner_tar, write_archives
 
-WNIDS = ("n02012849", "n03126707", "n01440764", "n03710637", "n03710721")  # crane twice, maillot twice
-WORDS = {"n02012849": "crane", "n03126707": "crane", "n03710637": "maillot", "n03710721": "maillot, tank suit"}
+# crane twice, maillot twice
+WNIDS = ("n02012849", "n03126707", "n01440764", "n03710637", "n03710721")
+WORDS = {
+    "n02012849": "crane",
+    "n03126707": "crane",
+    "n03710637": "maillot",
+    "n03710721": "maillot, tank suit",
+}
 
 
-def photograph(seed: int, kind: str = "JPEG", mode: str = "RGB", size: tuple[int, int] = (60, 50), **more: object) -> bytes:
+def photograph(
+    seed: int,
+    kind: str = "JPEG",
+    mode: str = "RGB",
+    size: tuple[int, int] = (60, 50),
+    **more: object,
+) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).convert(mode).save(file, kind, **more)
@@ -35,7 +49,10 @@ def with_bad_exif(encoded: bytes) -> bytes:
 
 
 def archives(folder: Path, **more: str) -> Path:
-    train = {wnid: [(f"{wnid}_{k}.JPEG", photograph(10 * c + k)) for k in range(3)] for c, wnid in enumerate(WNIDS)}
+    train = {
+        wnid: [(f"{wnid}_{k}.JPEG", photograph(10 * c + k)) for k in range(3)]
+        for c, wnid in enumerate(WNIDS)
+    }
     odd = train["n01440764"]
     odd += [
         ("n01440764_png.JPEG", photograph(90, "PNG")),
@@ -57,7 +74,9 @@ def archives(folder: Path, **more: str) -> Path:
 
 
 def config(path: Path, **more: object) -> PrepareConfig:
-    return PrepareConfig.model_validate({"source": "ilsvrc2012", "name": "mini", "path": path, "trust_archives": True, **more})
+    return PrepareConfig.model_validate(
+        {"source": "ilsvrc2012", "name": "mini", "path": path, "trust_archives": True, **more}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +96,15 @@ def test_labels_are_positions_of_sorted_wnids(made: Dataset) -> None:
     assert val.labels.tolist() == [sorted(WNIDS).index(WNIDS[k % 5]) for k in range(10)]
     assert val.encoded(0) == photograph(100)
     assert made.manifest["class_words"][made.classes.index("n02012849")] == "crane"
-    assert made.split("train").table["wnid"].to_pylist() == [name.split("/")[0] for name in made.split("train").image_ids]
+    assert made.split("train").table["wnid"].to_pylist() == [
+        name.split("/")[0] for name in made.split("train").image_ids
+    ]
 
 
 def test_every_file_is_somewhere(made: Dataset) -> None:
-    reasons = {item.name.split("_", 1)[-1]: item.reason for item in made.rejected if item.split == "train"}
+    reasons = {
+        item.name.split("_", 1)[-1]: item.reason for item in made.rejected if item.split == "train"
+    }
     assert set(reasons) == {"cut.JPEG", "empty.JPEG", "page.JPEG", "deep.JPEG"}
     assert reasons["empty.JPEG"] == "empty file"
     assert "truncated" in reasons["cut.JPEG"]
@@ -89,22 +112,38 @@ def test_every_file_is_somewhere(made: Dataset) -> None:
         ("ILSVRC2012_val_00000008.JPEG", True)
     ]
     facts = made.manifest
-    assert facts["num_files"] == 5 * 3 + 10 + 10 == sum(facts["num_images"].values()) + facts["num_rejected"]
+    assert (
+        facts["num_files"]
+        == 5 * 3 + 10 + 10
+        == sum(facts["num_images"].values()) + facts["num_rejected"]
+    )
     assert facts["num_unreadable"] == 1
-    assert "n01440764/n01440764_evil.JPEG" in made.split("train").image_ids  # its path is no path of ours
-    names = dict(zip(made.split("train").image_ids, made.split("train").table["width"].to_pylist(), strict=True))
+    # its path is no path of ours
+    assert "n01440764/n01440764_evil.JPEG" in made.split("train").image_ids
+    names = dict(
+        zip(
+            made.split("train").image_ids,
+            made.split("train").table["width"].to_pylist(),
+            strict=True,
+        )
+    )
     assert names["n01440764/n01440764_tiny.JPEG"] == 8
 
 
 def test_the_verdict_says_what_is_missing(made: Dataset) -> None:
     assert made.manifest["verdict"].endswith("; 5 classes of 1000; 5 files cannot be used")
-    assert made.manifest["verdict"].startswith("not the whole of ILSVRC-2012: 25 train images of 1281167; 5 classes with other")
+    assert made.manifest["verdict"].startswith(
+        "not the whole of ILSVRC-2012: 25 train images of 1281167; 5 classes with other"
+    )
     whole = {"train": [1281] * 833 + [1282] * 167, "val": [50] * 1000}
     whole["train"][0] -= sum(whole["train"]) - 1_281_167
     assert ilsvrc.judge(whole) == {"is_complete": True, "verdict": "ILSVRC-2012, complete"}
     assert ilsvrc.judge({"val": whole["val"]})["verdict"] == "ILSVRC-2012's val images, complete"
     unusable = ilsvrc.judge(whole, 3)
-    assert unusable == {"is_complete": False, "verdict": "not the whole of ILSVRC-2012: 3 files cannot be used"}
+    assert unusable == {
+        "is_complete": False,
+        "verdict": "not the whole of ILSVRC-2012: 3 files cannot be used",
+    }
     whole["val"][3] = 49
     assert not ilsvrc.judge(whole)["is_complete"]
 
@@ -127,7 +166,9 @@ def test_validation_alone(folder: Path, made: Dataset, tmp_path: Path) -> None:
 
 
 def test_other_archives_than_the_originals_are_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"{DEVKIT}: has MD5 .* the original has fa75699e.*; .* --trust-archives"):
+    with pytest.raises(
+        InputError, match=f"{DEVKIT}: has MD5 .* the original has fa75699e.*; .* --trust-archives"
+    ):
         prepare(config(folder, trust_archives=False), tmp_path, processes=1)
     assert not config(folder, trust_archives=False).is_complete(tmp_path)
 
@@ -138,7 +179,9 @@ def test_originals_are_believed_by_their_headers(
     """Archives with the right MD5 need no decoding, and give the same rows."""
     from pipeline.sources import tar as tars
 
-    monkeypatch.setattr(ilsvrc, "MD5", {name: tars.md5(folder / name) for name in (TRAIN, VAL, DEVKIT)})
+    monkeypatch.setattr(
+        ilsvrc, "MD5", {name: tars.md5(folder / name) for name in (TRAIN, VAL, DEVKIT)}
+    )
     known = prepare(config(folder, trust_archives=False), tmp_path, processes=1)
     assert known.manifest["files"] == made.manifest["files"]
     assert set(known.manifest["source_md5"]) == {TRAIN, VAL, DEVKIT}
@@ -164,7 +207,9 @@ def train_of(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def hole(folder: Path, size: int) -> None:
-    """Zeros where the header of a file within a class archive was, and behind it: as a download leaves them."""
+    """Zeros where the header of a file within a class archive was, and behind it: as a
+    download leaves them.
+    """
     content = bytearray((folder / TRAIN).read_bytes())
     start = content.index(b"n02012849_1.JPEG")
     content[start : start + size] = bytes(size)
@@ -174,31 +219,69 @@ def hole(folder: Path, size: int) -> None:
 ZERO_BASED = "65\n970\n230\n" + "1\n" * 7
 SPOILED: list[tuple[Callable[[Path], object], str]] = [
     (lambda path: (path / TRAIN).unlink(), f"{TRAIN}: no such file; source ilsvrc2012 needs"),
-    (lambda path: archives(path, truth=ZERO_BASED), "holds 0-based labels in sorted order, not the original's"),
+    (
+        lambda path: archives(path, truth=ZERO_BASED),
+        "holds 0-based labels in sorted order, not the original's",
+    ),
     (lambda path: archives(path, truth="1\n0\n" * 5), "holds 0-based labels in sorted order"),
-    (lambda path: archives(path, truth="1\n6\n" * 5), "has 6, which is no ILSVRC2012_ID of a class"),
+    (
+        lambda path: archives(path, truth="1\n6\n" * 5),
+        "has 6, which is no ILSVRC2012_ID of a class",
+    ),
     (lambda path: archives(path, truth="1\nx\n" * 5), "is not a list of numbers"),
-    (lambda path: archives(path, truth="1\n" * 11), "has 10 images for 11 lines of ground truth; 11 is missing"),
-    (lambda path: archives(path, truth="1\n" * 9), "has member 'ILSVRC2012_val_00000010.JPEG'; expected ILSVRC2012_val_0+1"),
-    (lambda path: (path / DEVKIT).write_bytes(b"no archive"), f"{DEVKIT}: cannot be read as .tar.gz"),
+    (
+        lambda path: archives(path, truth="1\n" * 11),
+        "has 10 images for 11 lines of ground truth; 11 is missing",
+    ),
+    (
+        lambda path: archives(path, truth="1\n" * 9),
+        "has member 'ILSVRC2012_val_00000010.JPEG'; expected ILSVRC2012_val_0+1",
+    ),
+    (
+        lambda path: (path / DEVKIT).write_bytes(b"no archive"),
+        f"{DEVKIT}: cannot be read as .tar.gz",
+    ),
     (lambda path: cut(path, DEVKIT, 0.5), f"{DEVKIT}: cannot be read as .tar.gz"),
     (lambda path: cut(path, TRAIN, 0.5), f"{TRAIN}: is damaged or ends early, after member 'n"),
     (lambda path: cut(path, VAL, 0.3), f"{VAL}: is damaged or ends early, after member 'ILSVRC"),
-    (lambda path: swap(path, VAL, b"ILSVRC2012_val_00000003", b"XLSVRC2012_val_00000003"), "is damaged or ends early"),
+    (
+        lambda path: swap(path, VAL, b"ILSVRC2012_val_00000003", b"XLSVRC2012_val_00000003"),
+        "is damaged or ends early",
+    ),
     (lambda path: hole(path, 512), "is damaged or ends early, after member 'n02012849_0.JPEG'"),
     (lambda path: hole(path, 2048), "is damaged or ends early, after member 'n02012849_0.JPEG'"),
-    (lambda path: train_of(path, dict.fromkeys((f"{w}.tar" for w in WNIDS), b"")), r"n01440764\.tar holds no image"),
-    (lambda path: train_of(path, {f"{w}.tar": inner_tar([]) for w in WNIDS}), r"n01440764\.tar holds no image"),
-    (lambda path: (path / TRAIN).write_bytes(b"\1" * 10_240), "is damaged or ends early, after the first member, at byte 0"),
-    (lambda path: train_of(path, {"n02012849.tar": inner_tar([])}), r"has no n01440764\.tar; 4 of the devkit's 5 classes"),
-    (lambda path: train_of(path, {"n99999999.tar": b""}), "has member 'n99999999.tar'; expected a tar of each class"),
+    (
+        lambda path: train_of(path, dict.fromkeys((f"{w}.tar" for w in WNIDS), b"")),
+        r"n01440764\.tar holds no image",
+    ),
+    (
+        lambda path: train_of(path, {f"{w}.tar": inner_tar([]) for w in WNIDS}),
+        r"n01440764\.tar holds no image",
+    ),
+    (
+        lambda path: (path / TRAIN).write_bytes(b"\1" * 10_240),
+        "is damaged or ends early, after the first member, at byte 0",
+    ),
+    (
+        lambda path: train_of(path, {"n02012849.tar": inner_tar([])}),
+        r"has no n01440764\.tar; 4 of the devkit's 5 classes",
+    ),
+    (
+        lambda path: train_of(path, {"n99999999.tar": b""}),
+        "has member 'n99999999.tar'; expected a tar of each class",
+    ),
     (lambda path: train_of(path, {"../n02012849.jpg": b""}), "has member '../n02012849.jpg'"),
-    (lambda path: train_of(path, {f"{wnid}.tar": b"x" * 9999 for wnid in WNIDS}), "is damaged or ends early"),
+    (
+        lambda path: train_of(path, {f"{wnid}.tar": b"x" * 9999 for wnid in WNIDS}),
+        "is damaged or ends early",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("spoil", "message"), SPOILED)
-def test_wrong_archives_are_named(tmp_path: Path, spoil: Callable[[Path], object], message: str) -> None:
+def test_wrong_archives_are_named(
+    tmp_path: Path, spoil: Callable[[Path], object], message: str
+) -> None:
     folder = archives(tmp_path / "archives")
     spoil(folder)
     with pytest.raises(InputError, match=message):

@@ -35,7 +35,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, data: PrepareConfig) -> P
 
 @pytest.fixture
 def root(tmp_path: Path, prepared: Path, data: PrepareConfig) -> Path:
-    """A test's own root, with the prepared images; another module may have one that its tests share."""
+    """A test's own root, with the prepared images; another module may have one that its
+    tests share.
+    """
     shutil.copytree(prepared / data.folder, tmp_path / "root" / data.folder)
     return tmp_path / "root"
 
@@ -47,7 +49,9 @@ def seven_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def seven_members(seven_root: Path, data: PrepareConfig, run_config: TrainConfig) -> Study:
-    """Members that were never trained: their probabilities are drawn, better with more crops, and one image has none."""
+    """Members that were never trained: their probabilities are drawn, better with more
+    crops, and one image has none.
+    """
     prepare(data, seven_root, processes=1)
     split = Dataset(data, seven_root).split("val")
     rng, members = np.random.default_rng(0), []
@@ -57,13 +61,28 @@ def seven_members(seven_root: Path, data: PrepareConfig, run_config: TrainConfig
             {
                 "step": step,
                 "epoch": step / 3,
-                **{f"val_top{top}_error_{w}": 0.9 - step / 20 for top in (1, 5) for w in ("averaged", "raw")},
+                **{
+                    f"val_top{top}_error_{w}": 0.9 - step / 20
+                    for top in (1, 5)
+                    for w in ("averaged", "raw")
+                },
             }
             for step in (3, 6, 9, 12)
         ]
-        disk.write_atomic(seven_root / run.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
-        facts: dict[str, object] = {"steps": 12, "seconds": 3.0, "world_size": 1, "core_or_gpu_hours": 0.1, "num_parameters": 9}
-        facts["validation"] = {f"top{top}_error_{w}": 0.9 - 12 / 20 for top in (1, 5) for w in ("averaged", "raw")}
+        disk.write_atomic(
+            seven_root / run.folder / "metrics.jsonl",
+            "".join(json.dumps(row) + "\n" for row in rows).encode(),
+        )
+        facts: dict[str, object] = {
+            "steps": 12,
+            "seconds": 3.0,
+            "world_size": 1,
+            "core_or_gpu_hours": 0.1,
+            "num_parameters": 9,
+        }
+        facts["validation"] = {
+            f"top{top}_error_{w}": 0.9 - 12 / 20 for top in (1, 5) for w in ("averaged", "raw")
+        }
         sealing.seal(run, seven_root, [], facts)
         members.append(EvaluateConfig(data=data, classifier=run))
         scores = {}
@@ -73,9 +92,16 @@ def seven_members(seven_root: Path, data: PrepareConfig, run_config: TrainConfig
             scores[policy] = (drawn / drawn.sum(axis=1, keepdims=True)).astype(np.float32)
         predictions = Predictions(members[-1], seven_root)
         predictions.publish_chunk(range(len(split)), scores, {4: "not an image"}, 360.0, "drawn")
-        evaluation: EvaluationFacts = {"num_images": len(split), "world_size": 1, "device": "cpu", "num_rejected": 0}
+        evaluation: EvaluationFacts = {
+            "num_images": len(split),
+            "world_size": 1,
+            "device": "cpu",
+            "num_rejected": 0,
+        }
         predictions.merge([range(len(split))], split.image_ids, split.labels, evaluation)
-    made = Study(name="seven", title="Seven <members>", check=CheckConfig(results=table3(tuple(members))))
+    made = Study(
+        name="seven", title="Seven <members>", check=CheckConfig(results=table3(tuple(members)))
+    )
     for cell in made.check.results:
         ensemble(cell, seven_root)
     check(made.check, seven_root)

@@ -18,20 +18,37 @@ from pipeline.paper.crops import NUM_CROPS
 from pipeline.stages.check import check
 
 IMAGES, CLASSES = 50_000, 1000
-PAPER = {(1, 1): 0.1007, (1, 10): 0.0915, (1, 144): 0.0789, (7, 1): 0.0809, (7, 10): 0.0762, (7, 144): 0.0667}
+PAPER = {
+    (1, 1): 0.1007,
+    (1, 10): 0.0915,
+    (1, 144): 0.0789,
+    (7, 1): 0.0809,
+    (7, 10): 0.0762,
+    (7, 144): 0.0667,
+}
 
 
 def ranks(error: float) -> np.ndarray:
-    """The first images are missed even among five; the same images in every result, as in life."""
+    """The first images are missed even among five; the same images in every result, as
+    in life.
+    """
     return np.where(np.arange(IMAGES) < round(error * IMAGES), 7, 0)
 
 
 def verdicts(
-    root: Path, errors: dict[tuple[int, int], float], name: str = "ilsvrc2012", classes: int = CLASSES
+    root: Path,
+    errors: dict[tuple[int, int], float],
+    name: str = "ilsvrc2012",
+    classes: int = CLASSES,
 ) -> dict[str, Verdict]:
-    """Check a study of seven members whose cells have these top-5 errors; each member errs as the single model does."""
+    """Check a study of seven members whose cells have these top-5 errors; each member
+    errs as the single model does.
+    """
     data = PrepareConfig(source="imagefolder", name=name)
-    runs = [TrainConfig(data=data, num_epochs=1, data_seed=seed, network=NetworkConfig()) for seed in range(7)]
+    runs = [
+        TrainConfig(data=data, num_epochs=1, data_seed=seed, network=NetworkConfig())
+        for seed in range(7)
+    ]
     members = tuple(EvaluateConfig(data=data, classifier=run) for run in runs)
     for config in (data, *runs, *members):
         sealing.seal(config, root, [], {})
@@ -47,7 +64,9 @@ def verdicts(
 
 def test_the_papers_own_numbers_are_reproduced(tmp_path: Path) -> None:
     found = verdicts(tmp_path, PAPER)
-    assert {claim: verdict.decision for claim, verdict in found.items()} == dict.fromkeys(found, "reproduced")
+    assert {claim: verdict.decision for claim, verdict in found.items()} == dict.fromkeys(
+        found, "reproduced"
+    )
     assert found["R1"].measured == pytest.approx(0.1007, abs=1e-3)
     assert found["R3"].measured == pytest.approx(0.0218, abs=1e-3)
 
@@ -61,7 +80,9 @@ def test_other_numbers_are_not(tmp_path: Path) -> None:
 
 
 def test_just_outside_the_tolerance_is_open(tmp_path: Path) -> None:
-    """11.7 % is 1.63 points above the published 10.07 %, and its interval of about one point reaches back to 1.5."""
+    """11.7 % is 1.63 points above the published 10.07 %, and its interval of about one
+    point reaches back to 1.5.
+    """
     assert verdicts(tmp_path, {**PAPER, (1, 1): 0.117})["R1"].decision == "inconclusive"
 
 
@@ -70,7 +91,9 @@ def test_the_wrong_way_round_is_said(tmp_path: Path) -> None:
     assert found["R6a"].decision == found["R6d"].decision == "not_reproduced"
     assert found["R6a"].words == "more errors, and chance would rarely do as much"
     for claim in ("R6a", "R6d"):
-        assert 0 <= (found[claim].p_value or 0) <= (found[claim].p_holm or 0) < 0.05, "the p of what was decided"
+        assert 0 <= (found[claim].p_value or 0) <= (found[claim].p_holm or 0) < 0.05, (
+            "the p of what was decided"
+        )
     assert found["R6a"].measured == pytest.approx(-0.0193, abs=1e-3)
 
 
@@ -91,9 +114,16 @@ def test_missing_cells_are_not_run(tmp_path: Path) -> None:
     member = EvaluateConfig(data=data, classifier=run)
     for config in (data, run, member):
         sealing.seal(config, tmp_path, [], {})
-    (cell, *_) = table3((member,))
+    cell, *_ = table3((member,))
     rank, zeros = np.array([0, 7]), np.zeros(2, np.int64)
-    write_result(cell, tmp_path, Hits(["a", "b"], zeros, rank, zeros, [rank], {}), [0], list("0123456789"), [])
+    write_result(
+        cell,
+        tmp_path,
+        Hits(["a", "b"], zeros, rank, zeros, [rank], {}),
+        [0],
+        list("0123456789"),
+        [],
+    )
     found = check(CheckConfig(results=(cell,)), tmp_path)
     assert {verdict.decision for verdict in found} == {"not_run"}
     assert found[-1].words == "the study has no result for an ensemble, 144 crops"

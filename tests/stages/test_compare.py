@@ -1,4 +1,6 @@
-"""Ablations: arms paired by seed and image, whatever follows checked against the predictions themselves."""
+"""Ablations: arms paired by seed and image, whatever follows checked against the
+predictions themselves.
+"""
 
 import json
 from itertools import combinations, pairwise
@@ -18,7 +20,14 @@ from pipeline.configs.compare import Arm, CompareConfig
 from pipeline.configs.study import Study
 from pipeline.stages.compare import compare
 from pipeline.stages.report import report
-from pipeline.statistics.inference import across_seeds, bootstrap_interval, holm, mcnemar, paired_interval, two_sided
+from pipeline.statistics.inference import (
+    across_seeds,
+    bootstrap_interval,
+    holm,
+    mcnemar,
+    paired_interval,
+    two_sided,
+)
 from pipeline.statistics.power import paired_images_to_decide, power_of_t, seeds_to_decide
 from pipeline.tools.dashboard import contents_of
 
@@ -26,18 +35,28 @@ from pipeline.tools.dashboard import contents_of
 @pytest.fixture(scope="module")
 def comparison(seven_members: Study) -> CompareConfig:
     members = seven_members.check.results[0].members
-    arms = [Arm(name=name, members=members[k : k + 2]) for k, name in ((0, "first"), (2, "second"), (4, "third"))]
+    arms = [
+        Arm(name=name, members=members[k : k + 2])
+        for k, name in ((0, "first"), (2, "second"), (4, "third"))
+    ]
     return CompareConfig(question="Does the seed matter?", arms=tuple(arms))
 
 
 def wrong(config: CompareConfig, root: Path) -> np.ndarray:
     """Arms x seeds x images, from the predictions."""
     labels = Dataset(config.arms[0].members[0].data, root).split("val").labels
-    scores = [[Predictions(member, root).probabilities(config.policy) for member in arm.members] for arm in config.arms]
-    return np.array([[np.isnan(s[:, 0]) | (s.argmax(axis=1) != labels) for s in arm] for arm in scores])
+    scores = [
+        [Predictions(member, root).probabilities(config.policy) for member in arm.members]
+        for arm in config.arms
+    ]
+    return np.array(
+        [[np.isnan(s[:, 0]) | (s.argmax(axis=1) != labels) for s in arm] for arm in scores]
+    )
 
 
-def test_differences_are_those_of_the_predictions(seven_root: Path, comparison: CompareConfig) -> None:
+def test_differences_are_those_of_the_predictions(
+    seven_root: Path, comparison: CompareConfig
+) -> None:
     facts, errors = compare(comparison, seven_root), wrong(comparison, seven_root)
     assert facts["num_seeds"] == 2
     assert facts["decided_on"] == 1
@@ -68,7 +87,9 @@ def test_differences_are_those_of_the_predictions(seven_root: Path, comparison: 
 def test_one_seed_is_judged_over_images(seven_root: Path, seven_members: Study) -> None:
     members = seven_members.check.results[0].members
     config = CompareConfig(
-        question="One seed?", arms=(Arm(name="a", members=members[:1]), Arm(name="b", members=members[1:2])), policy="crops_144"
+        question="One seed?",
+        arms=(Arm(name="a", members=members[:1]), Arm(name="b", members=members[1:2])),
+        policy="crops_144",
     )
     row, errors = compare(config, seven_root)["top1"][1], wrong(config, seven_root)
     one_sided = (mcnemar(errors[0, 0], errors[1, 0]), mcnemar(errors[1, 0], errors[0, 0]))
@@ -76,9 +97,16 @@ def test_one_seed_is_judged_over_images(seven_root: Path, seven_members: Study) 
     assert row["spread"] is None
 
 
-def test_the_report_shows_the_forest(seven_root: Path, seven_members: Study, comparison: CompareConfig) -> None:
+def test_the_report_shows_the_forest(
+    seven_root: Path, seven_members: Study, comparison: CompareConfig
+) -> None:
     compare(comparison, seven_root)
-    fields = {"name": "ablation", "title": "An ablation", "check": seven_members.check, "comparisons": (comparison,)}
+    fields = {
+        "name": "ablation",
+        "title": "An ablation",
+        "check": seven_members.check,
+        "comparisons": (comparison,),
+    }
     study = Study.model_validate(fields)
     assert comparison in study.stages
     assert study.report.hash != seven_members.report.hash
@@ -102,9 +130,15 @@ def test_the_report_shows_the_forest(seven_root: Path, seven_members: Study, com
 def test_arms_that_cannot_be_paired_are_refused(seven_members: Study) -> None:
     members = seven_members.check.results[0].members
     with pytest.raises(ValidationError, match="cannot be paired"):
-        CompareConfig(question="?", arms=(Arm(name="a", members=members[:1]), Arm(name="b", members=members[1:3])))
+        CompareConfig(
+            question="?",
+            arms=(Arm(name="a", members=members[:1]), Arm(name="b", members=members[1:3])),
+        )
     with pytest.raises(ValidationError, match="names of their own"):
-        CompareConfig(question="?", arms=(Arm(name="a", members=members[:1]), Arm(name="a", members=members[1:2])))
+        CompareConfig(
+            question="?",
+            arms=(Arm(name="a", members=members[:1]), Arm(name="a", members=members[1:2])),
+        )
     arms = (Arm(name="a", members=members[:1]), Arm(name="b", members=members[1:2]))
     with pytest.raises(ValidationError, match="crops_36"):
         CompareConfig(question="?", arms=arms, policy="crops_36")
@@ -123,9 +157,13 @@ def test_the_bootstrap_has_the_width_of_its_normal_approximation() -> None:
     """Of many seeds and images, drawn with a known spread of both."""
     rng = np.random.default_rng(0)
     seeds, images = 40, 400
-    differences = 0.02 + 0.05 * rng.standard_normal((seeds, 1)) + 0.3 * rng.standard_normal((1, images))
+    differences = (
+        0.02 + 0.05 * rng.standard_normal((seeds, 1)) + 0.3 * rng.standard_normal((1, images))
+    )
     low, high = bootstrap_interval(differences)
-    expected = (differences.mean(axis=1).var() / seeds + differences.mean(axis=0).var() / images) ** 0.5
+    expected = (
+        differences.mean(axis=1).var() / seeds + differences.mean(axis=0).var() / images
+    ) ** 0.5
     assert (high - low) / (2 * 1.96) == pytest.approx(expected, rel=0.1)
     with pytest.raises(ValueError, match="one seed"):
         across_seeds(np.array([0.1]))
@@ -138,25 +176,35 @@ def test_the_best_of_each_arm_are_compared(seven_root: Path, comparison: Compare
     for k, row in enumerate(compare(comparison, seven_root)["top1"]):
         assert row["best"]["member"] == best[k]
         assert row["best"]["error"] == pytest.approx(errors[k][best[k]].mean())
-        assert row["best"]["p_value"] == pytest.approx(two_sided(errors[0][best[0]], errors[k][best[k]]))
+        assert row["best"]["p_value"] == pytest.approx(
+            two_sided(errors[0][best[0]], errors[k][best[k]])
+        )
 
 
-def test_ensembles_are_compared_over_all_that_the_members_make(seven_root: Path, seven_members: Study) -> None:
+def test_ensembles_are_compared_over_all_that_the_members_make(
+    seven_root: Path, seven_members: Study
+) -> None:
     members = seven_members.check.results[0].members
     arms = (Arm(name="a", members=members[:3]), Arm(name="b", members=members[3:6]))
     config = CompareConfig(question="Ensembles?", arms=arms, models=2, policy="crops_10")
     labels = Dataset(members[0].data, seven_root).split("val").labels
     errors = []
     for arm in arms:
-        scores = [Predictions(member, seven_root).probabilities("crops_10").astype(float) for member in arm.members]
+        scores = [
+            Predictions(member, seven_root).probabilities("crops_10").astype(float)
+            for member in arm.members
+        ]
         sums = [first + second for first, second in combinations(scores, 2)]
-        errors.append(np.mean([np.isnan(s[:, 0]) | (s.argmax(axis=1) != labels) for s in sums], axis=0))
+        errors.append(
+            np.mean([np.isnan(s[:, 0]) | (s.argmax(axis=1) != labels) for s in sums], axis=0)
+        )
     row = compare(config, seven_root)["top1"][1]
     assert len(row["errors"]) == 3
     assert row["difference"] == pytest.approx((errors[1] - errors[0]).mean())
     assert row["p_value"] == pytest.approx(two_sided(errors[0], errors[1]))
     assert row["interval"] == pytest.approx(paired_interval(errors[1] - errors[0]))
-    assert row["images_to_decide"] == paired_images_to_decide(errors[1] - errors[0])  # of one difference Holm changes nothing
+    # of one difference Holm changes nothing
+    assert row["images_to_decide"] == paired_images_to_decide(errors[1] - errors[0])
     assert "best" not in row
     with pytest.raises(ValidationError, match="models 4: an arm has 3 members"):
         config.but(models=4)
@@ -164,10 +212,13 @@ def test_ensembles_are_compared_over_all_that_the_members_make(seven_root: Path,
 
 def test_arms_may_differ_in_their_crops(seven_root: Path, seven_members: Study) -> None:
     members = seven_members.check.results[0].members[:3]
-    arms = tuple(Arm(name=policy, members=members, policy=policy) for policy in ("crops_1", "crops_144"))
+    arms = tuple(
+        Arm(name=policy, members=members, policy=policy) for policy in ("crops_1", "crops_144")
+    )
     config = CompareConfig(question="More crops?", arms=arms)
     few, many = (
-        wrong(config.but(arms=(arms[0], arms[1]), policy=policy), seven_root)[0] for policy in ("crops_1", "crops_144")
+        wrong(config.but(arms=(arms[0], arms[1]), policy=policy), seven_root)[0]
+        for policy in ("crops_1", "crops_144")
     )
     row = compare(config, seven_root)["top1"][1]
     assert row["difference"] == pytest.approx(many.mean() - few.mean())
@@ -175,11 +226,15 @@ def test_arms_may_differ_in_their_crops(seven_root: Path, seven_members: Study) 
 
 
 def test_seeds_to_decide_have_the_power_that_is_asked() -> None:
-    """By simulation: trainings whose differences vary as much as these find the mean four times of five."""
+    """By simulation: trainings whose differences vary as much as these find the mean
+    four times of five.
+    """
     differences = np.array([0.01, -0.004, 0.012, 0.002])
     seeds = seeds_to_decide(differences)
     assert seeds is not None
-    drawn = np.random.default_rng(0).normal(differences.mean(), differences.std(ddof=1), size=(20_000, seeds))
+    drawn = np.random.default_rng(0).normal(
+        differences.mean(), differences.std(ddof=1), size=(20_000, seeds)
+    )
     power = (stats.ttest_1samp(drawn, 0, axis=1).pvalue < 0.05).mean()
     fewer = (stats.ttest_1samp(drawn[:, :-1], 0, axis=1).pvalue < 0.05).mean()
     assert fewer - 0.01 < 0.8 < power + 0.01
@@ -193,7 +248,9 @@ def test_seeds_to_decide_have_the_power_that_is_asked() -> None:
 
 @given(st.floats(0.001, 1e4), st.sampled_from([0.05, 0.025, 0.005]))
 def test_seeds_to_decide_are_the_fewest(effect: float, level: float) -> None:
-    """Whatever the effect, in standard deviations: with one fewer the power is too low. It grows with the number."""
+    """Whatever the effect, in standard deviations: with one fewer the power is too low.
+    It grows with the number.
+    """
     seeds = seeds_to_decide(np.array([effect - 0.5**0.5, effect + 0.5**0.5]), level=level)
     powers = [power_of_t(effect, number, level) for number in (2, 3, 4, 10, 100, 1000, 10_000)]
     assert all(-1e-9 <= low <= high + 1e-9 <= 1 + 1e-6 for low, high in pairwise(powers))
@@ -208,10 +265,15 @@ def test_seeds_that_all_agree_leave_everything_possible() -> None:
     assert across_seeds(np.array([0.01, 0.01])) == (1.0, (-1.0, 1.0))
 
 
-@pytest.mark.parametrize(("discordant", "expected"), [(0.02, (517, 1053)), (0.03, (775, 1580)), (0.04, (1033, 2107))])
+@pytest.mark.parametrize(
+    ("discordant", "expected"), [(0.02, (517, 1053)), (0.03, (775, 1580)), (0.04, (1033, 2107))]
+)
 def test_paired_images_to_decide(discordant: float, expected: tuple[int, int]) -> None:
     """PAPER.md, section 4: 1.22 points apart."""
-    better, worse = round(10_000 * (discordant + 0.0122) / 2), round(10_000 * (discordant - 0.0122) / 2)
+    better, worse = (
+        round(10_000 * (discordant + 0.0122) / 2),
+        round(10_000 * (discordant - 0.0122) / 2),
+    )
     differences = np.repeat([1.0, -1.0, 0.0], [better, worse, 10_000 - better - worse])
     assert tuple(paired_images_to_decide(differences, power) for power in (0.5, 0.8)) == expected
     assert paired_images_to_decide(np.zeros(5)) is None

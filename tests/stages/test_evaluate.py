@@ -1,4 +1,6 @@
-"""The evaluation equals a slow reference, and does not depend on who does which part when."""
+"""The evaluation equals a slow reference, and does not depend on who does which part
+when.
+"""
 
 import hashlib
 import io
@@ -43,7 +45,9 @@ from tests.stages import trained
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory, data: PrepareConfig, run_config: TrainConfig) -> Path:
+def root(
+    tmp_path_factory: pytest.TempPathFactory, data: PrepareConfig, run_config: TrainConfig
+) -> Path:
     """Two short runs, not yet evaluated."""
     folder = tmp_path_factory.mktemp("root")
     prepare(data, folder)
@@ -57,8 +61,12 @@ def config(data: PrepareConfig, run_config: TrainConfig) -> EvaluateConfig:
     return EvaluateConfig(data=data, classifier=run_config)
 
 
-def slow_reference(network: torch.nn.Module, image: Image.Image, size: int) -> dict[str, np.ndarray]:
-    """The protocol of PAPER.md 3.1, written out again: one crop at a time, nothing shared."""
+def slow_reference(
+    network: torch.nn.Module, image: Image.Image, size: int
+) -> dict[str, np.ndarray]:
+    """The protocol of PAPER.md 3.1, written out again: one crop at a time, nothing
+    shared.
+    """
 
     def probabilities(cut: Image.Image) -> np.ndarray:
         pixels = torch.tensor(np.array(cut), dtype=torch.float32)
@@ -70,14 +78,21 @@ def slow_reference(network: torch.nn.Module, image: Image.Image, size: int) -> d
     for scale_number, scale in enumerate(size * s // 224 for s in (256, 288, 320, 352)):
         width, height = image.size
         short = min(width, height)
-        resized = image.resize((width * scale // short, height * scale // short), Image.Resampling.BILINEAR)
+        resized = image.resize(
+            (width * scale // short, height * scale // short), Image.Resampling.BILINEAR
+        )
         slack = max(resized.size) - scale
         for square_number, offset in enumerate((0, slack // 2, slack)):
             left, top = (offset, 0) if width >= height else (0, offset)
             square = resized.crop((left, top, left + scale, top + scale))
             d = scale - size
-            views = [square.crop((x, y, x + size, y + size)) for x, y in ((d // 2, d // 2), (0, 0), (d, 0), (0, d), (d, d))]
-            for view_number, view in enumerate([*views, square.resize((size, size), Image.Resampling.BILINEAR)]):
+            views = [
+                square.crop((x, y, x + size, y + size))
+                for x, y in ((d // 2, d // 2), (0, 0), (d, 0), (0, d), (d, d))
+            ]
+            for view_number, view in enumerate(
+                [*views, square.resize((size, size), Image.Resampling.BILINEAR)]
+            ):
                 for mirrored in (False, True):
                     cut = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else view
                     value = probabilities(cut)
@@ -90,33 +105,48 @@ def slow_reference(network: torch.nn.Module, image: Image.Image, size: int) -> d
     return {policy: np.mean(values, axis=0) for policy, values in found.items()}
 
 
-def test_equals_the_slow_reference(root: Path, config: EvaluateConfig, data: PrepareConfig, run_config: TrainConfig) -> None:
+def test_equals_the_slow_reference(
+    root: Path, config: EvaluateConfig, data: PrepareConfig, run_config: TrainConfig
+) -> None:
     split = Dataset(data, root).split("val")
     shape = run_config.network
     network = GoogLeNet(3, shape.input_size, shape.width, aux_heads=()).eval()
-    network.load_state_dict(load_file(root / run_config.folder / "final/model.safetensors"), strict=False)
+    network.load_state_dict(
+        load_file(root / run_config.folder / "final/model.safetensors"), strict=False
+    )
     predictions = evaluate(config, root)
     for index in (0, 7, 14):
         image = Image.open(io.BytesIO(split.encoded(index))).convert("RGB")
         expected = slow_reference(network, image, shape.input_size)
         for policy in POLICIES:
-            np.testing.assert_allclose(predictions.probabilities(policy)[index], expected[policy], atol=1e-6)
+            np.testing.assert_allclose(
+                predictions.probabilities(policy)[index], expected[policy], atol=1e-6
+            )
 
 
 def written(config: EvaluateConfig, root: Path) -> dict[str, bytes]:
-    """What an evaluation wrote, without its seal, which tells of time and place; the artefact is removed."""
+    """What an evaluation wrote, without its seal, which tells of time and place; the
+    artefact is removed.
+    """
     folder = root / config.folder
-    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != config.last_file}
+    files = {
+        path.name: path.read_bytes() for path in folder.iterdir() if path.name != config.last_file
+    }
     shutil.rmtree(folder)
     return files
 
 
-def test_images_opened_ahead_give_the_same_scores(root: Path, config: EvaluateConfig, run_config: TrainConfig) -> None:
+def test_images_opened_ahead_give_the_same_scores(
+    root: Path, config: EvaluateConfig, run_config: TrainConfig
+) -> None:
     """What a GPU's rank does: the order stays, whatever thread is first."""
     split = Dataset(config.data, root).split("val")
     weights = Run(run_config, root).weights("averaged")
     ours = engine.Engine(our_classifier(run_config.network, weights, 3), torch.device("cpu"))
-    alone, ahead = (classify(ours, split, range(15), 3, ("crops_10",), config.crops, threads)[0] for threads in (0, 3))
+    alone, ahead = (
+        classify(ours, split, range(15), 3, ("crops_10",), config.crops, threads)[0]
+        for threads in (0, 3)
+    )
     assert np.array_equal(alone["crops_10"], ahead["crops_10"])
     assert np.array_equal(alone["crops_10"], evaluate(config, root).probabilities("crops_10"))
 
@@ -125,7 +155,9 @@ def test_images_opened_ahead_give_the_same_scores(root: Path, config: EvaluateCo
 def test_any_world_size_and_chunk_give_the_same_bytes(
     root: Path, config: EvaluateConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The shape of the batch is not an option: another one takes other kernels, and moves probabilities by a rounding."""
+    """The shape of the batch is not an option: another one takes other kernels, and
+    moves probabilities by a rounding.
+    """
     config = config.but(weights="raw")
     expected: dict[str, bytes] = {}
     for world_size, images_per_chunk in ((1, 32), (2, 4), (3, 1), (5, 2)):
@@ -135,16 +167,27 @@ def test_any_world_size_and_chunk_give_the_same_bytes(
         found = written(copy, root)
         expected = expected or found
         assert found == expected
-    assert expected.keys() == {"crops_1.safetensors", "crops_10.safetensors", "crops_144.safetensors", "hits.parquet"}
+    assert expected.keys() == {
+        "crops_1.safetensors",
+        "crops_10.safetensors",
+        "crops_144.safetensors",
+        "hits.parquet",
+    }
     for batch_size in (1, 7, 48):
         monkeypatch.setitem(engine.BATCH_SIZE, "cpu", batch_size)
         other = evaluate(config, root).probabilities("crops_144")
-        np.testing.assert_allclose(other, load(expected["crops_144.safetensors"])["probabilities"], atol=1e-6)
+        np.testing.assert_allclose(
+            other, load(expected["crops_144.safetensors"])["probabilities"], atol=1e-6
+        )
         written(config, root)
 
 
-def test_finished_chunks_are_not_done_again(root: Path, config: EvaluateConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Interrupted after the first chunk, the evaluation goes on with the second; a gap is never merged."""
+def test_finished_chunks_are_not_done_again(
+    root: Path, config: EvaluateConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted after the first chunk, the evaluation goes on with the second; a gap
+    is never merged.
+    """
     config = config.but(policies=("crops_1",), precision="bf16", images_per_chunk=4)
     calls: list[list[int]] = []
     classify = stage.classify  # type: ignore[attr-defined]
@@ -167,10 +210,12 @@ def test_finished_chunks_are_not_done_again(root: Path, config: EvaluateConfig, 
     with pytest.raises(RuntimeError, match="do not hold each of 4 images exactly once"):
         Predictions(config, root).merge([first, first], ["x"] * 4, np.zeros(4, np.int64), facts)
     (whole,) = (root / config.folder / "chunks").glob("*/0000000-0000004.safetensors")
-    (whole.parent / ".0000004-0000008.safetensors.torn").write_bytes(b"half")  # what a kill in a write leaves
+    # what a kill in a write leaves
+    (whole.parent / ".0000004-0000008.safetensors.torn").write_bytes(b"half")
     others = whole.parents[1] / "made_from_other_inputs" / "0000004-0000008.safetensors"
     others.parent.mkdir()
-    others.write_bytes(whole.read_bytes())  # chunks of weights or images that were since replaced do not count
+    # chunks of weights or images that were since replaced do not count
+    others.write_bytes(whole.read_bytes())
     evaluate(config, root)
     assert not (root / config.folder / "chunks").exists()
     assert calls == [[0, 1, 2, 3], [4, 5, 6, 7], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14]]
@@ -178,7 +223,9 @@ def test_finished_chunks_are_not_done_again(root: Path, config: EvaluateConfig, 
 
 @pytest.mark.slow  # launches twelve ranks
 def test_killed_at_random_it_ends_with_the_same_bytes(root: Path, config: EvaluateConfig) -> None:
-    """Five SIGKILLs of the process group of two ranks at random moments, real processes; then the undisturbed bytes."""
+    """Five SIGKILLs of the process group of two ranks at random moments, real
+    processes; then the undisturbed bytes.
+    """
     config = config.but(weights="raw", precision="bf16", images_per_chunk=1)
     evaluate(config, root)
     expected = written(config, root)
@@ -196,15 +243,24 @@ def test_killed_at_random_it_ends_with_the_same_bytes(root: Path, config: Evalua
 
 
 def test_bad_images_keep_their_slot_and_are_named(
-    root: Path, config: EvaluateConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    root: Path,
+    config: EvaluateConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """One image's bytes have changed since preparation, another no longer decodes: both are misses, named, and counted."""
+    """One image's bytes have changed since preparation, another no longer decodes: both
+    are misses, named, and counted.
+    """
     policies = ("crops_1", "crops_144", "dense")
     whole = evaluate(config.but(policies=policies), root)
     scores = {policy: whole.probabilities(policy) for policy in policies}
     written(whole.config, root)
     encoded, sha256 = Split.encoded, Split.sha256
-    monkeypatch.setattr(Split, "encoded", lambda self, k: b"other" if k == 3 else b"gone" if k == 14 else encoded(self, k))
+    monkeypatch.setattr(
+        Split,
+        "encoded",
+        lambda self, k: b"other" if k == 3 else b"gone" if k == 14 else encoded(self, k),
+    )
     gone = hashlib.sha256(b"gone").hexdigest()
     monkeypatch.setattr(Split, "sha256", lambda self, k: gone if k == 14 else sha256(self, k))
     predictions = evaluate(config.but(policies=policies, images_per_chunk=2), root)
@@ -231,7 +287,9 @@ def test_bad_images_keep_their_slot_and_are_named(
 
 
 def test_ensemble_averages_probabilities(root: Path, study: Study) -> None:
-    """Errors follow from the stored probabilities; one model means the member of lowest top-1 error."""
+    """Errors follow from the stored probabilities; one model means the member of lowest
+    top-1 error.
+    """
     cells = study.check.results
     for member in cells[0].members:
         evaluate(member, root)
@@ -240,7 +298,10 @@ def test_ensemble_averages_probabilities(root: Path, study: Study) -> None:
         result = ensemble(cell, root)
         each = [Predictions(member, root).probabilities(cell.policy) for member in cell.members]
         wrong = [p.argmax(1) != labels for p in each]
-        single_crop = [np.mean(Predictions(m, root).probabilities("crops_1").argmax(1) != labels) for m in cell.members]
+        single_crop = [
+            np.mean(Predictions(m, root).probabilities("crops_1").argmax(1) != labels)
+            for m in cell.members
+        ]
         best = wrong[int(np.argmin(single_crop))]  # one network for all rows of a single model
         expected = np.mean(each, axis=0).argmax(1) != labels if cell.choose == "all" else best
         assert np.array_equal(result.errors(1), expected)
@@ -249,7 +310,11 @@ def test_ensemble_averages_probabilities(root: Path, study: Study) -> None:
         assert result.facts["top5_error"] == 0.0  # three classes
     decisions = {verdict.claim: verdict.decision for verdict in check(study.check, root)}
     assert {decisions[claim] for claim in ("R1", "R2", "R3", "R4", "R5")} == {"not_run"}
-    assert {decisions[claim] for claim in ("R6a", "R6b", "R6c", "R6d")} <= {"reproduced", "not_reproduced", "inconclusive"}
+    assert {decisions[claim] for claim in ("R6a", "R6b", "R6c", "R6d")} <= {
+        "reproduced",
+        "not_reproduced",
+        "inconclusive",
+    }
 
 
 def test_members_of_two_data_sets_are_refused(root: Path, config: EvaluateConfig) -> None:

@@ -19,15 +19,22 @@ from pipeline.tools.forecast import Cost, forecast, in_words, total_in_words
 def seal(config: StageConfig, root: Path, **facts: object) -> None:
     path = root / config.folder / config.last_file
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"config": config.model_dump(mode="json"), "device": "cpu", **facts}))
+    path.write_text(
+        json.dumps({"config": config.model_dump(mode="json"), "device": "cpu", **facts})
+    )
 
 
 def of_one(run: TrainConfig, **more: object) -> tuple[Study, EvaluateConfig]:
     evaluation = EvaluateConfig.model_validate({"data": run.data, "classifier": run, **more})
-    return Study(name="one", title="One", check=CheckConfig(results=table3((evaluation,)))), evaluation
+    return (
+        Study(name="one", title="One", check=CheckConfig(results=table3((evaluation,)))),
+        evaluation,
+    )
 
 
-def test_cost_is_of_the_same_work(tmp_path: Path, data: PrepareConfig, run_config: TrainConfig) -> None:
+def test_cost_is_of_the_same_work(
+    tmp_path: Path, data: PrepareConfig, run_config: TrainConfig
+) -> None:
     """24 training images, batches of 8: 3 steps an epoch. 15 validation images."""
     longer = run_config.but(data_seed=7, num_epochs=10)
     study, evaluation = of_one(longer)
@@ -42,7 +49,9 @@ def test_cost_is_of_the_same_work(tmp_path: Path, data: PrepareConfig, run_confi
     assert found[evaluation.hash].hours == pytest.approx(0.25 * 144 / 10)
     wider, its_evaluation = of_one(longer.but(network=NetworkConfig(input_size=42, width=0.25)))
     assert set(forecast(wider, tmp_path).values()) == {Cost(None)}
-    assert total_in_words([*found.values(), Cost(None)]).startswith("4.8 h of a core, and 1 of unknown cost")
+    assert total_in_words([*found.values(), Cost(None)]).startswith(
+        "4.8 h of a core, and 1 of unknown cost"
+    )
     assert in_words(found[longer.hash], 4, "core") == "1.2 h of a core, 19 min on 4"
     assert in_words(found[longer.hash], 8, "GPU") == "1.2 h of a core; of a GPU unknown"
     assert its_evaluation.hash not in found
@@ -54,17 +63,27 @@ def test_benchmarks_stand_in_for_runs(tmp_path: Path) -> None:
     run = TrainConfig(data=data, num_epochs=1, precision="bf16")
     path = tmp_path / "benchmarks/0/benchmark.json"
     path.parent.mkdir(parents=True)
-    contenders = {name: {"images_per_second": [1, speed, 9]} for name, speed in (("ours bf16", 36), ("ours fp32", 18))}
-    path.write_text(json.dumps({"config": {"what": "train", "input_size": 224}, "contenders": contenders}))
+    contenders = {
+        name: {"images_per_second": [1, speed, 9]}
+        for name, speed in (("ours bf16", 36), ("ours fp32", 18))
+    }
+    path.write_text(
+        json.dumps({"config": {"what": "train", "input_size": 224}, "contenders": contenders})
+    )
     speeds = {
-        f"ours {name}": {"images_per_second": [0.1, 0.5, 0.9]} for name in ("bf16", "bf16 compiled", "fp32", "fp32 compiled")
+        f"ours {name}": {"images_per_second": [0.1, 0.5, 0.9]}
+        for name in ("bf16", "bf16 compiled", "fp32", "fp32 compiled")
     }
     (tmp_path / "benchmarks/1").mkdir()
     of_crops = tmp_path / "benchmarks/1/benchmark.json"
-    of_crops.write_text(json.dumps({"config": {"what": "evaluate", "input_size": 224}, "contenders": speeds}))
+    of_crops.write_text(
+        json.dumps({"config": {"what": "evaluate", "input_size": 224}, "contenders": speeds})
+    )
     study, evaluation = of_one(run, precision="bf16")
     assert forecast(study, tmp_path)[evaluation.hash].hours == pytest.approx(50_000 / 0.5 / 3600)
-    assert forecast(study, tmp_path)[run.hash].hours == pytest.approx(1_281_167 / 36 / 3600, rel=1e-4)
-    assert forecast(of_one(run.but(precision="fp32"))[0], tmp_path)[run.but(precision="fp32").hash].hours == pytest.approx(
-        1_281_167 / 18 / 3600, rel=1e-4
+    assert forecast(study, tmp_path)[run.hash].hours == pytest.approx(
+        1_281_167 / 36 / 3600, rel=1e-4
     )
+    assert forecast(of_one(run.but(precision="fp32"))[0], tmp_path)[
+        run.but(precision="fp32").hash
+    ].hours == pytest.approx(1_281_167 / 18 / 3600, rel=1e-4)

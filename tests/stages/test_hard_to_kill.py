@@ -1,4 +1,6 @@
-"""Whatever kills a training, and whenever: it ends with the bits of one that nothing disturbed."""
+"""Whatever kills a training, and whenever: it ends with the bits of one that nothing
+disturbed.
+"""
 
 import json
 import os
@@ -28,11 +30,17 @@ STEPS = 100
 def long_run(run_config: TrainConfig) -> TrainConfig:
     """100 steps; a checkpoint every 3 steps, validation every 33."""
     return run_config.but(
-        clip_norm=1.0, num_epochs=STEPS / 3, validate_every_epochs=11, checkpoint_every_steps=3, checkpoint_every_seconds=1e9
+        clip_norm=1.0,
+        num_epochs=STEPS / 3,
+        validate_every_epochs=11,
+        checkpoint_every_steps=3,
+        checkpoint_every_seconds=1e9,
     )
 
 
-def undisturbed(world_size: int, config: TrainConfig, root: Path) -> tuple[dict[str, bytes], list[dict[str, object]], Path]:
+def undisturbed(
+    world_size: int, config: TrainConfig, root: Path
+) -> tuple[dict[str, bytes], list[dict[str, object]], Path]:
     trace = root / "undisturbed.jsonl"
     trained.run(world_size, config, root, trace)
     found = trained.final(config, root), trained.rows(config, root), trace
@@ -42,8 +50,12 @@ def undisturbed(world_size: int, config: TrainConfig, root: Path) -> tuple[dict[
 
 @pytest.mark.slow  # twenty starts, and each step more than once
 @pytest.mark.parametrize("world_size", [1, 2])
-def test_twenty_kills_of_a_random_rank_leave_no_trace(root: Path, long_run: TrainConfig, world_size: int) -> None:
-    """SIGKILL to one rank at a random step; the others end by themselves. Each step has the same batch and the same losses."""
+def test_twenty_kills_of_a_random_rank_leave_no_trace(
+    root: Path, long_run: TrainConfig, world_size: int
+) -> None:
+    """SIGKILL to one rank at a random step; the others end by themselves. Each step has
+    the same batch and the same losses.
+    """
     weights, rows, reference = undisturbed(world_size, long_run, root)
     rng = random.Random(world_size)
     trace = root / "killed.jsonl"
@@ -78,27 +90,35 @@ def test_twenty_kills_of_a_random_rank_leave_no_trace(root: Path, long_run: Trai
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
-def test_a_notice_is_obeyed_between_two_steps(root: Path, long_run: TrainConfig, number: signal.Signals) -> None:
+def test_a_notice_is_obeyed_between_two_steps(
+    root: Path, long_run: TrainConfig, number: signal.Signals
+) -> None:
     """Saved at the very step, although no save was due; the run goes on from there."""
     config = long_run.but(checkpoint_every_steps=None, num_epochs=20)
     weights, rows, _ = undisturbed(2, config, root)
     trace = root / "noticed.jsonl"
     processes = trained.start(2, config, root, trace)
-    trained.wait(processes, lambda: len(trained.steps(trace)) >= 42)  # behind the validation at step 33
+    # behind the validation at step 33
+    trained.wait(processes, lambda: len(trained.steps(trace)) >= 42)
     trained.end(processes, number)
     assert processes[0].exitcode == 128 + number
     last = trained.steps(trace)[-1]["step"]
     assert (root / config.folder / f"checkpoints/step_{last:08d}").is_dir()
     trained.run(2, config, root, trace)
-    assert [step["step"] for step in trained.steps(trace)] == list(range(1, 61))  # none was done twice
+    # none was done twice
+    assert [step["step"] for step in trained.steps(trace)] == list(range(1, 61))
     assert trained.final(config, root) == weights
     assert trained.rows(config, root) == rows
 
 
 @pytest.mark.slow  # three trainings on two ranks
 def test_local_sgd_is_resumed_bit_for_bit(root: Path, long_run: TrainConfig) -> None:
-    """Two ranks that average every fourth step; a notice is obeyed at the next averaging."""
-    config = long_run.but(local_sgd=LocalSGDConfig(workers=2, steps=4), num_epochs=20, checkpoint_every_steps=None)
+    """Two ranks that average every fourth step; a notice is obeyed at the next
+    averaging.
+    """
+    config = long_run.but(
+        local_sgd=LocalSGDConfig(workers=2, steps=4), num_epochs=20, checkpoint_every_steps=None
+    )
     weights, rows, reference = undisturbed(2, config, root)
     trace = root / "local.jsonl"
     processes = trained.start(2, config, root, trace)
@@ -112,7 +132,9 @@ def test_local_sgd_is_resumed_bit_for_bit(root: Path, long_run: TrainConfig) -> 
 
 
 def test_a_stale_attempt_cannot_write(root: Path, run_config: TrainConfig) -> None:
-    """As when a lock did not hold: the newer attempt goes on, the older one is stopped at its next write."""
+    """As when a lock did not hold: the newer attempt goes on, the older one is stopped
+    at its next write.
+    """
     config = run_config
     stale, fresh = Run(config, root), Run(config, root)
     stale.claim({"world_size": 1})
@@ -125,12 +147,25 @@ def test_a_stale_attempt_cannot_write(root: Path, run_config: TrainConfig) -> No
         lambda: stale.finish({}, cast(RunFacts, {}), ""),
     ]
     for write in writes:
-        with pytest.raises(StageFailed, match=f"attempt 1 stops, as attempt 2 took over: process {os.getpid()} on "):
+        with pytest.raises(
+            StageFailed, match=f"attempt 1 stops, as attempt 2 took over: process {os.getpid()} on "
+        ):
             write()
     fresh.log({"step": 2})
     fresh.save_checkpoint(2, {"step": 2})
     assert [row["step"] for row in fresh.metrics()] == [1, 2]
-    assert [path.name for path in (root / config.folder / "checkpoints").iterdir()] == ["step_00000002"]
+    assert [path.name for path in (root / config.folder / "checkpoints").iterdir()] == [
+        "step_00000002"
+    ]
     assert not (root / config.folder / "run.json").exists()
     attempt = json.loads((root / config.folder / "attempts/000002.json").read_text())
-    assert {"host", "process", "job", "command", "commit", "versions", "started_at", "config"} <= attempt.keys()
+    assert {
+        "host",
+        "process",
+        "job",
+        "command",
+        "commit",
+        "versions",
+        "started_at",
+        "config",
+    } <= attempt.keys()

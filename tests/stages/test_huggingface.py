@@ -1,4 +1,6 @@
-"""Data sets of Hugging Face `datasets`: a folder that it saved, parquet files, and a Hub in miniature."""
+"""Data sets of Hugging Face `datasets`: a folder that it saved, parquet files, and a
+Hub in miniature.
+"""
 
 import io
 import os
@@ -25,22 +27,30 @@ NAMES = ["red", "green"]
 
 def photograph(seed: int) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (40, 50, 3), dtype=np.uint8)).save(file, "JPEG")
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (40, 50, 3), dtype=np.uint8)).save(
+        file, "JPEG"
+    )
     return file.getvalue()
 
 
 @pytest.fixture(scope="module")
 def splits() -> datasets.DatasetDict:
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=NAMES)})
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=NAMES)}
+    )
     made = {}
     for split, first, count in (("train", 0, 6), ("validation", 10, 6)):
-        images: list[dict[str, object] | None] = [{"bytes": photograph(first + k), "path": f"{k}.jpg"} for k in range(count)]
+        images: list[dict[str, object] | None] = [
+            {"bytes": photograph(first + k), "path": f"{k}.jpg"} for k in range(count)
+        ]
         labels = [k % 2 for k in range(count)]
         if split == "validation":
             images[1] = {"bytes": b"no image", "path": "1.jpg"}
             images[2] = None
             labels[3] = -1
-        made[split] = datasets.Dataset.from_dict({"image": images, "label": labels}, features=features)
+        made[split] = datasets.Dataset.from_dict(
+            {"image": images, "label": labels}, features=features
+        )
     return datasets.DatasetDict(made)
 
 
@@ -60,10 +70,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def config(path: Path, **more: object) -> PrepareConfig:
-    return PrepareConfig.model_validate({"source": "datasets", "name": "colours", "path": path, **more})
+    return PrepareConfig.model_validate(
+        {"source": "datasets", "name": "colours", "path": path, **more}
+    )
 
 
-def test_saved_and_parquet_are_the_same(splits: datasets.DatasetDict, parquet: Path, tmp_path: Path) -> None:
+def test_saved_and_parquet_are_the_same(
+    splits: datasets.DatasetDict, parquet: Path, tmp_path: Path
+) -> None:
     """Every row is stored, or named with a reason."""
     splits.save_to_disk(tmp_path / "saved")
     one = prepare(config(tmp_path / "saved"), tmp_path / "one", processes=1)
@@ -85,7 +99,10 @@ def test_saved_and_parquet_are_the_same(splits: datasets.DatasetDict, parquet: P
 
 def test_a_path_in_a_row_is_never_opened(splits: datasets.DatasetDict, tmp_path: Path) -> None:
     table = splits["train"].data.table
-    image = pa.array([{"bytes": None, "path": "/etc/passwd"}] + [{"bytes": photograph(k), "path": None} for k in range(5)])
+    image = pa.array(
+        [{"bytes": None, "path": "/etc/passwd"}]
+        + [{"bytes": photograph(k), "path": None} for k in range(5)]
+    )
     rows = table.set_column(0, table.schema.field(0), image.cast(table.schema.field(0).type))
     (tmp_path / "data").mkdir()
     for name, content in (("train", table), ("validation", rows)):
@@ -93,7 +110,9 @@ def test_a_path_in_a_row_is_never_opened(splits: datasets.DatasetDict, tmp_path:
     made = prepare(config(tmp_path), tmp_path)
     assert [item.reason for item in made.rejected] == ["the row has no bytes of an image"]
     labels = pa.array([0, 1, 0, 1, 7, 1])
-    pq.write_table(table.set_column(1, table.schema.field(1), labels), tmp_path / "data/validation-0.parquet")
+    pq.write_table(
+        table.set_column(1, table.schema.field(1), labels), tmp_path / "data/validation-0.parquet"
+    )
     made = prepare(config(tmp_path, name="other"), tmp_path)
     assert [item.reason for item in made.rejected] == ["label 7 is none of the classes"]
 
@@ -101,9 +120,16 @@ def test_a_path_in_a_row_is_never_opened(splits: datasets.DatasetDict, tmp_path:
 def test_several_processes_read_rows_alike(splits: datasets.DatasetDict, tmp_path: Path) -> None:
     """One MiB a shard, and larger images."""
     images = [{"bytes": photograph(k) + bytes(2**19), "path": None} for k in range(8)]
-    rows = datasets.Dataset.from_dict({"image": images, "label": [0, 1] * 4}, features=splits["train"].features)
+    rows = datasets.Dataset.from_dict(
+        {"image": images, "label": [0, 1] * 4}, features=splits["train"].features
+    )
     datasets.DatasetDict(train=rows, validation=splits["train"]).save_to_disk(tmp_path / "saved")
-    made = [prepare(config(tmp_path / "saved", shard_mib=1), tmp_path / f"root{number}", processes=number) for number in (1, 2)]
+    made = [
+        prepare(
+            config(tmp_path / "saved", shard_mib=1), tmp_path / f"root{number}", processes=number
+        )
+        for number in (1, 2)
+    ]
     assert made[0].manifest["files"] == made[1].manifest["files"]
     assert len(made[0].shards("train")) == 4
 
@@ -116,25 +142,46 @@ def test_several_processes_read_rows_alike(splits: datasets.DatasetDict, tmp_pat
         ({"path": Path("/etc")}, "has neither dataset_dict.json nor train-"),
     ],
 )
-def test_wrong_folders_are_named(parquet: Path, tmp_path: Path, more: dict[str, object], message: str) -> None:
+def test_wrong_folders_are_named(
+    parquet: Path, tmp_path: Path, more: dict[str, object], message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         prepare(config(parquet).but(**more), tmp_path)
 
 
 def test_columns_must_be_plain(splits: datasets.DatasetDict, tmp_path: Path) -> None:
-    splits.rename_column("label", "target").cast_column("target", datasets.Value("int64")).save_to_disk(tmp_path / "saved")
+    splits.rename_column("label", "target").cast_column(
+        "target", datasets.Value("int64")
+    ).save_to_disk(tmp_path / "saved")
     with pytest.raises(
-        InputError, match=r"has 0 columns of kind ClassLabel, expected one; its columns: image \(Image\), target"
+        InputError,
+        match=(
+            r"has 0 columns of kind ClassLabel, expected one; its columns: image \(Image\), target"
+        ),
     ):
         prepare(config(tmp_path / "saved"), tmp_path)
 
 
 @pytest.mark.slow
 def test_the_hub_is_asked_for_one_revision(parquet: Path, tmp_path: Path) -> None:
-    """Then the cache is enough; a revision that it does not hold is refused, not replaced by the one that it holds."""
+    """Then the cache is enough; a revision that it does not hold is refused, not
+    replaced by the one that it holds.
+    """
 
-    def prepared(root: str, revision: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "pipeline", "data", "prepare", "hub", "me/colours", "--revision", revision]
+    def prepared(
+        root: str, revision: str, **environment: str
+    ) -> "subprocess.CompletedProcess[str]":
+        command = [
+            sys.executable,
+            "-m",
+            "pipeline",
+            "data",
+            "prepare",
+            "hub",
+            "me/colours",
+            "--revision",
+            revision,
+        ]
         home = {"HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_TELEMETRY": "1"}
         return subprocess.run(
             [*command, "--root", str(tmp_path / root)],

@@ -1,4 +1,6 @@
-"""The pages of a study in a real browser: nothing is asked of the network, nothing fails, all is drawn, at every width."""
+"""The pages of a study in a real browser: nothing is asked of the network, nothing
+fails, all is drawn, at every width.
+"""
 
 import os
 import re
@@ -13,7 +15,12 @@ from PIL import Image
 from pipeline.configs.study import Study
 from pipeline.stages.report import report_progress
 
-QUIET = ("--disable-background-networking", "--disable-component-update", "--no-first-run", "--disable-sync")
+QUIET = (
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+    "--disable-sync",
+)
 REQUEST = re.compile(r'"url":\s*"(https?://[^"/?]+)')
 pytestmark = pytest.mark.slow
 
@@ -38,11 +45,19 @@ def browse(page: Path, folder: Path, *options: str) -> "subprocess.CompletedProc
         f"--user-data-dir={folder / 'profile'}",
         *QUIET,
     ]
-    command += ["--enable-logging=stderr", "--host-resolver-rules=MAP * ~NOTFOUND", f"--log-net-log={folder / 'net.json'}"]
-    return subprocess.run([*command, *options, page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    command += [
+        "--enable-logging=stderr",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+        f"--log-net-log={folder / 'net.json'}",
+    ]
+    return subprocess.run(
+        [*command, *options, page.as_uri()], capture_output=True, text=True, timeout=120, check=True
+    )
 
 
-def test_the_page_asks_for_nothing_and_logs_nothing(seven_root: Path, seven_members: Study, tmp_path: Path) -> None:
+def test_the_page_asks_for_nothing_and_logs_nothing(
+    seven_root: Path, seven_members: Study, tmp_path: Path
+) -> None:
     page = seven_root / seven_members.report.folder / "report.html"
     opened = browse(page, tmp_path, "--dump-dom")
     assert "CONSOLE" not in opened.stderr
@@ -50,24 +65,33 @@ def test_the_page_asks_for_nothing_and_logs_nothing(seven_root: Path, seven_memb
     empty = tmp_path / "empty.html"
     empty.write_text("<title>nothing</title>")
     browse(empty, tmp_path / "other", "--dump-dom")
-    own = set(REQUEST.findall((tmp_path / "other" / "net.json").read_text()))  # of the browser, for itself
+    # of the browser, for itself
+    own = set(REQUEST.findall((tmp_path / "other" / "net.json").read_text()))
     assert asked <= own
     assert opened.stdout.count("<svg") == 3
     assert "McNemar" in opened.stdout
 
 
-@pytest.mark.parametrize("width", [500, 1280])  # the narrowest window that headless Chromium makes, and a desk
+# the narrowest window that headless Chromium makes, and a desk
+@pytest.mark.parametrize("width", [500, 1280])
 @pytest.mark.parametrize("kind", ["complete", "in progress"])
 def test_it_fits_and_its_charts_are_drawn(
     seven_root: Path, seven_members: Study, tmp_path: Path, width: int, kind: str
 ) -> None:
-    """The page is as wide as the window, and the lines of all members are in the picture."""
+    """The page is as wide as the window, and the lines of all members are in the
+    picture.
+    """
     page = seven_root / seven_members.report.folder / "report.html"
     if kind == "in progress":
-        shown = report_progress(Study(name="open", title="Open", check=seven_members.check), seven_root, [])
+        shown = report_progress(
+            Study(name="open", title="Open", check=seven_members.check), seven_root, []
+        )
         page = shown.rename(tmp_path / "open.html")
     measure = tmp_path / "measure.html"
-    script = "<script>document.title = [document.documentElement.scrollWidth, innerWidth].join()</script>"
+    script = (
+        "<script>document.title = [document.documentElement.scrollWidth,"
+        " innerWidth].join()</script>"
+    )
     measure.write_text(page.read_text().replace("</body>", f"{script}</body>"))
     opened = browse(measure, tmp_path, "--dump-dom", f"--window-size={width},900")
     found = re.search(r"<title>(\d+),(\d+)</title>", opened.stdout)

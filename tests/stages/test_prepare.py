@@ -1,4 +1,6 @@
-"""Each file of the source is in a shard or in rejected.jsonl; wrong sources are named."""
+"""Each file of the source is in a shard or in rejected.jsonl; wrong sources are
+named.
+"""
 
 import io
 import json
@@ -37,12 +39,17 @@ SPOILED: list[tuple[Callable[[Path], object], str]] = [
     (lambda path: shutil.rmtree(path / "val"), "has no folder val/"),
     (lambda path: empty(path / "val/red"), "val/red: class folder is empty"),
     (lambda path: (path / "train/red").rename(path / "train/rot"), "class red is in val/ only"),
-    (lambda path: [file.write_bytes(b"x") for file in (path / "val/red").iterdir()], "class red has no usable image in val/"),
+    (
+        lambda path: [file.write_bytes(b"x") for file in (path / "val/red").iterdir()],
+        "class red has no usable image in val/",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("spoil", "message"), SPOILED)
-def test_wrong_folders_are_named(folder: Path, tmp_path: Path, spoil: Callable[[Path], object], message: str) -> None:
+def test_wrong_folders_are_named(
+    folder: Path, tmp_path: Path, spoil: Callable[[Path], object], message: str
+) -> None:
     spoil(folder)
     with pytest.raises(InputError, match=message):
         prepare(config(folder), tmp_path / "root")
@@ -72,17 +79,25 @@ def test_unusable_files_are_rejected_by_name(folder: Path, tmp_path: Path) -> No
         "is a folder; what is in it is not looked at",
         "not a regular file",
     )
-    assert made.manifest["num_images"] == {"train": 24, "val": 16}  # page.jpg keeps its slot, and will count as an error
+    # page.jpg keeps its slot, and will count as an error
+    assert made.manifest["num_images"] == {"train": 24, "val": 16}
     assert made.manifest["num_unreadable"] == 1
     assert made.split("val").image_ids[5] == "blue/page.jpg"
     assert reasons["stray.jpg"].startswith("lies in no class folder")
     assert (made.num_rejected("train"), made.num_rejected("val")) == (2, 3)
-    assert sum(made.manifest["num_images"].values()) + made.manifest["num_rejected"] == made.manifest["num_files"] == 45
+    assert (
+        sum(made.manifest["num_images"].values()) + made.manifest["num_rejected"]
+        == made.manifest["num_files"]
+        == 45
+    )
 
 
-def test_other_files_under_the_same_name_are_refused(folder: Path, tmp_path: Path, image_folder: Path) -> None:
+def test_other_files_under_the_same_name_are_refused(
+    folder: Path, tmp_path: Path, image_folder: Path
+) -> None:
     prepare(config(folder), tmp_path / "root")
-    prepare(config(image_folder), tmp_path / "root")  # the same files elsewhere are the same data set
+    # the same files elsewhere are the same data set
+    prepare(config(image_folder), tmp_path / "root")
     (folder / "train/red/0.jpg").unlink()
     with pytest.raises(InputError, match="holds other files than those"):
         prepare(config(folder), tmp_path / "root")
@@ -99,7 +114,9 @@ def test_digits_are_photographs_of_many_shapes() -> None:
 
 
 def test_a_header_that_lies_is_not_believed(image_folder: Path) -> None:
-    """A JPEG that claims 65,500 x 65,500 pixels is refused before anything is allocated."""
+    """A JPEG that claims 65,500 x 65,500 pixels is refused before anything is
+    allocated.
+    """
     jpeg = bytearray((image_folder / "train/red/0.jpg").read_bytes())
     start = jpeg.index(b"\xff\xc0")
     jpeg[start + 5 : start + 9] = (65_500).to_bytes(2, "big") * 2
@@ -114,7 +131,10 @@ def test_every_twin_of_a_val_image_is_listed(image_folder: Path, tmp_path: Path)
         shutil.copy(folder / "val/red/0.jpg", folder / "train" / name)
     made = prepare(config(folder), tmp_path / "root")
     leaks = [json.loads(line) for line in (made.folder / "leaks.jsonl").read_text().splitlines()]
-    assert [(leak["val"], leak["train"]) for leak in leaks] == [("red/0.jpg", "blue/twin.jpg"), ("red/0.jpg", "red/twin.jpg")]
+    assert [(leak["val"], leak["train"]) for leak in leaks] == [
+        ("red/0.jpg", "blue/twin.jpg"),
+        ("red/0.jpg", "red/twin.jpg"),
+    ]
     assert made.manifest["num_leaks"] == 1
 
 
@@ -130,26 +150,38 @@ def test_sixteen_bits_and_strips_are_refused() -> None:
 
 
 def test_a_second_preparation_is_told_who_is_at_it(image_folder: Path, tmp_path: Path) -> None:
-    with locks.lock(config(image_folder), tmp_path), pytest.raises(InputError, match="is being made already by process"):
+    with (
+        locks.lock(config(image_folder), tmp_path),
+        pytest.raises(InputError, match="is being made already by process"),
+    ):
         prepare(config(image_folder), tmp_path)
 
 
 def test_folders_to_evaluate_on(image_folder: Path, tmp_path: Path) -> None:
-    """val/<class>/, <class>/ and files named <class>_* are the same images; a list of classes gives the labels."""
+    """val/<class>/, <class>/ and files named <class>_* are the same images; a list of
+    classes gives the labels.
+    """
     flat = tmp_path / "flat"
     flat.mkdir()
     for file in (image_folder / "val").rglob("*.jpg"):
         shutil.copy(file, flat / f"{file.parent.name}_{file.name}")
     found = []
     for number, path in enumerate((image_folder, image_folder / "val", flat)):
-        made = prepare(PrepareConfig(source="labelled_folder", name=f"f{number}", path=path), tmp_path / "root")
+        made = prepare(
+            PrepareConfig(source="labelled_folder", name=f"f{number}", path=path), tmp_path / "root"
+        )
         found.append([made.split("val").encoded(k) for k in range(15)])
         assert made.split("val").labels.tolist() == [0] * 5 + [1] * 5 + [2] * 5
         assert len(made.split("train")) == 0
     assert found[0] == found[1] == found[2]
     classes = ("zebra", "red", "green", "blue")
     listed = PrepareConfig(source="labelled_folder", name="listed", path=flat, classes=classes)
-    assert prepare(listed, tmp_path / "root").split("val").labels.tolist() == [3] * 5 + [2] * 5 + [1] * 5
-    unlisted = PrepareConfig(source="labelled_folder", name="unlisted", path=flat, classes=classes[:2])
+    assert (
+        prepare(listed, tmp_path / "root").split("val").labels.tolist()
+        == [3] * 5 + [2] * 5 + [1] * 5
+    )
+    unlisted = PrepareConfig(
+        source="labelled_folder", name="unlisted", path=flat, classes=classes[:2]
+    )
     with pytest.raises(InputError, match=r"blue_0\.jpg: belongs to none of the 2 classes"):
         prepare(unlisted, tmp_path / "root")

@@ -1,4 +1,6 @@
-"""A study's small files, kept elsewhere: its report and every figure made again from the hits among them."""
+"""A study's small files, kept elsewhere: its report and every figure made again from
+the hits among them.
+"""
 
 import json
 import re
@@ -25,7 +27,9 @@ from pipeline.tools.recount import publish, recount
 def study(seven_root: Path, seven_members: Study) -> Study:
     """With an ablation and a comparison of ensembles."""
     members = seven_members.check.results[0].members
-    arms = tuple(Arm(name=name, members=members[k : k + 3]) for k, name in ((0, "first"), (3, "second")))
+    arms = tuple(
+        Arm(name=name, members=members[k : k + 3]) for k, name in ((0, "first"), (3, "second"))
+    )
     asked = tuple(CompareConfig(question="Which?", arms=arms, models=models) for models in (1, 2))
     for config in asked:
         compare(config, seven_root)
@@ -35,7 +39,11 @@ def study(seven_root: Path, seven_members: Study) -> Study:
 @pytest.fixture
 def kept(study: Study, seven_root: Path, tmp_path: Path) -> Path:
     copies = publish(study, seven_root, tmp_path / "kept")
-    assert not [path for path in copies if path.suffix in (".safetensors", ".arrow") or "shards" in path.parts]
+    assert not [
+        path
+        for path in copies
+        if path.suffix in (".safetensors", ".arrow") or "shards" in path.parts
+    ]
     return tmp_path / "kept"
 
 
@@ -48,7 +56,9 @@ def test_the_report_of_the_copy_is_the_same(study: Study, seven_root: Path, kept
 def test_every_figure_is_what_the_hits_give(study: Study, kept: Path) -> None:
     count, problems = recount(study, kept)
     assert problems == []
-    assert count > 6 * 127 * 2  # every ensemble of seven members, top-1 and top-5, at three numbers of crops and more
+    # every ensemble of seven members, top-1 and top-5, at three numbers of crops and
+    # more
+    assert count > 6 * 127 * 2
 
 
 def test_a_changed_curve_is_named(study: Study, kept: Path) -> None:
@@ -66,12 +76,16 @@ def test_a_changed_curve_is_named(study: Study, kept: Path) -> None:
 
 
 def test_a_changed_hit_is_named(study: Study, kept: Path) -> None:
-    """First by its digest; then, by a forger who changes all digests to match, by every figure that it changes."""
+    """First by its digest; then, by a forger who changes all digests to match, by every
+    figure that it changes.
+    """
     cell = study.check.results[-1]
     path, sealed = kept / cell.folder / "hits.parquet", kept / cell.folder / cell.last_file
     table, before = parquet.read_table(path), disk.sha256(path)
     columns = {name: table[name].to_numpy() for name in table.column_names}
-    columns["rank"] = np.where(np.arange(len(columns["rank"])) == 2, 2 - columns["rank"], columns["rank"])
+    columns["rank"] = np.where(
+        np.arange(len(columns["rank"])) == 2, 2 - columns["rank"], columns["rank"]
+    )
     write_table(path, columns)
     assert recount(study, kept) == (0, [f"{path}: is not the file that was sealed"])
     replace(sealed, before, disk.sha256(path))
@@ -80,7 +94,10 @@ def test_a_changed_hit_is_named(study: Study, kept: Path) -> None:
     for other in kept.rglob("*.json"):  # the check was made from it
         replace(other, facts["digest"], sealing.digest_of(facts["files"]))
     _, problems = recount(study, kept)
-    assert any(problem.startswith(f"{sealed}: top1_error is ") and "the hits give" in problem for problem in problems)
+    assert any(
+        problem.startswith(f"{sealed}: top1_error is ") and "the hits give" in problem
+        for problem in problems
+    )
 
 
 @pytest.mark.parametrize(
@@ -121,7 +138,10 @@ def test_members_that_were_swapped_are_named(study: Study, kept: Path) -> None:
         replace(other, facts["digest"], sealing.digest_of(facts["files"]))
     _, problems = recount(study, kept)
     cell = next(result for result in study.check.results if result.policy == "crops_144")
-    assert f"{kept / cell.folder / cell.last_file}: rank_member_0 of the members is True, and the hits give False" in problems
+    assert (
+        f"{kept / cell.folder / cell.last_file}: rank_member_0 of the members is True, and the hits"
+        " give False" in problems
+    )
 
 
 def replace(path: Path, old: str, new: str) -> None:
@@ -149,6 +169,9 @@ def test_what_cannot_be_published_is_refused(study: Study, seven_root: Path, kep
 def test_a_damaged_study_is_not_published(study: Study, kept: Path, tmp_path: Path) -> None:
     path = kept / study.check.results[0].folder / "hits.parquet"
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(InputError, match=re.escape(f"{path}: is not the file that was sealed; nothing is published")):
+    with pytest.raises(
+        InputError,
+        match=re.escape(f"{path}: is not the file that was sealed; nothing is published"),
+    ):
         publish(study, kept, tmp_path / "again")
     assert not (tmp_path / "again").exists()

@@ -1,4 +1,6 @@
-"""The report of seven members: every figure follows from the stored hits, and the page asks nobody for anything."""
+"""The report of seven members: every figure follows from the stored hits, and the page
+asks nobody for anything.
+"""
 
 import csv
 import json
@@ -49,12 +51,17 @@ def test_subsets_are_what_averages_of_members_give(root: Path, study: Study) -> 
     sizes = [row for row in table(root, study, "ensemble_sizes") if row["crops"] == "144"]
     assert [int(row["ensembles"]) for row in sizes] == [7, 21, 35, 35, 21, 7, 1]
     assert float(sizes[-1]["error"]) == pytest.approx(100 * Result(cell, root).facts["top1_error"])
-    assert all(float(row["low"]) - 1e-9 <= float(row["error"]) <= float(row["high"]) + 1e-9 for row in sizes)
+    assert all(
+        float(row["low"]) - 1e-9 <= float(row["error"]) <= float(row["high"]) + 1e-9
+        for row in sizes
+    )
 
 
 def test_table3_compares_with_its_base(root: Path, study: Study) -> None:
     rows = table(root, study, "table3")
-    assert [(row["models"], row["crops"]) for row in rows] == [(m, c) for m in ("1", "7") for c in ("1", "10", "144")]
+    assert [(row["models"], row["crops"]) for row in rows] == [
+        (m, c) for m in ("1", "7") for c in ("1", "10", "144")
+    ]
     errors = [Result(cell, root).errors(1) for cell in study.check.results]
     for row, wrong in zip(rows, errors, strict=True):
         assert float(row["difference"]) == pytest.approx(wrong.mean() - errors[0].mean())
@@ -70,8 +77,14 @@ def test_mistakes_are_mistakes(root: Path, study: Study) -> None:
     leads = []
     for mistake in result.mistakes:
         assert mistake["guesses"][0]["label"] != mistake["label"]
-        assert sum(guess["probability"] for guess in mistake["guesses"]) == pytest.approx(1, abs=1e-3)
-        mine = next(guess["probability"] for guess in mistake["guesses"] if guess["label"] == mistake["label"])
+        assert sum(guess["probability"] for guess in mistake["guesses"]) == pytest.approx(
+            1, abs=1e-3
+        )
+        mine = next(
+            guess["probability"]
+            for guess in mistake["guesses"]
+            if guess["label"] == mistake["label"]
+        )
         leads.append(mistake["guesses"][0]["probability"] - mine)
     assert leads == sorted(leads, reverse=True)
     shown = Result(study.check.results[-1], root)
@@ -85,9 +98,15 @@ def test_mistakes_are_mistakes(root: Path, study: Study) -> None:
 
 
 def test_results_md_says_of_each_claim_what_the_files_say(root: Path, study: Study) -> None:
-    """Published, measured, verdict, results, commit, command and cost, against verdicts.jsonl and the sealed files."""
+    """Published, measured, verdict, results, commit, command and cost, against
+    verdicts.jsonl and the sealed files.
+    """
     text = (root / study.report.folder / "RESULTS.md").read_text()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| R")]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("| R")
+    ]
     verdicts, _ = read_verdicts(study.check, root)
     assert [row[0] for row in rows] == 2 * [verdict.claim for verdict in verdicts]
     results = {cell.hash: Result(cell, root) for cell in study.check.results}
@@ -101,26 +120,41 @@ def test_results_md_says_of_each_claim_what_the_files_say(root: Path, study: Stu
         assert judged[4].startswith(f"{100 * verdict.measured:+.2f} points")
         used = [results[hash] for hash in re.findall(r"`(\w+)`", rests[1])]
         assert used
-        assert rests[2].strip("`+") in {result.facts["provenance"]["commit"][:12] for result in used}
+        assert rests[2].strip("`+") in {
+            result.facts["provenance"]["commit"][:12] for result in used
+        }
         commands = re.findall(r"^\d+\. `(.*)`$", text, re.MULTILINE)
         made_by = {commands[int(number) - 1] for number in rests[4].split(", ")}
         assert made_by == {result.facts["provenance"]["command"] for result in used}
-        assert float(rests[3]) == pytest.approx(MEMBERS * (0.1 + 0.1), abs=0.006)  # each training and evaluation once
+        # each training and evaluation once
+        assert float(rests[3]) == pytest.approx(MEMBERS * (0.1 + 0.1), abs=0.006)
     assert any(verdict.decision == "reproduced" for verdict in verdicts)
-    (said,) = [line for line in text.splitlines() if line.startswith("Claims of order, at this scale: hold: ")]
+    (said,) = [
+        line
+        for line in text.splitlines()
+        if line.startswith("Claims of order, at this scale: hold: ")
+    ]
     for word, decision in (
         ("hold", "reproduced"),
         ("undecided", "inconclusive"),
         ("fail", "not_reproduced"),
         ("not run", "not_run"),
     ):
-        claims = [verdict.claim for verdict in verdicts if verdict.published is None and verdict.decision == decision]
+        claims = [
+            verdict.claim
+            for verdict in verdicts
+            if verdict.published is None and verdict.decision == decision
+        ]
         assert f" {word}: {', '.join(claims) or 'none'}" in said
 
 
 def test_a_study_in_progress_has_a_page(root: Path, study: Study, tmp_path: Path) -> None:
-    """With the results and curves that exist, where each stage stands, and no verdict."""
-    longer = Study(name="longer", title="A longer <study>", check=CheckConfig(results=study.check.results[:3]))
+    """With the results and curves that exist, where each stage stands, and no
+    verdict.
+    """
+    longer = Study(
+        name="longer", title="A longer <study>", check=CheckConfig(results=study.check.results[:3])
+    )
     row = {
         "stage": "train",
         "name": "abc",
@@ -132,7 +166,9 @@ def test_a_study_in_progress_has_a_page(root: Path, study: Study, tmp_path: Path
     }
     page = report_progress(longer, root, [{**row, "left": "1:00", "note": "<i>"}]).read_text()
     assert "A longer &lt;study&gt;" in page
-    assert f"{len(longer.stages) - 2} of {len(longer.stages)} stages complete, 3 of 3 results" in page
+    assert (
+        f"{len(longer.stages) - 2} of {len(longer.stages)} stages complete, 3 of 3 results" in page
+    )
     assert 'http-equiv="refresh"' in page
     assert "step 3/9" in page
     assert page.count("<svg") == 2
@@ -151,8 +187,19 @@ def test_the_page_is_alone_and_says_what_it_shows(root: Path, study: Study) -> N
     mistakes = Result(study.check.results[-1], root).mistakes
     assert page.count("data:image/jpeg;base64,") == len(mistakes)
     sealed = json.loads((root / study.report.folder / "report.json").read_text())
-    assert {"charts/errors_by_size.png", "charts/training_curves.svg", "tables/verdicts.csv", "tables.json"} <= set(
-        sealed["files"]
+    assert {
+        "charts/errors_by_size.png",
+        "charts/training_curves.svg",
+        "tables/verdicts.csv",
+        "tables.json",
+    } <= set(sealed["files"])
+    assert (
+        (root / study.report.folder / "charts/errors_by_size.png")
+        .read_bytes()
+        .startswith(b"\x89PNG")
     )
-    assert (root / study.report.folder / "charts/errors_by_size.png").read_bytes().startswith(b"\x89PNG")
-    assert json.loads((root / study.report.folder / "tables.json").read_text()).keys() >= {"table3", "classes", "verdicts"}
+    assert json.loads((root / study.report.folder / "tables.json").read_text()).keys() >= {
+        "table3",
+        "classes",
+        "verdicts",
+    }

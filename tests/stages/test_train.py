@@ -40,7 +40,9 @@ def losses(config: TrainConfig, root: Path) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, prepared: Path, run_config: TrainConfig) -> Path:
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, prepared: Path, run_config: TrainConfig
+) -> Path:
     """The root of a run on two ranks that nothing interrupted."""
     folder = tmp_path_factory.mktemp("undisturbed") / "root"
     shutil.copytree(prepared, folder)
@@ -54,13 +56,20 @@ def test_a_run_is_whole(run_config: TrainConfig, undisturbed: Path) -> None:
     sealed = json.loads((folder / "run.json").read_text())
     assert sealed["steps"] == 12
     assert sealed["world_size"] == 2
-    assert [row["epoch"] for row in rows if "val_top5_error_averaged" in row] == [1.0, 2.0, 3.0, 4.0]
+    assert [row["epoch"] for row in rows if "val_top5_error_averaged" in row] == [
+        1.0,
+        2.0,
+        3.0,
+        4.0,
+    ]
     weights = final(run_config, undisturbed)
     assert weights.keys() == {"model.safetensors", "raw.safetensors", "best.safetensors"}
     assert weights["model.safetensors"] != weights["raw.safetensors"]
     assert not (folder / "checkpoints").exists()
     (row,) = [row for row in rows if "loss" in row]  # 12 steps are one window
-    assert row["loss"] == pytest.approx(row["loss_main"] + 0.3 * (row["loss_4a"] + row["loss_4d"]), abs=1e-6)
+    assert row["loss"] == pytest.approx(
+        row["loss_main"] + 0.3 * (row["loss_4a"] + row["loss_4d"]), abs=1e-6
+    )
     assert row["memory_gb"] > 0.05
     assert 0 <= row["data_wait"] <= 1
     card = (folder / "final/README.md").read_text()
@@ -71,10 +80,16 @@ def test_a_run_is_whole(run_config: TrainConfig, undisturbed: Path) -> None:
 
 @pytest.mark.processes
 def test_best_weights_are_those_of_the_lowest_error(root: Path, run_config: TrainConfig) -> None:
-    """The best step's checkpoint outlives newer ones; its average is kept beside the final one."""
+    """The best step's checkpoint outlives newer ones; its average is kept beside the
+    final one.
+    """
     config = run_config.but(validate_every_epochs=1 / 3, num_epochs=10, clip_norm=1.0)
     train(config, root)
-    errors = {row["step"]: row["val_top1_error_averaged"] for row in Run(config, root).metrics() if "val_top1_error_raw" in row}
+    errors = {
+        row["step"]: row["val_top1_error_averaged"]
+        for row in Run(config, root).metrics()
+        if "val_top1_error_raw" in row
+    }
     sealed = json.loads((root / config.folder / "run.json").read_text())
     assert sealed["best_step"] == min(errors, key=lambda step: (errors[step], step))
     assert sealed["best_step"] < 27  # older than the last two checkpoints
@@ -86,20 +101,28 @@ def test_best_weights_are_those_of_the_lowest_error(root: Path, run_config: Trai
         assert run.weights(kind).keys() == run.weights("raw").keys()
         evaluate(images.but(weights=kind), root)
         found = Predictions(images.but(weights=kind), root).probabilities("crops_1")
-        measured[kind] = float((found.argmax(1) != Dataset(config.data, root).split("val").labels).mean())
+        measured[kind] = float(
+            (found.argmax(1) != Dataset(config.data, root).split("val").labels).mean()
+        )
     assert measured["best"] == errors[sealed["best_step"]]
     assert measured["averaged"] == errors[30]
 
 
 @pytest.mark.slow  # four launches of two ranks
-def test_killed_runs_end_with_the_same_bits(root: Path, run_config: TrainConfig, undisturbed: Path) -> None:
-    """SIGKILL to the parent of both ranks as soon as another checkpoint is there, again and again."""
+def test_killed_runs_end_with_the_same_bits(
+    root: Path, run_config: TrainConfig, undisturbed: Path
+) -> None:
+    """SIGKILL to the parent of both ranks as soon as another checkpoint is there, again
+    and again.
+    """
     seen: set[str] = set()
     for _ in range(3):
         process = fork(ranks.launch, train, 2, run_config, root)
         deadline = time.monotonic() + 60
         while process.is_alive() and time.monotonic() < deadline:
-            found = {path.name for path in (root / run_config.folder / "checkpoints").glob("step_*")}
+            found = {
+                path.name for path in (root / run_config.folder / "checkpoints").glob("step_*")
+            }
             if found - seen:
                 seen |= found
                 os.kill(process.pid or 0, signal.SIGKILL)
@@ -127,7 +150,10 @@ def _wait_for_orphans(root: Path, config: TrainConfig) -> None:
 
 
 def test_damaged_checkpoint_is_passed_over(
-    root: Path, run_config: TrainConfig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    root: Path,
+    run_config: TrainConfig,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = run_config
     train(config, root)
@@ -136,7 +162,12 @@ def test_damaged_checkpoint_is_passed_over(
     monkeypatch.setattr(Run, "finish", lambda *_: None)
     train(config, root)
     checkpoints = sorted((root / config.folder / "checkpoints").iterdir())
-    assert [path.name for path in checkpoints] == ["step_00000006", "step_00000010", "step_00000011"]  # the best, the last two
+    # the best, the last two
+    assert [path.name for path in checkpoints] == [
+        "step_00000006",
+        "step_00000010",
+        "step_00000011",
+    ]
     state = checkpoints[-1] / "state.pt"
     state.write_bytes(state.read_bytes()[:-1])
     monkeypatch.undo()
@@ -150,13 +181,19 @@ def test_damaged_checkpoint_is_passed_over(
 
 @pytest.mark.slow  # four trainings of up to four ranks
 @pytest.mark.parametrize("optimizer", ["sgd", "lars"])
-def test_world_sizes_and_accumulation_agree(root: Path, run_config: TrainConfig, optimizer: str) -> None:
-    """50 steps, the same images in the same steps: whether on 1 rank, on 2, or in parts, only the order of the sums differs.
+def test_world_sizes_and_accumulation_agree(
+    root: Path, run_config: TrainConfig, optimizer: str
+) -> None:
+    """50 steps, the same images in the same steps: whether on 1 rank, on 2, or in
+    parts, only the order of the sums differs.
 
-    The seed matters: with others, a rounding may grow beyond the bound in so many steps.
+    The seed matters: with others, a rounding may grow beyond the bound in so many
+        steps.
     """
     network = run_config.network.but(aux_heads=(), dropout=0.0)
-    config = run_config.but(data_seed=3, network=network, num_epochs=50 / 3, clip_norm=1.0, optimizer=optimizer)
+    config = run_config.but(
+        data_seed=3, network=network, num_epochs=50 / 3, clip_norm=1.0, optimizer=optimizer
+    )
     config = config.but(checkpoint_every_seconds=1e9, validate_every_epochs=100)
     weights = []
     for world_size, fits in ((1, None), (2, None), (1, 3), (2, 3)):
@@ -170,7 +207,9 @@ def test_world_sizes_and_accumulation_agree(root: Path, run_config: TrainConfig,
 
 @pytest.mark.processes
 def test_local_sgd_averages_the_workers(root: Path, run_config: TrainConfig) -> None:
-    """With an averaging at every step and no momentum, two workers are one: a mean of steps is the step of the mean."""
+    """With an averaging at every step and no momentum, two workers are one: a mean of
+    steps is the step of the mean.
+    """
     network = run_config.network.but(aux_heads=(), dropout=0.0)
     config = run_config.but(network=network, momentum=0.0)
     together = config.but(local_sgd=LocalSGDConfig(workers=2, steps=1))
@@ -178,7 +217,10 @@ def test_local_sgd_averages_the_workers(root: Path, run_config: TrainConfig) -> 
     for each in (config, together, apart):
         trained.run(2, each, root)
     weights = [Run(each, root).weights("averaged") for each in (config, together, apart)]
-    moved = [max(float((weights[0][name] - other[name]).abs().max()) for name in other) for other in weights[1:]]
+    moved = [
+        max(float((weights[0][name] - other[name]).abs().max()) for name in other)
+        for other in weights[1:]
+    ]
     assert moved[0] < 1e-6
     assert moved[1] > 1e-4
     with pytest.raises(InputError, match=r"local_sgd\.workers 2 is not the number of ranks, 1"):
@@ -189,14 +231,17 @@ def test_local_sgd_averages_the_workers(root: Path, run_config: TrainConfig) -> 
 def test_compiled_steps_are_the_same_but_for_rounding(
     root: Path, run_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A network of one module in place of nine has each kind of layer too. Resumed, it ends with the same bits."""
+    """A network of one module in place of nine has each kind of layer too. Resumed, it
+    ends with the same bits.
+    """
     monkeypatch.setattr(googlenet, "INCEPTIONS", {"3b": INCEPTIONS["3b"]})
     config = run_config.but(network=run_config.network.but(aux_heads=(), dropout=0.0))
     compiled = config.but(compiled=True)
     for each in (config, compiled):
         train(each, root)
     eager, found = (Run(each, root).weights("raw") for each in (config, compiled))
-    assert len(eager) == 20  # tensors: a stem of three convolutions, a module of six, the classifier
+    # tensors: a stem of three convolutions, a module of six, the classifier
+    assert len(eager) == 20
     for name, tensor in eager.items():
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-4)
     expected = final(compiled, root)
@@ -221,7 +266,10 @@ def test_distortions_on_the_device_train_alike(root: Path, run_config: TrainConf
 
 
 def test_an_output_that_learns_nothing_is_named(
-    root: Path, run_config: TrainConfig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    root: Path,
+    run_config: TrainConfig,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Once, and not before it had time to learn."""
     monkeypatch.setattr(health, "PATIENCE_STEPS", 30)
@@ -232,10 +280,14 @@ def test_an_output_that_learns_nothing_is_named(
     for name in ("main", "4a", "4d"):
         assert said.count(f"output {name} learns nothing: its loss at step 40 is ") == 1
     assert "a guess gives 1.099; see learning_rate" in said
-    assert [row["dead_outputs"] for row in Run(config, root).metrics() if "dead_outputs" in row] == [0, 3, 3]
+    assert [
+        row["dead_outputs"] for row in Run(config, root).metrics() if "dead_outputs" in row
+    ] == [0, 3, 3]
 
 
-def test_a_training_on_other_data_is_refused(root: Path, run_config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_on_other_data_is_refused(
+    root: Path, run_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = run_config
     monkeypatch.setattr(Run, "finish", lambda *_: None)
     train(config, root)
@@ -244,7 +296,10 @@ def test_a_training_on_other_data_is_refused(root: Path, run_config: TrainConfig
     content = manifest.read_text()
     other = json.loads(content) | {"digest": "0" * 64}
     manifest.write_text(json.dumps(other))
-    with pytest.raises(InputError, match=r"step_00000011: was trained on other data than .*; remove .* to begin anew"):
+    with pytest.raises(
+        InputError,
+        match=r"step_00000011: was trained on other data than .*; remove .* to begin anew",
+    ):
         train(config, root)
     manifest.write_text(content)
 
@@ -257,7 +312,8 @@ def test_an_image_that_was_damaged_since_is_named(
     monkeypatch.setattr(environment, "cores_per_rank", lambda: 1 + workers)
     monkeypatch.setattr(Split, "encoded", lambda *_: b"no image")
     with pytest.raises(
-        InputError, match=rf"^{root}/datasets/\w+: image \w+/\d.jpg: not an image; remove it to prepare"
+        InputError,
+        match=rf"^{root}/datasets/\w+: image \w+/\d.jpg: not an image; remove it to prepare",
     ) as raised:
         train(run_config, root)
     assert "\n" not in str(raised.value)
@@ -269,7 +325,10 @@ def test_a_rate_is_found(root: Path, run_config: TrainConfig) -> None:
     found = find_rate(config, root, num_steps=60)
     assert found.diverged_at is not None
     assert 1e-4 < found.suggested < found.diverged_at < 10
-    assert f"diverges at {found.diverged_at:.2g}; a learning_rate to try: {found.suggested:.2g}" in found.text()
+    assert (
+        f"diverges at {found.diverged_at:.2g}; a learning_rate to try: {found.suggested:.2g}"
+        in found.text()
+    )
     assert json.loads(found.as_json())["rates"] == found.rates
     assert not (root / config.folder).exists()
 
@@ -286,7 +345,8 @@ def test_divergence_is_said(root: Path, run_config: TrainConfig) -> None:
     """The first step whose loss is no number is named, and a file names its images."""
     config = run_config.but(learning_rate=1e6)
     with pytest.raises(
-        TrainingDiverged, match=r"loss is (nan|inf) at step (\d); lower learning_rate, .* postmortem.json names"
+        TrainingDiverged,
+        match=r"loss is (nan|inf) at step (\d); lower learning_rate, .* postmortem.json names",
     ) as raised:
         train(config, root)
     facts = json.loads((root / config.folder / "postmortem.json").read_text())
@@ -309,14 +369,25 @@ def test_batch_that_ranks_cannot_share_is_refused(run_config: TrainConfig) -> No
 
 def test_second_trainer_is_told_who_holds_the_run(root: Path, run_config: TrainConfig) -> None:
     config = run_config
-    with locks.lock(config, root), pytest.raises(InputError, match=f"is being made already by process {os.getpid()} on "):
+    with (
+        locks.lock(config, root),
+        pytest.raises(InputError, match=f"is being made already by process {os.getpid()} on "),
+    ):
         train(config, root)
 
 
 @pytest.mark.parametrize("recipe", [recipes.paper, recipes.caffe_quick])
-def test_recipes_train(root: Path, data: PrepareConfig, run_config: TrainConfig, recipe: Callable[..., TrainConfig]) -> None:
-    """Each named recipe runs, on a very small network; so does equal-weight averaging from a later epoch."""
-    config = recipe(data, num_epochs=2, network=run_config.network).but(averaging="equal", averaging_start_epoch=1)
+def test_recipes_train(
+    root: Path, data: PrepareConfig, run_config: TrainConfig, recipe: Callable[..., TrainConfig]
+) -> None:
+    """Each named recipe runs, on a very small network; so does equal-weight averaging
+    from a later epoch.
+    """
+    config = recipe(data, num_epochs=2, network=run_config.network).but(
+        averaging="equal", averaging_start_epoch=1
+    )
     train(config, root)
-    assert {"model.safetensors", "raw.safetensors", "best.safetensors"} == final(config, root).keys()
+    assert {"model.safetensors", "raw.safetensors", "best.safetensors"} == final(
+        config, root
+    ).keys()
     assert all(loss > 0 for loss in losses(config, root))

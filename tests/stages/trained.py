@@ -1,4 +1,6 @@
-"""Trainings in processes that start at once: forks of a server that has imported everything."""
+"""Trainings in processes that start at once: forks of a server that has imported
+everything.
+"""
 
 import hashlib
 import json
@@ -23,15 +25,27 @@ from pipeline.training.loader import Batch
 from tests.forks import fork
 
 
-def start(world_size: int, config: TrainConfig, root: Path, trace: Path | None = None) -> list[BaseProcess]:
-    """Start the ranks of a training; the first writes a line for each step to `trace`."""
+def start(
+    world_size: int, config: TrainConfig, root: Path, trace: Path | None = None
+) -> list[BaseProcess]:
+    """Start the ranks of a training; the first writes a line for each step to
+    `trace`.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     started: list[BaseProcess] = []
     for rank in range(world_size):
-        where = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
-        variables = {name: str(value) for name, value in where.items()} | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        where = {
+            "RANK": rank,
+            "LOCAL_RANK": rank,
+            "WORLD_SIZE": world_size,
+            "LOCAL_WORLD_SIZE": world_size,
+        }
+        variables = {name: str(value) for name, value in where.items()} | {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+        }
         started.append(fork(_rank, config, root, trace, OMP_NUM_THREADS="1", **variables))
     return started
 
@@ -49,9 +63,21 @@ def _trace_steps(path: Path) -> None:
 
     def traced(self: Learner, step: Step, batch: Batch) -> torch.Tensor:
         losses = original(self, step, batch)
-        pixels = hashlib.sha256(batch.pixels_NHWC.numpy().tobytes() + batch.labels_N.numpy().tobytes()).hexdigest()
+        pixels = hashlib.sha256(
+            batch.pixels_NHWC.numpy().tobytes() + batch.labels_N.numpy().tobytes()
+        ).hexdigest()
         with path.open("a") as file:
-            file.write(json.dumps({"step": step.number, "batch": pixels, "rate": step.rate, "losses": losses.tolist()}) + "\n")
+            file.write(
+                json.dumps(
+                    {
+                        "step": step.number,
+                        "batch": pixels,
+                        "rate": step.rate,
+                        "losses": losses.tolist(),
+                    }
+                )
+                + "\n"
+            )
         return losses
 
     Learner.step = traced  # type: ignore[method-assign]
@@ -64,12 +90,16 @@ def run(world_size: int, config: TrainConfig, root: Path, trace: Path | None = N
     assert [process.exitcode for process in processes] == [0] * world_size
 
 
-def launched_in_a_group(function: Callable[..., object], world_size: int, *arguments: object) -> BaseProcess:
+def launched_in_a_group(
+    function: Callable[..., object], world_size: int, *arguments: object
+) -> BaseProcess:
     """Start a process, with a process group of its own, that launches ranks."""
     return fork(_launch_in_a_group, function, world_size, *arguments)
 
 
-def _launch_in_a_group(function: Callable[..., object], world_size: int, *arguments: object) -> None:
+def _launch_in_a_group(
+    function: Callable[..., object], world_size: int, *arguments: object
+) -> None:
     os.setsid()
     ranks.launch(function, world_size, *arguments)
 
@@ -83,7 +113,9 @@ def end(processes: list[BaseProcess], number: signal.Signals = signal.SIGKILL) -
         process.join()
 
 
-def wait(processes: list[BaseProcess], until: Callable[[], bool] = lambda: False, seconds: float = 120) -> None:
+def wait(
+    processes: list[BaseProcess], until: Callable[[], bool] = lambda: False, seconds: float = 120
+) -> None:
     """Wait until all have ended, or something is true."""
     deadline = time.monotonic() + seconds
     while any(process.is_alive() for process in processes) and not until():
@@ -92,7 +124,9 @@ def wait(processes: list[BaseProcess], until: Callable[[], bool] = lambda: False
 
 
 def steps(trace: Path, start: int = 0) -> list[dict[str, Any]]:
-    """The traced steps, as they were done, from byte `start` on; a step that was done again is there twice."""
+    """The traced steps, as they were done, from byte `start` on; a step that was done
+    again is there twice.
+    """
     lines = trace.read_bytes()[start:].splitlines() if trace.exists() else []
     return [json.loads(line) for line in lines if line.endswith(b"}")]
 
@@ -105,9 +139,15 @@ def size(trace: Path) -> int:
 def rows(config: TrainConfig, root: Path) -> list[dict[str, Any]]:
     """The rows of metrics, without what the clock and the memory say."""
     of_the_machine = ("seconds", "images_per_second", "data_wait", "memory_gb")
-    return [{k: v for k, v in row.items() if k not in of_the_machine} for row in Run(config, root).metrics()]
+    return [
+        {k: v for k, v in row.items() if k not in of_the_machine}
+        for row in Run(config, root).metrics()
+    ]
 
 
 def final(config: TrainConfig, root: Path) -> dict[str, bytes]:
     """The final weights."""
-    return {path.name: path.read_bytes() for path in sorted((root / config.folder / "final").glob("*.safetensors"))}
+    return {
+        path.name: path.read_bytes()
+        for path in sorted((root / config.folder / "final").glob("*.safetensors"))
+    }

@@ -10,13 +10,21 @@ from pipeline.statistics import inference, power
 from pipeline.statistics.label_ranks import rank_of_label
 
 # PAPER.md, section 4: wrong images of 50,000, Wilson's bounds in points
-WILSON = {5035: (9.809, 10.337), 4575: (8.900, 9.406), 3945: (7.657, 8.130), 4045: (7.854, 8.332), 3335: (6.455, 6.892)}
+WILSON = {
+    5035: (9.809, 10.337),
+    4575: (8.900, 9.406),
+    3945: (7.657, 8.130),
+    4045: (7.854, 8.332),
+    3335: (6.455, 6.892),
+}
 
 
 @pytest.mark.parametrize("errors", WILSON)
 def test_wilson(errors: int) -> None:
     """E8."""
-    assert [100 * bound for bound in inference.wilson(errors, 50_000)] == pytest.approx(WILSON[errors], abs=1e-3)
+    assert [100 * bound for bound in inference.wilson(errors, 50_000)] == pytest.approx(
+        WILSON[errors], abs=1e-3
+    )
 
 
 def test_images_to_decide() -> None:

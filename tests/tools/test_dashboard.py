@@ -1,4 +1,6 @@
-"""going-deeper dashboard: the workspace and the report of a study reach a server, and are updated, not doubled."""
+"""going-deeper dashboard: the workspace and the report of a study reach a server, and
+are updated, not doubled.
+"""
 
 import json
 import re
@@ -24,20 +26,31 @@ CONTENTS = Contents(
 
 
 def test_the_workspace_is_the_golden_one() -> None:
-    """Write it anew with: python -m tests.tools.test_dashboard > tests/golden/workspace.json"""
+    """Write it anew with: python -m tests.tools.test_dashboard >
+    tests/golden/workspace.json
+    """
     assert spec() == json.loads(GOLDEN.read_text())
 
 
 @pytest.mark.slow
 def test_a_second_save_updates(
-    server: WandbStub, experiment: Path, image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: WandbStub,
+    experiment: Path,
+    image_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Before the study has run; then again; then without a key; then without a server."""
+    """Before the study has run; then again; then without a key; then without a
+    server.
+    """
     command = ("dashboard", experiment, "--data", image_folder, "--root", tmp_path)
     first = going_deeper(*command)
     assert first.returncode == 0, first.stderr
     addresses = first.stdout.splitlines()
-    assert [re.sub(r".*/going-deeper", "", address)[:4] for address in addresses] == ["?nw=", "/rep"]
+    assert [re.sub(r".*/going-deeper", "", address)[:4] for address in addresses] == [
+        "?nw=",
+        "/rep",
+    ]
     assert going_deeper(*command).stdout.splitlines() == addresses
     assert sorted(view["type"] for view in server.views.values()) == ["project-view", "runs"]
     for view in server.views.values():
@@ -55,9 +68,15 @@ def test_a_second_save_updates(
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     address = server.address
     assert (found := going_deeper(*command)).returncode == 2
-    assert found.stderr == f"going-deeper: {address} wants a key; set WANDB_API_KEY, or run wandb login\n"
+    assert (
+        found.stderr
+        == f"going-deeper: {address} wants a key; set WANDB_API_KEY, or run wandb login\n"
+    )
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    assert going_deeper(*command).stderr == "going-deeper: http://127.0.0.1:9 does not answer; set WANDB_BASE_URL\n"
+    assert (
+        going_deeper(*command).stderr
+        == "going-deeper: http://127.0.0.1:9 does not answer; set WANDB_BASE_URL\n"
+    )
 
 
 def spec() -> object:
@@ -67,7 +86,9 @@ def spec() -> object:
 
     def named(value: object) -> object:
         if isinstance(value, dict):
-            return {key: "" if key in ("__id__", "id") else named(item) for key, item in value.items()}
+            return {
+                key: "" if key in ("__id__", "id") else named(item) for key, item in value.items()
+            }
         return [named(item) for item in value] if isinstance(value, list) else value
 
     return named(found)

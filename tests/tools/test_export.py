@@ -24,7 +24,9 @@ from pipeline.tools.external import foreign_study
 
 @pytest.mark.slow  # ONNX's exporter takes its time
 def test_export(tmp_path: Path, study: Study) -> None:
-    """ONNX gives the network's logits to 1e-4 on real crops, for any batch; the card holds the measured errors."""
+    """ONNX gives the network's logits to 1e-4 on real crops, for any batch; the card
+    holds the measured errors.
+    """
     root, into = tmp_path / "root", tmp_path / "exported"
     evaluation = study.check.results[0].members[0]
     run = evaluation.classifier
@@ -43,7 +45,9 @@ def test_export(tmp_path: Path, study: Study) -> None:
     network.load_state_dict(load_file(into / "model.safetensors"))
     split = Dataset(evaluation.data, root).split("val")
     assert len(split) == data.manifest["num_images"]["val"]
-    pixels = np.stack([np.asarray(images.decode(split.encoded(k)).resize((42, 42))) for k in range(5)])
+    pixels = np.stack(
+        [np.asarray(images.decode(split.encoded(k)).resize((42, 42))) for k in range(5)]
+    )
     x = normalise(torch.from_numpy(pixels))
     session = onnxruntime.InferenceSession(str(into / "model.onnx"))
     (found,) = session.run(None, {"images": x.contiguous().numpy()})
@@ -52,8 +56,12 @@ def test_export(tmp_path: Path, study: Study) -> None:
 
 
 @pytest.mark.processes
-def test_an_exported_member_can_be_measured(tmp_path: Path, study: Study, image_folder: Path) -> None:
-    """`evaluate --arch googlenet` finds its width and input size in the file, and the same probabilities; raw weights too."""
+def test_an_exported_member_can_be_measured(
+    tmp_path: Path, study: Study, image_folder: Path
+) -> None:
+    """`evaluate --arch googlenet` finds its width and input size in the file, and the
+    same probabilities; raw weights too.
+    """
     root = tmp_path / "root"
     averaged = study.check.results[0].members[0]
     evaluation = averaged.but(weights="raw")
@@ -67,7 +75,9 @@ def test_an_exported_member_can_be_measured(tmp_path: Path, study: Study, image_
     (again,) = foreign.check.results[0].members
     assert again.classifier.input_size == 42
     prepare(again.data, root)
-    ours, theirs = (evaluate(config, root).probabilities("crops_144") for config in (evaluation, again))
+    ours, theirs = (
+        evaluate(config, root).probabilities("crops_144") for config in (evaluation, again)
+    )
     assert np.array_equal(ours, theirs)
 
 

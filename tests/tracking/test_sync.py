@@ -1,4 +1,6 @@
-"""going-deeper sync: offline runs of W&B reach a server, each row once, and no secret stays behind."""
+"""going-deeper sync: offline runs of W&B reach a server, each row once, and no secret
+stays behind.
+"""
 
 import os
 import signal
@@ -47,7 +49,9 @@ def track(root: Path, first: int, last: int, ends: str = "well", **environment: 
 
 @pytest.mark.slow
 def test_segments_of_a_killed_run_become_one(server: WandbStub, tmp_path: Path) -> None:
-    """Killed without a word, and gone on with; a server that fails at first; then nothing is left to do."""
+    """Killed without a word, and gone on with; a server that fails at first; then
+    nothing is left to do.
+    """
     assert track(tmp_path, 0, 5, "killed") == -signal.SIGKILL
     assert track(tmp_path, 5, 8) == 0
     server.faults += [("UpsertBucket", 500), ("file_stream", 500)]
@@ -62,14 +66,20 @@ def test_segments_of_a_killed_run_become_one(server: WandbStub, tmp_path: Path) 
     assert run.summary["num_rejected"] == 3
     assert going_deeper("sync", "--root", tmp_path).stdout == "0 uploaded, 0 pending\n"
     assert not (TOP / "wandb").exists()
-    assert [path for path in tmp_path.rglob("*") if path.is_file() and API_KEY.encode() in path.read_bytes()] == []
+    assert [
+        path
+        for path in tmp_path.rglob("*")
+        if path.is_file() and API_KEY.encode() in path.read_bytes()
+    ] == []
 
 
 @pytest.mark.slow
 def test_a_study_reaches_the_server_with_its_lineage(
     server: WandbStub, experiment: Path, image_folder: Path, tmp_path: Path
 ) -> None:
-    """Every artefact is a run and one of W&B's artifacts, used by what was made from it; tables and pictures come along."""
+    """Every artefact is a run and one of W&B's artifacts, used by what was made from
+    it; tables and pictures come along.
+    """
     root = tmp_path / "root"
     arguments = ["--data", str(image_folder), "--members", "1"]
     assert going_deeper("run", experiment, *arguments, "--root", root).returncode == 0
@@ -78,14 +88,22 @@ def test_a_study_reaches_the_server_with_its_lineage(
     study = load_study(experiment, arguments)
     for config in study.stages[:-1]:  # all but the report
         run, artifact = server.runs[config.hash], server.artifacts[f"{config.stage}-{config.hash}"]
-        assert (run.exit_code, artifact.state, artifact.metadata["hash"]) == (0, "COMMITTED", config.hash)
+        assert (run.exit_code, artifact.state, artifact.metadata["hash"]) == (
+            0,
+            "COMMITTED",
+            config.hash,
+        )
         assert artifact.given["runName"] == config.hash
-        assert artifact.users == {other.hash for other in study.stages[:-1] if config in other.inputs}
+        assert artifact.users == {
+            other.hash for other in study.stages[:-1] if config in other.inputs
+        }
         assert run.config["arm"] == arm_of(config) != ("" if config.stage != "prepare" else None)
         stored = server.stored[f"{artifact.id}/{config.last_file}"]
         assert stored == (root / config.folder / config.last_file).read_bytes()
     result = study.check.results[-1]
-    assert {"top1_error", "published_top5_error", "gap_to_published"} <= server.runs[result.hash].summary.keys()
+    assert {"top1_error", "published_top5_error", "gap_to_published"} <= server.runs[
+        result.hash
+    ].summary.keys()
     training = next(config for config in study.stages if config.stage == "train")
     history = server.runs[training.hash].history
     last = history[-1]
@@ -110,11 +128,17 @@ def test_a_requeued_run_online_doubles_no_row(server: WandbStub, tmp_path: Path)
     assert track(tmp_path, 4, 6, WANDB_MODE="online") == 0
     assert [row["trainer/step"] for row in run.history] == list(range(6))
     assert run.exit_code == 0
-    assert [path for path in tmp_path.rglob("*") if path.is_file() and API_KEY.encode() in path.read_bytes()] == []
+    assert [
+        path
+        for path in tmp_path.rglob("*")
+        if path.is_file() and API_KEY.encode() in path.read_bytes()
+    ] == []
 
 
 @pytest.mark.slow
-def test_what_cannot_be_uploaded_stays(server: WandbStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_uploaded_stays(
+    server: WandbStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A wrong key; a run in progress. Both are said, and uploaded later."""
     assert track(tmp_path, 0, 2) == 0
     with locks.lock(CONFIG, tmp_path):
@@ -123,15 +147,20 @@ def test_what_cannot_be_uploaded_stays(server: WandbStub, tmp_path: Path, monkey
     assert f"pending: process {os.getpid()} on " in ended.stdout
     address = os.environ["WANDB_BASE_URL"]
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    assert going_deeper("sync", "--root", tmp_path).stderr == (
-        "going-deeper: 1 runs are pending, and http://127.0.0.1:9 does not answer; set WANDB_BASE_URL\n"
+    assert (
+        going_deeper("sync", "--root", tmp_path).stderr
+        == "going-deeper: 1 runs are pending, and http://127.0.0.1:9 does not answer; set"
+        " WANDB_BASE_URL\n"
     )
     monkeypatch.setenv("WANDB_BASE_URL", address)
     monkeypatch.setenv("WANDB_API_KEY", "f" * 40)
     ended = going_deeper("sync", "--root", tmp_path)
     assert (ended.returncode, ended.stdout.splitlines()[-1]) == (3, "0 uploaded, 1 pending")
     assert "unauthorized" in ended.stdout
-    assert ended.stderr == "going-deeper: 1 runs are not on the server yet; run going-deeper sync again\n"
+    assert (
+        ended.stderr
+        == "going-deeper: 1 runs are not on the server yet; run going-deeper sync again\n"
+    )
     monkeypatch.setenv("WANDB_API_KEY", API_KEY)
     assert going_deeper("sync", "--root", tmp_path).returncode == 0
 
@@ -167,7 +196,9 @@ def test_a_dead_wandb_process_is_one_line(tmp_path: Path, signal_sent: str) -> N
     """As when scancel reaches wandb's own process before ours: the stage goes on."""
     command = [sys.executable, "-c", FAULTY, str(tmp_path), signal_sent]
     environment = {**os.environ, "WANDB_MODE": "offline"}
-    ended = subprocess.run(command, cwd=TOP, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    ended = subprocess.run(
+        command, cwd=TOP, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr.count("W&B is off for this stage") == 1
 
@@ -178,7 +209,9 @@ def test_a_slow_server_does_not_slow_the_rows(server: WandbStub, tmp_path: Path)
     server.delay = 1.0
     command = [sys.executable, "-c", FAULTY, str(tmp_path), "none"]
     environment = {**os.environ, "WANDB_MODE": "online"}
-    ended = subprocess.run(command, cwd=TOP, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    ended = subprocess.run(
+        command, cwd=TOP, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
     assert ended.returncode == 0, ended.stderr
     mean, _ = map(float, ended.stdout.split()[-2:])
     assert mean < server.delay / 10

@@ -1,8 +1,10 @@
-"""Makes the steps of jobs slow, so that a short study lasts until its test has done with it what it wants.
+"""Makes the steps of jobs slow, so that a short study lasts until its test has done
+with it what it wants.
 
-Python imports this at its start where PYTHONPATH names this folder, in place of a machine's own file of that name. A step of
-training, or a chunk of an evaluation, takes a second longer as long as the file SLOW_STEPS_FILE is there; all else is as users
-have it.
+Python imports this at its start where PYTHONPATH names this folder, in place of a
+machine's own file of that name. A step of training, or a chunk of an evaluation, takes
+a second longer as long as the file SLOW_STEPS_FILE is there; all else is as users have
+it.
 """
 
 import os
@@ -20,9 +22,13 @@ SECONDS = 1.0
 
 
 class SlowSteps(MetaPathFinder):
-    """Finds the modules with the steps where Python would, and makes the steps slow once a module is loaded."""
+    """Finds the modules with the steps where Python would, and makes the steps slow
+    once a module is loaded.
+    """
 
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         spec = PathFinder.find_spec(name, path, target) if name in STEPS else None
         if spec is None or spec.loader is None:
             return None
