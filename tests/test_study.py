@@ -1,5 +1,6 @@
 """Names of artefacts follow from configs; options of experiments become configs."""
 
+import pickle
 import tomllib
 from pathlib import Path
 
@@ -24,6 +25,20 @@ def test_hash_is_of_science_not_of_resources(data: PrepareConfig, run_config: Tr
     assert run_config.but(learning_rate=0.5).hash != run_config.hash
     other_data = data.but(name="other")
     assert run_config.but(data=other_data).hash != run_config.hash
+
+
+def test_a_hash_once_computed_is_nothing_but_faster(run_config: TrainConfig) -> None:
+    """No copy with a changed field inherits it; equality, pickles and dumps do not see
+    it.
+    """
+    fresh = run_config.model_copy()
+    name = run_config.hash
+    assert run_config.but(learning_rate=0.5).hash != name
+    assert run_config.model_copy(update={"learning_rate": 0.5}).hash != name
+    assert pickle.loads(pickle.dumps(run_config)).hash == name
+    assert (run_config, hash(run_config)) == (fresh, hash(fresh))
+    assert run_config.model_dump_json() == fresh.model_dump_json()
+    assert run_config.but() == run_config
 
 
 def test_hashes_do_not_drift() -> None:

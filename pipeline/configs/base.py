@@ -33,6 +33,10 @@ class StageConfig(Frozen):
     submit, track or publish it.
     """
 
+    # The hash, once computed. A slot, as every copy, changed or not, begins without it,
+    # and fields, equality, pickles and dumps do not see it.
+    __slots__ = ("_own_hash",)
+
     stage: ClassVar[str]  # the function of pipeline/stages/<stage>.py
     room: ClassVar[str]  # the folder of its artefacts
     last_file: ClassVar[str]  # is written last: the artefact is complete when it exists
@@ -48,7 +52,12 @@ class StageConfig(Frozen):
         """16 hex digits that name the artefact; equal for equal science, whatever the
         resources.
         """
+        if not (own := getattr(self, "_own_hash", "")):
+            own = self._compute_hash()
+            object.__setattr__(self, "_own_hash", own)
+        return own
 
+    def _compute_hash(self) -> str:
         def science(value: Any) -> Any:
             if isinstance(value, StageConfig):
                 return value.hash
