@@ -79,6 +79,34 @@ def test_no_help_and_no_completion_waits_for_libraries() -> None:
     assert set(said.split()) & HEAVY <= LIGHT
 
 
+EFFECTS = """
+import os
+from importlib import import_module
+from pkgutil import walk_packages
+import sklearn, torch._inductor  # set variables of their own
+from PIL import Image
+from tqdm import tqdm
+import pipeline, slurm
+before, limit, lock = dict(os.environ), Image.MAX_IMAGE_PIXELS, getattr(tqdm, "_lock", None)
+os.register_at_fork = lambda **hooks: [print(hook) for hook in hooks.values()]
+for package in (pipeline, slurm):
+    for module in walk_packages(package.__path__, package.__name__ + "."):
+        if not module.name.endswith("__main__"):
+            import_module(module.name)
+print({name: value for name, value in os.environ.items() if before.get(name) != value})
+print((Image.MAX_IMAGE_PIXELS, getattr(tqdm, "_lock", None)) == (limit, lock))
+"""
+
+
+def test_an_import_changes_nothing_outside() -> None:
+    """Neither the environment, nor the limits and locks of others, nor what forks do."""
+    ended = subprocess.run(
+        [sys.executable, "-c", EFFECTS], cwd=TOP, capture_output=True, text=True, check=True
+    )
+    hooks = [line for line in ended.stdout.splitlines() if "_forget" in line]
+    assert (ended.stdout.splitlines()[-2:], hooks) == (["{}", "True"], [])
+
+
 def test_a_report_needs_no_torch(finished: Finished, tmp_path: Path) -> None:
     """Nor does publishing and counting again."""
     root = finished.copy(tmp_path)

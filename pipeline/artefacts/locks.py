@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ def lock(config: StageConfig, root: Path, fences: bool = False) -> Iterator[None
         text = f"{said(holder())}\n".encode()
         os.pwrite(file.fileno(), text, 0)  # never empty in between: a loser reads it
         os.ftruncate(file.fileno(), len(text))
+        _forget_in_forks()
         _locked.append(file.fileno())
         try:
             yield
@@ -73,6 +75,12 @@ def held_by(name: str, root: Path) -> str | None:
     return None
 
 
+@cache
+def _forget_in_forks() -> None:
+    """Once in a process, with its first lock."""
+    os.register_at_fork(after_in_child=_forget_locks)
+
+
 def _forget_locks() -> None:
     """In a forked process, such as a loader's: else it would go on holding its parent's
     locks after the parent was killed.
@@ -80,9 +88,6 @@ def _forget_locks() -> None:
     for descriptor in _locked:
         os.close(descriptor)
     _locked.clear()
-
-
-os.register_at_fork(after_in_child=_forget_locks)
 
 
 def holder() -> dict[str, Any]:

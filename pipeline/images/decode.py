@@ -17,7 +17,6 @@ from pipeline.configs.evaluate import CropsConfig
 from pipeline.paper.crops import Crop, scaled_size
 
 MAX_PIXELS = 89_478_485  # ours: Pillow's own threshold for a warning of a decompression bomb
-Image.MAX_IMAGE_PIXELS = None  # this module checks the size itself, before any pixel is decoded
 MAX_BYTES = 256 * 2**20  # ours: of a file; it is held in memory
 # ours: Pillow reads more, some through other programs
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
@@ -47,6 +46,9 @@ def header(encoded: bytes) -> Image.Image:
     """
     if not encoded:
         raise BadImage("empty file")
+    # for all of the process: the size is checked here, before any pixel is decoded, and
+    # Pillow's own error would not say it
+    Image.MAX_IMAGE_PIXELS = None
     with _said_as_bad_image():
         image = Image.open(io.BytesIO(encoded), formats=FORMATS)
         refuse_size(image.width, image.height)

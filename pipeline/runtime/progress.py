@@ -5,6 +5,7 @@ log.
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from functools import cache
 from threading import RLock
 from types import TracebackType
 from typing import Self, TypeVar
@@ -12,8 +13,6 @@ from typing import Self, TypeVar
 from tqdm import tqdm
 
 LINE_SECONDS = 15.0
-# its own is a semaphore of the system, which a killed rank would leave behind
-tqdm.set_lock(RLock())
 T = TypeVar("T")
 
 
@@ -28,6 +27,7 @@ class Progress:
             time.monotonic(),
             time.monotonic(),
         )
+        _lock_without_semaphore()
         terminal = sys.stderr.isatty()
         self._lines = not terminal and not silent
         self._bar = tqdm(
@@ -70,6 +70,14 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._bar.close()
+
+
+@cache
+def _lock_without_semaphore() -> None:
+    """tqdm's own lock is a semaphore of the system, which a killed rank would leave
+    behind.
+    """
+    tqdm.set_lock(RLock())
 
 
 def progress_of(items: Iterable[T], label: str, total: int, unit: str) -> Iterator[T]:
