@@ -99,7 +99,7 @@ print((Image.MAX_IMAGE_PIXELS, getattr(tqdm, "_lock", None)) == (limit, lock))
 
 
 def test_an_import_changes_nothing_outside() -> None:
-    """Neither the environment, nor the limits and locks of others, nor what forks do."""
+    """Neither the environment, nor limits and locks of others, nor what forks do."""
     ended = subprocess.run(
         [sys.executable, "-c", EFFECTS], cwd=TOP, capture_output=True, text=True, check=True
     )

@@ -17,8 +17,6 @@ ENHANCERS = {
     "colour": ImageEnhance.Color,
 }
 GREY = (0.299, 0.587, 0.114)  # Pillow's weights of R, G, B (ITU-R 601)
-# of one distortion as a row: (enhancement, factor) in order, shift
-NUM_PARAMETERS = 2 * len(ENHANCEMENTS) + 3
 
 
 def distort(pixels_HWC: np.ndarray, distortion: Distortion) -> np.ndarray:
@@ -31,14 +29,16 @@ def distort(pixels_HWC: np.ndarray, distortion: Distortion) -> np.ndarray:
 
 
 def as_row(distortion: Distortion) -> Sequence[float]:
-    """A distortion as NUM_PARAMETERS numbers, to travel with its patch."""
+    """A distortion as numbers, to travel with its patch: each enhancement's number and
+    factor, in order, and the shift of R, G, B.
+    """
     enhancements = [(ENHANCEMENTS.index(name), factor) for name, factor in distortion.enhancements]
     return [value for pair in enhancements for value in pair] + list(distortion.shift)
 
 
 def distort_batch(pixels_NHWC: Tensor, rows_NP: Tensor) -> Tensor:
     """The distortions of a batch (N x height x width x 3, uint8), from rows of `as_row`
-    (N x NUM_PARAMETERS).
+    (N x P).
 
     As `distort`, with Pillow's roundings: within a grey level of it, but where its
     weights of R, G, B are rounded otherwise.

@@ -1,10 +1,10 @@
 """The published numbers, from `published.toml` beside this file: the paper's Tables 1
-to 5, its claims, its neighbours.
+and 3, its claims, its neighbours.
 """
 
 import tomllib
 from importlib import resources
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from pydantic import TypeAdapter
 
@@ -71,20 +71,14 @@ _PUBLISHED = tomllib.loads(resources.files(__package__).joinpath("published.toml
 DATASET: str = _PUBLISHED["table3"]["dataset"]
 SOURCE: str = _PUBLISHED["table3"]["source"]
 TABLE1 = TypeAdapter(tuple[PrintedRow, ...]).validate_python(_PUBLISHED["table1"]["rows"])
-TABLE2: list[dict[str, Any]] = _PUBLISHED["table2"]["rows"]
 TABLE3: dict[Cell, float] = {
     Cell(c["models"], c["crops"]): c["top5_error"] for c in _PUBLISHED["table3"]["cells"]
-}
-TABLE3_COST: dict[Cell, int] = {
-    Cell(c["models"], c["crops"]): c["cost"] for c in _PUBLISHED["table3"]["cells"]
 }
 TABLE3_VERSUS_BASE: dict[Cell, float] = {
     Cell(c["models"], c["crops"]): c["versus_base"]
     for c in _PUBLISHED["table3"]["cells"]
     if "versus_base" in c
 }
-TABLE4: list[dict[str, Any]] = _PUBLISHED["table4"]["rows"]
-TABLE5: list[dict[str, Any]] = _PUBLISHED["table5"]["rows"]
 CLAIMS = TypeAdapter(tuple[Claim, ...]).validate_python(_PUBLISHED["claim"])
 NEIGHBOURS = TypeAdapter(tuple[Neighbour, ...]).validate_python(_PUBLISHED["neighbour"])
 

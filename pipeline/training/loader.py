@@ -23,7 +23,7 @@ from pipeline.runtime.signals import ignore_notices
 
 class Batch(NamedTuple):
     """One rank's share of a step: pixels (N x H x W x 3, uint8), labels (N), and the
-    distortions that are left to the device (N x NUM_PARAMETERS, or N x 0).
+    distortions that are left to the device, as rows of `as_row` (N x P, or N x 0).
     """
 
     pixels_NHWC: Tensor
