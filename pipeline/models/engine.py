@@ -15,9 +15,7 @@ What is done, and why:
 """
 
 import copy
-import logging
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -26,10 +24,10 @@ from torch.nn import functional as F
 
 from pipeline.errors import InputError
 from pipeline.models import operators
+from pipeline.models.compiling import compile_step
 from pipeline.models.loading import Classifier
 from pipeline.paper.googlenet import GoogLeNet, normalise
 from pipeline.paper.layers import ConvReLU
-from pipeline.runtime import native
 
 # ours: on a CPU the activations of 12 crops stay in the cache (8 to 12 are fastest, 24
 # a third slower); both divide 144. The figure for a GPU is a guess, never measured.
@@ -71,7 +69,7 @@ class Engine:
         first = _first_conv(self.network)
         self.channels = 3 if first is None else first.conv.in_channels
         self.preprocessing = classifier.preprocessing
-        self._step = _compiled(self._softmax, device) if compiled else self._softmax
+        self._step = compile_step(self._softmax, device) if compiled else self._softmax
 
     @torch.no_grad()
     def refuse_wrong_outputs(self, num_classes: int, name: str) -> None:
@@ -222,38 +220,3 @@ def _first_conv(network: nn.Module) -> ConvReLU | None:
         if isinstance(network, GoogLeNet) and isinstance(network.conv1, ConvReLU)
         else None
     )
-
-
-def enable_compiling(device: torch.device) -> None:
-    """Make torch.compile ready to use.
-
-    Raises:
-        InputError: there is no compiler.
-    """
-    if device.type == "cpu" and native.compiler() is None:
-        named = os.environ.get("CXX", "g++")
-        raise InputError(
-            f"torch.compile needs a C++ compiler; {named} is not on the PATH (compiled = false goes"
-            " without)"
-        )
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(native.cache_folder() / "inductor"))
-    # it warns where a CUDA build finds no GPU
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-
-
-def _compiled(step: Callable[[Tensor], Tensor], device: torch.device) -> Callable[[Tensor], Tensor]:
-    enable_compiling(device)
-    compiled = torch.compile(step, dynamic=False)
-
-    def run(batch: Tensor) -> Tensor:
-        """On a CPU the weights become constants, so that oneDNN packs them once. Where
-        torch gives up, it must say so.
-        """
-        with (
-            torch._inductor.config.patch(freezing=device.type == "cpu"),
-            torch._dynamo.config.patch(recompile_limit=64, fail_on_recompile_limit_hit=True),
-        ):
-            probabilities: Tensor = compiled(batch)
-        return probabilities
-
-    return run

@@ -170,12 +170,7 @@ def _stride_of(module: nn.Module) -> int | None:
     """The stride of a max pool that the operator computes; None of any other module, a
     subclass or one with hooks included.
     """
-    if (
-        type(module) is not nn.MaxPool2d
-        or module.return_indices
-        or module._forward_hooks
-        or module._forward_pre_hooks
-    ):
+    if type(module) is not nn.MaxPool2d or module.return_indices or _has_hooks(module):
         return None
     if (_pair(module.kernel_size), _pair(module.dilation)) != ((3, 3), (1, 1)):
         return None
@@ -183,6 +178,15 @@ def _stride_of(module: nn.Module) -> int | None:
     if shape[:2] == ((1, 1), (1, 1)):
         return 1
     return 2 if shape == ((2, 2), (0, 0), True) else None
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    """Whether a module's call does more than its `forward`.
+
+    Where hooks are noted is private to torch (tried with 2.14); where that is gone, any
+    module may have some.
+    """
+    return any(getattr(module, kind, True) for kind in ("_forward_hooks", "_forward_pre_hooks"))
 
 
 def _pair(value: int | tuple[int, ...]) -> tuple[int, ...]:

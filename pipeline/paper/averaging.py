@@ -33,6 +33,19 @@ def _towards(share: Callable[[int], float]) -> Update:
     def update(
         averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Tensor | int
     ) -> None:
-        torch._foreach_lerp_(list(averaged), list(current), share(int(num_averaged)))
+        _move(list(averaged), list(current), share(int(num_averaged)))
 
     return update
+
+
+def _move(averaged: list[Tensor], current: list[Tensor], share: float) -> None:
+    """Move each average a share of its way to the weights.
+
+    All at once by an operator that is private to torch (tried with 2.14); where it is
+    gone, one by one.
+    """
+    if (move_all := getattr(torch, "_foreach_lerp_", None)) is not None:
+        move_all(averaged, current, share)
+        return
+    for average, weights in zip(averaged, current, strict=True):
+        average.lerp_(weights, share)

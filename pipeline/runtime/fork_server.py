@@ -72,8 +72,12 @@ def start(target: Callable[..., object], *arguments: object) -> BaseProcess:
 def _end_server() -> None:
     """With the command, however early that ends: it may still import, and have starts
     to serve that nobody waits for.
+
+    Its id is private to Python (tried with 3.11); where that is gone, the server ends
+    by itself, once it has imported and served.
     """
-    if (process_id := forkserver._forkserver._forkserver_pid) is not None:  # type: ignore[attr-defined]  # Python 3.11 to 3.14
+    server = getattr(forkserver, "_forkserver", None)
+    if (process_id := getattr(server, "_forkserver_pid", None)) is not None:
         with suppress(ProcessLookupError):
             os.kill(process_id, signal.SIGKILL)
 

@@ -11,6 +11,8 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from wandb_workspaces import expr
 
+from pipeline.errors import InputError
+
 GAP, TARGET = "gap_to_published", "published_top5_error"
 
 
@@ -152,7 +154,7 @@ def workspace(contents: Contents, entity: str, project: str, saved: Saved = NEW)
         runset_settings=ws.RunsetSettings(filters=_filters(contents)),
         auto_generate_panels=False,
     )
-    made._internal_name, made._internal_id = saved.workspace_name, saved.workspace_id
+    _take_names(made, saved)
     return made
 
 
@@ -190,7 +192,28 @@ def save(contents: Contents, saved: Saved) -> tuple[Saved, list[str]]:
     )
     page.save()  # makes the project, if need be
     board.save()
-    return Saved(board._internal_name, board._internal_id, page.id), [board.url, page.url]
+    return Saved(*_names(board), page.id), [board.url, page.url]
+
+
+def _names(board: ws.Workspace) -> tuple[str, str]:
+    """Under which the server knows a workspace. They are private to wandb-workspaces
+    (tried with 0.4.13).
+
+    Raises:
+        InputError: this version has them no more.
+    """
+    try:
+        return board._internal_name, board._internal_id
+    except AttributeError:
+        raise InputError(
+            "wandb-workspaces: this version cannot update a workspace; pip install"
+            " wandb-workspaces==0.4.13"
+        ) from None
+
+
+def _take_names(board: ws.Workspace, saved: Saved) -> None:
+    _names(board)  # else new attributes would be set, and a second workspace saved
+    board._internal_name, board._internal_id = saved.workspace_name, saved.workspace_id
 
 
 def _filters(contents: Contents) -> Any:

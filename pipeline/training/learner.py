@@ -1,13 +1,11 @@
 """What training changes, and how one step changes it."""
 
 import math
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from importlib import import_module
 from typing import Any
 
 import torch
-
-# any optimiser imports it; here, a fork server has it before its forks want it
-import torch._dynamo
 from accelerate import Accelerator
 from accelerate.local_sgd import LocalSGD
 from torch import Tensor
@@ -15,7 +13,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from pipeline.configs.train import TrainConfig
 from pipeline.images.distortions import distort_batch
-from pipeline.models.engine import autocast, enable_compiling
+from pipeline.models.compiling import enable_compiling
+from pipeline.models.engine import autocast
 from pipeline.models.operators import use_operators
 from pipeline.paper.augmentation import stream
 from pipeline.paper.averaging import equal, exponential
@@ -23,6 +22,11 @@ from pipeline.paper.googlenet import GoogLeNet, normalise, output_losses, traini
 from pipeline.paper.initialisation import INITIALISATIONS
 from pipeline.training.cadence import Step
 from pipeline.training.loader import Batch
+
+# Any optimiser imports it; here, a fork server has it before its forks want it. Private
+# to torch (tried with 2.14); where it is gone, the first step takes longer.
+with suppress(ImportError):
+    import_module("torch._dynamo")
 
 
 class Learner:

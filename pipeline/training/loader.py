@@ -116,7 +116,17 @@ def training_batches(
     # process waiting for them
     finally:
         if num_workers:
-            batches._shutdown_workers()  # type: ignore[attr-defined]
+            _end_workers(batches)
+
+
+def _end_workers(batches: object) -> None:
+    """End a loader's processes now.
+
+    Private to torch (tried with 2.14); where it is gone, they end with the iterator, as
+    soon as nothing refers to that any more.
+    """
+    if (end := getattr(batches, "_shutdown_workers", None)) is not None:
+        end()
 
 
 def _outlive_notices(worker: int) -> None:
