@@ -2,7 +2,6 @@
 without accounting, and without SLURM.
 """
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import NamedTuple
 
 from pipeline.artefacts import locks
 from pipeline.artefacts.manifest import num_images
+from pipeline.artefacts.metrics import read_metrics
 from pipeline.configs.base import StageConfig
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.prepare import PrepareConfig
@@ -138,7 +138,7 @@ def _progress(config: StageConfig, root: Path) -> tuple[str, str]:
 
 def _progress_of_training(config: TrainConfig, root: Path) -> tuple[str, str]:
     num_train = num_images(config.data, root, "train")
-    rows = _last_rows(root / config.folder / "metrics.jsonl")
+    rows = read_metrics(config, root, last=5)
     if not num_train or not rows:
         return "", ""
     total = schedule.total_steps(num_train, config.num_epochs, config.global_batch_size)
@@ -148,14 +148,6 @@ def _progress_of_training(config: TrainConfig, root: Path) -> tuple[str, str]:
     )
     left = _time((total - step) * config.global_batch_size / speed) if speed else ""
     return f"step {step}/{total}, epoch {epoch:.1f}", left
-
-
-def _last_rows(path: Path) -> list[dict[str, float]]:
-    try:
-        lines = path.read_text().splitlines()[-5:]
-    except OSError:
-        return []
-    return [json.loads(line) for line in lines if line.endswith("}")]
 
 
 def _time(seconds: float) -> str:
