@@ -1,6 +1,4 @@
-"""The command as a user runs it: a study from one command, killed, interrupted, failed;
-wrong input.
-"""
+"""A study from one command as a user runs it: killed, interrupted, failed."""
 
 import os
 import re
@@ -211,103 +209,6 @@ def test_a_mistake_of_ours_says_where_to_find_it(
     assert f"going-deeper plan {finished.experiment}" in report.read_text()
     assert "in mistaken" in report.read_text()
     report.unlink()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["run", "nowhere.py"], "nowhere.py: no such Python file"),
-        (["run", "experiments/demo.py", "--mebers", "3"], "No such option"),
-        (
-            ["run", "experiments/caltech101.py"],
-            "data set caltech101: no path given; pass --data FOLDER",
-        ),
-        (["run", "experiments/caltech101.py", "--data", "nowhere"], "nowhere: no such folder"),
-        (
-            ["run", "experiments/demo.py", "--site", "nowhere.toml"],
-            "nowhere.toml: no such site file",
-        ),
-        (
-            ["run", "experiments/demo.py", "--processes", "0"],
-            "0 is not in the range x>=1; see going-deeper run --help",
-        ),
-        (["run", "experiments/demo.py", "--site", "slurm/sites"], "slurm/sites: no such site file"),
-        (
-            ["run", "experiments/demo.py", "--processes", "7"],
-            "64 can be shared equally by 1, 2, 4 ranks",
-        ),
-        (
-            ["plan", "experiments/demo.py", "--root", "README.md"],
-            "README.md: is a file; --root takes a folder",
-        ),
-        (
-            ["evaluate", "--arch", "googlenet", "--weights", "none.pth", "--data", "x"],
-            "none.pth: no such weights file",
-        ),
-        (
-            ["evaluate", "--arch", "googlenet", "--weights", "README.md", "--data", "x"],
-            "cannot be read as a PyTorch state",
-        ),
-        (
-            ["evaluate", "--arch", "googlenet", "--weights", "a", "--data", "x", "--mean", "1,2"],
-            "is not three numbers",
-        ),
-        (
-            ["export", "experiments/demo.py", "--into", "x"],
-            "run.json: does not exist; run the train stage first",
-        ),
-        (["rnu"], "No such command 'rnu'"),
-        (["report", "experiments/demo.py"], "nothing of demo is there; run the study first"),
-        (
-            ["report", "experiments/demo.py", "--into", "x"],
-            "check.json: does not exist; run the check stage first",
-        ),
-    ],
-)
-def test_wrong_input_is_one_line_and_exit_code_2(
-    arguments: list[str], message: str, tmp_path: Path
-) -> None:
-    root = (
-        ["--root", str(tmp_path / "root")]
-        if len(arguments) > 1 and "--root" not in arguments
-        else []
-    )
-    failed = in_process(*arguments, *root)
-    assert failed.returncode == 2
-    assert message in failed.stderr
-    assert failed.stderr.count("\n") == 1 + failed.stderr.count("[1/")
-    assert not list(tmp_path.rglob("*.json"))
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        [],
-        ["run"],
-        ["plan"],
-        ["report"],
-        ["evaluate"],
-        ["export"],
-        ["audit"],
-        ["sync"],
-        ["dashboard"],
-    ],
-    ids=str,
-)
-def test_help_has_an_example(arguments: list[str]) -> None:
-    shown = in_process(*arguments, "--help")
-    assert shown.returncode == 0
-    assert "Example: going-deeper" in shown.stdout
-
-
-def test_damaged_artefact_is_named(finished: Finished, tmp_path: Path) -> None:
-    root = finished.copy(tmp_path)
-    (manifest,) = root.glob("datasets/*/manifest.json")
-    manifest.write_text(manifest.read_text()[:100])
-    failed = in_process("run", finished.experiment, "--data", finished.data, "--root", root)
-    assert failed.returncode == 2
-    assert f"{manifest}: is damaged; remove {manifest.parent} to make it anew" in failed.stderr
-    assert failed.stderr.count("\n") == 1
 
 
 @pytest.mark.processes

@@ -48,4 +48,4 @@ def test_a_missing_setting_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_another_wandb_workspaces_is_said() -> None:
     with pytest.raises(InputError, match=r"wandb-workspaces==0\.4\.13"):
-        workspace._take_names(Path(), workspace.NEW)  # type: ignore[arg-type]
+        workspace._take_names(Path(), workspace.NEW)

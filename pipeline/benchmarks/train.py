@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision import models, transforms
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.dataset import Split
@@ -90,8 +91,6 @@ def torchvision_step(input_size: int, shards: list[Path], switched: bool) -> Mea
     """SGD with momentum on torchvision's GoogLeNet and its two heads; `switched`:
     channels last and bfloat16.
     """
-    from torchvision import models
-
     network = models.googlenet(
         weights=None, num_classes=CLASSES, aux_logits=True, init_weights=False
     ).train()
@@ -139,8 +138,6 @@ def both(input_size: int, shards: list[Path]) -> Measure:
 
 def usual_loader(input_size: int, shards: list[Path]) -> Measure:
     """Pillow and torchvision's v1 transforms on the full JPEG."""
-    from torchvision import transforms
-
     split = Split(shards)
     transform = transforms.Compose(
         [

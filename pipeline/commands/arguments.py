@@ -7,7 +7,9 @@ from typing import Any, get_args
 import click
 
 from pipeline.configs.base import Frozen
+from pipeline.configs.experiment import options_of
 
+TYPED = f"{__name__}.typed"  # the words behind the command's name
 PATH = click.Path(path_type=Path)
 ROOT = click.option(
     "--root", type=PATH, default=Path("outputs"), show_default=True, help="Folder of all artefacts."
@@ -65,6 +67,29 @@ def choices(model: type[Frozen]) -> Callable[[Callable[..., None]], Callable[...
     return decorate
 
 
+class StudyCommand(click.Command):
+    """A command on a study: its help lists the experiment's own options too, where one
+    is named.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep what was typed, as `--help` is served before EXPERIMENT is read."""
+        ctx.meta[TYPED] = tuple(args)
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The command's options, then the experiment's."""
+        super().format_options(ctx, formatter)
+        paths = (Path(word) for word in ctx.meta.get(TYPED, ()) if word.endswith(".py"))
+        with formatter.section("Options of the experiment"):
+            if (path := next(paths, None)) is None:
+                formatter.write_text(f"{ctx.command_path} EXPERIMENT --help lists them.")
+            elif records := [option.get_help_record(ctx) for option in options_of(path)]:
+                formatter.write_dl([record for record in records if record])
+            else:
+                formatter.write_text(f"{path} has none.")
+
+
 def study_command(example: str) -> Callable[[Callable[..., None]], click.Command]:
     """A command on a study: EXPERIMENT, the experiment's own options, and --root."""
 
@@ -73,7 +98,9 @@ def study_command(example: str) -> Callable[[Callable[..., None]], click.Command
             "arguments", metavar="[OPTIONS OF THE EXPERIMENT]", nargs=-1, type=click.UNPROCESSED
         )
         command = click.command(
-            epilog=f"Example: {example}", context_settings={"ignore_unknown_options": True}
+            cls=StudyCommand,
+            epilog=f"Example: {example}",
+            context_settings={"ignore_unknown_options": True},
         )
         return command(click.argument("experiment", type=PATH)(options(ROOT(function))))
 

@@ -25,7 +25,8 @@ def data() -> None:
 
 
 @data.command(
-    epilog="Example: going-deeper data prepare ilsvrc2012 /datasets/ilsvrc --name imagenet"
+    short_help="Store a source's images as shards, checked and digested.",
+    epilog="Example: going-deeper data prepare ilsvrc2012 /datasets/ilsvrc --name imagenet",
 )
 @click.argument("source", type=click.Choice(get_args(SourceKind)))
 @click.argument("where", required=False)
@@ -91,7 +92,10 @@ def prepare(
     print(f"data set: {made.folder}")
 
 
-@data.command(epilog="Example: going-deeper data verify outputs/datasets/550235136daa4528")
+@data.command(
+    short_help="Check every image, row and list against its digest.",
+    epilog="Example: going-deeper data verify outputs/datasets/550235136daa4528",
+)
 @FOLDERS
 @click.option(
     "--repair", is_flag=True, help="Make damaged files again, from the source; the others stay."
@@ -110,7 +114,7 @@ def verify(
     from pipeline.tools import verify_data as verification
 
     is_sound = True
-    for folder in folders or _all(root):
+    for folder in folders or _some(verification.data_sets(root), root):
         try:
             config, place = verification.config_of(folder)
         except InputError as error:
@@ -140,7 +144,8 @@ def verify(
 
 
 @data.command(
-    epilog="Example: going-deeper data show outputs/datasets/550235136daa4528 --out sheet.html"
+    short_help="Print what data sets hold, and write a contact sheet.",
+    epilog="Example: going-deeper data show outputs/datasets/550235136daa4528 --out sheet.html",
 )
 @FOLDERS
 @click.option(
@@ -161,7 +166,7 @@ def show(folders: tuple[Path, ...], images: int, out: Path | None, root: Path) -
     from pipeline.tools import show_data
     from pipeline.tools import verify_data as verification
 
-    chosen = folders or _all(root)
+    chosen = folders or _some(verification.data_sets(root), root)
     if out is not None and len(chosen) > 1:
         raise InputError(
             f"--out {out}: is one page, and these are {len(chosen)} data sets; name one"
@@ -173,10 +178,7 @@ def show(folders: tuple[Path, ...], images: int, out: Path | None, root: Path) -
         print(f"page: {page}")
 
 
-def _all(root: Path) -> tuple[Path, ...]:
-    from pipeline.tools import verify_data as verification
-
-    found = verification.data_sets(root)
+def _some(found: tuple[Path, ...], root: Path) -> tuple[Path, ...]:
     if not found:
         raise InputError(f"{root}: holds no complete data set; name a FOLDER or another --root")
     return found

@@ -63,13 +63,16 @@ def benchmark() -> None:
     """Measure speed on this machine, ours beside what people usually write."""
 
 
-def _measurement(what: str, doc: str, rounds: int, images: int = 4, input_size: int = 224) -> None:
+def _measurement(
+    what: str, short: str, doc: str, rounds: int, images: int = 4, input_size: int = 224
+) -> None:
     """Add `benchmark WHAT`; the function `benchmark_WHAT` of
     pipeline/benchmarks/WHAT.py measures.
     """
 
     @benchmark.command(
         what,
+        short_help=short,
         help=doc,
         epilog=f"Example: going-deeper benchmark {what} --data ../shared/data/imagenet-sample",
     )
@@ -116,6 +119,7 @@ def _measurement(what: str, doc: str, rounds: int, images: int = 4, input_size: 
 
 _measurement(
     "evaluate",
+    "Time 144 crops of photographs through GoogLeNet.",
     """144 crops of photographs through GoogLeNet: naive, careful, compiled, ours.
 
     All on one core, interleaved. Some 25 seconds a round on a fast core, and a minute to
@@ -125,6 +129,7 @@ _measurement(
 )
 _measurement(
     "prepare",
+    "Time the way of images from an archive into shards.",
     """Images from a raw archive into shards, beside reading and hashing alone.
 
     All on one core, interleaved. 2400 ImageNet photographs are about one shard; fewer are
@@ -135,6 +140,7 @@ _measurement(
 )
 _measurement(
     "train",
+    "Time a training step and its loader.",
     """A training step and its loader: torchvision's GoogLeNet and ours.
 
     All on one core, interleaved. Some 30 seconds a round.
@@ -143,6 +149,7 @@ _measurement(
 )
 _measurement(
     "tracking",
+    "Time a training step with and without W&B.",
     """A training step with and without W&B (offline).
 
     All on one core, interleaved. It draws its own images: --data is not read.

@@ -23,6 +23,7 @@ from pipeline.runtime import disk
 from pipeline.stages import run_stage
 from slurm.status import status
 
+PAGE = "report.html"
 WATCH_SECONDS = 30.0  # ours: between two looks
 
 
@@ -49,15 +50,13 @@ def report(
     """Rebuild the report of a study from its verdicts and results; of a study in
     progress, show what there is.
     """
-    from pipeline.stages.report import PROGRESS
-
     study = load_study(experiment, arguments)
     refuse_stale(study, root)
     if into is not None and not watch:
         sealing.unseal(study.check, root)  # RESULTS.md holds verdicts only
     page = rebuild(study, root)
     with _server(page, port) if serve else _nothing():
-        while watch and page.name == PROGRESS:
+        while watch and page.name != PAGE:
             time.sleep(WATCH_SECONDS)
             page = rebuild(study, root, anew=False)  # the study's own command makes it too
         if into is not None:
@@ -80,7 +79,7 @@ def rebuild(study: Study, root: Path, anew: bool = True) -> Path:
         if anew:
             forget_report(study, root)
         run_stage(study.report, root)
-        return root / study.report.folder / "report.html"
+        return root / study.report.folder / PAGE
     if not any((root / config.folder).exists() for config in study.stages):
         raise InputError(f"{root}: nothing of {study.name} is there; run the study first")
     rows: list[dict[str, str]] = []

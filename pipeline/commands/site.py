@@ -110,7 +110,10 @@ def site() -> None:
     """Look at a site before a study is submitted there."""
 
 
-@site.command(epilog="Example: going-deeper site check slurm/sites/gpu.toml")
+@site.command(
+    short_help="Try on its nodes, for a minute, what a study needs.",
+    epilog="Example: going-deeper site check slurm/sites/gpu.toml",
+)
 @click.argument("path", metavar="SITE", type=PATH)
 @click.option(
     "--nodes", type=click.IntRange(min=1), default=2, show_default=True, help="Nodes of the probe."

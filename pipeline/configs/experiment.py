@@ -17,6 +17,8 @@ from pydantic import ValidationError
 from pipeline.configs.study import Study
 from pipeline.errors import InputError
 
+# the function of an experiment file, as its name and its signature
+EXPERIMENT = ("experiment", "experiment(**options) -> Study")
 LONGEST_VALUE = 120  # ours: of a wrong value in a message, in characters
 
 
@@ -28,7 +30,7 @@ def load_study(path: Path, arguments: Sequence[str]) -> Study:
         InputError: no such file, no function `experiment` in it, an unknown option, or
             a value out of range.
     """
-    function = python_function(path, "experiment", "experiment(**options) -> Study")
+    function = python_function(path, *EXPERIMENT)
     command = click.Command(path.stem, params=options(function), add_help_option=False)
     try:
         values = command.make_context(path.stem, list(arguments)).params
@@ -50,6 +52,15 @@ def load_study(path: Path, arguments: Sequence[str]) -> Study:
             " pipeline.configs.study.Study"
         )
     return study
+
+
+def options_of(path: Path) -> list[click.Parameter]:
+    """The options of an experiment file.
+
+    Raises:
+        InputError: no such file, or no function `experiment` in it.
+    """
+    return options(python_function(path, *EXPERIMENT))
 
 
 def options(function: Callable[..., Study]) -> list[click.Parameter]:

@@ -244,12 +244,13 @@ def _pil_resize(pixels: np.ndarray, width: int, height: int, kernel: str) -> np.
 
 def _torch_resize(pixels: np.ndarray, width: int, height: int, kernel: str) -> np.ndarray:
     import torch  # imported late: preparation does not need it
-    from torch.nn import functional
 
     name, _, aliased = kernel.partition("_")
     # a view, channels last: torch's fast path for bytes
     batch = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     mode = {"bilinear": "bilinear", "cubic": "bicubic"}[name]
-    resized = functional.interpolate(batch, size=(height, width), mode=mode, antialias=not aliased)
+    resized = torch.nn.functional.interpolate(
+        batch, size=(height, width), mode=mode, antialias=not aliased
+    )
     found: np.ndarray = resized[0].permute(1, 2, 0).numpy()
     return found

@@ -4,7 +4,7 @@ timm, a user's own Python file).
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -53,13 +53,13 @@ def foreign_classifier(config: ForeignConfig, num_classes: int) -> Classifier:
         assert config.code is not None
         network = _users_network(config.code, name, num_classes)
     elif family == "torchvision":
-        network = _torchvision(
+        network = _torchvision_network(
             name,
             num_classes,
             aux_logits=any(key.startswith(("aux1.", "AuxLogits.")) for key in weights),
         )
     elif family == "timm":
-        network = _timm(name, num_classes)
+        network = _timm(name).create_model(name, pretrained=False, num_classes=num_classes)
     else:
         weights = {
             name: tensor for name, tensor in weights.items() if not name.startswith("aux_heads.")
@@ -79,18 +79,11 @@ def default_preprocessing(arch: str, weights: Path | None) -> tuple[Preprocessin
     user may say otherwise.
     """
     family, _, name = arch.partition(":")
-    if family == "timm":
-        from timm.models import get_pretrained_cfg
-
-        _check_timm(name)
-        if (declared := get_pretrained_cfg(name)) is not None:
-            mean, std = ((255 * r, 255 * g, 255 * b) for r, g, b in (declared.mean, declared.std))
-            return Preprocessing(mean, std), int(declared.input_size[-1])
+    if family == "timm" and (declared := _timm(name).get_pretrained_cfg(name)) is not None:
+        mean, std = ((255 * r, 255 * g, 255 * b) for r, g, b in (declared.mean, declared.std))
+        return Preprocessing(mean, std), int(declared.input_size[-1])
     if family == "torchvision":
-        from torchvision import models
-
-        _check_torchvision(name)
-        usual = models.get_model_weights(name).DEFAULT.transforms()
+        usual = _torchvision(name).get_model_weights(name).DEFAULT.transforms()
         mean, std = ((255 * r, 255 * g, 255 * b) for r, g, b in (usual.mean, usual.std))
         return Preprocessing(mean, std), int(usual.crop_size[0])
     if weights is not None and (shape := exported_shape(weights)) is not None:
@@ -202,37 +195,36 @@ def _users_network(path: Path, name: str, num_classes: int) -> nn.Module:
     return network if isinstance(network, nn.Module) else _CallableNetwork(network)
 
 
-def _torchvision(name: str, num_classes: int, aux_logits: bool) -> nn.Module:
-    from torchvision import models  # imported late: training ranks do not need it
-
-    _check_torchvision(name)
+def _torchvision_network(name: str, num_classes: int, aux_logits: bool) -> nn.Module:
     # both were ported from TensorFlow: their released weights expect the input's scale
     # to be undone
     ported = {"aux_logits": aux_logits, "init_weights": False, "transform_input": True}
     extra = ported if name in ("googlenet", "inception_v3") else {}
-    network: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **extra)
+    network: nn.Module = _torchvision(name).get_model(
+        name, weights=None, num_classes=num_classes, **extra
+    )
     return network
 
 
-def _check_torchvision(name: str) -> None:
+def _torchvision(name: str) -> Any:
+    """torchvision's models, which have one of this name; imported late, as training
+    ranks do without.
+    """
     from torchvision import models
 
     if name not in models.list_models(module=models):
         raise InputError(
             f"torchvision:{name}: no such classifier; see torchvision.models.list_models()"
         )
+    return models
 
 
-def _timm(name: str, num_classes: int) -> nn.Module:
-    import timm  # imported late: training ranks do not need it
-
-    _check_timm(name)
-    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes)
-    return network
-
-
-def _check_timm(name: str) -> None:
+def _timm(name: str) -> Any:
+    """timm, which has a model of this name; imported late, as training ranks do
+    without.
+    """
     import timm
 
     if not timm.is_model(name) or ("." in name and name not in timm.list_pretrained(name)):
         raise InputError(f"timm:{name}: no such model; see timm.list_models()")
+    return timm

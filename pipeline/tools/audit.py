@@ -3,6 +3,9 @@
 import json
 from typing import Any
 
+import torch
+from torchvision import models
+
 from pipeline.paper import audit
 from pipeline.paper.published import TABLE3, Cell
 from pipeline.reporting.wording import AUDIT_TITLES
@@ -40,9 +43,6 @@ def neighbours() -> tuple[audit.Example, ...]:
     """torchvision's GoogLeNet, counted here: batch norm, 3x3 in place of 5x5, no LRN,
     so another network.
     """
-    import torch
-    from torchvision import models
-
     with torch.device("meta"):
         plain, heads = (
             models.googlenet(weights=None, aux_logits=aux, init_weights=False)
