@@ -21,7 +21,8 @@ from pipeline.configs.study import CheckConfig, Study
 from pipeline.configs.train import TrainConfig
 from tests.commands import EXPERIMENT, Finished, going_deeper
 from tests.forks import PRELOADED
-from tests.wandb_stub import WandbStub, wandb_stub
+from tests.wandb_server import wandb_stub
+from tests.wandb_stub import WandbStub
 
 settings.register_profile("shared", deadline=None)  # a busy machine is slow, not wrong
 settings.load_profile("shared")

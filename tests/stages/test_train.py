@@ -1,7 +1,6 @@
 """A training that was killed ends with the same bits as one that was not."""
 
 import json
-import math
 import os
 import shutil
 import signal
@@ -14,22 +13,20 @@ import pytest
 import torch
 
 from pipeline.artefacts import locks
-from pipeline.artefacts.dataset import Dataset, Split
+from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.run import Run, Weights
 from pipeline.configs import recipes
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.train import LocalSGDConfig, PatchConfig, TrainConfig
-from pipeline.errors import InputError, TrainingDiverged
+from pipeline.errors import InputError
 from pipeline.paper import googlenet
 from pipeline.paper.inception import INCEPTIONS
-from pipeline.runtime import environment, ranks
+from pipeline.runtime import ranks
 from pipeline.stages.evaluate import evaluate
 from pipeline.stages.train import train
 from pipeline.tools.find_rate import find_rate
-from pipeline.training import health
-from pipeline.training.loader import keys
 from tests.forks import fork
 from tests.stages import trained
 from tests.stages.trained import final
@@ -265,60 +262,6 @@ def test_distortions_on_the_device_train_alike(root: Path, run_config: TrainConf
     assert first == pytest.approx(second, rel=1e-2)
 
 
-def test_an_output_that_learns_nothing_is_named(
-    root: Path,
-    run_config: TrainConfig,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Once, and not before it had time to learn."""
-    monkeypatch.setattr(health, "PATIENCE_STEPS", 30)
-    config = run_config.but(num_epochs=20, learning_rate=1e-9, class_balance=0.0)
-    config = config.but(checkpoint_every_seconds=60.0, validate_every_epochs=20)
-    train(config, root)
-    said = capsys.readouterr().err
-    for name in ("main", "4a", "4d"):
-        assert said.count(f"output {name} learns nothing: its loss at step 40 is ") == 1
-    assert "a guess gives 1.099; see learning_rate" in said
-    assert [
-        row["dead_outputs"] for row in Run(config, root).metrics() if "dead_outputs" in row
-    ] == [0, 3, 3]
-
-
-def test_a_training_on_other_data_is_refused(
-    root: Path, run_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = run_config
-    monkeypatch.setattr(Run, "finish", lambda *_: None)
-    train(config, root)
-    monkeypatch.undo()
-    manifest = root / config.data.folder / "manifest.json"
-    content = manifest.read_text()
-    other = json.loads(content) | {"digest": "0" * 64}
-    manifest.write_text(json.dumps(other))
-    with pytest.raises(
-        InputError,
-        match=r"step_00000011: was trained on other data than .*; remove .* to begin anew",
-    ):
-        train(config, root)
-    manifest.write_text(content)
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_an_image_that_was_damaged_since_is_named(
-    root: Path, run_config: TrainConfig, monkeypatch: pytest.MonkeyPatch, workers: int
-) -> None:
-    """Also where a loader's process meets it."""
-    monkeypatch.setattr(environment, "cores_per_rank", lambda: 1 + workers)
-    monkeypatch.setattr(Split, "encoded", lambda *_: b"no image")
-    with pytest.raises(
-        InputError,
-        match=rf"^{root}/datasets/\w+: image \w+/\d.jpg: not an image; remove it to prepare",
-    ) as raised:
-        train(run_config, root)
-    assert "\n" not in str(raised.value)
-
-
 def test_a_rate_is_found(root: Path, run_config: TrainConfig) -> None:
     """The loss falls on the way, and the end is divergence."""
     config = run_config
@@ -339,41 +282,6 @@ def test_it_learns(root: Path, run_config: TrainConfig) -> None:
     train(config, root)
     rows = [row for row in Run(config, root).metrics() if "val_top1_error_raw" in row]
     assert rows[-1]["val_top1_error_raw"] <= 0.2
-
-
-def test_divergence_is_said(root: Path, run_config: TrainConfig) -> None:
-    """The first step whose loss is no number is named, and a file names its images."""
-    config = run_config.but(learning_rate=1e6)
-    with pytest.raises(
-        TrainingDiverged,
-        match=r"loss is (nan|inf) at step (\d); lower learning_rate, .* postmortem.json names",
-    ) as raised:
-        train(config, root)
-    facts = json.loads((root / config.folder / "postmortem.json").read_text())
-    assert f" at step {facts['step']};" in str(raised.value)
-    assert not all(math.isfinite(float(loss)) for loss in facts["losses"])
-    assert len(facts["losses_before"]) < facts["step"]
-    assert all(math.isfinite(loss) for losses in facts["losses_before"] for loss in losses)
-    split = Dataset(config.data, root).split("train")
-    (batch,) = keys(config, split.labels, range(facts["step"] - 1, facts["step"]), 0, 1)
-    assert facts["images"] == [split.image_ids[index] for _, index in batch]
-
-
-def test_batch_that_ranks_cannot_share_is_refused(run_config: TrainConfig) -> None:
-    config = run_config.but(global_batch_size=7)
-    config.refuse_ranks(1)
-    config.refuse_ranks(7)
-    with pytest.raises(InputError, match="global_batch_size 7 cannot be shared equally by 2 ranks"):
-        config.refuse_ranks(2)
-
-
-def test_second_trainer_is_told_who_holds_the_run(root: Path, run_config: TrainConfig) -> None:
-    config = run_config
-    with (
-        locks.lock(config, root),
-        pytest.raises(InputError, match=f"is being made already by process {os.getpid()} on "),
-    ):
-        train(config, root)
 
 
 @pytest.mark.parametrize("recipe", [recipes.paper, recipes.caffe_quick])
