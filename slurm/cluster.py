@@ -8,10 +8,8 @@ Needs Debian's slurmctld, slurmd, slurm-client and munge, or the like of them.
 
 import contextlib
 import os
-import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -20,63 +18,10 @@ from pathlib import Path
 from pipeline.errors import InputError, StageFailed
 from pipeline.runtime import disk
 from slurm import processes
+from slurm.cluster_folder import configure, link, program_path, refuse_machine, user
 
-SBIN = "/usr/sbin:/usr/local/sbin:/sbin"
-NEEDED = (
-    "munged",
-    "slurmctld",
-    "slurmd",
-    "slurmstepd",
-    "sbatch",
-    "srun",
-    "squeue",
-    "scontrol",
-    "scancel",
-)
 START_SECONDS = 30
 MUNGE_FILES = {"socket": "sock", "key-file": "key", "pid-file": "pid", "seed-file": "seed"}
-MAX_PATH = 80  # ours: the path of a unix socket ends at 108 characters
-# cred_expire: for so long, and a second, a requeued job waits; 120 s if not said.
-# Before 10 s its old run's end races with it.
-CONF = """\
-ClusterName=here
-SlurmctldHost={host}({address})
-SlurmctldPort={controller_port}
-SlurmUser={user}
-SlurmdUser={user}
-AuthType=auth/munge
-AuthInfo=socket={folder}/run/munge.sock,cred_expire=9
-CredType=cred/munge
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool/%n
-SlurmctldPidFile={folder}/run/slurmctld.pid
-SlurmdPidFile={folder}/run/slurmd-%n.pid
-SlurmctldLogFile={folder}/log/slurmctld.log
-SlurmdLogFile={folder}/log/slurmd-%n.log
-{listen}
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/none
-MpiDefault=none
-SwitchType=switch/none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core_Memory
-DefMemPerCPU=100
-SlurmdParameters=config_overrides
-SchedulerType=sched/backfill
-SchedulerParameters=batch_sched_delay=0,sched_interval=5,bf_interval=2
-MaxArraySize=10001
-ReturnToService=2
-SlurmdTimeout={node_timeout}
-MessageTimeout={node_timeout}
-KillWait=2
-CompleteWait=0
-JobRequeue=1
-MinJobAge=86400
-AccountingStorageType=accounting_storage/none
-{nodes}
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
-"""
 
 
 class Cluster:
@@ -116,24 +61,15 @@ class Cluster:
                 cluster runs there already.
             StageFailed: a daemon ended or did not come up; the message names its log.
         """
-        if missing := missing_programs():
-            raise InputError(
-                f"not installed: {', '.join(missing)}; on Debian: apt-get install slurmctld slurmd"
-                " slurm-client munge"
-            )
-        if len(str(self.folder)) > MAX_PATH:
-            raise InputError(
-                f"{self.folder}: is longer than {MAX_PATH} characters, which munge's socket does"
-                " not allow"
-            )
-        if self._pids():
+        refuse_machine(self.folder)
+        if self.daemons():
             raise InputError(
                 f"{self.folder}: a cluster runs there already; going-deeper slurm down --dir"
                 f" {self.folder} ends it"
             )
         disk.private_folder(self.folder)
         shutil.rmtree(self.folder / "pids", ignore_errors=True)  # of a cluster that crashed
-        self._configure()
+        configure(self.folder, self.names, self.cores, self.memory_mb, self.node_timeout)
         try:
             run = self.folder / "run"
             named = [f"--{option}={run}/munge.{end}" for option, end in MUNGE_FILES.items()]
@@ -152,9 +88,9 @@ class Cluster:
 
     def down(self) -> None:
         """End all jobs, then all daemons."""
-        if "slurmctld" in self._pids():
+        if "slurmctld" in self.daemons():
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.run("scancel", "--full", "--user", _user(), timeout=10)
+                self.run("scancel", "--full", "--user", user(), timeout=10)
                 deadline = time.monotonic() + 10
                 while (
                     self.run("squeue", "--noheader", timeout=5).stdout.strip()
@@ -162,7 +98,7 @@ class Cluster:
                 ):
                     time.sleep(0.1)
         order = sorted(
-            self._pids().items(),
+            self.daemons().items(),
             key=lambda item: ("slurmd-", "slurmct", "munged").index(item[0][:7]),
         )
         for number, patience in ((signal.SIGTERM, 8), (signal.SIGKILL, 2)):
@@ -182,20 +118,19 @@ class Cluster:
 
     def start_node(self, name: str) -> None:
         """Start a node's slurmd."""
-        self._start(f"slurmd-{name}", ["-D", "-N", name, "-d", str(self._link("slurmstepd"))])
+        self._start(
+            f"slurmd-{name}", ["-D", "-N", name, "-d", str(link(self.folder, "slurmstepd"))]
+        )
 
-    def kill_node(self, name: str) -> None:
-        """SIGKILL a node's slurmd, its steps and their processes, as a power cut
-        would.
-        """
-        for pid in self.process_ids(name):
-            processes.send(pid, signal.SIGKILL)
-
-    def kill_daemon(self, name: str) -> None:
-        """SIGKILL a node's slurmd alone: the cluster loses the node, whose jobs live
-        on.
-        """
-        processes.send(self._pids()[f"slurmd-{name}"], signal.SIGKILL)
+    def daemons(self) -> dict[str, int]:
+        """The daemons that live, with their process ids."""
+        paths = (self.folder / "pids").glob("[a-z]*")
+        found = {path.name: int(path.read_text()) for path in paths}
+        return {
+            name: pid
+            for name, pid in found.items()
+            if processes.is_alive(pid) and name.split("-")[0] in processes.command(pid)
+        }
 
     def process_ids(self, node: str | None = None) -> list[int]:
         """The daemons and the jobs' processes of this cluster, or of one of its
@@ -209,7 +144,7 @@ class Cluster:
             variables = set(processes.environment(pid))
             if f"SLURM_CONF={self.conf}" in variables and marks & variables:
                 found.add(pid)
-        if node and (daemon := self._pids().get(f"slurmd-{node}")):
+        if node and (daemon := self.daemons().get(f"slurmd-{node}")):
             found |= {daemon} | {
                 pid for pid in parents if daemon in processes.ancestors(pid, parents)
             }
@@ -236,49 +171,13 @@ class Cluster:
             timeout=timeout,
         )
 
-    def _configure(self) -> None:
-        for name in ("state", "spool", "log", "run", "bin", "pids"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
-        key = self.folder / "run/munge.key"
-        key.write_bytes(os.urandom(128))
-        key.chmod(0o600)
-        # the daemons listen on the address of the host's name; where that does not
-        # resolve, on all
-        try:
-            address, listen = (
-                socket.gethostbyname(socket.gethostname()),
-                "CommunicationParameters=NoInAddrAny,NoCtldInAddrAny",
-            )
-        except OSError:
-            address, listen = "127.0.0.1", ""
-        host = socket.gethostname().split(".")[0]
-        controller_port, *ports = processes.free_ports(len(self.names) + 1)
-        nodes = (
-            f"NodeName={name} NodeHostname={host} NodeAddr={address} Port={port} CPUs={self.cores}"
-            f" Sockets=1 CoresPerSocket={self.cores} ThreadsPerCore=1 RealMemory={self.memory_mb}"
-            " State=UNKNOWN"
-            for name, port in zip(self.names, ports, strict=True)
-        )
-        content = CONF.format(
-            host=host,
-            address=address,
-            controller_port=controller_port,
-            user=_user(),
-            folder=self.folder,
-            listen=listen,
-            node_timeout=self.node_timeout,
-            nodes="\n".join(nodes),
-        )
-        disk.write_atomic(self.conf, content.encode())
-
     def _start(self, name: str, arguments: list[str]) -> None:
         program = name.split("-")[0]
         log = (self.folder / "log" / f"{name}.out").open("ab")
-        path = {"PATH": f"{os.environ['PATH']}:{SBIN}"}
         with log:
             process = subprocess.Popen(
-                [str(self._link(program)), *arguments],
-                env={**self.environment(), **path},
+                [str(link(self.folder, program)), *arguments],
+                env={**self.environment(), "PATH": program_path()},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -287,25 +186,6 @@ class Cluster:
         self._children.append(process)
         disk.write_atomic(self.folder / "pids" / name, str(process.pid).encode())
 
-    def _link(self, program: str) -> Path:
-        """A link of exactly this name: under another one, SLURM's daemons drop parts of
-        their configuration silently.
-        """
-        link = self.folder / "bin" / program
-        if not link.is_symlink():
-            link.symlink_to(shutil.which(program, path=f"{os.environ['PATH']}:{SBIN}") or program)
-        return link
-
-    def _pids(self) -> dict[str, int]:
-        """The daemons that live."""
-        paths = (self.folder / "pids").glob("[a-z]*")
-        found = {path.name: int(path.read_text()) for path in paths}
-        return {
-            name: pid
-            for name, pid in found.items()
-            if processes.is_alive(pid) and name.split("-")[0] in processes.command(pid)
-        }
-
     def _idle(self) -> int:
         return self.run("sinfo", "--noheader", "--Node", "--format=%t").stdout.split().count("idle")
 
@@ -313,7 +193,7 @@ class Cluster:
         deadline = time.monotonic() + START_SECONDS
         started = {path.name for path in (self.folder / "pids").glob("[a-z]*")}
         while not test():
-            if (dead := started - self._pids().keys()) or time.monotonic() > deadline:
+            if (dead := started - self.daemons().keys()) or time.monotonic() > deadline:
                 said = (
                     f"{', '.join(sorted(dead))} ended"
                     if dead
@@ -321,16 +201,3 @@ class Cluster:
                 )
                 raise StageFailed(f"{said}; see {self.folder}/log")
             time.sleep(0.05)
-
-
-def missing_programs() -> list[str]:
-    """The programs of SLURM and munge that this machine lacks."""
-    return [
-        name
-        for name in NEEDED
-        if not shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SBIN}")
-    ]
-
-
-def _user() -> str:
-    return pwd.getpwuid(os.geteuid()).pw_name

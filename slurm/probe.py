@@ -17,7 +17,7 @@ from pipeline.errors import StageFailed
 from pipeline.runtime import disk
 from pipeline.tracking.sync import is_reachable, server
 from slurm import queue
-from slurm.launch import parameters, safe
+from slurm.parameters import parameters, safe
 from slurm.site import Site
 from slurm.snapshot import code_environment, snapshot
 

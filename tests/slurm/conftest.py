@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from slurm.cluster import Cluster, missing_programs
+from slurm.cluster import Cluster
+from slurm.cluster_folder import missing_programs
 
 # its module is for the jobs' Python, and a machine may have one of that name
 collect_ignore = ["slow_steps"]

@@ -8,12 +8,14 @@ first test waits for most of it.
 
 import json
 import re
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from slurm import processes
 from slurm.cluster import Cluster
 from tests.slurm.submitted import Submitted, complete, until, write_site
 
@@ -40,6 +42,12 @@ class Long(Submitted):
         self._slow.unlink()
 
 
+def power_off(cluster: Cluster, node: str) -> None:
+    """SIGKILL to a node's slurmd, its steps and their processes."""
+    for pid in cluster.process_ids(node):
+        processes.send(pid, signal.SIGKILL)
+
+
 def run_here(study: Long) -> None:
     """On one rank, undisturbed, at full speed."""
     study.hurry()
@@ -61,7 +69,7 @@ def kill_nodes(study: Long) -> None:
     assert study.submit().returncode == 0
     until(lambda: list(study.root.glob("runs/*/checkpoints/step_*")))
     (node,) = study.nodes("train")
-    study.cluster.kill_node(node)
+    power_off(study.cluster, node)
     until(lambda: "resumes at step" in study.log("train"))
     study.cluster.start_node(node)
     study.hurry()
@@ -69,7 +77,7 @@ def kill_nodes(study: Long) -> None:
     study.dawdle()
     until(lambda: list(study.root.glob("predictions/*/chunks/*/*")))
     node = study.nodes("part")[0]
-    study.cluster.kill_node(node)
+    power_off(study.cluster, node)
     study.hurry()
     study.wait()
     study.cluster.start_node(node)
@@ -80,7 +88,7 @@ def lose_node(study: Long) -> None:
     assert study.submit().returncode == 0
     until(lambda: list(study.root.glob("runs/*/checkpoints/step_*")))
     (node,) = study.nodes("train")
-    study.cluster.kill_daemon(node)
+    processes.send(study.cluster.daemons()[f"slurmd-{node}"], signal.SIGKILL)
     until(lambda: "resumes at step" in study.log("train"))
     study.hurry()
     study.wait()

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from pipeline.configs.study import Study
 from pipeline.errors import InputError
-from slurm.launch import launch, parameters
+from slurm.launch import launch
+from slurm.parameters import parameters
 from slurm.site import Resources, Site, load_site
 
 SITES = sorted((Path(__file__).parents[2] / "slurm/sites").glob("*.toml"))

@@ -1,0 +1,80 @@
+"""What of a site, a root and a name goes into a batch script."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError
+from slurm.site import Resources, Site
+
+NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
+SAFE_PATH = re.compile(r"[A-Za-z0-9._/+-]+")
+
+
+def safe(root: Path) -> Path:
+    """The root, if its path can stand in a batch script.
+
+    Raises:
+        InputError: it has a character that could mean something there.
+    """
+    if not SAFE_PATH.fullmatch(str(root)):
+        raise InputError(
+            f"--root {str(root)!r}: its path goes into batch scripts; expected only letters, digits"
+            " and ._/+-"
+        )
+    return root
+
+
+def parameters(
+    name: str,
+    granted: Resources,
+    site: Site,
+    after: Sequence[str] = (),
+    after_any: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Submitit's parameters for a job, to start once the jobs `after` have succeeded
+    and those `after_any` have ended.
+
+    >>> site = Site(cluster="slurm")
+    >>> chosen = parameters("train-1", Resources(), site, ["41", "42"], ["43"])
+    >>> chosen["slurm_additional_parameters"]["dependency"]
+    'afterok:41:42,afterany:43'
+    """
+    if not NAME.fullmatch(name):
+        raise InputError(f"{name!r}: cannot name a job; expected letters, digits and ._- only")
+    chosen: dict[str, Any] = {
+        "name": name[:64],
+        **granted.model_dump(exclude_none=True, exclude={"array"}),
+    }
+    if not granted.gpus_per_node:
+        del chosen["gpus_per_node"]
+    if site.cluster == "local":
+        return chosen
+    for key in (
+        "slurm_partition",
+        "slurm_account",
+        "slurm_qos",
+        "slurm_constraint",
+        "slurm_exclude",
+    ):
+        if (value := getattr(site, key)) is not None:
+            chosen[key] = value
+    if site.slurm_setup:
+        chosen["slurm_setup"] = ["set -eE -o pipefail", *site.slurm_setup]
+    conditions = [
+        f"{kind}:{':'.join(jobs)}"
+        for kind, jobs in (("afterok", after), ("afterany", after_any))
+        if jobs
+    ]
+    more: dict[str, Any] = {"requeue": True}
+    if conditions:
+        more |= {"dependency": ",".join(conditions), "kill-on-invalid-dep": "yes"}
+    return {
+        **chosen,
+        # since 22.05 srun does not take it from sbatch
+        "slurm_srun_args": [f"--cpus-per-task={granted.cpus_per_task}"],
+        "slurm_array_parallelism": site.slurm_array_parallelism,
+        "slurm_signal_delay_s": site.slurm_signal_delay_s,
+        "slurm_additional_parameters": more,
+    }

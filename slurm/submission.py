@@ -1,0 +1,109 @@
+"""One command's jobs, submitted by submitit."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import submitit
+
+from pipeline.errors import InputError
+from slurm import nodes, queue
+from slurm.job import OrderedJob
+from slurm.ledger import (
+    Order,
+    find,
+    forget,
+    record,
+    write_order,
+)
+from slurm.parameters import parameters
+from slurm.site import Resources, Site
+
+
+@dataclass
+class Submission:
+    """One command's jobs: what has been submitted or found, by artefact."""
+
+    root: Path
+    site: Site
+    code: Path
+    known: dict[str, queue.Queued] = field(default_factory=dict)
+    # by config hash; those of an array count as one
+    jobs: dict[str, list[str]] = field(default_factory=dict)
+    excluded: list[str] = field(default_factory=list)  # nodes on which jobs died
+    num_new: int = 0
+    failed: set[str] = field(default_factory=set)  # hashes; only `local` waits, so only it knows
+
+    def add(
+        self,
+        order: Order,
+        resources: Resources,
+        after: Sequence[str],
+        after_any: Sequence[str] = (),
+    ) -> str:
+        """Submit an order, unless its job is alive; returns the job's id.
+
+        Raises:
+            InputError: the site does not take it; the message is what it says.
+        """
+        if (alive := self.alive(order.name)) is not None:
+            say(f"{order.name}: job {alive} is there already")
+            return alive
+        try:
+            return self._submit(order, resources, after, after_any)
+        # submitit's, with what sbatch said
+        except (RuntimeError, ValueError, FileNotFoundError) as error:
+            said = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            raise InputError(f"{order.name}: the site does not take the job: {said}") from None
+
+    def alive(self, name: str) -> str | None:
+        """The job under a name, if it waits or runs."""
+        entry = find(self.root, name)
+        if entry is None or entry.cluster != "slurm":
+            return None
+        return entry.job_id if any(job.is_alive for job in entry.jobs(self.known)) else None
+
+    def _submit(
+        self, order: Order, resources: Resources, after: Sequence[str], after_any: Sequence[str]
+    ) -> str:
+        forget(self.root, order.name)
+        nodes.forget(self.root, order.name)
+        path = write_order(self.root, order)
+        executor = submitit.AutoExecutor(
+            folder=self.root / "jobs",
+            cluster=self.site.cluster,
+            slurm_max_num_timeout=self.site.max_timeouts,
+            slurm_python=shlex.join(
+                [sys.executable, "-S", str(self.code / "slurm" / "hold_notices.py")]
+            ),
+        )
+        chosen = parameters(order.name, resources, self.site, after, after_any)
+        if self.site.cluster == "slurm" and self.excluded:
+            chosen["slurm_exclude"] = ",".join(
+                filter(None, (self.site.slurm_exclude, *self.excluded))
+            )
+        executor.update_parameters(**chosen)
+        job = OrderedJob(str(path), str(self.root))
+        if order.num_parts > 1:
+            with executor.batch():
+                submitted = [executor.submit(job) for _ in range(order.num_parts)]
+        else:
+            submitted = [executor.submit(job)]
+        job_id = submitted[0].job_id.split("_")[0]
+        self.num_new += 1
+        record(self.root, order.name, self.site.cluster, job_id, order.num_parts, self.code.name)
+        say(
+            f"{order.name}: job {job_id}"
+            + (f", an array of {order.num_parts}" if order.num_parts > 1 else "")
+        )
+        if self.site.cluster == "local":
+            for one in submitted:
+                one.wait()
+        return job_id
+
+
+def say(text: str) -> None:
+    """Tell the user, on stderr."""
+    print(text, file=sys.stderr, flush=True)
