@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artefacts import sealing
-from pipeline.artefacts.result import TOP, Result
+from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import read_verdicts
-from pipeline.configs.compare import Arm, CompareConfig, EnsembleConfig
+from pipeline.configs.compare import Arm, EnsembleConfig
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.study import BenchmarkConfig, ReportConfig, Study
 from pipeline.configs.train import TrainConfig
-from pipeline.paper.crops import label_of
 from pipeline.paper.published import NEIGHBOURS, SOURCE
 from pipeline.reporting import charts, tables
+from pipeline.reporting.ablations import comparisons
 from pipeline.reporting.wording import AUDIT_TITLES, templates
 from pipeline.runtime import disk
 from pipeline.statistics.levels import FEW_CLASSES, deciding_top
@@ -95,65 +95,6 @@ def report_progress(study: Study, root: Path, rows: Sequence[Mapping[str, str]])
     page = root / study.report.folder / PROGRESS
     disk.write_atomic(page, templates().get_template("progress.html").render(facts).encode())
     return page
-
-
-def comparisons(configs: Sequence[CompareConfig], root: Path) -> list[dict[str, Any]]:
-    """What the templates show of the ablations that are complete."""
-    found = []
-    for number, config in enumerate(configs, start=1):
-        if config.is_complete(root):
-            facts = sealing.unseal(config, root)
-            top = facts["decided_on"]
-            arms = {
-                each: tables.of_comparison(facts, each)
-                for each in sorted(TOP, key=lambda each: each != top)
-            }
-            found.append(
-                {
-                    **facts,
-                    "chart": f"ablation_{number}",
-                    "setting": _setting(config),
-                    "top": top,
-                    "arms": arms,
-                }
-            )
-    return found
-
-
-def _setting(config: CompareConfig) -> str:
-    """What the arms have in common, and by which test they are judged."""
-    seeds, crops = (
-        len(config.arms[0].members),
-        {label_of(config.policy_of(arm)) for arm in config.arms},
-    )
-    holm = ", with Holm's correction over the arms" if len(config.arms) > 2 else ""
-    at = f", {min(crops)} crop{'' if crops == {'1'} else 's'}" if len(crops) == 1 else ""
-    if config.models > 1:
-        test = "sign flips of the mean error" if config.models < seeds else "McNemar's test"
-        return (
-            f"Ensembles of {config.models} from {seeds} members an arm{at}; p: {test} over images,"
-            f" for these members{holm}"
-        )
-    if seeds > 1:
-        runs = [
-            run
-            for run in (member.classifier for member in config.arms[0].members)
-            if isinstance(run, TrainConfig)
-        ]
-        weights = (
-            "initial weights of its own"
-            if len({run.init_seed for run in runs}) > 1
-            else "the same initial weights"
-        )
-        student = "p and interval: Student's over seeds, given these images"
-        return (
-            f"{seeds} seeds an arm, each another sampling and order of images from {weights}{at};"
-            f" {student}{holm}"
-        )
-    return (
-        f"One seed an arm{at}; p: McNemar's test over images, which says nothing of other"
-        f" seeds{holm}"
-    )
 
 
 def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from pipeline.artefacts.verdict import Verdict, read_verdicts
 from pipeline.configs.study import Study
 from pipeline.errors import InputError, StageFailed
 from pipeline.paper.crops import CURVE
+from pipeline.reporting.ablations import comparisons
 from pipeline.reporting.wording import templates
 from pipeline.runtime import disk
-from pipeline.stages.report import comparisons
 from pipeline.statistics.levels import deciding_top
 from pipeline.tracking import sync as wandb_sync
 from pipeline.tracking import workspace as dashboard
