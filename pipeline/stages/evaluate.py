@@ -35,7 +35,7 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
         return predictions
     data = Dataset(config.data, root)
     split = data.split("val")
-    accelerator = process_group.join()
+    accelerator = process_group.join(config.precision)
     engine = _engine(config, data, accelerator, root)
     chunks = _chunks(config, len(split))
     with locks.lock(config, root, fences=True) if accelerator.is_main_process else nullcontext():
@@ -73,7 +73,7 @@ def evaluate_part(config: EvaluateConfig, root: Path, part: int, num_parts: int)
         return
     data = Dataset(config.data, root)
     split = data.split("val")
-    accelerator = process_group.join()
+    accelerator = process_group.join(config.precision)
     engine = _engine(config, data, accelerator, root)
     chunks = _chunks(config, len(split))[part::num_parts]
     _evaluate_chunks(
