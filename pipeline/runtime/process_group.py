@@ -6,10 +6,11 @@ import os
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import GradientAccumulationPlugin
+from accelerate.utils import GradientAccumulationPlugin, gather_object
 from accelerate.utils.environment import parse_flag_from_env
 
 from pipeline.errors import StageFailed
+from pipeline.runtime import device
 from pipeline.runtime.variables import refuse_contrary
 
 
@@ -48,6 +49,15 @@ def join(*precisions: str) -> Accelerator:
             f"accelerate sees {accelerator.num_processes} processes, WORLD_SIZE is {expected}"
         )
     return accelerator
+
+
+def hardware(accelerator: Accelerator) -> dict[str, str]:
+    """The facts of every rank's device, each value once. Every rank asks."""
+    found: list[dict[str, str]] = gather_object([device.facts(accelerator.device)])
+    return {
+        name: ", ".join(dict.fromkeys(each[name] for each in found if name in each))
+        for name in found[0]
+    }
 
 
 def leave() -> None:

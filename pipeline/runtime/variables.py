@@ -56,7 +56,12 @@ TABLE = (
         "accelerate would divide the loss by it; max_device_batch_size is ours",
         ("1", ""),
     ),
-    Variable("ACCELERATE_DYNAMO_BACKEND", "refused", "accelerate would compile; compiled in the config says whether", ("no", "")),
+    Variable(
+        "ACCELERATE_DYNAMO_BACKEND",
+        "refused",
+        "accelerate would compile; the config's compiled says whether",
+        ("no", ""),
+    ),
     Variable("ACCELERATE_TORCH_DEVICE", "refused", "CUDA_VISIBLE_DEVICES chooses", ()),
     Variable("ACCELERATE_USE_CPU", "harmless", "obeyed, and the device is recorded"),
     Variable("ACCELERATE_USE_*", "refused", PLUGIN, OFF),

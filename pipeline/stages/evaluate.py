@@ -20,7 +20,7 @@ from pipeline.models import operators
 from pipeline.models.classify import classify
 from pipeline.models.engine import Engine
 from pipeline.models.loading import Classifier, foreign_classifier, our_classifier
-from pipeline.runtime import disk, environment, process_group
+from pipeline.runtime import device, disk, environment, process_group, variables
 from pipeline.runtime.progress import Progress
 from pipeline.statistics.label_ranks import rank_of_label
 from pipeline.tracking.tracker import Tracker
@@ -37,6 +37,7 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
     split = data.split("val")
     accelerator = process_group.join(config.precision)
     engine = _engine(config, data, accelerator, root)
+    hardware = process_group.hardware(accelerator)
     chunks = _chunks(config, len(split))
     with locks.lock(config, root, fences=True) if accelerator.is_main_process else nullcontext():
         _evaluate_chunks(engine, split, chunks, data.num_classes, predictions, accelerator)
@@ -46,6 +47,7 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
                 "num_images": len(split),
                 "world_size": accelerator.num_processes,
                 "device": str(accelerator.device),
+                "hardware": hardware,
                 "num_rejected": data.num_rejected("val"),
             }
             bad = predictions.merge(chunks, split.image_ids, split.labels, facts)
@@ -118,6 +120,7 @@ def _evaluate_chunks(
     config = predictions.config
     num_loaders = environment.cores_per_rank() if accelerator.device.type == "cuda" else 0
     mine = chunks[accelerator.process_index :: accelerator.num_processes]
+    computed_by = _in_words(engine, accelerator)
     label, total = f"evaluate {config.hash[:8]}", sum(map(len, mine))
     with Progress(
         label, total, "images a rank", silent=not accelerator.is_main_process
@@ -129,9 +132,18 @@ def _evaluate_chunks(
                     engine, split, chunk, num_classes, config.policies, config.crops, num_loaders
                 )
                 predictions.publish_chunk(
-                    chunk, scores, bad, time.monotonic() - started, engine.description
+                    chunk, scores, bad, time.monotonic() - started, computed_by
                 )
             progress.advance(len(chunk))
+
+
+def _in_words(engine: Engine, accelerator: Accelerator) -> str:
+    """All that a chunk's last bits depend on: jobs on several machines may share an
+    evaluation.
+    """
+    hardware = " ".join(device.facts(accelerator.device).values())
+    moved = "".join(f"; {name}={value}" for name, value in variables.recorded().items())
+    return f"{engine.description}, on {hardware}{moved}"
 
 
 def _classifier(config: EvaluateConfig, num_classes: int, root: Path) -> Classifier:

@@ -172,6 +172,7 @@ def _machine(learner: Learner, accelerator: Accelerator) -> MachineFacts:
     return {
         "world_size": accelerator.num_processes,
         "device": str(accelerator.device),
+        "hardware": process_group.hardware(accelerator),
         "operators": learner.has_operators,
         "area_by_library": not isinstance(area_library(), str),
     }
