@@ -5,6 +5,7 @@ bits are equal, it is refused, or the result says it.
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -53,7 +54,7 @@ SET = {
     "TORCH_NCCL_BLOCKING_WAIT": "1",
     "CUDA_VISIBLE_DEVICES": "",
     "CUDA_MODULE_LOADING": "EAGER",
-    "OMP_NUM_THREADS": "2",
+    "OMP_NUM_THREADS": "0",  # accelerate then chooses
     "MKL_NUM_THREADS": "2",
     "OMP_WAIT_POLICY": "active",
     "GOMP_SPINCOUNT": "100",
@@ -202,13 +203,20 @@ def test_a_variable_that_agrees_is_accepted() -> None:
 def test_what_cannot_move_a_number_does_not(
     bits: str, run_config: TrainConfig, tmp_path: Path
 ) -> None:
-    """All at once, and with them those that agree with the config: were one to move
-    bits, no other would move them back.
+    """All at once, and with them those that agree with the config, as one rank of
+    torchrun: were one to move bits, no other would move them back.
     """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        ranks = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+    ranks |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
     agreeing = {
         name: line.valid[0] for name in of("refused") if (line := treatment(name)) and line.valid
     }
-    assert python(tmp_path / "root", run_config, **of("harmless", "pinned"), **agreeing) == bits
+    assert (
+        python(tmp_path / "root", run_config, **of("harmless", "pinned"), **agreeing, **ranks)
+        == bits
+    )
 
 
 @pytest.mark.slow

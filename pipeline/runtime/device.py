@@ -1,5 +1,6 @@
 """The device that computes, by name, with what its last bits depend on."""
 
+import os
 import platform
 import re
 from collections.abc import Iterator
@@ -35,7 +36,8 @@ def here() -> Device:
     """What a rank would compute on: the first GPU, or else a core. Known without
     torch.
     """
-    gpu = next(_gpus(), None)
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
+    gpu = None if hidden else next(_gpus(), None)
     return Device("core", processor()) if gpu is None else Device("GPU", gpu)
 
 
@@ -51,7 +53,7 @@ def facts(device: "torch.device") -> dict[str, str]:
     return {
         "name": torch.cuda.get_device_name(device),
         "capability": f"{major}.{minor}",
-        "driver": _line(DRIVER / "version", r"Kernel Module\D*([\d.]+)") or "unknown",
+        "driver": _line(DRIVER / "version", r"Kernel Module(?: for \S+)?\s+([\d.]+)") or "unknown",
         "cuda": torch.version.cuda or "none",
         "cudnn": str(torch.backends.cudnn.version()),
         "nccl": ".".join(map(str, torch.cuda.nccl.version())),
