@@ -40,7 +40,6 @@ def test_code_without_a_commit_has_a_digest(tmp_path: Path) -> None:
     assert not {"torch", "numpy", "PIL", "timm"} & set(first["imported"])
     changed = tmp_path / "pipeline/paper/crops.py"
     changed.write_text(changed.read_text() + "\n")
-    second = of_copy(tmp_path)
     assert of_copy(tmp_path)["code"] != first["code"]
 
 
