@@ -88,6 +88,16 @@ SET = {
     "AOT_PARTITIONER_DEBUG": "1",
     "TRITON_INTERPRET": "1",
     "PARTITIONER_MEMORY_BUDGET_PARETO": "0",
+    "INDUCTOR_WRITE_SCHEDULER_GRAPH": "0",
+    "TENSORIFY_PYTHON_SCALARS": "0",
+    "SPLITTER_MERGE_OVERLAPPING_FUSIONS": "1",
+    "CUTLASS_EPILOGUE_FUSION": "1",
+    "CUTEDSL_ENABLE_AUTOTUNING": "1",
+    "ENABLE_TEMPLATE_TMA_STORE": "1",
+    "ENABLE_PERSISTENT_TMA_MATMUL": "1",
+    "ENABLE_HOST_SIDE_TMA": "1",
+    "HELION_BACKEND": "x",
+    "QUACK_ARCH": "x",
     "ATEN_CPU_CAPABILITY": "default",
     "ONEDNN_MAX_CPU_ISA": "SSE41",
     "DNNL_CPU_ISA_HINTS": "PREFER_YMM",
@@ -99,6 +109,10 @@ SET = {
     "CUDA_LAUNCH_BLOCKING": "1",
     "NVIDIA_X": "1",
     "DISABLE_ADDMM_CUDA_LT": "1",
+    "MIOPEN_FIND_MODE": "1",
+    "ROCBLAS_LAYER": "1",
+    "HIPBLASLT_TUNING_FILE": "x",
+    "HSA_OVERRIDE_GFX_VERSION": "1",
     "NCCL_ALGO": "Ring",
     "GLOO_DEVICE_TRANSPORT": "TCP",
     "OMP_DYNAMIC": "true",
@@ -175,6 +189,14 @@ def test_no_secret_is_recorded_and_our_own_settings_are_not() -> None:
     assert recorded({"TORCH_NEW_ALGORITHM": "1"})["TORCH_NEW_ALGORITHM"] == "1"
 
 
+def test_a_file_that_nccl_reads_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".nccl.conf").write_text("NCCL_ALGO=Tree\n")
+    assert recorded({})["~/.nccl.conf"] == "NCCL_ALGO=Tree\n"
+
+
 @pytest.mark.parametrize("name", of("refused"))
 def test_a_contrary_variable_is_refused_before_anything_is_made(
     name: str, experiment: Path, image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -185,6 +207,19 @@ def test_a_contrary_variable_is_refused_before_anything_is_made(
     assert refused.returncode == 2, refused.stderr
     assert refused.stderr.startswith(f"going-deeper: {name}={SET[name]}: ")
     assert "; expected it unset" in refused.stderr
+    assert not (tmp_path / "root").exists()
+
+
+def test_a_site_that_contradicts_is_refused_too(
+    experiment: Path, image_folder: Path, tmp_path: Path
+) -> None:
+    (site := tmp_path / "site.toml").write_text(
+        'cluster = "local"\n[environment]\nNVIDIA_TF32_OVERRIDE = "1"\n'
+    )
+    command = ("run", experiment, "--data", image_folder, "--root", tmp_path / "root")
+    refused = in_process(*command, "--site", site)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("going-deeper: NVIDIA_TF32_OVERRIDE=1: ")
     assert not (tmp_path / "root").exists()
 
 

@@ -107,7 +107,6 @@ class EvaluationFacts(TypedDict):
     num_images: int
     world_size: int
     device: str
-    hardware: NotRequired[dict[str, str]]  # runtime/device.py
     num_rejected: int
 
 
@@ -115,6 +114,7 @@ class PredictionsFacts(EvaluationFacts):
     """An evaluation, with what its chunks said."""
 
     bad_images: dict[str, str]
+    hardware: NotRequired[dict[str, str]]  # runtime/device.py
     engines: list[str]
     core_or_gpu_seconds: float
     core_or_gpu_hours: float

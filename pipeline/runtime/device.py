@@ -3,7 +3,7 @@
 import os
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -57,6 +57,19 @@ def facts(device: "torch.device") -> dict[str, str]:
         "cuda": torch.version.cuda or "none",
         "cudnn": str(torch.backends.cudnn.version()),
         "nccl": ".".join(map(str, torch.cuda.nccl.version())),
+    }
+
+
+def joined(found: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Facts of several devices as of one, each value once.
+
+    >>> joined([{"name": "A100"}, {"name": "H100"}, {"name": "A100"}])
+    {'name': 'A100, H100'}
+    """
+    names = dict.fromkeys(name for each in found for name in each)
+    return {
+        name: ", ".join(dict.fromkeys(each[name] for each in found if name in each))
+        for name in names
     }
 
 

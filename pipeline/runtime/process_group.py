@@ -52,12 +52,8 @@ def join(*precisions: str) -> Accelerator:
 
 
 def hardware(accelerator: Accelerator) -> dict[str, str]:
-    """The facts of every rank's device, each value once. Every rank asks."""
-    found: list[dict[str, str]] = gather_object([device.facts(accelerator.device)])
-    return {
-        name: ", ".join(dict.fromkeys(each[name] for each in found if name in each))
-        for name in found[0]
-    }
+    """The facts of all ranks' devices. Every rank asks."""
+    return device.joined(gather_object([device.facts(accelerator.device)]))
 
 
 def leave() -> None:

@@ -126,8 +126,11 @@ TABLE = (
         Variable(f"{prefix}*", "recorded", MACHINE)
         for prefix in (
             "TORCH", "PYTORCH_", "AOT", "TRITON_", "PARTITIONER_",  # torch and its compiler
+            "INDUCTOR_", "TENSORIFY_", "SPLITTER_", "CUTLASS_", "CUTEDSL_", "ENABLE_T",
+            "ENABLE_PERSISTENT_", "ENABLE_HOST_SIDE_", "HELION_", "QUACK_",
             "ATEN_", "ONEDNN_", "DNNL_", "MKL", "FBGEMM_", "XNNPACK_",  # its CPU
             "CUBLAS", "CUDNN_", "CUDA_", "NVIDIA_", "DISABLE_ADDMM_",  # its GPU
+            "MIOPEN_", "ROCBLAS_", "HIPBLASLT_", "HSA_",  # AMD's
             "NCCL_", "GLOO_",  # its ranks
             "OMP_", "KMP_", "GOMP_", "OPENBLAS_", "GOTO_", "BLIS_",  # threads and BLAS
             "NPY_", "NUMPY_", "SCIPY_", "SKLEARN_", "ARROW_", "TIMM_", "JSIMD_",

@@ -4,6 +4,7 @@ several crop policies in one pass.
 
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -37,7 +38,6 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
     split = data.split("val")
     accelerator = process_group.join(config.precision)
     engine = _engine(config, data, accelerator, root)
-    hardware = process_group.hardware(accelerator)
     chunks = _chunks(config, len(split))
     with locks.lock(config, root, fences=True) if accelerator.is_main_process else nullcontext():
         _evaluate_chunks(engine, split, chunks, data.num_classes, predictions, accelerator)
@@ -47,7 +47,6 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
                 "num_images": len(split),
                 "world_size": accelerator.num_processes,
                 "device": str(accelerator.device),
-                "hardware": hardware,
                 "num_rejected": data.num_rejected("val"),
             }
             bad = predictions.merge(chunks, split.image_ids, split.labels, facts)
@@ -120,7 +119,8 @@ def _evaluate_chunks(
     config = predictions.config
     num_loaders = environment.cores_per_rank() if accelerator.device.type == "cuda" else 0
     mine = chunks[accelerator.process_index :: accelerator.num_processes]
-    computed_by = _in_words(engine, accelerator)
+    hardware = device.facts(accelerator.device)
+    computed_by = _in_words(engine, hardware)
     label, total = f"evaluate {config.hash[:8]}", sum(map(len, mine))
     with Progress(
         label, total, "images a rank", silent=not accelerator.is_main_process
@@ -132,18 +132,17 @@ def _evaluate_chunks(
                     engine, split, chunk, num_classes, config.policies, config.crops, num_loaders
                 )
                 predictions.publish_chunk(
-                    chunk, scores, bad, time.monotonic() - started, computed_by
+                    chunk, scores, bad, time.monotonic() - started, computed_by, hardware
                 )
             progress.advance(len(chunk))
 
 
-def _in_words(engine: Engine, accelerator: Accelerator) -> str:
+def _in_words(engine: Engine, hardware: Mapping[str, str]) -> str:
     """All that a chunk's last bits depend on: jobs on several machines may share an
     evaluation.
     """
-    hardware = " ".join(device.facts(accelerator.device).values())
     moved = "".join(f"; {name}={value}" for name, value in variables.recorded().items())
-    return f"{engine.description}, on {hardware}{moved}"
+    return f"{engine.description}, on {' '.join(hardware.values())}{moved}"
 
 
 def _classifier(config: EvaluateConfig, num_classes: int, root: Path) -> Classifier:

@@ -15,7 +15,7 @@ from pipeline.configs.study import Study
 from pipeline.configs.train import TrainConfig
 from pipeline.paper.crops import NUM_CROPS, split_policy
 from pipeline.paper.schedule import total_steps
-from pipeline.runtime.device import Device
+from pipeline.runtime.device import Device, joined
 
 FULL_NETWORK = NetworkConfig()
 # contenders of benchmarks/train.py and evaluate.py, of one core
@@ -159,7 +159,8 @@ def _device(device: str, sealed: Mapping[str, Any]) -> Device:
     """What an artefact was made on. Of a GPU before its name was noted, none is
     known.
     """
-    name = sealed.get("hardware", {}).get("name")
+    ran = [sealed, *sealed.get("elsewhere", ())]  # of a training, all attempts
+    name = joined([attempt.get("hardware", {}) for attempt in ran]).get("name")
     if not device.startswith("cpu"):
         return Device("GPU", name or "")
     machine: str = sealed.get("provenance", {}).get("machine", "")
