@@ -286,8 +286,8 @@ def launcher(folder: Path, precision: str) -> tuple[Mapping[str, str], tuple[str
 def test_accelerate_launch_makes_the_same_bits_or_is_refused(
     bits: str, run_config: TrainConfig, tmp_path: Path
 ) -> None:
-    """Where the user's config file says no mixed precision, and where it contradicts the
-    training; what it becomes may agree with one in bf16.
+    """Where the user's config file says no mixed precision, and where it says one that
+    contradicts the training; the variable that it becomes may agree with another.
     """
     for precision in ("no", "bf16"):
         (tmp_path / precision).mkdir()
