@@ -48,6 +48,10 @@ SPREAD = "says who works where: randomness is stateless, and the number of ranks
 MACHINE = "chooses instructions, algorithms or the order of sums: last bits"
 
 TABLE = (
+    *(
+        Variable(secret, "harmless", "a secret is never written down")
+        for secret in ("*TOKEN*", "*SECRET*", "*PASSWORD*", "*_KEY")
+    ),
     # accelerate; `accelerate launch` sets them from options and default_config.yaml
     Variable(PRECISION, "refused", AUTOCAST, ("no", "")),
     Variable(
