@@ -2,7 +2,9 @@
 is for our own mistakes alone.
 """
 
-from typing import TypeGuard
+from typing import TypeGuard, TypeVar
+
+T = TypeVar("T")
 
 
 class ExpectedError(Exception):
@@ -67,3 +69,14 @@ def first_line(error: BaseException) -> str:
     """
     message = (str(error).strip() or "no message").splitlines()[0]
     return f"{type(error).__name__}: {message}"
+
+
+def present(value: T | None, what: str) -> T:
+    """A value that is there, unless we made a mistake.
+
+    Raises:
+        RuntimeError: it is not; an assert would say nothing under PYTHONOPTIMIZE.
+    """
+    if value is None:
+        raise RuntimeError(f"{what}: is missing")
+    return value

@@ -12,6 +12,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from pipeline.configs.base import Frozen
 from pipeline.configs.experiment import one_line
 from pipeline.errors import InputError
+from pipeline.runtime.device import Device
 
 KINDS = ("prepare", "train", "evaluate", "report")  # of jobs, each with a table of its own
 
@@ -87,9 +88,11 @@ class Site(Frozen):
             kind: found.nodes * found.tasks_per_node * found.array for kind, found in kinds.items()
         }
 
-    def devices(self) -> dict[str, str]:
-        """What a rank computes on, by kind of job."""
-        return {kind: "GPU" if self.granted(kind).gpus_per_node else "core" for kind in KINDS}
+    def devices(self) -> dict[str, Device]:
+        """What a rank computes on, by kind of job; a site does not say its model."""
+        return {
+            kind: Device("GPU" if self.granted(kind).gpus_per_node else "core") for kind in KINDS
+        }
 
     @property
     def patience(self) -> dict[str, int]:

@@ -2,8 +2,6 @@
 it holds.
 """
 
-import hashlib
-import json
 import os
 import shutil
 import uuid
@@ -12,24 +10,13 @@ from pathlib import Path
 from pipeline.artefacts import provenance
 from pipeline.runtime import disk
 
-TOP = Path(__file__).resolve().parents[1]
-PACKAGES = ("pipeline", "slurm")
-
 
 def snapshot(root: Path) -> Path:
     """Copy the code to `root`/jobs/code/<digest>, unless that is there; returns the
     folder, for PYTHONPATH.
     """
-    files = {
-        path.relative_to(TOP).as_posix(): path.read_bytes()
-        for package in PACKAGES
-        for path in _sources(TOP / package)
-    }
-    digest = hashlib.sha256(
-        json.dumps(
-            {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
-        ).encode()
-    ).hexdigest()[:16]
+    files = provenance.sources()
+    digest = provenance.digest_of_code(files)
     folder = disk.private_folder(root / "jobs" / "code") / digest
     if folder.is_dir():
         return folder
@@ -51,9 +38,3 @@ def code_environment(code: Path) -> dict[str, str]:
     """
     earlier = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     return {"PYTHONPATH": os.pathsep.join([str(code), *earlier]), "PYTHONSAFEPATH": "1"}
-
-
-def _sources(package: Path) -> list[Path]:
-    return sorted(
-        path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts
-    )

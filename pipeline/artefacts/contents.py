@@ -10,10 +10,11 @@ class Provenance(TypedDict):
 
     commit: str
     dirty: bool
-    code: NotRequired[str]  # of a copy that jobs run: its digest
+    code: NotRequired[str]  # its digest, of a copy that jobs run or where no commit tells
     command: str
     python: str
     versions: dict[str, str]
+    environment: NotRequired[dict[str, str]]  # what of it may move last bits
     host: str
     machine: str
     finished_at: str
@@ -66,6 +67,7 @@ class MachineFacts(TypedDict):
 
     world_size: int
     device: str
+    hardware: NotRequired[dict[str, str]]  # runtime/device.py
     operators: bool
     area_by_library: bool
 
@@ -96,6 +98,8 @@ class RunOrigin(RunFacts):
 class SealedRun(Sealed, RunFacts):
     """run.json."""
 
+    elsewhere: NotRequired[list[dict[str, Any]]]  # of earlier attempts, what last bits depend on
+
 
 class EvaluationFacts(TypedDict):
     """Who evaluated what."""
@@ -110,6 +114,7 @@ class PredictionsFacts(EvaluationFacts):
     """An evaluation, with what its chunks said."""
 
     bad_images: dict[str, str]
+    hardware: NotRequired[dict[str, str]]  # runtime/device.py
     engines: list[str]
     core_or_gpu_seconds: float
     core_or_gpu_hours: float

@@ -20,7 +20,7 @@ from pipeline.artefacts import sealing
 from pipeline.artefacts.contents import EvaluationFacts, PredictionsFacts
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.errors import StageFailed
-from pipeline.runtime import disk
+from pipeline.runtime import device, disk
 from pipeline.statistics.label_ranks import rank_of_label
 
 
@@ -73,12 +73,14 @@ class Predictions:
         bad: Mapping[int, str],
         seconds: float,
         engine: str,
+        hardware: Mapping[str, str] | None = None,
     ) -> None:
         """Store a chunk's scores (images x classes) by policy; an earlier attempt's
         chunk is left as it is.
 
         `bad` gives, by image, the reason why it could not be classified; its scores are
-        NaN, which no true label beats. `engine` says what computed it.
+        NaN, which no true label beats. `engine` says what computed it, `hardware` on
+        what device.
 
         Raises:
             StageFailed: a score of another image is NaN or infinite.
@@ -88,11 +90,12 @@ class Predictions:
             raise StageFailed(
                 f"{self.folder}: the classifier's outputs for images {list(chunk)} are not finite"
             )
+        origin = {"engine": engine, "hardware": json.dumps(dict(hardware or {}))}
         noted = {"ids": np.asarray(chunk, np.int64), "seconds": np.asarray([seconds])}
         content = {policy: np.ascontiguousarray(values) for policy, values in scores.items()}
         disk.publish(
             self._chunk_path(chunk),
-            save({**noted, **content}, {"bad": json.dumps(dict(bad)), "engine": engine}),
+            save({**noted, **content}, {"bad": json.dumps(dict(bad)), **origin}),
         )
 
     def merge(
@@ -138,6 +141,8 @@ class Predictions:
         whole: PredictionsFacts = {
             **facts,
             "bad_images": bad,
+            # not of who merges: an array of jobs may have computed
+            "hardware": device.joined([json.loads(note.get("hardware", "{}")) for note in noted]),
             "engines": sorted({note["engine"] for note in noted}),
             "core_or_gpu_seconds": round(seconds, 2),
             "core_or_gpu_hours": round(seconds / 3600, 4),

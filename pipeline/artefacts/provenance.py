@@ -1,12 +1,15 @@
-"""Where a number comes from: commit, command, versions, machine."""
+"""Where a number comes from: commit, command, versions, machine, environment."""
 
+import hashlib
 import json
 import os
 import platform
+import re
 import shlex
 import socket
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -14,60 +17,123 @@ from pathlib import Path
 from typing import Any, cast
 
 from pipeline.artefacts.contents import Provenance
+from pipeline.runtime.device import processor
 from pipeline.runtime.environment import COMMAND
+from pipeline.runtime.variables import recorded
 
+TOP = Path(__file__).resolve().parents[2]
+CODE = ("pipeline", "slurm")  # our packages
 COMMIT_FILE = "commit.json"
-PACKAGES = ("torch", "torchvision", "accelerate", "numpy", "pillow", "pyarrow", "scipy", "wandb")
+# all that computes, decodes, stores or starts; of CUDA's libraries those that are there
+PACKAGES = (
+    "going-deeper",
+    "torch",
+    "torchvision",
+    "triton",
+    "timm",
+    "accelerate",
+    "datasets",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pillow",
+    "simplejpeg",
+    "pyarrow",
+    "safetensors",
+    "submitit",
+    "wandb",
+    *(f"nvidia-{name}" for name in ("cublas", "cudnn-cu13", "nccl-cu13")),
+    *(f"nvidia-{name}-cu12" for name in ("cublas", "cudnn", "nccl")),
+)
+DECODERS = ("simplejpeg", "pillow")  # each has a libjpeg-turbo of its own
 
 
 def collect() -> Provenance:
-    """Commit, whether the tree had uncommitted changes, command, versions, host and
-    time.
+    """Commit, whether the tree had uncommitted changes, command, versions, host, time,
+    and what of the environment may move last bits.
     """
     found = {
         **commit(),
         "command": os.environ.get(COMMAND, shlex.join(sys.argv)),
         "python": platform.python_version(),
-        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "versions": versions(),
+        "environment": recorded(),
         "host": socket.gethostname(),
-        "machine": f"{_processor()}, {os.cpu_count()} cores",
+        "machine": f"{processor()}, {os.cpu_count()} cores",
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     return cast(Provenance, found)
 
 
 @cache
+def versions() -> Mapping[str, str]:
+    """What is installed of all that numbers depend on, by name; nothing is imported."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    for name in DECODERS:
+        if version := _libjpeg_turbo(name):
+            found[f"libjpeg-turbo of {name}"] = version
+    return found
+
+
+def _libjpeg_turbo(package: str) -> str:
+    """The version that a package's library says of itself."""
+    for file in metadata.files(package) or ():
+        if "jpeg" in file.name and ".so" in file.name:
+            content = Path(str(file.locate())).read_bytes()
+            if said := re.search(rb"libjpeg-turbo version ([\d.]+)", content):
+                return said[1].decode()
+    return ""
+
+
+@cache
 def commit() -> dict[str, Any]:
     """The commit of this code; unknown where it runs outside a git checkout. A copy of
-    it carries that in a file.
+    it carries that in a file. Where no commit tells what ran, a digest does.
     """
-    here = Path(__file__).resolve().parents[2]
-    if (here / COMMIT_FILE).is_file():
-        carried: dict[str, Any] = json.loads((here / COMMIT_FILE).read_text())
+    if (TOP / COMMIT_FILE).is_file():
+        carried: dict[str, Any] = json.loads((TOP / COMMIT_FILE).read_text())
         return carried
 
     def git(*arguments: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True
+            ["git", "-C", str(TOP), *arguments], capture_output=True, text=True, check=True
         ).stdout.strip()
 
+    found: dict[str, Any] = {"commit": "unknown", "dirty": False}
     try:
-        if Path(git("rev-parse", "--show-toplevel")) != here:
-            return {"commit": "unknown", "dirty": False}
-        return {
-            "commit": git("rev-parse", "HEAD"),
-            "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
-        }
+        if Path(git("rev-parse", "--show-toplevel")) == TOP:
+            found = {
+                "commit": git("rev-parse", "HEAD"),
+                "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+            }
     except (OSError, subprocess.CalledProcessError):
-        return {"commit": "unknown", "dirty": False}
+        pass
+    if found["dirty"] or found["commit"] == "unknown":
+        found["code"] = digest_of_code(sources())
+    return found
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
-        platform.machine(),
+def sources() -> dict[str, bytes]:
+    """The files of our packages, by path."""
+    return {
+        path.relative_to(TOP).as_posix(): path.read_bytes()
+        for package in CODE
+        for path in _files(TOP / package)
+    }
+
+
+def digest_of_code(files: Mapping[str, bytes]) -> str:
+    """16 hex digits that name what files hold."""
+    digests = {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)}
+    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
+
+
+def _files(package: Path) -> Iterable[Path]:
+    return sorted(
+        path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts
     )

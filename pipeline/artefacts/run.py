@@ -24,6 +24,9 @@ FILES: dict[Weights, str] = {
     "best": "best.safetensors",
 }
 
+# of an attempt: what last bits depend on
+BITS = ("commit", "code", "python", "versions", "environment", "hardware", "world_size")
+
 
 class Run:
     """One training's folder under `root`.
@@ -116,8 +119,18 @@ class Run:
         disk.write_atomic(self._final("README.md"), model_card.encode())
         paths = [self._final(FILES[kind]) for kind in weights]
         # not the metrics, nor the card: they hold the clock
-        sealing.seal(self.config, self.root, paths, facts)
+        sealing.seal(self.config, self.root, paths, {**facts, "elsewhere": self._elsewhere()})
         self.checkpoints.remove()
+
+    def _elsewhere(self) -> list[dict[str, Any]]:
+        """On what earlier attempts ran, where that differs from this one: the
+        weights may come from all.
+        """
+        found: list[dict[str, Any]] = []
+        for path in sorted(self._attempt_path(0).parent.glob("*.json")):
+            attempt = json.loads(path.read_text())
+            found.append({key: attempt[key] for key in BITS if key in attempt})
+        return [ran for k, ran in enumerate(found) if ran not in (*found[:k], found[-1])]
 
     def _final(self, name: str) -> Path:
         return self.folder / "final" / name

@@ -23,6 +23,7 @@ from PIL import Image
 from pipeline.artefacts import sealing
 from pipeline.benchmarks.turns import Measure, photographs, quartiles, take_turns, worker
 from pipeline.configs.study import BenchmarkConfig
+from pipeline.errors import present
 from pipeline.runtime.environment import PROCESS_ENVIRONMENT
 from pipeline.runtime.progress import Progress
 from pipeline.sources import tar as archives
@@ -119,9 +120,7 @@ def _read_hash_write(archive: Path, target: Path) -> None:
 def _contents(path: Path) -> Iterator[bytes]:
     with tarfile.open(path) as archive:
         for info in archive:
-            file = archive.extractfile(info)
-            assert file is not None
-            yield file.read()
+            yield present(archive.extractfile(info), info.name).read()
 
 
 def _md5(archive: Path, target: Path) -> None:

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
 from torch.nn import functional as F
 from torchvision import models, transforms
 
@@ -102,12 +101,11 @@ def torchvision_step(input_size: int, shards: list[Path], switched: bool) -> Mea
     def step() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=switched):
             outputs = network(x)
-        loss = sum(
+        losses = [
             weight * F.cross_entropy(logits.float(), labels)
             for weight, logits in zip((1, AUX_WEIGHT, AUX_WEIGHT), outputs, strict=True)
-        )
-        assert isinstance(loss, Tensor)
-        loss.backward()
+        ]
+        torch.stack(losses).sum().backward()
         optimizer.step()
         optimizer.zero_grad()
 

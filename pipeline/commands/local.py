@@ -3,12 +3,13 @@
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.artefacts import sealing
 from pipeline.configs.base import StageConfig
+from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import Study
 from pipeline.configs.train import TrainConfig
@@ -36,7 +37,9 @@ def run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) 
             num_ranks(config, processes, processes)
     started = time.monotonic()
     if is_rank() and missing:
-        _wait_for_ranks()  # so that all have listed what is missing before anything is made
+        _wait_for_ranks(
+            precisions_of(missing)
+        )  # so that all have listed what is missing before anything is made
     elif shared := sorted({config.stage for config in missing if config.has_ranks}):
         fork_server.forks(*map(module_of, shared))  # imports them while the data is prepared
     for number, config in enumerate(missing, start=1):
@@ -88,10 +91,17 @@ def is_first() -> bool:
     return not is_rank() or os.environ["RANK"] == "0"
 
 
-def _wait_for_ranks() -> None:
+def _wait_for_ranks(precisions: Collection[str]) -> None:
     from pipeline.runtime import process_group  # late: who launches ranks does without torch
 
-    process_group.join().wait_for_everyone()
+    process_group.join(*precisions).wait_for_everyone()
+
+
+def precisions_of(stages: Sequence[StageConfig]) -> set[str]:
+    """The precisions in which stages compute."""
+    return {
+        config.precision for config in stages if isinstance(config, TrainConfig | EvaluateConfig)
+    }
 
 
 def num_ranks(config: StageConfig, wanted: int | None, available: int) -> int:

@@ -3,15 +3,25 @@ and `evaluate`.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.commands.local import forget_report, is_rank, refuse_stale, run_here, show
+from pipeline.commands.local import (
+    forget_report,
+    is_rank,
+    precisions_of,
+    refuse_stale,
+    run_here,
+    show,
+)
+from pipeline.configs.base import StageConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import Study
 from pipeline.errors import InputError, StageFailed
+from pipeline.runtime.variables import refuse_contrary
 from pipeline.sources.registry import open_source, refuse_other_files
 from slurm.launch import launch
-from slurm.site import load_site
+from slurm.site import Site, load_site
 from slurm.status import wait as await_study
 
 
@@ -28,6 +38,7 @@ def run_missing(
         if isinstance(config, PrepareConfig) and config.is_complete(root):
             refuse_other_files(config, root)
     missing = [config for config in study.stages if not config.is_complete(root)]
+    _refuse_environment(missing, place)
     if missing and study.report not in missing:
         missing.append(forget_report(study, root))
     for config in missing:
@@ -42,3 +53,11 @@ def run_missing(
     else:
         run_here(missing, root, processes)
     show(study, root)
+
+
+def _refuse_environment(missing: Sequence[StageConfig], place: Site | None) -> None:
+    """Said here, not in a rank or in a job's log: jobs inherit this environment, and
+    have their site's beside it.
+    """
+    if precisions := precisions_of(missing):
+        refuse_contrary(precisions, {**os.environ, **(place.environment if place else {})})

@@ -9,6 +9,7 @@ from pipeline.commands.arguments import PATH, PROCESSES, study_command
 from pipeline.commands.local import refuse_stale
 from pipeline.commands.missing import run_missing
 from pipeline.configs.experiment import load_study
+from pipeline.runtime import device
 from pipeline.tools import forecast
 from slurm.site import load_site
 
@@ -48,14 +49,15 @@ def plan(experiment: Path, arguments: Sequence[str], root: Path, site: Path | No
     granted, ranks, devices = (
         (place.in_words(), place.num_ranks(), place.devices()) if place else ({}, {}, {})
     )
+    here = None if place else device.here()
     refuse_stale(study, root)
-    costs = forecast.forecast(study, root)
+    costs = forecast.forecast(study, root, here)
     print(f"{study.name}: {study.title}")
     for config in study.stages:
         is_complete = config.is_complete(root)
         words = "" if is_complete else granted.get(config.stage, granted.get("report", ""))
         cost = forecast.in_words(
-            costs.get(config.hash), ranks.get(config.stage), devices.get(config.stage, "")
+            costs.get(config.hash), ranks.get(config.stage), devices.get(config.stage, here)
         )
         said = "; ".join(filter(None, (words, cost)))
         print(

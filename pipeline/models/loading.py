@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pipeline.configs.evaluate import ForeignConfig
 from pipeline.configs.experiment import error_in, python_function
 from pipeline.configs.network import NetworkConfig
-from pipeline.errors import InputError
+from pipeline.errors import InputError, present
 from pipeline.models.caffe import googlenet_weights
 from pipeline.paper.googlenet import CAFFE_PREPROCESSING, PREPROCESSING, GoogLeNet, Preprocessing
 
@@ -50,8 +50,7 @@ def foreign_classifier(config: ForeignConfig, num_classes: int) -> Classifier:
     family, _, name = config.arch.partition(":")
     weights = read_weights(config.weights) if config.weights else {}
     if family == "python":
-        assert config.code is not None
-        network = _users_network(config.code, name, num_classes)
+        network = _users_network(present(config.code, config.arch), name, num_classes)
     elif family == "torchvision":
         network = _torchvision_network(
             name,
@@ -64,8 +63,7 @@ def foreign_classifier(config: ForeignConfig, num_classes: int) -> Classifier:
         weights = {
             name: tensor for name, tensor in weights.items() if not name.startswith("aux_heads.")
         }
-        assert config.weights is not None
-        shape = exported_shape(config.weights) or NetworkConfig()
+        shape = exported_shape(present(config.weights, config.arch)) or NetworkConfig()
         options = shape.model_dump() | {"aux_heads": (), "input_size": config.input_size}
         network = GoogLeNet(num_classes, **options)
     if config.weights is not None:

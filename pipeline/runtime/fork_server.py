@@ -19,7 +19,7 @@ from multiprocessing import connection, forkserver, resource_tracker, util
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 
-from pipeline.errors import StageFailed
+from pipeline.errors import StageFailed, present
 from pipeline.runtime.environment import PROCESS_ENVIRONMENT
 from pipeline.runtime.signals import ENDING
 
@@ -98,8 +98,7 @@ def begin(environment: Mapping[str, str]) -> None:
     server. Ctrl-C is for the process that
     asked: it ends its forks, once they have saved.
     """
-    parent = multiprocessing.parent_process()
-    assert parent is not None
+    parent = present(multiprocessing.parent_process(), "the parent of a fork")
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     os.environ.clear()
     os.environ.update(environment)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from pipeline.artefacts.contents import Completeness
 from pipeline.configs.prepare import DEVKIT, ILSVRC2012_IMAGES, TRAIN, VAL, PrepareConfig
-from pipeline.errors import InputError
+from pipeline.errors import InputError, present
 from pipeline.images.decode import MAX_BYTES
 from pipeline.sources.base import Archive, Piece, Source, SourceFile, text_of
 from pipeline.sources.tar import ends_digest, md5, members, read_at, wrong_md5
@@ -209,9 +209,9 @@ def _pieces(config: PrepareConfig, devkit: Devkit) -> list[Piece]:
     """The class archives by wnid, and the validation files by number: neither lies in
     this order in its archive.
     """
-    assert config.path is not None
-    train = [] if config.only_val else _train_pieces(config.path / TRAIN, devkit.wnids)
-    return [*train, *_val_pieces(config.path / VAL, devkit.val_labels)]
+    path = present(config.path, config.source)
+    train = [] if config.only_val else _train_pieces(path / TRAIN, devkit.wnids)
+    return [*train, *_val_pieces(path / VAL, devkit.val_labels)]
 
 
 def _train_pieces(path: Path, wnids: list[str]) -> list[Piece]:

@@ -105,8 +105,7 @@ class Work(NamedTuple):
                 except images.BadImage as error:
                     keeps_slot = split == "val" and file.encoded is not None and file.is_image
                     rejected.append(Rejected(split, file.name, str(error), keeps_slot))
-                    if keeps_slot:
-                        assert file.encoded is not None
+                    if keeps_slot and file.encoded is not None:
                         unreadable[file.label] += 1
                         yield Record(
                             file.name,

@@ -9,6 +9,7 @@ from pipeline.artefacts.verdict import Decision, Verdict, read_verdicts, write_v
 from pipeline.configs.evaluate import ForeignConfig
 from pipeline.configs.study import CheckConfig
 from pipeline.configs.train import TrainConfig
+from pipeline.errors import present
 from pipeline.paper.published import CLAIMS, DATASET, Cell, Claim
 from pipeline.statistics.inference import holm, mcnemar, paired_interval, sign_flip
 from pipeline.statistics.levels import SIGNIFICANCE, deciding_top
@@ -161,19 +162,19 @@ def _judge_number(verdict: Verdict, result: Result, base: Result | None) -> Verd
     """A published top-5 error, or a gain in it, against the measured one: inside the
     tolerance, outside, or undecided.
     """
-    assert verdict.published is not None
-    assert verdict.tolerance is not None
+    published = present(verdict.published, "a published number")
+    tolerance = present(verdict.tolerance, "its tolerance")
     if base is None:
         measured, (low, high) = result.facts["top5_error"], result.facts["top5_interval"]
     else:
         differences = base.errors(5).astype(float) - result.errors(5)
         measured, (low, high) = float(differences.mean()), paired_interval(differences)
-    nearest = min(max(verdict.published, low), high)
+    nearest = min(max(published, low), high)
     decision: Decision = "not_reproduced"
     words = "outside the tolerance"
-    if abs(measured - verdict.published) <= verdict.tolerance:
+    if abs(measured - published) <= tolerance:
         decision, words = "reproduced", "within the tolerance"
-    elif abs(nearest - verdict.published) <= verdict.tolerance:
+    elif abs(nearest - published) <= tolerance:
         decision, words = "inconclusive", "outside the tolerance, but its interval reaches into it"
     return replace(verdict, decision=decision, words=words, measured=measured, interval=(low, high))
 

@@ -4,6 +4,7 @@ several crop policies in one pass.
 
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from pipeline.models import operators
 from pipeline.models.classify import classify
 from pipeline.models.engine import Engine
 from pipeline.models.loading import Classifier, foreign_classifier, our_classifier
-from pipeline.runtime import disk, environment, process_group
+from pipeline.runtime import device, disk, environment, process_group, variables
 from pipeline.runtime.progress import Progress
 from pipeline.statistics.label_ranks import rank_of_label
 from pipeline.tracking.tracker import Tracker
@@ -35,7 +36,7 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
         return predictions
     data = Dataset(config.data, root)
     split = data.split("val")
-    accelerator = process_group.join()
+    accelerator = process_group.join(config.precision)
     engine = _engine(config, data, accelerator, root)
     chunks = _chunks(config, len(split))
     with locks.lock(config, root, fences=True) if accelerator.is_main_process else nullcontext():
@@ -73,7 +74,7 @@ def evaluate_part(config: EvaluateConfig, root: Path, part: int, num_parts: int)
         return
     data = Dataset(config.data, root)
     split = data.split("val")
-    accelerator = process_group.join()
+    accelerator = process_group.join(config.precision)
     engine = _engine(config, data, accelerator, root)
     chunks = _chunks(config, len(split))[part::num_parts]
     _evaluate_chunks(
@@ -118,6 +119,8 @@ def _evaluate_chunks(
     config = predictions.config
     num_loaders = environment.cores_per_rank() if accelerator.device.type == "cuda" else 0
     mine = chunks[accelerator.process_index :: accelerator.num_processes]
+    hardware = device.facts(accelerator.device)
+    computed_by = _in_words(engine, hardware)
     label, total = f"evaluate {config.hash[:8]}", sum(map(len, mine))
     with Progress(
         label, total, "images a rank", silent=not accelerator.is_main_process
@@ -129,9 +132,17 @@ def _evaluate_chunks(
                     engine, split, chunk, num_classes, config.policies, config.crops, num_loaders
                 )
                 predictions.publish_chunk(
-                    chunk, scores, bad, time.monotonic() - started, engine.description
+                    chunk, scores, bad, time.monotonic() - started, computed_by, hardware
                 )
             progress.advance(len(chunk))
+
+
+def _in_words(engine: Engine, hardware: Mapping[str, str]) -> str:
+    """All that a chunk's last bits depend on: jobs on several machines may share an
+    evaluation.
+    """
+    moved = "".join(f"; {name}={value}" for name, value in variables.recorded().items())
+    return f"{engine.description}, on {' '.join(hardware.values())}{moved}"
 
 
 def _classifier(config: EvaluateConfig, num_classes: int, root: Path) -> Classifier:

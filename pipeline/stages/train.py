@@ -45,16 +45,17 @@ def train(config: TrainConfig, root: Path) -> Run:
     SIGTERM and SIGUSR2 to the first rank are obeyed between two steps, after a save.
 
     Raises:
-        InputError: the ranks cannot share the global batch equally, another process
-            trains this run, the data set is no longer the one that the run began with,
-            or an image of it is damaged.
+        InputError: a variable of the environment contradicts the config, the ranks
+            cannot share the global batch equally, another process trains this run, the
+            data set is no longer the one that the run began with, or an image of it is
+            damaged.
         TrainingDiverged: the loss became NaN or infinite.
         StageFailed: a newer attempt took over, or the GPU's memory is too small.
     """
     run = Run(config, root)
     if config.is_complete(root):
         return run
-    accelerator = process_group.join()
+    accelerator = process_group.join(config.precision)
     config.refuse_ranks(accelerator.num_processes)
     with (
         locks.lock(config, root, fences=True) if accelerator.is_main_process else nullcontext(),
@@ -171,6 +172,7 @@ def _machine(learner: Learner, accelerator: Accelerator) -> MachineFacts:
     return {
         "world_size": accelerator.num_processes,
         "device": str(accelerator.device),
+        "hardware": process_group.hardware(accelerator),
         "operators": learner.has_operators,
         "area_by_library": not isinstance(area_library(), str),
     }

@@ -13,6 +13,7 @@ from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.run import Run
 from pipeline.configs.study import Study
+from pipeline.errors import present
 from pipeline.models.loading import our_classifier
 from pipeline.reporting.model_card import model_card
 from pipeline.runtime import disk
@@ -53,7 +54,7 @@ def _onnx(network: nn.Module, side: int) -> bytes:
     network = network.eval()
     example = torch.zeros(2, 3, side, side)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    program = torch.onnx.export(
+    exported = torch.onnx.export(
         network,
         (example,),
         input_names=["images"],
@@ -62,7 +63,7 @@ def _onnx(network: nn.Module, side: int) -> bytes:
         dynamo=True,
         verbose=False,
     )
-    assert program is not None
+    program = present(exported, "the ONNX program")
     onnx.checker.check_model(program.model_proto)
     content: bytes = program.model_proto.SerializeToString()
     return content

@@ -73,11 +73,12 @@ def find_rate(config: TrainConfig, root: Path, num_steps: int) -> RateTest:
     alone; nothing is written.
 
     Raises:
-        InputError: the data set is not prepared, an image of it is damaged, or the
+        InputError: the data set is not prepared, a variable of the environment
+            contradicts the config, an image of it is damaged, or the
             first loss is no number.
     """
     data = Dataset(config.data, root)
-    accelerator = process_group.join()
+    accelerator = process_group.join(config.precision)
     learner = Learner(config.but(local_sgd=None), data.num_classes, accelerator)
     rates = [LOWEST * (HIGHEST / LOWEST) ** (k / max(1, num_steps - 1)) for k in range(num_steps)]
     workers = environment.cores_per_rank() - 1

@@ -15,6 +15,7 @@ from pipeline.configs.study import Study
 from pipeline.configs.train import TrainConfig
 from pipeline.paper.crops import NUM_CROPS, split_policy
 from pipeline.paper.schedule import total_steps
+from pipeline.runtime.device import Device, joined
 
 FULL_NETWORK = NetworkConfig()
 # contenders of benchmarks/train.py and evaluate.py, of one core
@@ -27,28 +28,34 @@ class Cost(NamedTuple):
     """
 
     hours: float | None
-    device: str = ""
+    device: Device | None = None
 
 
-def forecast(study: Study, root: Path) -> dict[str, Cost]:
+def forecast(study: Study, root: Path, here: Device | None = None) -> dict[str, Cost]:
     """The cost of each missing training and evaluation, by its hash: seconds for an
-    image of earlier ones, times images.
+    image of earlier ones, times images. Of the device that is `here`, if
+    it was measured; else of the one that was measured last, which the cost names.
 
     Trainings are alike if network, precision and compilation are; evaluations if the
     classifier is too, crop for crop.
     """
-    measured = dict(_measured(root))
+    measured: dict[str, dict[Device, float]] = {}
+    for kind, device, seconds in _measured(root):
+        rates = measured.setdefault(kind, {})
+        rates.pop(device, None)  # the newest comes last
+        rates[device] = seconds
     found = {}
     for config in study.stages:
         if isinstance(config, TrainConfig | EvaluateConfig) and not config.is_complete(root):
-            seconds, device = measured.get(_kind(config), (None, ""))
+            rates = measured.get(_kind(config), {})
             count = _num_images(
                 config.data, root, "train" if isinstance(config, TrainConfig) else "val"
             )
-            if seconds is None or not count:
+            if not rates or not count:
                 found[config.hash] = Cost(None)
             else:
-                found[config.hash] = Cost(seconds * _amount(config, count) / 3600, device)
+                device = max(reversed(rates), key=lambda device: device == here)
+                found[config.hash] = Cost(rates[device] * _amount(config, count) / 3600, device)
     return found
 
 
@@ -114,8 +121,8 @@ def _named(stage: str, what: Any, precision: str, compiled: bool) -> str:
     )
 
 
-def _measured(root: Path) -> Iterator[tuple[str, tuple[float, str]]]:
-    """Seconds of a core or a GPU for an image, by kind of work: first the benchmarks',
+def _measured(root: Path) -> Iterator[tuple[str, Device, float]]:
+    """Kinds of work, devices, and seconds of each for an image: first the benchmarks',
     then those of finished stages.
     """
     for sealed in _sealed(root, "benchmarks/*/benchmark.json"):
@@ -123,19 +130,15 @@ def _measured(root: Path) -> Iterator[tuple[str, tuple[float, str]]]:
             sealed["config"]["what"],
             FULL_NETWORK.but(input_size=sealed["config"]["input_size"]),
         )
+        device = _device("cpu", sealed)
         for precision, name in BENCHMARKED.items():
             if what == "train":
-                yield _named(what, network, precision, False), (1 / _rate(sealed, name), "core")
+                yield _named(what, network, precision, False), device, 1 / _rate(sealed, name)
             elif what == "evaluate":
                 for compiled, named in ((False, name), (True, f"{name} compiled")):
                     crops = NUM_CROPS["crops_144"] * _rate(sealed, named)
-                    yield (
-                        _named(what, network.but(aux_heads=()), precision, compiled),
-                        (
-                            1 / crops,
-                            "core",
-                        ),
-                    )
+                    like = _named(what, network.but(aux_heads=()), precision, compiled)
+                    yield like, device, 1 / crops
     for kind, pattern in (
         (TrainConfig, "runs/*/run.json"),
         (EvaluateConfig, "predictions/*/predictions.json"),
@@ -147,9 +150,21 @@ def _measured(root: Path) -> Iterator[tuple[str, tuple[float, str]]]:
                 if isinstance(config, TrainConfig)
                 else _amount(config, sealed["num_images"])
             )
-            device = "core" if sealed["device"].startswith("cpu") else "GPU"
             if images:
-                yield _kind(config), (3600 * sealed["core_or_gpu_hours"] / images, device)
+                seconds = 3600 * sealed["core_or_gpu_hours"] / images
+                yield _kind(config), _device(sealed["device"], sealed), seconds
+
+
+def _device(device: str, sealed: Mapping[str, Any]) -> Device:
+    """What an artefact was made on. Of a GPU before its name was noted, none is
+    known.
+    """
+    ran = [sealed, *sealed.get("elsewhere", ())]  # of a training, all attempts
+    name = joined([attempt.get("hardware", {}) for attempt in ran]).get("name")
+    if not device.startswith("cpu"):
+        return Device("GPU", name or "")
+    machine: str = sealed.get("provenance", {}).get("machine", "")
+    return Device("core", name or machine.rpartition(", ")[0])
 
 
 def _rate(sealed: Mapping[str, Any], contender: str) -> float:
@@ -168,23 +183,26 @@ def _sealed(root: Path, pattern: str) -> Iterator[Mapping[str, Any]]:
             continue
 
 
-def in_words(cost: Cost | None, ranks: int | None, device: str = "") -> str:
-    """What a stage costs, for people, and how long so many ranks take, each on a
-    `device`; nothing of stages that take no time to speak of.
+def in_words(cost: Cost | None, ranks: int | None, where: Device | None = None) -> str:
+    """What a stage costs, for people, and how long so many ranks take, each on a device
+    such as `where`; nothing of stages that take no time to speak of.
     """
     if cost is None:
         return ""
-    if cost.hours is None:
+    if cost.hours is None or cost.device is None:
         return "hours unknown"
-    spread = f", {_hours(cost.hours / ranks)} on {ranks}" if ranks else ""
-    spread = spread if device in ("", cost.device) else f"; of a {device} unknown"
-    return f"{_hours(cost.hours)} of a {cost.device}{spread}"
+    spread = f", {_hours(cost.hours / ranks)} on {ranks} such" if ranks else ""
+    # a site says what kind of device it has, not which
+    is_such = where is None or where in (cost.device, Device(cost.device.kind))
+    return f"{_hours(cost.hours)} of a {cost.device}" + (
+        spread if is_such else f"; of a {where} unknown"
+    )
 
 
 def total_in_words(costs: Collection[Cost]) -> str:
     """What all stages cost together."""
     known = [cost for cost in costs if cost.hours is not None]
-    devices = sorted({cost.device for cost in known})
+    devices = sorted({cost.device for cost in known if cost.device})
     sums = [
         f"{_hours(sum(c.hours or 0 for c in known if c.device == device))} of a {device}"
         for device in devices

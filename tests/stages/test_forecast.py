@@ -12,6 +12,7 @@ from pipeline.configs.network import NetworkConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import CheckConfig, Study
 from pipeline.configs.train import TrainConfig
+from pipeline.runtime.device import Device
 from pipeline.stages.prepare import prepare
 from pipeline.tools.forecast import Cost, forecast, in_words, total_in_words
 
@@ -52,9 +53,34 @@ def test_cost_is_of_the_same_work(
     assert total_in_words([*found.values(), Cost(None)]).startswith(
         "4.8 h of a core, and 1 of unknown cost"
     )
-    assert in_words(found[longer.hash], 4, "core") == "1.2 h of a core, 19 min on 4"
-    assert in_words(found[longer.hash], 8, "GPU") == "1.2 h of a core; of a GPU unknown"
+    assert in_words(found[longer.hash], 4, Device("core")) == "1.2 h of a core, 19 min on 4 such"
+    assert in_words(found[longer.hash], 8, Device("GPU")) == "1.2 h of a core; of a GPU unknown"
     assert its_evaluation.hash not in found
+
+
+def test_one_device_forecasts_no_other(
+    tmp_path: Path, data: PrepareConfig, run_config: TrainConfig
+) -> None:
+    """Two GPUs and two processors have each their rate, and a GPU of no name has
+    another's never.
+    """
+    prepare(data, tmp_path, processes=1)
+    study, _ = of_one(run_config)
+    made_on: tuple[tuple[float, dict[str, object]], ...] = (
+        (1.0, {"device": "cpu", "provenance": {"machine": "Xeon, 2 cores"}}),  # before names
+        (2.0, {"device": "cuda:0", "hardware": {"name": "A100"}}),
+        (3.0, {"device": "cuda", "hardware": {"name": "H100"}}),
+        (4.0, {"device": "cpu", "hardware": {"name": "EPYC"}}),
+        (5.0, {"device": "cuda"}),
+    )
+    for seed, (hours, facts) in enumerate(made_on, start=1):
+        seal(run_config.but(data_seed=seed), tmp_path, steps=12, core_or_gpu_hours=hours, **facts)
+    places = [Device("core", "Xeon"), Device("GPU", "A100"), Device("GPU", "H100")]
+    for hours, here in zip((1, 2, 3, 4), [*places, Device("core", "EPYC")], strict=True):
+        assert forecast(study, tmp_path, here)[run_config.hash] == Cost(hours, here)
+    other = Device("GPU", "B200")
+    cost = forecast(study, tmp_path, other)[run_config.hash]
+    assert in_words(cost, None, other) == "5.0 h of a GPU; of a GPU (B200) unknown"
 
 
 def test_benchmarks_stand_in_for_runs(tmp_path: Path) -> None:

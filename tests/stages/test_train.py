@@ -23,6 +23,7 @@ from pipeline.configs.train import LocalSGDConfig, PatchConfig, TrainConfig
 from pipeline.errors import InputError
 from pipeline.paper import googlenet
 from pipeline.paper.inception import INCEPTIONS
+from pipeline.reporting.model_card import model_card
 from pipeline.runtime import ranks
 from pipeline.stages.evaluate import evaluate
 from pipeline.stages.train import train
@@ -76,6 +77,22 @@ def test_a_run_is_whole(run_config: TrainConfig, undisturbed: Path) -> None:
 
 
 @pytest.mark.processes
+def test_a_run_says_on_what_its_earlier_attempts_ran(root: Path, run_config: TrainConfig) -> None:
+    """Where that differs from the last: each once. The model card names a GPU."""
+    facts = {"world_size": 1, "hardware": {"name": "A100", "driver": "535"}}
+    for _ in range(2):
+        Run(run_config, root).claim(facts)
+    sealed = json.loads((train(run_config, root).folder / "run.json").read_text())
+    (earlier,) = sealed["elsewhere"]
+    assert earlier["hardware"] == facts["hardware"]
+    assert earlier["environment"] == sealed["provenance"]["environment"]
+    assert earlier["versions"] == sealed["provenance"]["versions"]
+    origin = {**sealed, "hardware": facts["hardware"]}
+    data = Dataset(run_config.data, root)
+    assert "GPU-hours on A100, " in model_card(run_config, "raw", data, origin, {})  # type: ignore[arg-type]
+    assert "A100" not in (root / run_config.folder / "final" / "README.md").read_text()
+
+
 def test_best_weights_are_those_of_the_lowest_error(root: Path, run_config: TrainConfig) -> None:
     """The best step's checkpoint outlives newer ones; its average is kept beside the
     final one.
