@@ -81,6 +81,7 @@ class WandbStub:
         self.delay = 0.0  # seconds before every answer
         self.unknown: list[str] = []
         self.faults: list[tuple[str, int]] = []
+        self.deleted: dict[str, int] = {}  # run id -> the status that it is refused with
         self.lock, self.address = RLock(), ""
 
     @property
@@ -280,6 +281,21 @@ class WandbStub:
             **more,
         }
 
+    def delete(self, name: str, status: int) -> None:
+        """As a user does on the web page: the id is refused for ever."""
+        with self.lock:
+            self.runs.pop(name, None)
+            self.deleted[name] = status
+
+    def _run(self, given: dict[str, Any]) -> dict[str, Any]:
+        run = self._resumed(given["name"])
+        return {"project": {"run": run and {**run, "projectId": "1", "state": "finished"}}}
+
+    def _run_history_keys(self, given: dict[str, Any]) -> dict[str, Any]:
+        rows = self.runs[given["name"]].history if given["name"] in self.runs else []
+        last = rows[-1]["_step"] if rows else -1
+        return {"project": {"run": {"historyKeys": {"lastStep": last}}}}
+
     def stream(self, name: str, body: dict[str, Any]) -> None:
         run = self.runs[name]
         for file, chunk in (body.get("files") or {}).items():
@@ -326,7 +342,12 @@ class _Handler(BaseHTTPRequestHandler):
             found = re.search(r"(?:query|mutation)\s+(\w+)", content["query"])
             operation = content.get("operationName") or (found[1] if found else "?")
         with self.stub.lock:
-            if (status := self.stub.fault(operation)) is not None:
+            given = (content.get("variables") or {}) if is_call else {}
+            names = {given.get("name"), path.split("/")[-2]}
+            gone = next((s for id, s in self.stub.deleted.items() if id in names), None)
+            if gone and operation in ("UpsertBucket", path):
+                self._reply({"errors": [{"message": "the run was deleted"}]}, gone)
+            elif (status := self.stub.fault(operation)) is not None:
                 self._reply({"errors": [{"message": "injected"}]}, status)
             elif (
                 is_call
