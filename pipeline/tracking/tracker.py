@@ -51,7 +51,6 @@ class Tracker:
         self._page = page.write(self._root, published=published)
         if online:
             self._mirror = Mirror(self._page, self._root, step)
-            self._page = self._mirror.page
             self.send(step)
 
     def send(self, step: int | None) -> None:
@@ -63,18 +62,24 @@ class Tracker:
         empty.
         """
         if self._page:
-            known = self._page.tables | {name: [dict(row) for row in rows]}
-            self._guard(lambda: self._change(tables=known))
+            table = {name: [dict(row) for row in rows]}
+            self._guard(lambda: self._change(tables=self._at_hand().tables | table))
 
     def conclude(self, figures: Mapping[str, float | int | None]) -> None:
         """Set the final figures of the artefact."""
         self._guard(lambda: self._change(figures=dict(figures)))
 
     def _change(self, **changes: Any) -> None:
+        if self._page is None:
+            return
+        # from the file: the mirror may have changed it before it went off
+        self._page = self._at_hand().write(self._root, **changes)
         if self._mirror:
-            self._mirror.page = self._mirror.page.write(self._root, **changes)
-        elif self._page:
-            self._page = self._page.write(self._root, **changes)
+            self._mirror.page = self._page
+
+    def _at_hand(self) -> Page:
+        assert self._page
+        return pages.read(pages.path_of(self._page.config, self._root))
 
     def _guard(self, call: Callable[[], object]) -> None:
         try:
