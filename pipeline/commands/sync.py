@@ -14,9 +14,10 @@ from pipeline.tracking import sync as wandb_sync
 @click.command(epilog="Example: going-deeper sync --root outputs")
 @ROOT
 def sync(root: Path) -> None:
-    """Upload to W&B what its server does not have yet: of what was tracked offline, and
-    of what was killed online. Run again, it goes on with what is still here; artefacts
-    in progress come later.
+    """Upload to W&B what its server does not have yet.
+
+    That is what was tracked offline, or killed online. Run again, it goes on with what
+    is still here; artefacts in progress come later.
 
     Each row of metrics.jsonl arrives once. A run that was deleted on the server comes
     again under another id.

@@ -13,7 +13,6 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from pipeline.artefacts.checkpoints import Checkpoints
 from pipeline.artefacts.metrics import read_metrics
 from pipeline.configs.base import Frozen, StageConfig
 from pipeline.configs.study import STAGES
@@ -71,6 +70,9 @@ class Page(Frozen):
         if config.is_complete(root):
             return rows
         if step is None:
+            # late: torch, for a training that was killed
+            from pipeline.artefacts.checkpoints import Checkpoints
+
             newest = Checkpoints(root / config.folder / "checkpoints").newest()
             step = int(newest.name.rpartition("_")[2]) if newest else 0
         return [row for row in rows if row["step"] <= step]

@@ -4,7 +4,6 @@ import os
 import socket
 from pathlib import Path
 
-from pipeline.tracking.mirror import Mirror
 from pipeline.tracking.page import Page
 
 
@@ -31,6 +30,9 @@ def upload(page: Page, root: Path) -> str:
     """Send what is missing of an artefact; returns why it could not be, in one line, or
     nothing.
     """
+    # late: pictures, and wandb
+    from pipeline.tracking.mirror import Mirror
+
     try:
         Mirror(page, root).finish()
     # wandb's, of the connection: whatever it is, the next sync goes on
