@@ -52,7 +52,12 @@ class _Handler(BaseHTTPRequestHandler):
             found = re.search(r"(?:query|mutation)\s+(\w+)", content["query"])
             operation = content.get("operationName") or (found[1] if found else "?")
         with self.stub.lock:
-            if (status := self.stub.fault(operation)) is not None:
+            given = (content.get("variables") or {}) if is_call else {}
+            names = {given.get("name"), path.split("/")[-2]}
+            gone = next((s for id, s in self.stub.deleted.items() if id in names), None)
+            if gone and operation in ("UpsertBucket", path):
+                self._reply({"errors": [{"message": "the run was deleted"}]}, gone)
+            elif (status := self.stub.fault(operation)) is not None:
                 self._reply({"errors": [{"message": "injected"}]}, status)
             elif (
                 is_call

@@ -75,6 +75,7 @@ class WandbStub:
         self.delay = 0.0  # seconds before every answer
         self.unknown: list[str] = []
         self.faults: list[tuple[str, int]] = []
+        self.deleted: dict[str, int] = {}  # run id -> the status that it is refused with
         self.lock, self.address = RLock(), ""
 
     @property
@@ -273,6 +274,21 @@ class WandbStub:
             **tails,
             **more,
         }
+
+    def delete(self, name: str, status: int) -> None:
+        """As a user does on the web page: the id is refused for ever."""
+        with self.lock:
+            self.runs.pop(name, None)
+            self.deleted[name] = status
+
+    def _run(self, given: dict[str, Any]) -> dict[str, Any]:
+        run = self._resumed(given["name"])
+        return {"project": {"run": run and {**run, "projectId": "1", "state": "finished"}}}
+
+    def _run_history_keys(self, given: dict[str, Any]) -> dict[str, Any]:
+        rows = self.runs[given["name"]].history if given["name"] in self.runs else []
+        last = rows[-1]["_step"] if rows else -1
+        return {"project": {"run": {"historyKeys": {"lastStep": last}}}}
 
     def stream(self, name: str, body: dict[str, Any]) -> None:
         run = self.runs[name]

@@ -55,7 +55,7 @@ COMMANDS = {  # by name: the file that it lies in, and its line in --help
     "data": ("data", "Prepare data sets, check that they are whole, look at them."),
     "site": ("site", "Look at a site before a study is submitted there."),
     "slurm": ("site", "A real SLURM cluster of several nodes on this machine, to try a study on."),
-    "sync": ("sync", "Upload to W&B what was tracked offline."),
+    "sync": ("sync", "Upload to W&B what its server does not have yet."),
     "dashboard": ("dashboard", "Create or update a study's workspace and report on W&B."),
     "audit": (
         "measure",

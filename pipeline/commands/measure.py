@@ -147,13 +147,3 @@ _measurement(
     """,
     rounds=5,
 )
-_measurement(
-    "tracking",
-    "Time a training step with and without W&B.",
-    """A training step with and without W&B (offline).
-
-    All on one core, interleaved. It draws its own images: --data is not read.
-    """,
-    rounds=31,
-    input_size=56,
-)

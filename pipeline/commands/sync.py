@@ -1,4 +1,4 @@
-"""What was tracked offline, to W&B."""
+"""What was tracked, to W&B."""
 
 from pathlib import Path
 
@@ -7,41 +7,45 @@ import click
 from pipeline.artefacts import locks
 from pipeline.commands.arguments import ROOT
 from pipeline.errors import StageFailed
+from pipeline.tracking import page as pages
 from pipeline.tracking import sync as wandb_sync
 
 
 @click.command(epilog="Example: going-deeper sync --root outputs")
 @ROOT
 def sync(root: Path) -> None:
-    """Upload to W&B what was tracked offline. Run again, it goes on with what is still
-    here; runs in progress come later.
+    """Upload to W&B what its server does not have yet.
 
-    Sync before a root is moved: weights and tables are read where they were made.
+    That is what was tracked offline, or killed online. Run again, it goes on with what
+    is still here; artefacts in progress come later.
+
+    Each row of metrics.jsonl arrives once. A run that was deleted on the server comes
+    again under another id.
     """
-    pending = [run for run in wandb_sync.offline_runs(root) if not run.is_uploaded]
+    problems, uploaded, pending = [], 0, []
+    for path in pages.pages(root):
+        try:
+            page = pages.read(path)
+            if not page.is_delivered(root):
+                pending.append(page)
+        except ValueError:
+            problems.append(f"{path}: is damaged; remove it, and this is no more tracked")
     if pending and not wandb_sync.is_reachable():
         raise StageFailed(
             f"{len(pending)} runs are pending, and {wandb_sync.server()} does not answer; set"
             " WANDB_BASE_URL"
         )
-    problems = 0
-    for run in pending:
-        problem = (
-            locks.held_by(run.run_id, root)
-            or _lost(run.run_id, root, run.folder)
-            or wandb_sync.upload(run)
-        )
-        problems += bool(problem)
-        print(f"{run.folder.name}: {'pending: ' + problem if problem else 'uploaded'}", flush=True)
-    print(f"{len(pending) - problems} uploaded, {problems} pending")
+    for page in pending:
+        name = page.config.folder
+        if problem := locks.held_by(page.config.hash, root) or wandb_sync.upload(page, root):
+            problems.append(f"{name}: pending: {problem}")
+        else:
+            uploaded += 1
+            print(f"{name}: uploaded", flush=True)
+    for problem in problems:
+        print(problem)
+    print(f"{uploaded} uploaded, {len(problems)} pending")
     if problems:
-        raise StageFailed(f"{problems} runs are not on the server yet; run going-deeper sync again")
-
-
-def _lost(run_id: str, root: Path, folder: Path) -> str:
-    """Why the files that a run refers to cannot be uploaded, or nothing: W&B's client
-    would leave them out without a word.
-    """
-    if wandb_sync.stage_number(run_id, root) is not None:
-        return ""
-    return f"its artefact is gone; make it again, or remove {folder} to give this up"
+        raise StageFailed(
+            f"{len(problems)} runs are not on the server yet; run going-deeper sync again"
+        )

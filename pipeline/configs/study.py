@@ -72,7 +72,7 @@ class BenchmarkConfig(StageConfig):
     artifact_type: ClassVar[str] = "benchmark"
     resources: ClassVar[frozenset[str]] = frozenset({"path"})
     version: Literal[1] = 1
-    what: Literal["evaluate", "prepare", "tracking", "train"]
+    what: Literal["evaluate", "prepare", "train"]
     input_size: int = Field(default=224, ge=42, multiple_of=14)
     rounds: int = Field(default=7, gt=0)
     num_images: int = Field(default=4, gt=0)

@@ -6,18 +6,14 @@ from pathlib import Path
 
 from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import Decision, Verdict, read_verdicts, write_verdicts
-from pipeline.configs.evaluate import ForeignConfig
 from pipeline.configs.study import CheckConfig
-from pipeline.configs.train import TrainConfig
 from pipeline.errors import present
 from pipeline.paper.published import CLAIMS, DATASET, Cell, Claim
+from pipeline.stages.comparable import not_the_papers
 from pipeline.statistics.inference import holm, mcnemar, paired_interval, sign_flip
 from pipeline.statistics.levels import SIGNIFICANCE, deciding_top
 from pipeline.statistics.power import paired_images_to_decide
 from pipeline.tracking.tracker import Tracker
-
-# paper, sections 5 and 7: the validation set of Table 3
-INPUT_SIZE, NUM_IMAGES, NUM_CLASSES = 224, 50_000, 1000
 
 
 def check(config: CheckConfig, root: Path) -> list[Verdict]:
@@ -48,7 +44,12 @@ def judge_all(config: CheckConfig, root: Path) -> list[Verdict]:
     cells = {cell: Result(named, root) for cell, named in config.cells.items()}
     facts = Result(config.results[0], root).facts
     top = deciding_top(facts["num_classes"])
-    elsewhere = _not_the_papers(config, facts["num_images"], facts["num_classes"])
+    members = [member for named in config.results for member in named.members]
+    elsewhere = not_the_papers(
+        [(member.data, member.classifier) for member in members],
+        facts["num_images"],
+        facts["num_classes"],
+    )
     num_tests = sum(claim.published is None and not _missing(claim, cells) for claim in CLAIMS)
     level = 2 * SIGNIFICANCE / max(1, num_tests)  # of the smallest one-sided p-value by Holm
     judged = [_judge(claim, cells, top, elsewhere, level) for claim in CLAIMS]
@@ -74,25 +75,6 @@ def judge_all(config: CheckConfig, root: Path) -> list[Verdict]:
             verdicts[k], decision=decision, words=words, p_value=p_value, p_holm=p_holm
         )
     return verdicts
-
-
-def _not_the_papers(config: CheckConfig, num_images: int, num_classes: int) -> str | None:
-    """In what a study differs so much from the paper's that its published numbers say
-    nothing about it, or None.
-    """
-    for member in (member for result in config.results for member in result.members):
-        shape = member.classifier
-        if member.data.name != DATASET or shape.input_size != INPUT_SIZE:
-            return f"ran on {member.data.name}, {shape.input_size} px"
-        if isinstance(shape, ForeignConfig) and shape.arch != "googlenet":
-            return f"measured {shape.arch}"
-        if isinstance(shape, TrainConfig) and shape.network.width < 1:
-            return f"has a network of width {shape.network.width:g}"
-    if (num_images, num_classes) != (NUM_IMAGES, NUM_CLASSES):
-        return (
-            f"has {num_images} images of {num_classes} classes, not {NUM_IMAGES} of {NUM_CLASSES}"
-        )
-    return None
 
 
 def _missing(claim: Claim, cells: Mapping[Cell, Result]) -> list[Cell]:

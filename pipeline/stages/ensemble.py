@@ -14,6 +14,7 @@ from pipeline.configs.compare import EnsembleConfig
 from pipeline.errors import InputError
 from pipeline.paper.published import published_error
 from pipeline.reporting.mistakes import confusions, worst_mistakes
+from pipeline.stages.comparable import not_the_papers
 from pipeline.statistics.label_ranks import rank_of_label
 from pipeline.statistics.subsets import MAX_MEMBERS, subset_ranks
 from pipeline.tracking.tracker import Tracker
@@ -74,12 +75,17 @@ def chosen_members(config: EnsembleConfig, root: Path) -> list[int]:
 
 def _figures(result: Result) -> dict[str, float]:
     """The errors, and how far the top-5 error is from the published one, where there is
-    one for the cell.
+    one for the cell and it says something about this result.
     """
     figures = {name: result.facts[name] for name in ("top1_error", "top5_error")}
     config = result.config
     published = published_error(config.num_models, config.policy)
-    if published is not None:
+    elsewhere = not_the_papers(
+        [(member.data, member.classifier) for member in config.members],
+        result.facts["num_images"],
+        result.facts["num_classes"],
+    )
+    if published is not None and not elsewhere:
         figures |= {
             "published_top5_error": published,
             "gap_to_published": result.facts["top5_error"] - published,

@@ -27,9 +27,11 @@ from pipeline.models.classify import rank_of_labels
 from pipeline.models.engine import Engine
 from pipeline.models.loading import Classifier
 from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
+from pipeline.paper.published import TABLE3, Cell
 from pipeline.runtime import environment, process_group
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.signals import end_noted
+from pipeline.stages.comparable import not_the_papers
 from pipeline.tracking.tracker import Tracker
 from pipeline.training.cadence import Cadence
 from pipeline.training.checkpointing import Checkpointing, load_newest
@@ -120,11 +122,11 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
             done=saved["step"],
             silent=not main,
         ) as progress,
-        Tracker(config, run.root, active=main) as tracker,
+        Tracker(config, run.root, main, saved["step"], _published(config, data)) as tracker,
         closing(batches),
         end_noted(saves=main) as notice,
     ):
-        log.begin(saved, world_size, progress, tracker)
+        log.begin(saved, world_size, progress)
         for step, batch in zip(
             map(cadence.step, range(steps.start + 1, steps.stop + 1)),
             log.timed(batches),
@@ -139,7 +141,7 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
                 error = errors["top1_error_averaged"]
                 log.record_validation(step.number, errors)
             if checkpointing and step.settles:
-                checkpointing.after(step.number, error, notice)
+                checkpointing.after(step.number, error, notice, tracker)
             progress.advance(note=log.note)
         if checkpointing:
             facts: TrainingFacts = {
@@ -151,10 +153,16 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
                 "num_parameters": sum(p.numel() for p in learner.network.parameters()),
                 "validation": errors,
             }
+            tracker.conclude(_shown(facts))
             _finish(
                 run, data, learner, facts, checkpointing.is_lowest(errors["top1_error_averaged"])
             )
-            tracker.conclude(_shown(facts))
+
+
+def _published(config: TrainConfig, data: Dataset) -> float | None:
+    """What validation along the training should come to, where the paper's says it."""
+    is_elsewhere = not_the_papers([(config.data, config)], len(data.split("val")), data.num_classes)
+    return None if is_elsewhere else TABLE3[Cell(1, 1)]
 
 
 def _shown(facts: TrainingFacts) -> dict[str, float | None]:

@@ -18,6 +18,7 @@ from pipeline.runtime import disk
 from pipeline.statistics.levels import deciding_top
 from pipeline.tracking import sync as wandb_sync
 from pipeline.tracking import workspace as dashboard
+from pipeline.tracking.page import run_id
 from pipeline.tracking.workspace import Contents, Saved
 
 
@@ -77,7 +78,7 @@ def contents_of(study: Study, root: Path) -> Contents:
     return Contents(
         study=study.name,
         title=study.title,
-        run_ids=[config.hash for config in study.stages[:-1]],
+        run_ids=[run_id(config, root) or config.hash for config in study.stages[:-1]],
         policies=[policy for policy in CURVE if policy in policies],
         top=deciding_top(Result(first, root).facts["num_classes"]) if is_known else 5,
         verdicts=_as_markdown(verdicts) if verdicts else "",

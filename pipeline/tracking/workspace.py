@@ -17,7 +17,7 @@ GAP, TARGET = "gap_to_published", "published_top5_error"
 
 
 class Contents(NamedTuple):
-    """What a dashboard is made from. `run_ids` are hashes of artefacts; the texts are
+    """What a dashboard is made from. `run_ids` are W&B's; the texts are
     Markdown, empty where there is none.
     """
 

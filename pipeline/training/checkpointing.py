@@ -11,6 +11,7 @@ from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.run import Run
 from pipeline.errors import InputError
 from pipeline.runtime.signals import EndNotice
+from pipeline.tracking.tracker import Tracker
 from pipeline.training.cadence import Cadence
 from pipeline.training.learner import Learner
 from pipeline.training.metrics_log import MetricsLog
@@ -35,9 +36,9 @@ class Checkpointing:
         self._lowest: float = checkpoints.read_note(best)["error"] if best else float("inf")
         self._saved_at = time.monotonic()
 
-    def after(self, number: int, error: float | None, notice: EndNotice) -> None:
-        """After a settled step: save if that is due; obey a signal that asked to end.
-        `error` is that of a validation.
+    def after(self, number: int, error: float | None, notice: EndNotice, tracker: Tracker) -> None:
+        """After a settled step: save if that is due, and let W&B have the rows so far;
+        obey a signal that asked to end. `error` is that of a validation.
 
         Raises:
             TrainingDiverged: what would be saved is no number.
@@ -56,6 +57,7 @@ class Checkpointing:
         self._run.save_checkpoint(
             number, {"step": number, "world_size": world_size, **state}, error
         )
+        tracker.send(number)
         self._saved_at = time.monotonic()
         if error is not None:
             self._lowest = min(self._lowest, error)

@@ -13,18 +13,14 @@ from pipeline.artefacts.dataset import Split
 from pipeline.artefacts.run import Run
 from pipeline.errors import TrainingDiverged
 from pipeline.paper.googlenet import training_loss
-from pipeline.paper.published import TABLE3, Cell
 from pipeline.runtime.progress import Progress
-from pipeline.tracking.tracker import Tracker
 from pipeline.training import health
 from pipeline.training.cadence import Cadence
 from pipeline.training.loader import Batch, keys
 
-SINGLE_CROP = TABLE3[Cell(1, 1)]  # what validation along the training should come to
-
 
 class MetricsLog:
-    """Keeps the losses of a window of steps, and tells the run's files, the tracker and
+    """Keeps the losses of a window of steps, and tells the run's files and
     the screen about it.
 
     Times: `seconds` counts from the first attempt on; of a window's time, `data_wait`
@@ -46,13 +42,11 @@ class MetricsLog:
         self._waited = 0.0
         self.note = ""
 
-    def begin(
-        self, saved: dict[str, Any], world_size: int, progress: Progress, tracker: Tracker
-    ) -> None:
+    def begin(self, saved: dict[str, Any], world_size: int, progress: Progress) -> None:
         """Go on behind a checkpoint, whose `step` is 0 where there is none, as the
         `state` in it says.
         """
-        self._progress, self._tracker = progress, tracker
+        self._progress = progress
         state = saved.get("journal", {})
         self._started = time.monotonic() - state.get("seconds", 0.0)
         self._losses = list(state.get("losses", []))
@@ -140,7 +134,7 @@ class MetricsLog:
         )
 
     def record(self, step: int, row: dict[str, float]) -> None:
-        """One row of metrics.jsonl and of the tracker."""
+        """One row of metrics.jsonl."""
         if self._writes:
             placed = {
                 "epoch": round(self._cadence.epoch_at(step), 4),
@@ -148,12 +142,6 @@ class MetricsLog:
                 **row,
             }
             self.run.log({"step": step, **placed})
-            if (error := row.get("val_top5_error_averaged")) is not None:
-                placed |= {
-                    "published_top5_error": SINGLE_CROP,
-                    "gap_to_published": error - SINGLE_CROP,
-                }
-            self._tracker.log({"trainer/step": step, **placed})
 
     def say(self, text: str) -> None:
         """A line on the screen, of this run."""

@@ -1,7 +1,8 @@
-"""going-deeper sync: offline runs of W&B reach a server, each row once, and no secret
-stays behind.
+"""After any kill, resume and sync the server's history is metrics.jsonl, row for row;
+no secret stays behind. The client is wandb's own.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -12,65 +13,174 @@ from pathlib import Path
 import pytest
 
 from pipeline.artefacts import locks
+from pipeline.artefacts.metrics import read_metrics
 from pipeline.artefacts.result import Result
 from pipeline.configs.experiment import load_study
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.recipes import arm_of
+from pipeline.configs.train import TrainConfig
+from pipeline.tracking import page as pages
 from tests.commands import TOP, going_deeper
 from tests.wandb_stub import API_KEY, WandbStub
 
 pytestmark = pytest.mark.processes
 TRACK = """
-import os, sys, signal
+import json, os, sys, signal, time
 from pathlib import Path
 from pipeline.tracking.tracker import Tracker
-from pipeline.artefacts import locks, sealing
+from pipeline.artefacts import sealing
+from pipeline.artefacts.run import Run
+from pipeline.configs.train import TrainConfig
 from pipeline.configs.prepare import PrepareConfig
-root, first, last, ends = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-config = PrepareConfig(source="imagefolder", name="colours")
-with Tracker(config, root) as tracker:
-    for step in range(first, last):
-        tracker.log({"trainer/step": step, "loss": 1.0 / (1 + step)})
-    if ends != "well":
-        import time; time.sleep(2.5 if ends == "killed" else 600)
+root, dies = Path(sys.argv[1]), sys.argv[2]
+data = PrepareConfig(source="imagefolder", name="colours")
+config = TrainConfig(data=data, num_epochs=1)
+def die(where):
+    if where == dies:
+        time.sleep(float(sys.argv[3]))
         os.kill(os.getpid(), signal.SIGKILL)
+if not data.is_complete(root):
+    sealing.seal(data, root, [], {})
+run = Run(config, root)
+if config.is_complete(root):
+    sys.exit()
+newest = run.checkpoints.newest()
+first = int(newest.name[5:]) if newest else 0
+run.claim({})
+run.rewind_metrics(first)
+with Tracker(config, root, step=first) as tracker:
+    die("init")
+    for step in range(first + 1, 13):
+        run.log({"step": step, "loss": 1.0 / step, "seconds": time.time()})
+        die(f"row {step}")
+        if step % 4 == 0 and step < 12:
+            run.save_checkpoint(step, {"step": step})
+            die(f"saved {step}")
+            tracker.send(step)
+            die(f"sent {step}")
+    tracker.conclude({"attempts": 3})
+    die("concluded")
     sealing.seal(config, root, [], {})
-    tracker.conclude({"num_rejected": 3})
+    die("sealed")
 """
-CONFIG = PrepareConfig(source="imagefolder", name="colours")
+DATA = PrepareConfig(source="imagefolder", name="colours")
+CONFIG = TrainConfig(data=DATA, num_epochs=1)
+POINTS = ("init", "row 3", "saved 4", "sent 4", "row 6", "sent 8", "row 12", "concluded", "sealed")
 
 
-def track(root: Path, first: int, last: int, ends: str = "well", **environment: str) -> int:
-    """A process that tracks rows `first` to `last`; returns its exit code."""
-    command = [sys.executable, "-c", TRACK, str(root), str(first), str(last), ends]
-    tracked = {"WANDB_RUN_GROUP": "study", **environment}
+def track(root: Path, dies: str = "-", mode: str = "offline", waits: float = 0) -> int:
+    """An attempt at a training of 12 rows, with checkpoints after 4 and 8; returns its
+    exit code.
+    """
+    command = [sys.executable, "-c", TRACK, str(root), dies, str(waits)]
+    tracked = {"WANDB_RUN_GROUP": "study", "WANDB_MODE": mode}
     return subprocess.run(command, cwd=TOP, env={**os.environ, **tracked}, check=False).returncode
 
 
+def rows_of(server: WandbStub, root: Path) -> list[dict[str, float]]:
+    """The history on the server, without what W&B adds."""
+    history = server.runs[pages.run_id(CONFIG, root) or ""].history
+    assert [row["_step"] for row in history] == list(range(len(history)))
+    return [
+        {name.removeprefix("trainer/"): v for name, v in row.items() if name[0] != "_"}
+        for row in history
+    ]
+
+
+def secrets_below(root: Path) -> list[Path]:
+    return [
+        path for path in root.rglob("*") if path.is_file() and API_KEY.encode() in path.read_bytes()
+    ]
+
+
 @pytest.mark.slow
-def test_segments_of_a_killed_run_become_one(server: WandbStub, tmp_path: Path) -> None:
-    """Killed without a word, and gone on with; a server that fails at first; then
-    nothing is left to do.
-    """
-    assert track(tmp_path, 0, 5, "killed") == -signal.SIGKILL
-    assert track(tmp_path, 5, 8) == 0
-    server.faults += [("UpsertBucket", 500), ("file_stream", 500)]
+@pytest.mark.parametrize(
+    "modes", ["online online", "offline offline", "online offline", "offline online"]
+)
+@pytest.mark.parametrize("dies", POINTS)
+def test_history_is_metrics_row_for_row(
+    server: WandbStub, tmp_path: Path, dies: str, modes: str
+) -> None:
+    """Killed at `dies`, gone on with, synced; a sync in between changes nothing."""
+    first, second = modes.split()
+    assert track(tmp_path, dies, first) == -signal.SIGKILL
+    identity = pages.run_id(CONFIG, tmp_path)
+    if dies == "row 6":
+        assert going_deeper("sync", "--root", tmp_path).returncode == 0
+        assert len(rows_of(server, tmp_path)) == 4
+    assert track(tmp_path, mode=second) == 0
     ended = going_deeper("sync", "--root", tmp_path)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert ended.stdout.splitlines()[-1] == "2 uploaded, 0 pending"
-    assert server.faults == []
-    run = server.runs[CONFIG.hash]
-    assert [row["trainer/step"] for row in run.history] == list(range(8))
-    assert (run.fields["groupName"], run.fields["jobType"]) == ("study", "prepare")
-    assert run.config["name"] == "colours"
-    assert run.summary["num_rejected"] == 3
+    assert rows_of(server, tmp_path) == read_metrics(CONFIG, tmp_path)
+    assert [row["step"] for row in rows_of(server, tmp_path)] == list(range(1, 13))
+    run = server.runs[identity or ""]
+    assert (list(server.runs), run.exit_code, run.summary["attempts"]) == ([identity], 0, 3)
+    assert (run.fields["groupName"], run.fields["jobType"]) == ("study", "train")
     assert going_deeper("sync", "--root", tmp_path).stdout == "0 uploaded, 0 pending\n"
-    assert not (TOP / "wandb").exists()
-    assert [
-        path
-        for path in tmp_path.rglob("*")
-        if path.is_file() and API_KEY.encode() in path.read_bytes()
-    ] == []
+    assert secrets_below(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_other_roots_are_other_runs(server: WandbStub, tmp_path: Path) -> None:
+    """And so is a fresh start in the same root."""
+    for root in ("a", "b"):
+        assert track(tmp_path / root, mode="online") == 0
+    (tmp_path / "b" / CONFIG.folder).rename(tmp_path / "old")
+    assert track(tmp_path / "b", mode="online") == 0
+    assert [len(run.history) for run in server.runs.values()] == [12, 12, 12]
+
+
+@pytest.mark.slow
+def test_rows_taken_back_from_the_server_are_in_another_run(
+    server: WandbStub, tmp_path: Path
+) -> None:
+    """The newest checkpoint is damaged: the one before is gone on from."""
+    assert track(tmp_path, "sent 8", "online", 2) == -signal.SIGKILL
+    before = pages.run_id(CONFIG, tmp_path)
+    (tmp_path / CONFIG.folder / "checkpoints" / "step_00000008" / "state.pt").write_bytes(b"")
+    assert track(tmp_path, mode="online") == 0
+    assert pages.run_id(CONFIG, tmp_path) != before
+    assert rows_of(server, tmp_path) == read_metrics(CONFIG, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [409, 410])
+@pytest.mark.parametrize("command", ["sync", "train"])
+def test_a_deleted_run_costs_seconds(
+    server: WandbStub, tmp_path: Path, status: int, command: str
+) -> None:
+    """It is on the server again, whole, under another id, which the folder keeps."""
+    assert track(tmp_path, "sent 8", "online", 2) == -signal.SIGKILL
+    before = pages.run_id(CONFIG, tmp_path) or ""
+    server.delete(before, status)
+    assert track(tmp_path, mode="online" if command == "train" else "offline") == 0
+    started = time.monotonic()
+    assert going_deeper("sync", "--root", tmp_path).returncode == 0
+    assert time.monotonic() - started < 40
+    assert pages.run_id(CONFIG, tmp_path) != before
+    assert rows_of(server, tmp_path) == read_metrics(CONFIG, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [409, 410])
+def test_a_run_deleted_under_way_comes_again(
+    server: WandbStub, tmp_path: Path, status: int
+) -> None:
+    """The client drops what the server refuses; it is not taken for delivered."""
+    assert track(tmp_path, mode="online") == 0
+    (path,) = pages.pages(tmp_path)
+    server.delete(pages.read(path).run_id, status)
+    pages.read(path).write(tmp_path, delivered=None)
+    assert going_deeper("sync", "--root", tmp_path).returncode == 0
+    server.runs.clear()
+    page = pages.read(path).renewed(tmp_path)
+    server.faults += [("file_stream", status)] * 9
+    ended = going_deeper("sync", "--root", tmp_path)
+    assert (ended.returncode, ended.stdout.splitlines()[-1]) == (3, "0 uploaded, 1 pending")
+    assert not page.is_delivered(tmp_path)
+    server.faults.clear()
+    assert going_deeper("sync", "--root", tmp_path).returncode == 0
+    assert rows_of(server, tmp_path) == read_metrics(CONFIG, tmp_path)
 
 
 @pytest.mark.slow
@@ -78,61 +188,43 @@ def test_a_study_reaches_the_server_with_its_lineage(
     server: WandbStub, experiment: Path, image_folder: Path, tmp_path: Path
 ) -> None:
     """Every artefact is a run and one of W&B's artifacts, used by what was made from
-    it; tables and pictures come along.
+    it; tables and pictures come along. There is no gap to what cannot be compared.
     """
     root = tmp_path / "root"
     arguments = ["--data", str(image_folder), "--members", "1"]
     assert going_deeper("run", experiment, *arguments, "--root", root).returncode == 0
+    server.faults += [("UpsertBucket", 500), ("file_stream", 500)]
     ended = going_deeper("sync", "--root", root)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert server.faults == []
     study = load_study(experiment, arguments)
+    ids = {config.hash: pages.run_id(config, root) or "" for config in study.stages[:-1]}
+    assert set(server.runs) == set(ids.values())
     for config in study.stages[:-1]:  # all but the report
-        run, artifact = server.runs[config.hash], server.artifacts[f"{config.stage}-{config.hash}"]
+        artifact = server.artifacts[f"{config.stage}-{config.hash}"]
+        run = server.runs[ids[config.hash]]
         assert (run.exit_code, artifact.state, artifact.metadata["hash"]) == (
             0,
             "COMMITTED",
             config.hash,
         )
-        assert artifact.given["runName"] == config.hash
+        assert artifact.given["runName"] == ids[config.hash]
         assert artifact.users == {
-            other.hash for other in study.stages[:-1] if config in other.inputs
+            ids[other.hash] for other in study.stages[:-1] if config in other.inputs
         }
         assert run.config["arm"] == arm_of(config) != ("" if config.stage != "prepare" else None)
         stored = server.stored[f"{artifact.id}/{config.last_file}"]
         assert stored == (root / config.folder / config.last_file).read_bytes()
+        assert "gap_to_published" not in json.dumps([run.summary, run.history])
     result = study.check.results[-1]
-    assert {"top1_error", "published_top5_error", "gap_to_published"} <= server.runs[
-        result.hash
-    ].summary.keys()
-    training = next(config for config in study.stages if config.stage == "train")
-    history = server.runs[training.hash].history
-    last = history[-1]
-    assert last["gap_to_published"] == pytest.approx(last["val_top5_error_averaged"] - 0.1007)
+    assert {"top1_error", "num_models"} <= server.runs[ids[result.hash]].summary.keys()
+    training = next(config for config in study.stages if isinstance(config, TrainConfig))
+    history = server.runs[ids[training.hash]].history
+    assert len(history) == len(read_metrics(training, root))
     assert {"memory_gb", "images_per_second", "learning_rate"} <= set().union(*history)
-    tables = [name for name in server.artifacts if name.startswith(f"run-{result.hash}-")]
+    tables = [name for name in server.artifacts if name.startswith(f"run-{ids[result.hash]}-")]
     assert {name.rpartition("-")[2] for name in tables} <= {"worst_mistakes", "confusions"}
     assert len(tables) == (2 if Result(result, root).facts["top1_error"] else 0)
-
-
-@pytest.mark.slow
-def test_a_requeued_run_online_doubles_no_row(server: WandbStub, tmp_path: Path) -> None:
-    """The first attempt is killed once the server has its rows."""
-    command = [sys.executable, "-c", TRACK, str(tmp_path), "0", "4", "waits"]
-    first = subprocess.Popen(command, cwd=TOP, env={**os.environ, "WANDB_MODE": "online"})
-    run = server.runs[CONFIG.hash]
-    while len(run.history) < 4:
-        assert first.poll() is None
-        time.sleep(0.05)
-    first.kill()
-    first.wait()
-    assert track(tmp_path, 4, 6, WANDB_MODE="online") == 0
-    assert [row["trainer/step"] for row in run.history] == list(range(6))
-    assert run.exit_code == 0
-    assert [
-        path
-        for path in tmp_path.rglob("*")
-        if path.is_file() and API_KEY.encode() in path.read_bytes()
-    ] == []
 
 
 @pytest.mark.slow
@@ -140,7 +232,7 @@ def test_what_cannot_be_uploaded_stays(
     server: WandbStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A wrong key; a run in progress. Both are said, and uploaded later."""
-    assert track(tmp_path, 0, 2) == 0
+    assert track(tmp_path) == 0
     with locks.lock(CONFIG, tmp_path):
         ended = going_deeper("sync", "--root", tmp_path)
     assert (ended.returncode, ended.stdout.splitlines()[-1]) == (3, "0 uploaded, 1 pending")
@@ -154,65 +246,10 @@ def test_what_cannot_be_uploaded_stays(
     )
     monkeypatch.setenv("WANDB_BASE_URL", address)
     monkeypatch.setenv("WANDB_API_KEY", "f" * 40)
+    before = pages.run_id(CONFIG, tmp_path)
     ended = going_deeper("sync", "--root", tmp_path)
     assert (ended.returncode, ended.stdout.splitlines()[-1]) == (3, "0 uploaded, 1 pending")
     assert "unauthorized" in ended.stdout
-    assert (
-        ended.stderr
-        == "going-deeper: 1 runs are not on the server yet; run going-deeper sync again\n"
-    )
+    assert pages.run_id(CONFIG, tmp_path) == before
     monkeypatch.setenv("WANDB_API_KEY", API_KEY)
     assert going_deeper("sync", "--root", tmp_path).returncode == 0
-
-
-FAULTY = """
-import os, sys, signal, time
-from pathlib import Path
-from pipeline.tracking.tracker import Tracker
-from pipeline.configs.prepare import PrepareConfig
-def service():
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == os.getpid() and b"wandb-core" in (path / "cmdline").read_bytes():
-                return int(path.name)
-        except OSError: pass
-took = []
-with Tracker(PrepareConfig(source="imagefolder", name="colours"), Path(sys.argv[1])) as tracker:
-    for step in range(200):
-        if step == 100 and sys.argv[2] != "none":
-            os.kill(service(), getattr(signal, sys.argv[2]))
-            time.sleep(0.5)
-        started = time.monotonic()
-        tracker.log({"trainer/step": step, "loss": 1.0})
-        took.append(time.monotonic() - started)
-print(sum(took) / len(took), max(took))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("signal_sent", ["SIGTERM", "SIGKILL"])
-def test_a_dead_wandb_process_is_one_line(tmp_path: Path, signal_sent: str) -> None:
-    """As when scancel reaches wandb's own process before ours: the stage goes on."""
-    command = [sys.executable, "-c", FAULTY, str(tmp_path), signal_sent]
-    environment = {**os.environ, "WANDB_MODE": "offline"}
-    ended = subprocess.run(
-        command, cwd=TOP, env=environment, capture_output=True, text=True, check=False, timeout=60
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stderr.count("W&B is off for this stage") == 1
-
-
-@pytest.mark.slow
-def test_a_slow_server_does_not_slow_the_rows(server: WandbStub, tmp_path: Path) -> None:
-    """Every answer takes a second; rows are handed over at once, and reach it."""
-    server.delay = 1.0
-    command = [sys.executable, "-c", FAULTY, str(tmp_path), "none"]
-    environment = {**os.environ, "WANDB_MODE": "online"}
-    ended = subprocess.run(
-        command, cwd=TOP, env=environment, capture_output=True, text=True, check=False, timeout=120
-    )
-    assert ended.returncode == 0, ended.stderr
-    mean, _ = map(float, ended.stdout.split()[-2:])
-    assert mean < server.delay / 10
-    assert [row["trainer/step"] for row in server.runs[CONFIG.hash].history] == list(range(200))

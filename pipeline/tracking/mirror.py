@@ -1,0 +1,198 @@
+"""A run on W&B's server made equal to an artefact's files. What the server has already
+is not sent again.
+
+W&B numbers the rows of a history from 0 on, and can only add to it. Here row k is row k
+of metrics.jsonl, then come the tables: so the number at which a run goes on says what
+is missing. Only rows that a checkpoint covers are sent, as a resume takes others back.
+"""
+
+import base64
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from pipeline.artefacts import sealing
+from pipeline.configs.base import StageConfig
+from pipeline.configs.recipes import arm_of
+from pipeline.tracking.page import Page
+
+# ours: GoogLeNet's weights; a larger file stays where it is, and is a reference
+MAX_UPLOAD_BYTES = 32 * 2**20
+INIT_SECONDS = 20  # ours: a server that hangs must not hold a stage up
+FINISH_SECONDS = 120  # ours: weights have to be uploaded
+
+
+class Mirror:
+    """An open run of W&B's. A run that the server deleted (HTTP 409 or 410), or that
+    holds more than the files, gets another id.
+    """
+
+    def __init__(self, page: Page, root: Path, step: int | None = None):
+        self.page, self._root, self._config = page, root, page.config
+        _keep_below(root)
+        self._run = self._open()
+        if self._run.starting_step > len(self._entries(step)):
+            self._run.finish(exit_code=1)
+            self.page = self.page.renewed(root)
+            self._run = _init(self.page, root)
+        self._next: int = self._run.starting_step
+        self._run.define_metric("trainer/step")
+        self._run.define_metric("*", step_metric="trainer/step")
+
+    def _open(self) -> Any:
+        """The run; if the server refuses its id but takes another, under that."""
+        try:
+            return _init(self.page, self._root)
+        except Exception as error:
+            if "Timed out" in str(error) and "HTTP 409" not in str(error):
+                raise  # no server, and no answer about this id
+            other = self.page.but(run_id=self.page.new_id(), sent=0, delivered=None)
+            try:
+                run = _init(other, self._root)
+            except Exception:
+                raise error from None
+            self.page = other.write(self._root)
+            return run
+
+    def send(self, step: int | None = None) -> None:
+        """Send the rows that are missing (see `Page.rows`), and the tables."""
+        entries = self._entries(step)
+        if self.page.sent < len(entries):
+            self.page = self.page.write(self._root, sent=len(entries))
+        for entry in entries[self._next :]:
+            self._run.log(entry() if callable(entry) else entry)
+        self._next = max(self._next, len(entries))
+
+    def finish(self) -> None:
+        """Send all there is, and see that the server has it.
+
+        Raises:
+            RuntimeError: the server does not have all of it.
+        """
+        self.send()
+        is_complete, figures = self._config.is_complete(self._root), self.page.figures
+        if figures is not None:
+            self._run.summary.update(figures)
+        if is_complete:
+            self._publish()
+        self.close(0 if is_complete else 1)
+        if (number := rows_on_server(self._run.path)) < self._next:
+            raise RuntimeError(f"the server has {number} of {self._next} rows")
+        state = len(self.page.rows(self._root)), figures is not None
+        self.page = self.page.write(self._root, delivered=state)
+
+    def close(self, exit_code: int) -> None:
+        """End the run; it can go on later."""
+        self._run.finish(exit_code=exit_code)
+
+    def _entries(self, step: int | None) -> list[Any]:
+        rows = [self._shown(row) for row in self.page.rows(self._root, step)]
+        return rows + [
+            lambda name=name, table=table: {name: _table(table)}
+            for name, table in self.page.tables.items()
+            if table
+        ]
+
+    def _shown(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        shown = {"trainer/step": row["step"], **{k: v for k, v in row.items() if k != "step"}}
+        error, published = row.get("val_top5_error_averaged"), self.page.published
+        if error is not None and published is not None:
+            shown |= {"published_top5_error": published, "gap_to_published": error - published}
+        return shown
+
+    def _publish(self) -> None:
+        """The artefact as one of W&B's, made from those of its inputs."""
+        for named in self._config.inputs:
+            # use_artifact, but without its wait
+            self._run._log_artifact(
+                _artifact(named, self._root), is_user_created=True, use_after_commit=True
+            )
+        self._run.log_artifact(_artifact(self._config, self._root))
+
+
+def rows_on_server(path: str) -> int:
+    """How many rows the history of a run, `entity/project/id`, has."""
+    import wandb
+
+    return 1 + int(wandb.Api(timeout=INIT_SECONDS).run(path).lastHistoryStep)
+
+
+def _keep_below(root: Path) -> None:
+    """Else wandb writes below the home folder."""
+    folder = root.absolute() / "wandb"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+        os.environ.setdefault(name, str(folder))
+    # another process's: it would take a run that was killed for one that goes on
+    os.environ.pop("WANDB_SERVICE", None)
+
+
+def _init(page: Page, root: Path) -> Any:
+    import wandb
+
+    config = page.config
+    return wandb.init(
+        id=page.run_id,
+        name=f"{config.stage}-{config.hash}",
+        group=page.group,
+        job_type=config.stage,
+        project=os.environ.get("WANDB_PROJECT", "going-deeper"),
+        mode="online",
+        dir=os.environ.get("WANDB_DIR", str(root.absolute())),
+        resume="allow",
+        config={**config.model_dump(mode="json"), "arm": arm_of(config)},
+        settings=wandb.Settings(
+            silent=True,
+            console="off",
+            init_timeout=INIT_SECONDS,
+            finish_timeout=FINISH_SECONDS,
+            finish_timeout_raises=True,
+            x_save_requirements=False,
+            disable_git=True,
+            disable_code=True,
+        ),
+    )
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """A table of rows of the same names; a `picture` is a JPEG in base64, or empty."""
+    import wandb
+
+    def cell(name: str | int, value: Any) -> Any:
+        if name == "picture":
+            return wandb.Image(Image.open(io.BytesIO(base64.b64decode(value)))) if value else None
+        return value
+
+    columns: list[str | int] = list(rows[0])
+    return wandb.Table(
+        columns=columns, data=[[cell(name, row[str(name)]) for name in columns] for row in rows]
+    )
+
+
+def _artifact(config: StageConfig, root: Path) -> Any:
+    """A complete artefact as W&B's: the same for the run that made it and for those
+    that use it.
+    """
+    import wandb
+
+    sealed, folder = sealing.unseal(config, root), (root / config.folder).absolute()
+    found = wandb.Artifact(
+        f"{config.stage}-{config.hash}",
+        type=config.artifact_type,
+        metadata={
+            "hash": config.hash,
+            "digest": sealed["digest"],
+            "folder": config.folder.as_posix(),
+        },
+    )
+    for path in (folder / name for name in (*sealed["files"], config.last_file)):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and path.stat().st_size <= MAX_UPLOAD_BYTES:
+            found.add_file(str(path), name=name, policy="immutable", skip_cache=True)
+        elif path.is_file():
+            found.add_reference(path.as_uri(), name=name, checksum=False)
+    return found
