@@ -24,11 +24,11 @@ OUTCOMES: dict[str, tuple[Decision, str]] = {
 
 
 class Comparability(NamedTuple):
-    """Why published numbers say nothing about a study, or None; and what to say beside
-    a verdict on one.
+    """Why published numbers say nothing about a study, or nothing; and what to say
+    beside a verdict on one.
     """
 
-    obstacle: str | None
+    obstacle: str
     remark: str
 
 
@@ -94,11 +94,10 @@ def _recognised(config: CheckConfig, result: Result, root: Path) -> Comparabilit
         result.facts["classes"],
     )
     if images:
-        return Comparability(None, words)
+        return Comparability("", words)
     name = config.results[0].members[0].data.name
     return Comparability(
-        f"the published number is for {DATASET}'s validation images; this study's {name} {words}",
-        "",
+        f"the published number is for {DATASET}'s validation images; {name} {words}", ""
     )
 
 
@@ -106,6 +105,8 @@ def _as_the_papers(config: CheckConfig, data: Comparability) -> Comparability:
     """The same of the members: those of any result, each once."""
     members = {member.hash: member for result in config.results for member in result.members}
     refusals, remarks = fidelity(list(members.values()))
+    if refusals and data.obstacle:
+        return Comparability(f"{data.obstacle}; the study {'; it '.join(refusals)}", "")
     if refusals:
         return Comparability(
             "the published number is for the paper's GoogLeNet; this study"
@@ -153,7 +154,7 @@ def _of_order(
             decision, words = OUTCOMES[decided.outcome]
         else:
             decision = "inconclusive"
-            words = f"the difference is within chance on so many {test.sample}"
+            words = f"the difference is within chance on this many {test.sample}"
             if needed := test.needed(decided.level):
                 words += f"; some {needed:,} would decide on one as large, four times of five"
         low, high = test.interval

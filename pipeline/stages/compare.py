@@ -33,22 +33,23 @@ def compare(config: CompareConfig, root: Path) -> SealedComparison:
     """
     if config.is_complete(root):
         return sealing.unseal(config, root)
-    data = Dataset(config.arms[0].members[0].data, root)
-    split = data.split("val")
-    ranks = [_ranks(config, arm, root, split.labels) for arm in config.arms]
+    first = config.arms[0].members[0]
+    hits = Predictions(first, root)
+    labels = hits.hits("label")
+    ranks = [_ranks(config, arm, root, labels) for arm in config.arms]
     top1, top5 = judge([arm.name for arm in config.arms], ranks, best_members(config, root))
-    top = deciding_top(data.num_classes)
+    top = deciding_top(Dataset(first.data, root).num_classes)
     facts: ComparisonFacts = {
         "question": config.question,
         "models": config.models,
-        "num_images": len(split),
+        "num_images": len(labels),
         "policies": [config.policy_of(arm) for arm in config.arms],
         "num_seeds": len(config.arms[0].members),
         "decided_on": top,
         "top1": top1,
         "top5": top5,
     }
-    write_comparison(config, root, split.image_ids, split.labels, ranks, facts)
+    write_comparison(config, root, hits.hits("image_id").tolist(), labels, ranks, facts)
     with Tracker(config, root) as tracker:
         rows = top1 if top == 1 else top5
         tracker.table("arms", [{name: str(value) for name, value in row.items()} for row in rows])
@@ -78,7 +79,12 @@ def judge(
 
 
 def _ranks(config: CompareConfig, arm: Arm, root: Path, labels: np.ndarray) -> np.ndarray:
-    """Ensembles of an arm x images. Sums are made in float64, some images at a time."""
+    """Members, or ensembles, of an arm x images. Sums are made in float64, some images
+    at a time.
+    """
+    if config.models == 1:
+        policy = config.policy_of(arm)
+        return np.stack([Predictions(member, root).ranks(policy) for member in arm.members])
     scores = [
         Predictions(member, root).probabilities(config.policy_of(arm)) for member in arm.members
     ]

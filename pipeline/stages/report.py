@@ -16,7 +16,7 @@ from pipeline.configs.compare import Arm, CompareConfig, EnsembleConfig
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.study import BenchmarkConfig, ReportConfig, Study
 from pipeline.configs.train import TrainConfig
-from pipeline.paper.crops import label_of
+from pipeline.paper.crops import label_of, split_policy
 from pipeline.paper.published import NEIGHBOURS, SOURCE
 from pipeline.reporting import charts, tables
 from pipeline.reporting.wording import AUDIT_TITLES, templates
@@ -113,6 +113,7 @@ def comparisons(configs: Sequence[CompareConfig], root: Path) -> list[dict[str, 
                     **facts,
                     "chart": f"ablation_{number}",
                     "setting": _setting(config),
+                    "best": _best(config) if "best" in arms[top][0] else "",
                     "top": top,
                     "arms": arms,
                 }
@@ -156,6 +157,26 @@ def _setting(config: CompareConfig) -> str:
     )
 
 
+def _best(config: CompareConfig) -> str:
+    """What the best member of each arm is, and in which direction its choice leads."""
+    lowest = "the member with the lowest top-1 error at one crop on these very images"
+    if any(arm.members != config.arms[0].members for arm in config.arms):
+        return (
+            f"Best: of each arm {lowest}. Its p is McNemar's, uncorrected, for these networks: it"
+            " leaves out that each was picked and how seeds differ, so it is too small for the arms"
+        )
+    if split_policy(config.policy_of(config.arms[0])) == ("crops_1", "mean"):
+        return (
+            f"Best: {lowest}, the same in every arm. It was picked by the first arm's own errors,"
+            " so that arm looks better than it is: gains of the others are understated, and p"
+            " (McNemar's, uncorrected) is too large for them"
+        )
+    return (
+        f"Best: {lowest}, the same in every arm; p is McNemar's, uncorrected, for this network"
+        " alone"
+    )
+
+
 def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
     """Everything the templates show."""
     verdicts, checked = read_verdicts(config.check, root)
@@ -193,6 +214,7 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
         "source": SOURCE,
         "verdicts": verdicts,
         "cells": table3,
+        "single": _single(results),
         "tables": {
             "table3": table3,
             "verdicts": tables.of_verdicts(verdicts),
@@ -234,6 +256,19 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
         "audit_titles": AUDIT_TITLES,
         "provenance": checked["provenance"],
     }
+
+
+def _single(results: Sequence[Result]) -> str:
+    """Which member the rows of a single model are of; nothing where there is one."""
+    chosen = [result for result in results if result.config.choose == "best_top1"]
+    if not chosen:
+        return ""
+    members = chosen[0].config.members
+    place = chosen[0].facts["chosen_members"][0]
+    return (
+        f"1 model: member {place + 1} of {len(members)} ({members[place].classifier.label}), which"
+        " has the lowest top-1 error at one crop on these very images."
+    )
 
 
 def _members(groups: Iterable[EnsembleConfig | Arm]) -> list[EvaluateConfig]:
