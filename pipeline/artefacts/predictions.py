@@ -56,10 +56,12 @@ class Predictions:
 
     def ranks(self, policy: str) -> np.ndarray:
         """Where the true label ranks in every image."""
-        name = f"rank_{policy}"
-        values: np.ndarray = parquet.read_table(self.folder / "hits.parquet", columns=[name])[
-            name
-        ].to_numpy()
+        return self.hits(f"rank_{policy}")
+
+    def hits(self, column: str) -> np.ndarray:
+        """A column of hits.parquet, over all images: image_id, label, rank_<policy>."""
+        table = parquet.read_table(self.folder / "hits.parquet", columns=[column])
+        values: np.ndarray = table[column].to_numpy(zero_copy_only=False)
         return values
 
     def has_chunk(self, chunk: range) -> bool:

@@ -37,15 +37,20 @@ class Result:
         """Per image, whether the true label is not among the `top` first."""
         return self.hits("rank") >= top
 
-    def member_errors(self, top: int) -> np.ndarray:
-        """Per image, the share of the members that miss the true label among their
-        `top` first.
+    def errors_of_members(self, top: int) -> np.ndarray:
+        """Members x images: whether each member misses the true label among its `top`
+        first.
         """
         members = range(len(self.config.members))
-        shares: np.ndarray = np.mean(
-            [self.hits(f"rank_member_{k}") >= top for k in members], axis=0
-        )
-        return shares
+        return np.stack([self.hits(f"rank_member_{k}") >= top for k in members])
+
+    @property
+    def image_ids(self) -> list[str]:
+        """The names of all images."""
+        names: list[str] = parquet.read_table(self.folder / "hits.parquet", columns=["image_id"])[
+            "image_id"
+        ].to_pylist()
+        return names
 
     def hits(self, column: str) -> np.ndarray:
         """A column of hits.parquet, over all images: label, predicted (-1: none), rank,

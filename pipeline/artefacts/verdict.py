@@ -19,10 +19,9 @@ class Verdict:
     """One claim judged. `kind` says whether the numbers are an error or a gain in one,
     `metric` in which error.
 
-    `p_value` is one-sided, of "fewer errors", or of "more errors" where that was
-    decided; `p_holm` is the same corrected over all claims that are judged so;
-    `images_to_decide` would find a difference as large as the measured one four times
-    of five.
+    `p_value` is two-sided, `test` says of which test; `p_holm` is the same corrected
+    over all claims that are judged so; `needed` seeds or images, what the test counts,
+    would find a difference as large as an undecided one four times of five.
     """
 
     claim: str
@@ -37,7 +36,8 @@ class Verdict:
     interval: tuple[float, float] | None = None
     p_value: float | None = None
     p_holm: float | None = None
-    images_to_decide: int | None = None
+    test: str | None = None
+    needed: int | None = None
 
 
 def write_verdicts(config: CheckConfig, root: Path, verdicts: list[Verdict]) -> None:

@@ -9,6 +9,7 @@ is raised with any change of code or of a default that moves numbers.
 
 import hashlib
 import json
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -98,3 +99,33 @@ class StageConfig(Frozen):
     def is_complete(self, root: Path) -> bool:
         """Whether the artefact exists under `root`, whole."""
         return (root / self.folder / self.last_file).is_file()
+
+
+def differences(
+    chosen: Frozen, reference: Frozen | None = None, without: Collection[str] = ()
+) -> Iterator[str]:
+    """In what a config differs from another of its kind, or from the defaults, spelled
+    for people. Stages that it is made from, resources and fields `without` are left
+    out.
+    """
+    for name, field in type(chosen).model_fields.items():
+        value = getattr(chosen, name)
+        other = field.default if reference is None else getattr(reference, name)
+        if (
+            value == other
+            or name in without
+            or name in chosen.resources
+            or isinstance(value, StageConfig)
+        ):
+            continue
+        if isinstance(value, Frozen):
+            yield from differences(value, other if isinstance(other, Frozen) else None, without)
+        else:
+            yield f"{name}={_spelled(value)}"
+
+
+def _spelled(value: object) -> object:
+    if isinstance(value, tuple):
+        return "+".join(value) or "none"
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{value:g}" if is_number else value

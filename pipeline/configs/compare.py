@@ -66,8 +66,8 @@ class CompareConfig(StageConfig):
     artifact_type: ClassVar[str] = "compare"
     kept: ClassVar[tuple[str, ...]] = ("hits.parquet",)
     # 2: the best of each arm, and what it would take to decide; 3: this with Holm's
-    # correction
-    version: Literal[3] = 3
+    # correction; 4: at the level at which Holm's tests each arm
+    version: Literal[4] = 4
     question: str = Field(min_length=1, max_length=128)
     arms: tuple[Arm, ...] = Field(min_length=2)
     policy: Policy = "crops_1"

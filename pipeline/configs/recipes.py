@@ -2,10 +2,10 @@
 `paper` (section) or `ours` (reason).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from pipeline.configs.base import Frozen, StageConfig
+from pipeline.configs.base import StageConfig, differences
 from pipeline.configs.compare import Arm, CompareConfig, comparison
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.network import NetworkConfig, Precision
@@ -261,32 +261,5 @@ def arm_of(config: StageConfig) -> str:
     'aux_heads=4a num_epochs=9'
     """
     if isinstance(config, TrainConfig):
-        return " ".join(_differences(config))
+        return " ".join(differences(config, without=SEEDS))
     return next(filter(None, map(arm_of, config.inputs)), "")
-
-
-def _differences(chosen: Frozen) -> Iterator[str]:
-    for name, field in type(chosen).model_fields.items():
-        value = getattr(chosen, name)
-        if (
-            value == field.default
-            or name in SEEDS
-            or name in chosen.resources
-            or isinstance(value, StageConfig)
-        ):
-            continue
-        if isinstance(value, Frozen):
-            yield from _differences(value)
-        else:
-            spelled = (
-                ("+".join(value) or "none")
-                if isinstance(value, tuple)
-                else f"{value:g}"
-                if _is_number(value)
-                else value
-            )
-            yield f"{name}={spelled}"
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -16,8 +16,19 @@ from pipeline.paper.crops import CURVE, NUM_CROPS
 from pipeline.paper.published import Cell
 
 
+class PublishedWeights(Frozen):
+    """That the weights are those of a neighbour of paper/published.toml, by its id:
+    known by the file's digest, or because the user said so.
+    """
+
+    id: Literal["R7", "R8"]
+    known_by: Literal["their digest", "the user's word"]
+
+
 class CheckConfig(StageConfig):
-    """The claims of the paper judged on these results."""
+    """The claims of the paper judged on these results, and the errors published for
+    `neighbour`'s weights, where it is these that were measured.
+    """
 
     stage: ClassVar[str] = "check"
     room: ClassVar[str] = "verdicts"
@@ -25,9 +36,10 @@ class CheckConfig(StageConfig):
     artifact_type: ClassVar[str] = "verdicts"
     kept: ClassVar[tuple[str, ...]] = ("verdicts.jsonl",)
     # 2: Holm's correction; 3: the images that decide are counted with it; 4: p of what
-    # was decided
-    version: Literal[4] = 4
+    # was decided; 5: two-sided, over members, data and network recognised, R7 to R9
+    version: Literal[5] = 5
     results: tuple[EnsembleConfig, ...] = Field(min_length=1)
+    neighbour: PublishedWeights | None = None
 
     @property
     def cells(self) -> dict[Cell, EnsembleConfig]:

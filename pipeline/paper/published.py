@@ -36,8 +36,8 @@ class Claim(NamedTuple):
     """Something the paper says that a study can judge.
 
     kind: `error` (a published error), `gain` (a published difference to `base`),
-    `order` (fewer errors than `base`) or `ensemble` (fewer errors than the mean
-    member).
+    `order` (members make fewer errors than with `base`'s crops) or `ensemble` (fewer
+    errors than the mean member).
     """
 
     id: str
@@ -52,7 +52,9 @@ class Claim(NamedTuple):
 
 class Neighbour(NamedTuple):
     """What others measured with a related network or with published weights; never a
-    target of this project.
+    target of this project. One with an `id` can be judged where its own weights are
+    measured: `weights_digest` recognises their file, "sha1:" or "sha256:" and the first
+    digits.
     """
 
     name: str
@@ -64,6 +66,8 @@ class Neighbour(NamedTuple):
     tolerance: float
     reason: str
     top5_tolerance: float | None = None  # where it differs from that of the top-1 error
+    id: str | None = None
+    weights_digest: str | None = None
 
 
 _PUBLISHED = tomllib.loads(resources.files(__package__).joinpath("published.toml").read_text())

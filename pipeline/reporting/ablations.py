@@ -8,7 +8,7 @@ from pipeline.artefacts import sealing
 from pipeline.artefacts.result import TOP
 from pipeline.configs.compare import CompareConfig
 from pipeline.configs.train import TrainConfig
-from pipeline.paper.crops import label_of
+from pipeline.paper.crops import label_of, split_policy
 from pipeline.reporting import tables
 
 
@@ -28,6 +28,7 @@ def comparisons(configs: Sequence[CompareConfig], root: Path) -> list[dict[str, 
                     **facts,
                     "chart": f"ablation_{number}",
                     "setting": _setting(config),
+                    "best": _best(config) if "best" in arms[top][0] else "",
                     "top": top,
                     "arms": arms,
                 }
@@ -68,4 +69,24 @@ def _setting(config: CompareConfig) -> str:
     return (
         f"One seed an arm{at}; p: McNemar's test over images, which says nothing of other"
         f" seeds{holm}"
+    )
+
+
+def _best(config: CompareConfig) -> str:
+    """What the best member of each arm is, and in which direction its choice leads."""
+    lowest = "the member with the lowest top-1 error at one crop on these very images"
+    if any(arm.members != config.arms[0].members for arm in config.arms):
+        return (
+            f"Best: of each arm {lowest}. Its p is McNemar's, uncorrected, for these networks: it"
+            " leaves out that each was picked and how seeds differ, so it is too small for the arms"
+        )
+    if split_policy(config.policy_of(config.arms[0])) == ("crops_1", "mean"):
+        return (
+            f"Best: {lowest}, the same in every arm. It was picked by the first arm's own errors,"
+            " so that arm looks better than it is: gains of the others are understated, and p"
+            " (McNemar's, uncorrected) is too large for them"
+        )
+    return (
+        f"Best: {lowest}, the same in every arm; p is McNemar's, uncorrected, for this network"
+        " alone"
     )

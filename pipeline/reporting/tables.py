@@ -21,7 +21,7 @@ from pipeline.configs.train import TrainConfig
 from pipeline.paper.crops import CURVE, NUM_CROPS, label_of
 from pipeline.paper.published import CLAIMS, published_error
 from pipeline.reporting.mistakes import class_errors, confusions
-from pipeline.statistics.inference import two_sided
+from pipeline.statistics.inference import mcnemar
 
 Row = dict[str, Any]
 
@@ -47,7 +47,7 @@ def cells(results: Sequence[Result], top: int) -> list[Row]:
                     for name in ("top1_error", "top5_error", "top1_interval", "top5_interval")
                 },
                 "difference": float(errors.mean() - base.mean()),
-                "p_value": two_sided(base, errors),
+                "p_value": mcnemar(base, errors),
                 "hash": result.config.hash,
             }
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import jinja2
 
-from pipeline.statistics.levels import MAX_SEEDS
+from pipeline.statistics.levels import MAX_SEEDS, P_FLOOR
 
 AUDIT_TITLES = {
     "totals": "The whole network",
@@ -27,7 +27,11 @@ def templates() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters.update(
-        percent=_percent, interval=_interval, quantity=_quantity, to_decide=_to_decide
+        percent=_percent,
+        interval=_interval,
+        quantity=_quantity,
+        to_decide=_to_decide,
+        p_value=_p_value,
     )
     return environment
 
@@ -38,6 +42,15 @@ def _percent(error: float | None) -> str:
 
 def _interval(bounds: tuple[float, float] | None) -> str:
     return "" if bounds is None else f"{100 * bounds[0]:.2f} to {100 * bounds[1]:.2f}"
+
+
+def _p_value(p_value: float, of: Any, equals: str = "") -> str:
+    """A p-value of a verdict or an arm; an upper bound where no draw of sign flips was
+    as extreme.
+    """
+    row = of if isinstance(of, Mapping) else vars(of)
+    at_floor = row["test"] == "sign flips" and row["p_value"] <= P_FLOOR
+    return f"{'< ' if at_floor else equals}{p_value:.3g}"
 
 
 def _to_decide(row: Mapping[str, Any]) -> str:

@@ -8,20 +8,25 @@ from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import Decision, Verdict, read_verdicts, write_verdicts
 from pipeline.configs.study import CheckConfig
 from pipeline.errors import present
-from pipeline.paper.published import CLAIMS, DATASET, Cell, Claim
-from pipeline.stages.comparable import not_the_papers
-from pipeline.statistics.inference import holm, mcnemar, paired_interval, sign_flip
-from pipeline.statistics.levels import SIGNIFICANCE, deciding_top
-from pipeline.statistics.power import paired_images_to_decide
+from pipeline.paper.published import CLAIMS, NEIGHBOURS, Cell, Claim, Neighbour
+from pipeline.stages.comparable import Comparability, as_the_papers, recognised
+from pipeline.statistics.inference import Interval, paired_interval
+from pipeline.statistics.levels import deciding_top
+from pipeline.statistics.paired import PairedTest, decide, of_members, over_images
 from pipeline.tracking.tracker import Tracker
+
+OUTCOMES: dict[str, tuple[Decision, str]] = {
+    "fewer errors": ("reproduced", "fewer errors, and chance would rarely do as much"),
+    "more errors": ("not_reproduced", "more errors, and chance would rarely do as much"),
+}
 
 
 def check(config: CheckConfig, root: Path) -> list[Verdict]:
     """Judge every published claim on the study's results.
 
-    Claims with a number need the paper's data set and input size; claims of order are
-    judged at any scale by one-sided paired tests at the 5 % level, corrected by Holm
-    over these claims.
+    Claims with a number need the paper's validation images, recognised by what they
+    are, and its network; claims of order are judged at any scale by two-sided paired
+    tests at the 5 % level, corrected by Holm over these claims.
     """
     if config.is_complete(root):
         return read_verdicts(config, root)[0]
@@ -42,53 +47,36 @@ def check(config: CheckConfig, root: Path) -> list[Verdict]:
 def judge_all(config: CheckConfig, root: Path) -> list[Verdict]:
     """The verdict on each claim, from the hits of the results."""
     cells = {cell: Result(named, root) for cell, named in config.cells.items()}
-    facts = Result(config.results[0], root).facts
-    top = deciding_top(facts["num_classes"])
-    members = [member for named in config.results for member in named.members]
-    elsewhere = not_the_papers(
-        [(member.data, member.classifier) for member in members],
-        facts["num_images"],
-        facts["num_classes"],
-    )
-    num_tests = sum(claim.published is None and not _missing(claim, cells) for claim in CLAIMS)
-    level = 2 * SIGNIFICANCE / max(1, num_tests)  # of the smallest one-sided p-value by Holm
-    judged = [_judge(claim, cells, top, elsewhere, level) for claim in CLAIMS]
-    tests = {
-        k: (verdict.p_value or 0.0, worse)
-        for k, (verdict, worse) in enumerate(judged)
-        if worse is not None
-    }
-    better, worse = holm([p for p, _ in tests.values()]), holm([p for _, p in tests.values()])
-    verdicts = [verdict for verdict, _ in judged]
-    for k, p_better, p_worse in zip(tests, better, worse, strict=True):
-        decision: Decision = "inconclusive"
-        p_value, p_holm = verdicts[k].p_value, p_better
-        words = "the difference is within chance on this many images"
-        if p_better < SIGNIFICANCE:
-            decision, words = "reproduced", "fewer errors, and chance would rarely do as much"
-        elif p_worse < SIGNIFICANCE:
-            decision, words = "not_reproduced", "more errors, and chance would rarely do as much"
-            p_value, p_holm = tests[k][1], p_worse
-        elif verdicts[k].images_to_decide:
-            words += f"; some {verdicts[k].images_to_decide:,} would decide on one as large"
-        verdicts[k] = replace(
-            verdicts[k], decision=decision, words=words, p_value=p_value, p_holm=p_holm
+    first = Result(config.results[0], root)
+    top = deciding_top(first.facts["num_classes"])
+    data = recognised(first, root)
+    members = {member.hash: member for named in config.results for member in named.members}
+    paper = as_the_papers(list(members.values()), data)
+    verdicts = {claim.id: _unjudged(claim, top) for claim in CLAIMS}
+    tests: dict[str, PairedTest] = {}
+    for claim in CLAIMS:
+        verdict = verdicts[claim.id]
+        missing = next(
+            (cell for cell in (claim.cell, claim.base) if cell and cell not in cells), None
         )
-    return verdicts
+        if missing:
+            verdicts[claim.id] = replace(
+                verdict, words=f"the study has no result for {_spell(missing)}"
+            )
+        elif claim.published is None:
+            tests[claim.id] = _test(claim, cells, top)
+        elif paper.obstacle:
+            verdicts[claim.id] = replace(verdict, words=paper.obstacle)
+        else:
+            measured, interval = _measured(claim, cells)
+            verdicts[claim.id] = _against(verdict, measured, interval, paper.remark)
+    verdicts |= _of_order(verdicts, tests)
+    return [*verdicts.values(), *_neighbour_verdicts(config, cells, data)]
 
 
-def _missing(claim: Claim, cells: Mapping[Cell, Result]) -> list[Cell]:
-    return [cell for cell in (claim.cell, claim.base) if cell and cell not in cells]
-
-
-def _judge(
-    claim: Claim, cells: Mapping[Cell, Result], top: int, elsewhere: str | None, level: float
-) -> tuple[Verdict, float | None]:
-    """The verdict on one claim; of a claim of order what the tests say, p for "more
-    errors" too, with no decision yet.
-    """
+def _unjudged(claim: Claim, top: int) -> Verdict:
     has_number = claim.published is not None
-    verdict = Verdict(
+    return Verdict(
         claim=claim.id,
         text=claim.text,
         kind="error" if claim.kind == "error" else "gain",
@@ -98,67 +86,128 @@ def _judge(
         published=claim.published,
         tolerance=claim.tolerance,
     )
-    if missing := _missing(claim, cells):
-        return replace(verdict, words=f"the study has no result for {_spell(missing[0])}"), None
-    result, base = cells[claim.cell], cells[claim.base] if claim.base else None
-    if not has_number:
-        return _judge_order(verdict, result, base, top, level)
-    if elsewhere:
-        return (
-            replace(
-                verdict,
-                words=f"the published number is for {DATASET} at 224 px; this study {elsewhere}",
-            ),
-            None,
-        )
-    return _judge_number(verdict, result, base), None
 
 
-def _judge_order(
-    verdict: Verdict, result: Result, base: Result | None, top: int, level: float
-) -> tuple[Verdict, float]:
-    """Fewer errors than the base, or than the mean member: by a one-sided paired test
-    each way.
+def _test(claim: Claim, cells: Mapping[Cell, Result], top: int) -> PairedTest:
+    """Crops against crops: over the study's members, as an ablation of crop counts is.
+
+    The ensemble against its mean member: over images, as there is one ensemble, no
+    sample of them; it says nothing of other seeds.
     """
-    after = result.errors(top)
-    before = base.errors(top) if base else result.member_errors(top)
-    differences = before.astype(float) - after
-    p_better, p_worse = (
-        (mcnemar(before, after), mcnemar(after, before))
-        if base
-        else (sign_flip(differences), sign_flip(-differences))
-    )
-    tested = replace(
-        verdict,
-        measured=float(differences.mean()),
-        interval=paired_interval(differences),
-        p_value=p_better,
-    )
-    return (
-        replace(tested, images_to_decide=paired_images_to_decide(differences, level=level)),
-        p_worse,
-    )
+    result = cells[claim.cell]
+    if claim.base:
+        return of_members(result.errors_of_members(top), cells[claim.base].errors_of_members(top))
+    return over_images(result.errors(top), result.errors_of_members(top).mean(axis=0))
 
 
-def _judge_number(verdict: Verdict, result: Result, base: Result | None) -> Verdict:
-    """A published top-5 error, or a gain in it, against the measured one: inside the
-    tolerance, outside, or undecided.
+def _of_order(
+    verdicts: Mapping[str, Verdict], tests: Mapping[str, PairedTest]
+) -> dict[str, Verdict]:
+    """The verdicts on claims of order: what their tests say together."""
+    judged = {}
+    for (claim, test), decided in zip(tests.items(), decide(list(tests.values())), strict=True):
+        needed = None
+        if decided.outcome in OUTCOMES:
+            decision, words = OUTCOMES[decided.outcome]
+        else:
+            decision = "inconclusive"
+            words = f"the difference is within chance on this many {test.sample}"
+            if needed := test.needed(decided.level):
+                words += f"; some {needed:,} would decide on one as large, four times of five"
+        low, high = test.interval
+        judged[claim] = replace(
+            verdicts[claim],
+            decision=decision,
+            words=words,
+            measured=-test.difference,
+            interval=(-high, -low),
+            p_value=test.p_value,
+            p_holm=decided.p_holm,
+            test=test.name,
+            needed=needed,
+        )
+    return judged
+
+
+def _measured(claim: Claim, cells: Mapping[Cell, Result]) -> tuple[float, Interval]:
+    """A top-5 error, or the gain in it over the base, with its 95 % interval."""
+    result = cells[claim.cell]
+    if claim.base is None:
+        low, high = result.facts["top5_interval"]
+        return result.facts["top5_error"], Interval(low, high)
+    gains = cells[claim.base].errors(5).astype(float) - result.errors(5)
+    return float(gains.mean()), paired_interval(gains)
+
+
+def _against(verdict: Verdict, measured: float, interval: Interval, remark: str) -> Verdict:
+    """A measured number against the published one: inside the tolerance, outside, or
+    undecided.
     """
     published = present(verdict.published, "a published number")
     tolerance = present(verdict.tolerance, "its tolerance")
-    if base is None:
-        measured, (low, high) = result.facts["top5_error"], result.facts["top5_interval"]
-    else:
-        differences = base.errors(5).astype(float) - result.errors(5)
-        measured, (low, high) = float(differences.mean()), paired_interval(differences)
-    nearest = min(max(published, low), high)
+    nearest = min(max(published, interval.low), interval.high)
     decision: Decision = "not_reproduced"
     words = "outside the tolerance"
     if abs(measured - published) <= tolerance:
         decision, words = "reproduced", "within the tolerance"
     elif abs(nearest - published) <= tolerance:
         decision, words = "inconclusive", "outside the tolerance, but its interval reaches into it"
-    return replace(verdict, decision=decision, words=words, measured=measured, interval=(low, high))
+    return replace(
+        verdict,
+        decision=decision,
+        words=f"{words}; {remark}",
+        measured=measured,
+        interval=(interval.low, interval.high),
+    )
+
+
+def _neighbour_verdicts(
+    config: CheckConfig, cells: Mapping[Cell, Result], data: Comparability
+) -> list[Verdict]:
+    """Both errors of published weights, where the study measures them."""
+    if config.neighbour is None:
+        return []
+    neighbour = next(each for each in NEIGHBOURS if each.id == config.neighbour.id)
+    return [_of_neighbour(neighbour, top, config.neighbour.known_by, cells, data) for top in (1, 5)]
+
+
+def _of_neighbour(
+    neighbour: Neighbour,
+    top: int,
+    known_by: str,
+    cells: Mapping[Cell, Result],
+    data: Comparability,
+) -> Verdict:
+    published, tolerance = (
+        (neighbour.top1_error, neighbour.tolerance)
+        if top == 1
+        else (neighbour.top5_error, neighbour.top5_tolerance or neighbour.tolerance)
+    )
+    crops = f"{neighbour.crops} crop{'s' if neighbour.crops > 1 else ''}"
+    verdict = Verdict(
+        claim=f"{neighbour.id}{'a' if top == 1 else 'b'}",
+        text=f"{neighbour.name}, {crops}: top-{top} error {100 * published:.2f} %",
+        kind="error",
+        decision="not_run",
+        words="",
+        metric=f"top{top}_error",
+        published=published,
+        tolerance=tolerance,
+    )
+    cell = Cell(1, neighbour.crops)
+    if cell not in cells:
+        return replace(verdict, words=f"the study has no result for {_spell(cell)}")
+    if data.obstacle:
+        return replace(verdict, words=data.obstacle)
+    facts = cells[cell].facts
+    measured, interval = (
+        (facts["top1_error"], facts["top1_interval"])
+        if top == 1
+        else (facts["top5_error"], facts["top5_interval"])
+    )
+    return _against(
+        verdict, measured, Interval(*interval), f"weights known by {known_by}; {data.remark}"
+    )
 
 
 def _spell(cell: Cell) -> str:

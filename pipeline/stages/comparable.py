@@ -1,33 +1,68 @@
 """Whether the paper's published numbers say anything about what a study measured."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.configs.evaluate import ForeignConfig
-from pipeline.configs.prepare import PrepareConfig
-from pipeline.configs.train import TrainConfig
+import numpy as np
+
+from pipeline.artefacts import sealing
+from pipeline.configs.evaluate import EvaluateConfig
+from pipeline.configs.fidelity import fidelity
 from pipeline.paper.published import DATASET
+from pipeline.sources.recognition import recognise
 
-# paper, sections 5 and 7: the validation set of Table 3
-INPUT_SIZE, NUM_IMAGES, NUM_CLASSES = 224, 50_000, 1000
+if TYPE_CHECKING:  # it imports scipy, which no rank of a training needs
+    from pipeline.artefacts.result import Result
 
 
-def not_the_papers(
-    members: Iterable[tuple[PrepareConfig, TrainConfig | ForeignConfig]],
-    num_images: int,
-    num_classes: int,
-) -> str | None:
-    """In what members, each a data set and what was evaluated on it, differ so much
-    from the paper's that its published numbers say nothing about them, or None.
+class Comparability(NamedTuple):
+    """Why published numbers say nothing about a study, or nothing; and what to say
+    beside a verdict on one.
     """
-    for data, shape in members:
-        if data.name != DATASET or shape.input_size != INPUT_SIZE:
-            return f"ran on {data.name}, {shape.input_size} px"
-        if isinstance(shape, ForeignConfig) and shape.arch != "googlenet":
-            return f"measured {shape.arch}"
-        if isinstance(shape, TrainConfig) and shape.network.width < 1:
-            return f"has a network of width {shape.network.width:g}"
-    if (num_images, num_classes) != (NUM_IMAGES, NUM_CLASSES):
-        return (
-            f"has {num_images} images of {num_classes} classes, not {NUM_IMAGES} of {NUM_CLASSES}"
+
+    obstacle: str
+    remark: str
+
+
+def recognised(result: "Result", root: Path) -> Comparability:
+    """Whether a result's errors are those of ILSVRC-2012's validation images."""
+    data = result.config.members[0].data
+    return of_images(
+        data.name,
+        sealing.unseal(data, root).get("source_md5", {}),
+        result.image_ids,
+        result.hits("label"),
+        result.facts["classes"],
+    )
+
+
+def of_images(
+    name: str,
+    source_md5: Mapping[str, str],
+    image_ids: Sequence[str],
+    labels: np.ndarray,
+    classes: Sequence[str],
+) -> Comparability:
+    """The same of a validation split."""
+    images, words = recognise(source_md5, image_ids, labels, classes)
+    if images:
+        return Comparability("", words)
+    return Comparability(
+        f"the published number is for {DATASET}'s validation images; {name} {words}", ""
+    )
+
+
+def as_the_papers(members: Sequence[EvaluateConfig], data: Comparability) -> Comparability:
+    """Whether members are the paper's, too, on images that were looked at before."""
+    refusals, remarks = fidelity(members)
+    if refusals and data.obstacle:
+        return Comparability(f"{data.obstacle}; the study {'; it '.join(refusals)}", "")
+    if refusals:
+        return Comparability(
+            "the published number is for the paper's GoogLeNet; this study"
+            f" {'; it '.join(refusals)}",
+            "",
         )
-    return None
+    also = f"; other than the paper's: {', '.join(remarks)}" if remarks else ""
+    return data._replace(remark=data.remark + also)

@@ -14,17 +14,10 @@ from pipeline.artefacts.contents import ComparisonFacts, SealedComparison
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions, best_member
 from pipeline.configs.compare import Arm, CompareConfig
-from pipeline.statistics.inference import (
-    Interval,
-    across_seeds,
-    bootstrap_interval,
-    holm,
-    paired_interval,
-    two_sided,
-)
+from pipeline.statistics.inference import Interval, across_seeds, bootstrap_interval, mcnemar
 from pipeline.statistics.label_ranks import rank_of_label
-from pipeline.statistics.levels import SIGNIFICANCE, deciding_top
-from pipeline.statistics.power import paired_images_to_decide, seeds_to_decide
+from pipeline.statistics.levels import deciding_top
+from pipeline.statistics.paired import PairedTest, decide, over_images, over_seeds
 from pipeline.tracking.tracker import Tracker
 
 IMAGES_AT_ONCE = 4096  # ours: bounds the memory of sums of probabilities
@@ -40,22 +33,23 @@ def compare(config: CompareConfig, root: Path) -> SealedComparison:
     """
     if config.is_complete(root):
         return sealing.unseal(config, root)
-    data = Dataset(config.arms[0].members[0].data, root)
-    split = data.split("val")
-    ranks = [_ranks(config, arm, root, split.labels) for arm in config.arms]
+    first = config.arms[0].members[0]
+    hits = Predictions(first, root)
+    labels = hits.hits("label")
+    ranks = [_ranks(config, arm, root, labels) for arm in config.arms]
     top1, top5 = judge([arm.name for arm in config.arms], ranks, best_members(config, root))
-    top = deciding_top(data.num_classes)
+    top = deciding_top(Dataset(first.data, root).num_classes)
     facts: ComparisonFacts = {
         "question": config.question,
         "models": config.models,
-        "num_images": len(split),
+        "num_images": len(labels),
         "policies": [config.policy_of(arm) for arm in config.arms],
         "num_seeds": len(config.arms[0].members),
         "decided_on": top,
         "top1": top1,
         "top5": top5,
     }
-    write_comparison(config, root, split.image_ids, split.labels, ranks, facts)
+    write_comparison(config, root, hits.hits("image_id").tolist(), labels, ranks, facts)
     with Tracker(config, root) as tracker:
         rows = top1 if top == 1 else top5
         tracker.table("arms", [{name: str(value) for name, value in row.items()} for row in rows])
@@ -85,7 +79,12 @@ def judge(
 
 
 def _ranks(config: CompareConfig, arm: Arm, root: Path, labels: np.ndarray) -> np.ndarray:
-    """Ensembles of an arm x images. Sums are made in float64, some images at a time."""
+    """Members, or ensembles, of an arm x images. Sums are made in float64, some images
+    at a time.
+    """
+    if config.models == 1:
+        policy = config.policy_of(arm)
+        return np.stack([Predictions(member, root).ranks(policy) for member in arm.members])
     scores = [
         Predictions(member, root).probabilities(config.policy_of(arm)) for member in arm.members
     ]
@@ -109,57 +108,48 @@ def _of_arms(
     """A row an arm: its errors, and the difference to the first arm's, above zero where
     it makes more.
     """
-    rows: list[dict[str, Any]] = []
-    # of the smallest p-value by Holm: what decides at it decides in any case
-    level = SIGNIFICANCE / max(1, len(names) - 1)
-    for k, (name, wrong) in enumerate(zip(names, errors, strict=True)):
-        each = wrong.mean(axis=1)
-        spread = float(each.std(ddof=1)) if len(each) > 1 else None
-        rows.append(
-            {"arm": name, "errors": each.tolist(), "error": float(each.mean()), "spread": spread}
-        )
-        rows[k] |= (
-            _difference(wrong, errors[0], best is not None, level)
-            if k
-            else {"difference": 0.0, "decision": "baseline"}
-        )
-        if best is not None:
-            low, high = across_seeds(each)[1]
-            rows[k]["error_interval"] = Interval(max(0.0, low), min(1.0, high))
-            chosen, base = wrong[best[k]], errors[0][best[0]]
-            rows[k]["best"] = {
-                "member": best[k],
-                "error": float(chosen.mean()),
-                "p_value": two_sided(base, chosen),
+    base = errors[0]
+    rows = [_errors(name, wrong) for name, wrong in zip(names, errors, strict=True)]
+    if best is not None:
+        for row, wrong, member in zip(rows, errors, best, strict=True):
+            low, high = across_seeds(wrong.mean(axis=1))[1]
+            row["error_interval"] = Interval(max(0.0, low), min(1.0, high))
+            row["best"] = {
+                "member": member,
+                "error": float(wrong[member].mean()),
+                "p_value": mcnemar(base[best[0]], wrong[member]),
             }
-    corrected = holm([row["p_value"] for row in rows[1:]])
-    for row, p_value in zip(rows[1:], corrected, strict=True):
-        is_decided = p_value < SIGNIFICANCE
-        row |= {"p_holm": p_value, "decision": "undecided"}
-        if is_decided:
-            row["decision"] = "fewer errors" if row["difference"] < 0 else "more errors"
+    rows[0] |= {"difference": 0.0, "decision": "baseline"}
+    tests = [_tested(wrong, base, best is not None) for wrong in errors[1:]]
+    for row, wrong, test, decided in zip(rows[1:], errors[1:], tests, decide(tests), strict=True):
+        differences = wrong.astype(float) - base
+        row |= {
+            "difference": test.difference,
+            "interval_bootstrap": bootstrap_interval(
+                differences if best is not None else differences.mean(axis=0)[None]
+            ),
+            "test": test.name,
+            "p_value": test.p_value,
+            "interval": test.interval,
+            f"{test.sample}_to_decide": test.needed(decided.level),
+            "p_holm": decided.p_holm,
+            "decision": decided.outcome,
+        }
     return rows
 
 
-def _difference(
-    wrong: np.ndarray, base: np.ndarray, are_seeds: bool, level: float
-) -> dict[str, Any]:
+def _errors(name: str, wrong: np.ndarray) -> dict[str, Any]:
+    each = wrong.mean(axis=1)
+    spread = float(each.std(ddof=1)) if len(each) > 1 else None
+    return {"arm": name, "errors": each.tolist(), "error": float(each.mean()), "spread": spread}
+
+
+def _tested(wrong: np.ndarray, base: np.ndarray, are_seeds: bool) -> PairedTest:
     """Of several seeds, by these; of a single one, or of ensembles of the same members,
     which are no sample, by the images.
     """
-    differences = wrong.astype(float) - base
-    per_image = differences.mean(axis=0)
     if are_seeds:
-        p_value, interval = across_seeds(differences.mean(axis=1))
-        needed = {"seeds_to_decide": seeds_to_decide(differences.mean(axis=1), level=level)}
-    else:
-        pairs = (
-            (base[0], wrong[0])
-            if len(differences) == 1
-            else (base.mean(axis=0), wrong.mean(axis=0))
-        )
-        p_value, interval = two_sided(*pairs), paired_interval(per_image)
-        needed = {"images_to_decide": paired_images_to_decide(per_image, level=level)}
-    drawn = bootstrap_interval(differences if are_seeds else per_image[None])
-    found = {"difference": float(per_image.mean()), "interval_bootstrap": drawn}
-    return {**found, "p_value": p_value, "interval": interval, **needed}
+        return over_seeds(wrong, base)
+    if len(wrong) == 1:
+        return over_images(wrong[0], base[0])
+    return over_images(wrong.mean(axis=0), base.mean(axis=0))

@@ -14,7 +14,7 @@ from pipeline.configs.compare import EnsembleConfig
 from pipeline.errors import InputError
 from pipeline.paper.published import published_error
 from pipeline.reporting.mistakes import confusions, worst_mistakes
-from pipeline.stages.comparable import not_the_papers
+from pipeline.stages.comparable import as_the_papers, recognised
 from pipeline.statistics.label_ranks import rank_of_label
 from pipeline.statistics.subsets import MAX_MEMBERS, subset_ranks
 from pipeline.tracking.tracker import Tracker
@@ -60,7 +60,7 @@ def ensemble(config: EnsembleConfig, root: Path) -> Result:
     with Tracker(config, root) as tracker:
         tracker.table("confusions", confusions(hits.labels, predicted, data.classes))
         tracker.table("worst_mistakes", [_in_a_row(mistake) for mistake in result.mistakes])
-        tracker.conclude(_figures(result))
+        tracker.conclude(_figures(result, root))
     return result
 
 
@@ -73,19 +73,14 @@ def chosen_members(config: EnsembleConfig, root: Path) -> list[int]:
     )
 
 
-def _figures(result: Result) -> dict[str, float]:
+def _figures(result: Result, root: Path) -> dict[str, float]:
     """The errors, and how far the top-5 error is from the published one, where there is
     one for the cell and it says something about this result.
     """
     figures = {name: result.facts[name] for name in ("top1_error", "top5_error")}
     config = result.config
     published = published_error(config.num_models, config.policy)
-    elsewhere = not_the_papers(
-        [(member.data, member.classifier) for member in config.members],
-        result.facts["num_images"],
-        result.facts["num_classes"],
-    )
-    if published is not None and not elsewhere:
+    if published and not as_the_papers(config.members, recognised(result, root)).obstacle:
         figures |= {
             "published_top5_error": published,
             "gap_to_published": result.facts["top5_error"] - published,

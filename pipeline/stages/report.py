@@ -134,6 +134,7 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
         "source": SOURCE,
         "verdicts": verdicts,
         "cells": table3,
+        "single": _single(results),
         "tables": {
             "table3": table3,
             "verdicts": tables.of_verdicts(verdicts),
@@ -175,6 +176,19 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
         "audit_titles": AUDIT_TITLES,
         "provenance": checked["provenance"],
     }
+
+
+def _single(results: Sequence[Result]) -> str:
+    """Which member the rows of a single model are of; nothing where there is one."""
+    chosen = [result for result in results if result.config.choose == "best_top1"]
+    if not chosen:
+        return ""
+    members = chosen[0].config.members
+    place = chosen[0].facts["chosen_members"][0]
+    return (
+        f"1 model: member {place + 1} of {len(members)} ({members[place].classifier.label}), which"
+        " has the lowest top-1 error at one crop on these very images."
+    )
 
 
 def _members(groups: Iterable[EnsembleConfig | Arm]) -> list[EvaluateConfig]:

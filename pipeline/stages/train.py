@@ -19,6 +19,7 @@ from pipeline.artefacts import checkpoints, locks, provenance
 from pipeline.artefacts.contents import MachineFacts, RunFacts, RunOrigin, TrainingFacts
 from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.run import Run, Weights
+from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError, StageFailed
 from pipeline.images.decode import BadImage
@@ -31,7 +32,7 @@ from pipeline.paper.published import TABLE3, Cell
 from pipeline.runtime import environment, process_group
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.signals import end_noted
-from pipeline.stages.comparable import not_the_papers
+from pipeline.stages.comparable import as_the_papers, of_images
 from pipeline.tracking.tracker import Tracker
 from pipeline.training.cadence import Cadence
 from pipeline.training.checkpointing import Checkpointing, load_newest
@@ -161,8 +162,16 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
 
 def _published(config: TrainConfig, data: Dataset) -> float | None:
     """What validation along the training should come to, where the paper's says it."""
-    is_elsewhere = not_the_papers([(config.data, config)], len(data.split("val")), data.num_classes)
-    return None if is_elsewhere else TABLE3[Cell(1, 1)]
+    split = data.split("val")
+    images = of_images(
+        config.data.name,
+        data.manifest.get("source_md5", {}),
+        split.image_ids,
+        split.labels,
+        data.classes,
+    )
+    member = EvaluateConfig(data=config.data, classifier=config)
+    return None if as_the_papers([member], images).obstacle else TABLE3[Cell(1, 1)]
 
 
 def _shown(facts: TrainingFacts) -> dict[str, float | None]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy  # its submodules are imported at their first use
 
-from pipeline.statistics.levels import RESAMPLES
+from pipeline.statistics.levels import RESAMPLES, SIGNIFICANCE
 
 
 class Interval(NamedTuple):
@@ -27,53 +27,37 @@ def wilson(errors: int, total: int) -> Interval:
     return Interval(float(low), float(high))
 
 
-def mcnemar(worse_errors: np.ndarray, better_errors: np.ndarray) -> float:
-    """One-sided exact McNemar test on the same images: p-value for "the second makes
-    fewer errors than the first".
+def mcnemar(errors: np.ndarray, others: np.ndarray) -> float:
+    """Exact McNemar test on the same images, two-sided: p-value for "the two make the
+    same number of errors".
 
     >>> mcnemar(np.array([True] * 5), np.array([False] * 5))
-    0.03125
+    0.0625
     """
-    only_worse = int((worse_errors & ~better_errors).sum())
-    only_better = int((~worse_errors & better_errors).sum())
-    discordant = only_worse + only_better
-    return (
-        float(scipy.stats.binomtest(only_worse, discordant, alternative="greater").pvalue)
-        if discordant
-        else 1.0
-    )
+    only_one = int((errors & ~others).sum())
+    only_other = int((~errors & others).sum())
+    discordant = only_one + only_other
+    return float(scipy.stats.binomtest(only_one, discordant).pvalue) if discordant else 1.0
 
 
-def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
-    """One-sided paired permutation test: p-value for "the mean of the per-image
-    differences is above zero".
+def sign_flip(differences: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> float:
+    """Paired permutation test, two-sided: p-value for "the mean of the per-image
+    differences is zero", never below `P_FLOOR`.
 
     McNemar's test for differences that are not only -1, 0 and 1, as against the mean of
     several members. Under the null each difference has either sign with equal chance;
     images of one magnitude are flipped together, by a binomial draw.
 
-    >>> round(sign_flip(np.array([1.0] * 5)), 3)  # exactly 1 / 32
-    0.031
+    >>> round(sign_flip(np.array([1.0] * 5)), 2)  # exactly 2 / 32
+    0.06
     """
     magnitudes, counts = np.unique(
         np.abs(differences[differences != 0]).round(9), return_counts=True
     )
-    positive = np.random.default_rng(seed).binomial(counts, 0.5, size=(RESAMPLES, len(counts)))
-    null = (2 * positive - counts) @ magnitudes
-    as_extreme = int((null >= float(differences.sum()) - 1e-6).sum())
-    return (1 + as_extreme) / (1 + RESAMPLES)
-
-
-def two_sided(errors: np.ndarray, others: np.ndarray) -> float:
-    """p-value for "the two make the same number of errors" on the same images: exact
-    McNemar, or sign flips of mean errors.
-
-    >>> two_sided(np.array([True] * 5), np.array([False] * 5))
-    0.0625
-    """
-    if errors.dtype == others.dtype == np.bool_:
-        return min(1.0, 2 * min(mcnemar(errors, others), mcnemar(others, errors)))
-    return min(1.0, 2 * min(sign_flip(others - errors), sign_flip(errors - others)))
+    positive = np.random.default_rng(seed).binomial(counts, 0.5, size=(resamples, len(counts)))
+    null = np.abs((2 * positive - counts) @ magnitudes)
+    as_extreme = int((null >= abs(float(differences.sum())) - 1e-6).sum())
+    return (1 + as_extreme) / (1 + resamples)
 
 
 def holm(p_values: list[float]) -> list[float]:
@@ -87,6 +71,20 @@ def holm(p_values: list[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - number) * p_values[k]))
         corrected[k] = highest
     return corrected
+
+
+def holm_levels(p_values: list[float]) -> list[float]:
+    """The level at which Holm's correction tests each p-value: 5 % by the number of
+    those that are no smaller.
+
+    >>> holm_levels([0.01, 0.04, 0.03])
+    [0.016666666666666666, 0.05, 0.025]
+    """
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    levels = [SIGNIFICANCE] * len(p_values)
+    for number, k in enumerate(order):
+        levels[k] = SIGNIFICANCE / (len(p_values) - number)
+    return levels
 
 
 def across_seeds(differences: np.ndarray) -> tuple[float, Interval]:

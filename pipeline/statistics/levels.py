@@ -2,6 +2,7 @@
 
 SIGNIFICANCE = 0.05  # ours: the level of every verdict, fixed before any run
 RESAMPLES = 99_999  # ours: draws of the permutation test
+P_FLOOR = 1 / (1 + RESAMPLES)  # its smallest p-value
 MAX_SEEDS = 10_000  # ours: more are of no use to anybody
 POWER = 0.8  # ours, as usual: the chance with which a test is to find a difference that is there
 FEW_CLASSES = 25  # ours: among so few, five guesses are nearly always right

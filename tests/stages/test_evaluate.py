@@ -305,7 +305,7 @@ def test_ensemble_averages_probabilities(root: Path, study: Study) -> None:
         best = wrong[int(np.argmin(single_crop))]  # one network for all rows of a single model
         expected = np.mean(each, axis=0).argmax(1) != labels if cell.choose == "all" else best
         assert np.array_equal(result.errors(1), expected)
-        assert np.array_equal(result.member_errors(1), np.mean(wrong, axis=0))
+        assert np.array_equal(result.errors_of_members(1), wrong)
         assert result.facts["top1_error"] == expected.mean()
         assert result.facts["top5_error"] == 0.0  # three classes
     decisions = {verdict.claim: verdict.decision for verdict in check(study.check, root)}

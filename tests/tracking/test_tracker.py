@@ -9,13 +9,16 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import wandb
 
+from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.network import NetworkConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.train import TrainConfig
-from pipeline.stages.comparable import not_the_papers
+from pipeline.sources.ilsvrc import MD5
+from pipeline.stages.comparable import as_the_papers, of_images
 from pipeline.tracking import page as pages
 from pipeline.tracking.mirror import Mirror
 from pipeline.tracking.tracker import Tracker
@@ -128,10 +131,11 @@ def test_what_is_made_first_is_uploaded_first(tmp_path: Path) -> None:
 
 def test_only_the_papers_has_a_gap(data: PrepareConfig) -> None:
     """A published number is shown beside a result only where the verdicts judge it."""
-    papers = data.but(name="ilsvrc2012")
-    run = TrainConfig(data=papers, num_epochs=1)
-    narrow = run.but(network=NetworkConfig(width=0.5))
-    assert not_the_papers([(papers, run)], 50_000, 1000) is None
-    assert not_the_papers([(data, run)], 50_000, 1000) == "ran on colours, 224 px"
-    assert not_the_papers([(papers, narrow)], 50_000, 1000) == "has a network of width 0.5"
-    assert not_the_papers([(papers, run)], 15, 3)
+    run = TrainConfig(data=data, num_epochs=1)
+    member = EvaluateConfig(data=data, classifier=run)
+    narrow = member.but(classifier=run.but(network=NetworkConfig(width=0.5)))
+    ours = of_images("colours", {}, ["a"], np.array([0]), ["red"])
+    papers = of_images("colours", MD5, ["a"], np.array([0]), ["red"])
+    assert not as_the_papers([member], papers).obstacle
+    assert "has a network of width 0.5" in as_the_papers([narrow], papers).obstacle
+    assert "colours has 1 images of 1 classes" in as_the_papers([member], ours).obstacle

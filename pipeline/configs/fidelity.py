@@ -1,0 +1,78 @@
+"""How far the members of a study are the paper's: what makes a published number say
+nothing about them, and what is only worth a remark.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from pipeline.configs.base import differences
+from pipeline.configs.evaluate import CropsConfig, EvaluateConfig, ForeignConfig
+from pipeline.configs.recipes import SEEDS, TABLE_1, WIDER, paper
+from pipeline.configs.train import TrainConfig
+
+INPUT_SIZE = 224  # paper, section 5
+
+
+class Fidelity(NamedTuple):
+    """`refusals`: another network, or weights chosen on the validation images.
+    `remarks`: what the paper leaves open, or does otherwise in training.
+    """
+
+    refusals: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+def fidelity(members: Sequence[EvaluateConfig]) -> Fidelity:
+    """Compare the members with the paper's seven (sections 5 to 7); each difference
+    comes once.
+
+    One member of several may be wider, as the paper's seventh is.
+    """
+    refusals = [text for member in members for text in _refusals(member)]
+    widths = sorted(
+        member.classifier.network.width
+        for member in members
+        if isinstance(member.classifier, TrainConfig)
+    )
+    allowed = {1.0, WIDER} if len(members) > 1 and widths[-2:-1] == [1.0] else {1.0}
+    refusals += [f"has a network of width {width:g}" for width in widths if width not in allowed]
+    remarks = [text for member in members for text in _remarks(member)]
+    runs = [run for member in members if isinstance(run := member.classifier, TrainConfig)]
+    if len({run.init_seed for run in runs}) > 1:
+        remarks.append("members with initial weights of their own")
+    return Fidelity(tuple(dict.fromkeys(refusals)), tuple(dict.fromkeys(remarks)))
+
+
+def _refusals(member: EvaluateConfig) -> Iterator[str]:
+    classifier = member.classifier
+    if classifier.input_size != INPUT_SIZE:
+        yield f"ran at {classifier.input_size} px"
+    if isinstance(classifier, ForeignConfig):
+        if classifier.arch != "googlenet":
+            yield f"measured {classifier.arch}"
+        return
+    same_size = classifier.network.but(width=TABLE_1.width, input_size=TABLE_1.input_size)
+    if others := " ".join(differences(same_size, TABLE_1)):
+        yield f"has a network with {others}"
+    if member.weights == "best":
+        yield "measured weights that were chosen on these very images"
+
+
+def _remarks(member: EvaluateConfig) -> Iterator[str]:
+    classifier = member.classifier
+    if isinstance(classifier, ForeignConfig):
+        yield "a network trained elsewhere"
+    else:
+        recipe = paper(classifier.data).but(
+            network=classifier.network, **{seed: getattr(classifier, seed) for seed in SEEDS}
+        )
+        yield from differences(classifier, recipe)
+        if classifier.data.reencode:
+            yield "training images stored smaller"
+        if member.weights != "averaged":
+            yield f"{member.weights} weights"
+    yield from differences(member.crops, CropsConfig())
+    if member.precision != "fp32":
+        yield f"evaluated in {member.precision}"
+    if member.compiled:
+        yield "evaluated compiled"

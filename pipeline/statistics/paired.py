@@ -1,0 +1,124 @@
+"""Two sets of errors on the same images: by which test they are compared, and what
+follows (paper, section 7).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from pipeline.statistics.inference import (
+    Interval,
+    across_seeds,
+    holm,
+    holm_levels,
+    mcnemar,
+    paired_interval,
+    sign_flip,
+)
+from pipeline.statistics.levels import SIGNIFICANCE
+from pipeline.statistics.power import paired_images_to_decide, seeds_to_decide
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """How errors differ from those of a base on the same images.
+
+    `differences` are those of the sample, seeds or images; below zero are fewer errors.
+    `p_value` is two-sided, `interval` one of 95 % for the mean difference.
+    """
+
+    differences: np.ndarray
+    sample: Literal["seeds", "images"]
+    name: Literal["Student's t", "McNemar", "sign flips"]
+    p_value: float
+    interval: Interval
+
+    @property
+    def difference(self) -> float:
+        """The mean."""
+        return float(self.differences.mean())
+
+    def needed(self, level: float) -> int | None:
+        """How many seeds or images would find a difference as large as this one, four
+        times of five, at `level`; None if that cannot be said.
+        """
+        if self.sample == "seeds":
+            return seeds_to_decide(self.differences, level=level)
+        return paired_images_to_decide(self.differences, level=level)
+
+
+class Decision(NamedTuple):
+    """What a test says beside others: its p-value by Holm's correction, the `level` at
+    which that correction tests it, and the decision at 5 % over both directions.
+    """
+
+    p_holm: float
+    level: float
+    outcome: Literal["fewer errors", "more errors", "undecided"]
+
+
+def over_seeds(errors_SN: np.ndarray, base_SN: np.ndarray) -> PairedTest:
+    """Student's t over seeds (the first axis), given these images.
+
+    Raises:
+        ValueError: there is only one seed.
+    """
+    differences = errors_SN.mean(axis=1) - base_SN.mean(axis=1)
+    p_value, interval = across_seeds(differences)
+    return PairedTest(differences, "seeds", "Student's t", p_value, interval)
+
+
+def over_images(errors_N: np.ndarray, base_N: np.ndarray) -> PairedTest:
+    """Over images, for these networks alone: McNemar's exact test where each image is
+    an error or none, sign flips where one side is the mean of several networks.
+
+    >>> over_images(np.array([False] * 5), np.array([True] * 5)).p_value
+    0.0625
+    """
+    differences = errors_N.astype(float) - base_N
+    if errors_N.dtype == base_N.dtype == np.bool_:
+        return PairedTest(
+            differences,
+            "images",
+            "McNemar",
+            mcnemar(errors_N, base_N),
+            paired_interval(differences),
+        )
+    return PairedTest(
+        differences, "images", "sign flips", sign_flip(differences), paired_interval(differences)
+    )
+
+
+def of_members(errors_SN: np.ndarray, base_SN: np.ndarray) -> PairedTest:
+    """Members under two treatments: over their seeds; of a single member over its
+    images.
+    """
+    if len(errors_SN) > 1:
+        return over_seeds(errors_SN, base_SN)
+    return over_images(errors_SN[0], base_SN[0])
+
+
+def decide(tests: Sequence[PairedTest]) -> list[Decision]:
+    """The decision on each test, so that at most 5 % of studies in which nothing
+    differs decide anything, in either direction.
+
+    >>> five = over_images(np.array([False] * 6), np.array([True] * 6))
+    >>> decide([five])[0].outcome, decide([five, five])[0].outcome
+    ('fewer errors', 'undecided')
+    """
+    p_values = [test.p_value for test in tests]
+    rows = zip(tests, holm(p_values), holm_levels(p_values), strict=True)
+    return [
+        Decision(
+            p_holm,
+            level,
+            "undecided"
+            if p_holm >= SIGNIFICANCE
+            else "fewer errors"
+            if test.difference < 0
+            else "more errors",
+        )
+        for test, p_holm, level in rows
+    ]

@@ -1,0 +1,91 @@
+"""What of a study's members is not the paper's: refused, or remarked upon."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.configs.evaluate import CropsConfig, EvaluateConfig, ForeignConfig
+from pipeline.configs.fidelity import fidelity
+from pipeline.configs.network import NetworkConfig
+from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.recipes import paper, seven_members
+
+DATA = PrepareConfig(source="ilsvrc2012", name="ilsvrc2012")
+RECIPE = paper(DATA)
+OTHER_NETWORKS: dict[str, list[Any]] = {
+    "norm": ["batch", "none"],
+    "modules": ["naive"],
+    "head": ["fully_connected"],
+    "width": [4.0, 0.5, 1.25],
+    "conv1": ["separable"],
+    "aux_heads": [()],
+    "dropout": [0.5],
+    "input_size": [112],
+}
+
+
+def member(network: NetworkConfig = RECIPE.network, **evaluation: Any) -> EvaluateConfig:
+    return EvaluateConfig(data=DATA, classifier=RECIPE.but(network=network), **evaluation)
+
+
+def test_the_papers_seven_are_the_papers() -> None:
+    seven = [EvaluateConfig(data=DATA, classifier=run) for run in seven_members(RECIPE)]
+    assert fidelity(seven) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [(field, value) for field, values in OTHER_NETWORKS.items() for value in values],
+)
+def test_every_other_network_is_refused(field: str, value: Any) -> None:
+    (refusal,) = fidelity([member(NetworkConfig.model_validate({field: value}))]).refusals
+    expected = {"input_size": "at 112 px", "width": f"of width {value}".removesuffix(".0")}
+    assert expected.get(field, f"{field}={value or 'none'}") in refusal
+
+
+def test_every_field_of_the_network_is_tried() -> None:
+    """A new one must be compared with the paper's too."""
+    assert set(OTHER_NETWORKS) == set(NetworkConfig.model_fields)
+
+
+def test_only_one_of_several_may_be_wider() -> None:
+    wide = member(NetworkConfig(width=1.25))
+    assert fidelity([member(), wide]).refusals == ()
+    assert fidelity([member(), wide, wide.but(precision="bf16")]).refusals != ()
+
+
+def test_weights_chosen_on_the_validation_images_are_refused() -> None:
+    assert "chosen on these very images" in fidelity([member(weights="best")]).refusals[0]
+
+
+def test_what_the_paper_leaves_open_is_remarked_upon() -> None:
+    other = EvaluateConfig(
+        data=DATA,
+        classifier=RECIPE.but(global_batch_size=256, precision="bf16"),
+        weights="raw",
+        crops=CropsConfig(resize="torch_cubic"),
+        compiled=True,
+    )
+    assert fidelity([other]) == (
+        (),
+        (
+            "global_batch_size=256",
+            "precision=bf16",
+            "raw weights",
+            "resize=torch_cubic",
+            "evaluated compiled",
+        ),
+    )
+
+
+def test_networks_of_others_are_named() -> None:
+    foreign = ForeignConfig(
+        arch="googlenet", weights=Path("w"), sha256="0" * 64, mean=(0, 0, 0), std=(1, 1, 1)
+    )
+    found = fidelity([EvaluateConfig(data=DATA, classifier=foreign)])
+    assert found == ((), ("a network trained elsewhere",))
+    other = foreign.but(arch="torchvision:googlenet")
+    assert fidelity([EvaluateConfig(data=DATA, classifier=other)]).refusals == (
+        "measured torchvision:googlenet",
+    )

@@ -1,0 +1,56 @@
+"""ILSVRC-2012's validation images are known by content, whatever they are called."""
+
+import numpy as np
+import pytest
+
+from pipeline.configs.prepare import DEVKIT, VAL
+from pipeline.sources import recognition
+from pipeline.sources.ilsvrc import MD5
+from pipeline.sources.recognition import Recognition, recognise
+
+IDS = [f"ILSVRC2012_val_{number:08d}.JPEG" for number in range(1, 50_001)]
+
+
+@pytest.fixture(scope="module")
+def labels() -> np.ndarray:
+    """50 images a class, each of a reassessed label where that class is not full."""
+    room, chosen = [50] * 1000, np.full(50_000, -1)
+    for image, right in enumerate(recognition._reassessed_labels()):
+        label = next((label for label in right if room[label]), None)
+        if label is not None:
+            chosen[image], room[label] = label, room[label] - 1
+    rest = [label for label, number in enumerate(room) for _ in range(number)]
+    chosen[chosen < 0] = rest
+    return chosen
+
+
+def known(
+    labels: np.ndarray, ids: list[str] = IDS, classes: list[str] | None = None
+) -> Recognition:
+    return recognise({}, ids, labels, recognition._synsets() if classes is None else classes)
+
+
+def test_by_the_archives() -> None:
+    md5 = {name: MD5[name] for name in (VAL, DEVKIT)}
+    assert recognise(md5, ["anything"], np.array([0]), ["a"]).is_ilsvrc2012
+    assert not recognise({**md5, VAL: "0" * 32}, ["anything"], np.array([0]), ["a"]).is_ilsvrc2012
+
+
+def test_by_names_classes_and_labels(labels: np.ndarray) -> None:
+    found = known(labels)
+    assert found.is_ilsvrc2012
+    assert "pixels not compared" in found.words
+    order = np.random.default_rng(0).permutation(50_000)
+    folders = [f"val/n0/{IDS[k]}" for k in order]
+    assert known(labels[order], folders).is_ilsvrc2012, "in any order, in any folder"
+
+
+def test_fifty_thousand_images_of_the_right_name_are_not_enough(labels: np.ndarray) -> None:
+    classes = recognition._synsets()
+    assert "are not named" in known(labels, [f"{k}.jpg" for k in range(50_000)]).words
+    assert "not named" in known(labels, [*IDS[:-1], IDS[0]]).words, "one twice"
+    by_name = sorted(classes, key=lambda wnid: wnid[::-1])
+    assert "in another order" in known(labels, classes=by_name).words
+    assert "only 1.3 % agree" in known((labels + 1) % 1000).words
+    assert "other than 50" in known(np.where(labels == 0, 1, labels)).words
+    assert "has 49999 images" in known(labels[:-1], IDS[:-1]).words
