@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from pipeline.artefacts.shards import Record, write_shard
-from pipeline.errors import InputError, StageFailed
+from pipeline.errors import InputError, StageFailed, first_line
 from pipeline.images import decode as images
 from pipeline.runtime.progress import Progress
 
@@ -62,9 +62,7 @@ def _serve(connection: Connection, make: Callable[[], Measure]) -> None:
         return
     except Exception as error:
         traceback.print_exc()
-        connection.send(
-            f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
-        )
+        connection.send(first_line(error))
 
 
 def take_turns(

@@ -3,14 +3,14 @@
 import re
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 from pydantic import ValidationError
 
 from pipeline.commands.arguments import PATH, ROOT
 from pipeline.configs.experiment import one_line
-from pipeline.configs.prepare import PrepareConfig, ReencodeConfig, SourceKind
+from pipeline.configs.prepare import SOURCES, PrepareConfig, ReencodeConfig
 from pipeline.errors import InputError
 
 FOLDERS = click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=PATH)
@@ -28,7 +28,7 @@ def data() -> None:
     short_help="Store a source's images as shards, checked and digested.",
     epilog="Example: going-deeper data prepare ilsvrc2012 /datasets/ilsvrc --name imagenet",
 )
-@click.argument("source", type=click.Choice(get_args(SourceKind)))
+@click.argument("source", type=click.Choice(list(SOURCES)))
 @click.argument("where", required=False)
 @click.option(
     "--name", help="What it holds; a study names its data so too.  [default: of the source]"

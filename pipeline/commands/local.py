@@ -110,20 +110,12 @@ def num_ranks(config: StageConfig, wanted: int | None, available: int) -> int:
     """
     if not isinstance(config, TrainConfig):
         return wanted or available
-    if config.local_sgd:
-        if wanted not in (None, config.local_sgd.workers):
-            raise InputError(
-                f"--processes {wanted}: local_sgd has {config.local_sgd.workers} workers, a rank"
-                " each"
-            )
-        return config.local_sgd.workers
-    batch = config.global_batch_size
-    valid = [ranks for ranks in range(1, max(wanted or 0, available) + 1) if batch % ranks == 0]
-    if wanted is not None and wanted not in valid:
+    valid = config.ranks_up_to(max(wanted or 0, available))
+    if wanted not in (None, *valid):
         shown = ", ".join(map(str, valid))
         raise InputError(
-            f"--processes {wanted}: a global_batch_size of {batch} can be shared equally by {shown}"
-            " ranks"
+            f"--processes {wanted}: a global_batch_size of {config.global_batch_size} can be shared"
+            f" equally by {shown} ranks{' (local_sgd.workers)' if config.local_sgd else ''}"
         )
     return wanted or max(valid)
 

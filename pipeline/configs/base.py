@@ -74,7 +74,7 @@ class StageConfig(Frozen):
             return {
                 name: science(v)
                 for name, v in values.items()
-                if v != fields[name].default or name == "version"
+                if v != fields[name].default or name in ("version", "source")
             }
 
         content = {"stage": self.stage, **chosen(self)}

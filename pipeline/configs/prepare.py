@@ -1,9 +1,11 @@
-"""What a data set is made from: the config of the prepare stage."""
+"""What a data set is made from: the configs of the prepare stage, one for each kind of
+source.
+"""
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 
 from pipeline.configs.base import Frozen, StageConfig
 
@@ -15,7 +17,6 @@ TRAIN, VAL, DEVKIT = (
 )
 # paper, section 7, where the first is "about 1.2 million"
 ILSVRC2012_IMAGES = {"train": 1_281_167, "val": 50_000}
-SourceKind = Literal["digits", "imagefolder", "labelled_folder", "ilsvrc2012", "hub", "datasets"]
 
 
 class ReencodeConfig(Frozen):
@@ -29,14 +30,15 @@ class ReencodeConfig(Frozen):
 
 
 class PrepareConfig(StageConfig):
-    """Images and labels, as shards. `path` is where the source lies on this machine;
-    `name` says what it holds.
+    """Images and labels, as shards. `name` says what the source holds, `shard_mib` is
+    the size of a shard, in MiB of images.
 
-    `ilsvrc2012` is the folder of the three archives, `datasets` a folder that Hugging
-    Face `datasets` saved or one of parquet files, `hub` a data set's name there, pinned
-    to a `revision`. `shard_mib` is the size of a shard, in MiB of images.
+    Each source has a class of its own below, with the fields that suit it:
+    `PrepareConfig(source="digits", name="digits")` is a `DigitsConfig`.
     """
 
+    # a TrainConfig writes its data with the fields of the source's class
+    model_config = ConfigDict(polymorphic_serialization=True)
     stage: ClassVar[str] = "prepare"
     room: ClassVar[str] = "datasets"
     last_file: ClassVar[str] = "manifest.json"
@@ -47,22 +49,76 @@ class PrepareConfig(StageConfig):
     # 2: an unreadable validation image keeps its slot; 3: wnid column, animated images
     # rejected
     version: Literal[3] = 3
-    source: SourceKind
+    source: str
     name: str = Field(pattern=NAME)
-    path: Path | None = None
-    # of a labelled_folder, in the order of the classifier's outputs
-    classes: tuple[str, ...] | None = None
-    # ilsvrc2012: these are other archives than the originals; every image is decoded
-    trust_archives: bool = False
-    only_val: bool = False  # leave the training images out
-    hub: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?$")
-    hub_config: str | None = Field(default=None, pattern=NAME)
-    revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
-    train_split: str = Field(default="train", pattern=NAME)  # what hub and datasets call them
-    val_split: str = Field(default="validation", pattern=NAME)
-    reencode: ReencodeConfig | None = None
     # ours: few inodes, and small enough to copy or to make again
     shard_mib: int = Field(default=256, ge=1, le=65_536)
+
+    if TYPE_CHECKING:  # which fields there are, only `source` says
+
+        def __init__(self, **fields: Any) -> None: ...
+
+    else:
+
+        def __new__(cls, **fields: Any) -> Self:
+            """An empty object of the source's class, whose `__init__` validates."""
+            source = str(fields.get("source"))
+            return super().__new__(SOURCES.get(source, cls) if cls is PrepareConfig else cls)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that it has."""
+        return ("train", "val")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _is_of_its_source(cls, fields: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(fields, dict):
+            return validate(fields)
+        if cls is PrepareConfig:
+            source = str(fields.get("source"))
+            if source not in SOURCES:
+                raise ValueError(f"source {source} is none of {', '.join(SOURCES)}")
+            return validate(SOURCES[source].model_validate(fields))
+        return validate({k: v for k, v in fields.items() if not cls._is_of_others(k, v)})
+
+    @classmethod
+    def _is_of_others(cls, field: str, value: Any) -> bool:
+        """Whether only other sources have the field. At its default it says nothing:
+        earlier versions wrote all fields of all sources.
+
+        Raises:
+            ValueError: it has another value.
+        """
+        if field in cls.model_fields:
+            return False
+        suits = {
+            name: source.model_fields[field].default
+            for name, source in SOURCES.items()
+            if field in source.model_fields
+        }
+        if suits and value is not None and value not in suits.values():
+            own = cls.model_fields["source"].default
+            raise ValueError(f"{field} is for source {' or '.join(suits)}, not for {own}")
+        return bool(suits)
+
+
+class FolderConfig(PrepareConfig):
+    """A source that is a folder: `path` is where it lies on this machine."""
+
+    path: Path | None = None
+
+
+class PhotographsConfig(PrepareConfig):
+    """A source with training images, which may be stored smaller."""
+
+    reencode: ReencodeConfig | None = None
+
+
+class SplitsConfig(PhotographsConfig):
+    """A source whose training images may be left out."""
+
+    only_val: bool = False
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -70,32 +126,81 @@ class PrepareConfig(StageConfig):
         return ("val",) if self.only_val else ("train", "val")
 
     @model_validator(mode="after")
-    def _suits_its_source(self) -> "PrepareConfig":
-        tables = ("hub", "datasets")
-        suits: dict[str, tuple[str, ...]] = {
-            "path": ("imagefolder", "labelled_folder", "ilsvrc2012", "datasets"),
-            "classes": ("labelled_folder",),
-            "trust_archives": ("ilsvrc2012",),
-            "only_val": ("ilsvrc2012", *tables),
-            "hub": ("hub",),
-            "hub_config": ("hub",),
-            "revision": ("hub",),
-            "train_split": tables,
-            "val_split": tables,
-            "reencode": ("imagefolder", "ilsvrc2012", *tables),
-        }
-        for field, kinds in suits.items():
-            if (
-                self.source not in kinds
-                and getattr(self, field) != type(self).model_fields[field].default
-            ):
-                raise ValueError(
-                    f"{field} is for source {' or '.join(kinds)}, not for {self.source}"
-                )
+    def _has_images_to_reencode(self) -> Self:
         if self.only_val and self.reencode:
             raise ValueError("reencode is for training images, which only_val leaves out")
-        if self.source == "hub" and (self.hub is None or self.revision is None):
+        return self
+
+
+class TablesConfig(SplitsConfig):
+    """A source of tables, whose splits may have other names than `train` and `val`."""
+
+    train_split: str = Field(default="train", pattern=NAME)
+    val_split: str = Field(default="validation", pattern=NAME)
+
+
+class DigitsConfig(PrepareConfig):
+    """scikit-learn's scanned digits, which need no file."""
+
+    source: Literal["digits"] = "digits"
+
+
+class ImageFolderConfig(FolderConfig, PhotographsConfig):
+    """train/<class>/ and val/<class>/."""
+
+    source: Literal["imagefolder"] = "imagefolder"
+
+
+class LabelledFolderConfig(FolderConfig):
+    """Images to evaluate on; `classes` are in the order of the classifier's outputs."""
+
+    source: Literal["labelled_folder"] = "labelled_folder"
+    classes: tuple[str, ...] | None = None
+
+
+class ILSVRC2012Config(FolderConfig, SplitsConfig):
+    """The folder of the three archives. With `trust_archives` they may be others than
+    the originals, and every image is decoded.
+    """
+
+    source: Literal["ilsvrc2012"] = "ilsvrc2012"
+    trust_archives: bool = False
+
+
+class HubConfig(TablesConfig):
+    """A data set of the Hugging Face Hub by its name there, pinned to a `revision`: the
+    40 hex digits of a commit.
+    """
+
+    source: Literal["hub"] = "hub"
+    hub: str = Field(pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?$")
+    hub_config: str | None = Field(default=None, pattern=NAME)
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_pinned(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and None in (fields.get("hub"), fields.get("revision")):
             raise ValueError(
                 "source hub needs hub (a name) and revision (the 40 hex digits of a commit there)"
             )
-        return self
+        return fields
+
+
+class DatasetsConfig(FolderConfig, TablesConfig):
+    """A folder that Hugging Face `datasets` saved, or one of parquet files."""
+
+    source: Literal["datasets"] = "datasets"
+
+
+SOURCES: dict[str, type[PrepareConfig]] = {
+    source.model_fields["source"].default: source
+    for source in (
+        DigitsConfig,
+        ImageFolderConfig,
+        LabelledFolderConfig,
+        ILSVRC2012Config,
+        HubConfig,
+        DatasetsConfig,
+    )
+}

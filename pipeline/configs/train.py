@@ -94,6 +94,14 @@ class TrainConfig(StageConfig):
     checkpoint_every_seconds: float = Field(default=60.0, ge=0)
     checkpoint_every_steps: int | None = Field(default=None, gt=0)
 
+    def ranks_up_to(self, most: int) -> list[int]:
+        """The numbers of ranks that can train as the config says: as many as local SGD
+        has workers, else those that share a global batch equally, up to `most`.
+        """
+        if self.local_sgd:
+            return [self.local_sgd.workers]
+        return [n for n in range(1, most + 1) if self.global_batch_size % n == 0]
+
     def refuse_ranks(self, number: int) -> None:
         """Raise InputError if so many ranks cannot train as the config says."""
         if self.local_sgd and self.local_sgd.workers != number:

@@ -12,13 +12,14 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from pipeline.configs.prepare import DigitsConfig
 from pipeline.sources.base import Piece, Source, SourceFile
 
 DIGITS_VAL_SHARE = 5  # ours: every fifth digit is for validation
 USUAL_BYTES = 4096  # of a rendered digit, about
 
 
-def digits() -> Source:
+def digits(config: DigitsConfig) -> Source:
     """The 1,797 scanned handwritten digits in scikit-learn (UCI, Alpaydin and Kaynak),
     rendered as photographs are taken.
 

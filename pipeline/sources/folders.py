@@ -1,11 +1,10 @@
-"""Sources that are folders of image files."""
+"""What sources that are folders of image files have in common."""
 
 import hashlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError
 from pipeline.images.decode import MAX_BYTES
 from pipeline.sources.base import Piece, Source, SourceFile, text_of
@@ -17,100 +16,12 @@ IMAGE_SUFFIXES = frozenset(
 )
 
 
-def imagefolder(config: PrepareConfig) -> Source:
-    """train/<class>/* and val/<class>/*.
+def folder_source(classes: list[str], listing: list[tuple[str, int, Path]], top: Path) -> Source:
+    """The source of the files of a listing of (split, label, file); their names are
+    relative to `top`.
 
     Raises:
-        InputError: there is no such folder, or a split, a class or an image is missing.
-    """
-    path = config.path
-    if path is None:
-        raise InputError(
-            f"data set {config.name}: no path given; pass --data FOLDER with train/<class>/ and"
-            " val/<class>/"
-        )
-    if not path.is_dir():
-        raise InputError(
-            f"{path}: no such folder; expected one with train/<class>/ and val/<class>/ below it"
-        )
-    for split in config.splits:
-        if not (path / split).is_dir():
-            raise InputError(
-                f"{path}: has no folder {split}/; expected train/<class>/ and val/<class>/"
-            )
-    classes, other = (
-        sorted(entry.name for entry in (path / split).iterdir() if entry.is_dir())
-        for split in config.splits
-    )
-    if different := sorted(set(classes) ^ set(other)):
-        where = "train" if different[0] in classes else "val"
-        raise InputError(
-            f"{path}: class {different[0]} is in {where}/ only; both splits need the same class"
-            " folders"
-        )
-    if len(classes) < 2:
-        raise InputError(
-            f"{path}: has {len(classes)} class folders below train/; at least 2 are needed"
-        )
-    listing: list[tuple[str, int, Path]] = []
-    for split in config.splits:
-        listing += [
-            (split, NO_CLASS, entry)
-            for entry in sorted((path / split).iterdir())
-            if not entry.is_dir()
-        ]
-        for label, name in enumerate(classes):
-            found = sorted((path / split / name).iterdir())
-            if not found:
-                raise InputError(
-                    f"{path / split / name}: class folder is empty; each class needs at least one"
-                    " image"
-                )
-            listing += [(split, label, file) for file in found]
-    return _source(classes, listing, path)
-
-
-def labelled_folder(config: PrepareConfig) -> Source:
-    """Images to evaluate on: val/<class>/* or <class>/*, or files named <class>_*;
-    without `classes`, the folders' names.
-
-    Raises:
-        InputError: there is no such folder, no image in it, or one that is of no class.
-    """
-    path = config.path
-    if path is None or not path.is_dir():
-        raise InputError(
-            f"{path}: no such folder; expected one with val/<class>/, <class>/ or files named"
-            " <class>_*"
-        )
-    top = path / "val" if (path / "val").is_dir() else path
-    entries = sorted(top.iterdir())
-    if any(entry.is_dir() for entry in entries):
-        inside = [
-            (entry.name, file)
-            for entry in entries
-            if entry.is_dir()
-            for file in sorted(entry.iterdir())
-        ]
-        found = inside + [("", entry) for entry in entries if not entry.is_dir()]
-    else:
-        found = [
-            (entry.name.partition("_")[0] if "_" in entry.name else "", entry) for entry in entries
-        ]
-    if not any(name for name, _ in found):
-        raise InputError(
-            f"{path}: holds no images; expected val/<class>/, <class>/ or files named <class>_*"
-        )
-    names = list(config.classes) if config.classes else sorted({name for name, _ in found if name})
-    label_of = {"": NO_CLASS} | {name: label for label, name in enumerate(names)}
-    if unknown := next((file for name, file in found if name not in label_of), None):
-        raise InputError(f"{unknown}: belongs to none of the {len(names)} classes")
-    return _source(names, [("val", label_of[name], file) for name, file in found], top)
-
-
-def _source(classes: list[str], listing: list[tuple[str, int, Path]], top: Path) -> Source:
-    """The files of a listing of (split, label, file); their names are relative to
-    `top`.
+        InputError: two classes have the same name.
     """
     pieces, stated, written = [], [], hashlib.sha256()
     for split, label, file in listing:

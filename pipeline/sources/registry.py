@@ -1,11 +1,24 @@
 """The sources by name: the one table that a new source is added to."""
 
+from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 
 from pipeline.artefacts import sealing
-from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.prepare import FolderConfig, PrepareConfig
 from pipeline.errors import InputError
 from pipeline.sources.base import Source
+
+# `source` of a config -> file and function of this folder that reads it. The file is
+# imported when it is needed: some take a second
+READERS = {
+    "digits": "digits:digits",
+    "imagefolder": "imagefolder:imagefolder",
+    "labelled_folder": "labelled_folder:labelled_folder",
+    "ilsvrc2012": "ilsvrc:ilsvrc2012",
+    "hub": "hub:hub",
+    "datasets": "saved_datasets:saved_datasets",
+}
 
 
 def open_source(config: PrepareConfig) -> Source:
@@ -14,28 +27,17 @@ def open_source(config: PrepareConfig) -> Source:
     Raises:
         InputError: the path is missing or is not what the source needs.
     """
-    if config.source == "digits":
-        from pipeline.sources.digits import digits
-
-        return digits()
-    if config.source in ("imagefolder", "labelled_folder"):
-        from pipeline.sources import folders
-
-        return getattr(folders, config.source)(config)  # type: ignore[no-any-return]
-    if config.source == "ilsvrc2012":
-        from pipeline.sources.ilsvrc import ilsvrc2012
-
-        return ilsvrc2012(config)
-    from pipeline.sources.huggingface import rows
-
-    return rows(config)
+    read: Callable[[PrepareConfig], Source] = resolve_name(
+        f"pipeline.sources.{READERS[config.source]}"
+    )
+    return read(config)
 
 
 def refuse_other_files(config: PrepareConfig, root: Path) -> None:
     """Raise InputError if a path is given whose files are not those that the finished
     data set was made from.
     """
-    if config.path is None:
+    if not isinstance(config, FolderConfig) or config.path is None:
         return
     if open_source(config).fingerprint != sealing.unseal(config, root)["source_fingerprint"]:
         raise InputError(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.artefacts.shards import Record, Rejected, ShardNote, read_note, write_shard
-from pipeline.configs.prepare import PrepareConfig, ReencodeConfig
+from pipeline.configs.prepare import PhotographsConfig, PrepareConfig, ReencodeConfig
 from pipeline.errors import InputError
 from pipeline.images import decode as images
 from pipeline.runtime import disk
@@ -164,5 +164,6 @@ def work_of(
         f"{source.fingerprint} {source.state} {config.shard_mib}".encode()
     ).hexdigest()[:16]
     folder = root / config.folder / SHARDS / plan
-    work = Work(folder, source.classes, source.read, source.is_known, config.reencode)
+    reencode = config.reencode if isinstance(config, PhotographsConfig) else None
+    work = Work(folder, source.classes, source.read, source.is_known, reencode)
     return work, [*source.archives, *plan_shards(source.pieces(), config.shard_mib * 2**20)]

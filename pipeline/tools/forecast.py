@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from pipeline.artefacts.manifest import num_images
 from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
 from pipeline.configs.network import NetworkConfig
-from pipeline.configs.prepare import ILSVRC2012_IMAGES, PrepareConfig
+from pipeline.configs.prepare import ILSVRC2012_IMAGES, ILSVRC2012Config, PrepareConfig
 from pipeline.configs.study import Study
 from pipeline.configs.train import TrainConfig
 from pipeline.paper.crops import NUM_CROPS, split_policy
@@ -90,7 +90,7 @@ def _num_images(config: PrepareConfig, root: Path, split: str) -> int:
     """Those that are prepared; of the original ILSVRC-2012 they are known
     beforehand.
     """
-    original = config.source == "ilsvrc2012" and not config.trust_archives
+    original = isinstance(config, ILSVRC2012Config) and not config.trust_archives
     return num_images(config, root, split) or (ILSVRC2012_IMAGES[split] if original else 0)
 
 

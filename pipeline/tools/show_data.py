@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.artefacts.dataset import Dataset, Split
-from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.prepare import HubConfig, PrepareConfig
 from pipeline.images import decode as images
 from pipeline.reporting.wording import templates
 from pipeline.runtime import disk
@@ -41,7 +41,11 @@ def show(config: PrepareConfig, root: Path, num_pictures: int, out: Path) -> str
     per_class = data.manifest["images_per_class"]
     facts = {
         "title": config.name,
-        "source": f"{config.source}{f' {config.hub} at {config.revision}' if config.hub else ''}",
+        "source": (
+            f"hub {config.hub} at {config.revision}"
+            if isinstance(config, HubConfig)
+            else config.source
+        ),
         "finished_at": data.manifest["provenance"]["finished_at"],
         "folder": data.folder,
         "words": in_words(data.manifest),

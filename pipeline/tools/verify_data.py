@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pipeline.artefacts import locks, sealing
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.shards import check_shard, read_note
-from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.prepare import FolderConfig, PrepareConfig
 from pipeline.errors import InputError
 from pipeline.runtime import disk
 from pipeline.runtime.environment import cores_per_rank
@@ -143,8 +143,8 @@ def _repair(config: PrepareConfig, root: Path, damaged: list[Found]) -> None:
             if note is None or note.digest != sealed.get(shard.name):
                 shutil.rmtree(made.folder)
                 raise InputError(
-                    f"{config.path}: no longer holds what {shard.name} was made from; prepare the"
-                    " data set anew"
+                    f"{config.path if isinstance(config, FolderConfig) else config.source}: no"
+                    f" longer holds what {shard.name} was made from; prepare the data set anew"
                 )
             for name in (shard.name, f"{shard.name}.json"):
                 disk.rename(made.folder / name, data.shards_folder / name)

@@ -15,6 +15,7 @@ from pipeline.artefacts.dataset import Dataset
 from pipeline.configs.prepare import DEVKIT, TRAIN, VAL, PrepareConfig
 from pipeline.errors import InputError
 from pipeline.sources import ilsvrc
+from pipeline.sources.devkit import read_devkit
 from pipeline.sources.tar import members
 from pipeline.stages.prepare import prepare
 from tests.ilsvrc_archives import inner_tar, write_archives
@@ -292,14 +293,14 @@ def test_wrong_archives_are_named(
 def test_a_flipped_bit_of_the_devkit_is_seen(folder: Path, tmp_path: Path) -> None:
     """By gzip's own checksum, wherever it lies; or it changes nothing that is read."""
     sound = (folder / DEVKIT).read_bytes()
-    devkit, refused = ilsvrc.read_devkit(folder / DEVKIT), 0
+    devkit, refused = read_devkit(folder / DEVKIT), 0
     rng = np.random.default_rng(0)
     for _ in range(200):
         content = bytearray(sound)
         content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
         (tmp_path / DEVKIT).write_bytes(content)
         try:
-            assert ilsvrc.read_devkit(tmp_path / DEVKIT) == devkit
+            assert read_devkit(tmp_path / DEVKIT) == devkit
         except InputError:
             refused += 1
     assert refused > 170
