@@ -79,7 +79,7 @@ def launch(study: Study, missing: Sequence[StageConfig], root: Path, site: Site)
             queue.cancel([waiting])
             submission.known = {}
         submission.add(order, site.report.but(**ONE_RANK), after=(), after_any=everything)
-    if site.cluster == "local" and not study.report.is_complete(root):
+    if site.cluster == "local" and not study.is_complete(root):
         last = outcomes(root, order.name)
         raise StageFailed(
             last[-1].message if last else f"{order.name}: no word; see {root / 'jobs'}"

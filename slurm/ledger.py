@@ -100,7 +100,7 @@ def order_name(config: StageConfig) -> str:
 
 def conclusion(study: Study) -> str:
     """Under which a study's last job is noted."""
-    return f"conclude-{study.report.hash}"
+    return f"conclude-{study.hash}"
 
 
 def names(study: Study) -> list[str]:

@@ -73,7 +73,7 @@ def status(study: Study, root: Path) -> list[Row]:
         if row.state == "failed" and row.note == CANCELLED and lost:
             row = row._replace(note=f"not run, as {lost[0].stage} {lost[0].name} failed")
         rows[config.hash] = row
-    return [*rows.values(), _row("conclude", study.name, study.report, root, last, None, known)]
+    return [*rows.values(), _row("conclude", study.name, study, root, last, None, known)]
 
 
 def _row(
@@ -202,5 +202,5 @@ def wait(study: Study, root: Path, seconds: float = 5.0) -> bool:
                 )
             shown[row.stage, row.name] = row
         if not any(row.state in ("running", "queued") for row in rows):
-            return study.report.is_complete(root)
+            return study.is_complete(root)
         time.sleep(seconds)

@@ -31,7 +31,7 @@ def test_the_command_is_that_of_the_readme() -> None:
 def test_results_are_what_the_hits_give(study: Study, tmp_path: Path) -> None:
     root = tmp_path / "results"
     shutil.copytree(TOP / "results", root)
-    page = report(study.report, root)
+    page = report(study, root)
     assert (page.parent / "RESULTS.md").read_text() == (TOP / "RESULTS.md").read_text()
 
 

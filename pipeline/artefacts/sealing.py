@@ -13,7 +13,7 @@ from pipeline.configs.base import StageConfig
 from pipeline.configs.compare import CompareConfig, EnsembleConfig
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.prepare import PrepareConfig
-from pipeline.configs.study import ReportConfig
+from pipeline.configs.study import Study
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 from pipeline.runtime.disk import sha256, write_json
@@ -77,7 +77,7 @@ def unseal(config: CompareConfig, root: Path) -> contents.SealedComparison: ...
 
 
 @overload
-def unseal(config: ReportConfig, root: Path) -> contents.SealedReport: ...
+def unseal(config: Study, root: Path) -> contents.SealedReport: ...
 
 
 @overload

@@ -138,18 +138,15 @@ def refuse_stale(study: Study, root: Path) -> None:
         raise InputError(f"{problems[0][1]}; in all, these cannot be used as they are: {folders}")
 
 
-def forget_report(study: Study, root: Path) -> StageConfig:
+def forget_report(study: Study, root: Path) -> None:
     """Have the report made again: it is quick, and what it shows may be newer than
     it.
     """
-    config = study.report
-    (root / config.folder / config.last_file).unlink(missing_ok=True)
-    return config
+    (root / study.folder / study.last_file).unlink(missing_ok=True)
 
 
 def show(study: Study, root: Path) -> None:
     """Print the study's table and where its report lies."""
-    config = study.report
-    if config.is_complete(root) and is_first():
-        print(sealing.unseal(config, root)["summary"])
-        print(f"report: {root / config.folder / 'report.html'}")
+    if study.is_complete(root) and is_first():
+        print(sealing.unseal(study, root)["summary"])
+        print(f"report: {root / study.folder / 'report.html'}")

@@ -39,8 +39,9 @@ def run_missing(
             refuse_other_files(config, root)
     missing = [config for config in study.stages if not config.is_complete(root)]
     _refuse_environment(missing, place)
-    if missing and study.report not in missing:
-        missing.append(forget_report(study, root))
+    if missing and study not in missing:
+        forget_report(study, root)
+        missing.append(study)
     for config in missing:
         if isinstance(config, PrepareConfig):
             open_source(config)  # a wrong path is said here, not in a job's log

@@ -78,8 +78,8 @@ def rebuild(study: Study, root: Path, anew: bool = True) -> Path:
     if study.check.is_complete(root):
         if anew:
             forget_report(study, root)
-        run_stage(study.report, root)
-        return root / study.report.folder / PAGE
+        run_stage(study, root)
+        return root / study.folder / PAGE
     if not any((root / config.folder).exists() for config in study.stages):
         raise InputError(f"{root}: nothing of {study.name} is there; run the study first")
     rows: list[dict[str, str]] = []

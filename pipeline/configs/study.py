@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from pipeline.configs.base import Frozen, StageConfig
+from pipeline.configs.base import StageConfig
 from pipeline.configs.compare import CompareConfig, EnsembleConfig, comparison, table3
 from pipeline.configs.evaluate import EvaluateConfig, Policy
 from pipeline.configs.prepare import NAME, PrepareConfig
@@ -56,25 +56,6 @@ class CheckConfig(StageConfig):
         return cells
 
 
-class ReportConfig(StageConfig):
-    """RESULTS.md and report.html of one study."""
-
-    stage: ClassVar[str] = "report"
-    room: ClassVar[str] = "reports"
-    last_file: ClassVar[str] = "report.json"
-    artifact_type: ClassVar[str] = "report"
-    version: Literal[2] = 2
-    name: str = Field(pattern=NAME)
-    title: str
-    check: CheckConfig
-    comparisons: tuple[CompareConfig, ...] = ()
-
-    @property
-    def folder(self) -> Path:
-        """Named for people: the study, then the hash."""
-        return Path(self.room) / f"{self.name}-{self.hash}"
-
-
 class BenchmarkConfig(StageConfig):
     """A measurement of speed. Running it again measures again."""
 
@@ -91,9 +72,16 @@ class BenchmarkConfig(StageConfig):
     path: Path | None = None
 
 
-class Study(Frozen):
-    """A named question: results and the claims judged on them."""
+class Study(StageConfig):
+    """A named question: results, the claims judged on them, and arms compared. Its own
+    stage is the last, the report: RESULTS.md and report.html.
+    """
 
+    stage: ClassVar[str] = "report"
+    room: ClassVar[str] = "reports"
+    last_file: ClassVar[str] = "report.json"
+    artifact_type: ClassVar[str] = "report"
+    version: Literal[2] = 2
     name: str = Field(pattern=NAME)
     title: str
     check: CheckConfig
@@ -114,16 +102,14 @@ class Study(Frozen):
         return classifier
 
     @property
-    def report(self) -> ReportConfig:
-        """The last stage."""
-        return ReportConfig(
-            name=self.name, title=self.title, check=self.check, comparisons=self.comparisons
-        )
+    def folder(self) -> Path:
+        """Named for people: the study, then the hash."""
+        return Path(self.room) / f"{self.name}-{self.hash}"
 
     @property
     def stages(self) -> tuple[StageConfig, ...]:
-        """Every stage once, inputs before what is made from them; the report is the
-        last.
+        """Every stage once, inputs before what is made from them; the study itself is
+        the last.
         """
         ordered: dict[str, StageConfig] = {}
 
@@ -132,7 +118,7 @@ class Study(Frozen):
                 yield from visit(named)
             yield config
 
-        for config in visit(self.report):
+        for config in visit(self):
             ordered.setdefault(config.hash, config)
         return tuple(ordered.values())
 
@@ -168,6 +154,6 @@ STAGES: dict[str, type[StageConfig]] = {
         EnsembleConfig,
         CompareConfig,
         CheckConfig,
-        ReportConfig,
+        Study,
     )
 }

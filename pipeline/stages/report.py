@@ -14,7 +14,7 @@ from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import read_verdicts
 from pipeline.configs.compare import Arm, EnsembleConfig
 from pipeline.configs.evaluate import EvaluateConfig
-from pipeline.configs.study import BenchmarkConfig, ReportConfig, Study
+from pipeline.configs.study import BenchmarkConfig, Study
 from pipeline.configs.train import TrainConfig
 from pipeline.paper.published import NEIGHBOURS, SOURCE
 from pipeline.reporting import charts, tables
@@ -31,7 +31,7 @@ CAPTIONS = {
 }
 
 
-def report(config: ReportConfig, root: Path) -> Path:
+def report(config: Study, root: Path) -> Path:
     """Write the report of a study, its tables (CSV, JSON) and its charts (SVG, PNG);
     returns the path of the page.
     """
@@ -92,12 +92,12 @@ def report_progress(study: Study, root: Path, rows: Sequence[Mapping[str, str]])
         ),
         "captions": _captions(top),
     }
-    page = root / study.report.folder / PROGRESS
+    page = root / study.folder / PROGRESS
     disk.write_atomic(page, templates().get_template("progress.html").render(facts).encode())
     return page
 
 
-def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
+def _facts(config: Study, root: Path) -> dict[str, Any]:
     """Everything the templates show."""
     verdicts, checked = read_verdicts(config.check, root)
     results = [Result(named, root) for named in config.check.results]

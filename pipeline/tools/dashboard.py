@@ -34,7 +34,7 @@ def save_dashboard(study: Study, root: Path) -> list[str]:
     if not wandb_sync.is_reachable():
         raise InputError(f"{server} does not answer; set WANDB_BASE_URL")
     place = [os.environ.get(name, "") for name in ("WANDB_ENTITY", "WANDB_PROJECT")]
-    path = root / "dashboards" / f"{study.report.folder.name}.json"
+    path = root / "dashboards" / f"{study.folder.name}.json"
     try:
         known = json.loads(path.read_text()) if path.is_file() else {}
         earlier = (

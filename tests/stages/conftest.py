@@ -105,5 +105,5 @@ def seven_members(seven_root: Path, data: PrepareConfig, run_config: TrainConfig
     for cell in made.check.results:
         ensemble(cell, seven_root)
     check(made.check, seven_root)
-    report(made.report, seven_root)
+    report(made, seven_root)
     return made

@@ -281,7 +281,7 @@ def test_bad_images_keep_their_slot_and_are_named(
     assert ensemble(single, root).errors(1)[[3, 14]].all()
     study = Study(name="bad", title="Bad", check=CheckConfig(results=(single,)))
     check(study.check, root)
-    shown = report(study.report, root)
+    shown = report(study, root)
     assert "15 validation images (unreadable, counted as errors: 2: " in shown.read_text()
     written(predictions.config, root)
 

@@ -58,7 +58,7 @@ def browse(page: Path, folder: Path, *options: str) -> "subprocess.CompletedProc
 def test_the_page_asks_for_nothing_and_logs_nothing(
     seven_root: Path, seven_members: Study, tmp_path: Path
 ) -> None:
-    page = seven_root / seven_members.report.folder / "report.html"
+    page = seven_root / seven_members.folder / "report.html"
     opened = browse(page, tmp_path, "--dump-dom")
     assert "CONSOLE" not in opened.stderr
     asked = set(REQUEST.findall((tmp_path / "net.json").read_text()))
@@ -81,7 +81,7 @@ def test_it_fits_and_its_charts_are_drawn(
     """The page is as wide as the window, and the lines of all members are in the
     picture.
     """
-    page = seven_root / seven_members.report.folder / "report.html"
+    page = seven_root / seven_members.folder / "report.html"
     if kind == "in progress":
         shown = report_progress(
             Study(name="open", title="Open", check=seven_members.check), seven_root, []

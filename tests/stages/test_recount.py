@@ -48,7 +48,7 @@ def kept(study: Study, seven_root: Path, tmp_path: Path) -> Path:
 
 
 def test_the_report_of_the_copy_is_the_same(study: Study, seven_root: Path, kept: Path) -> None:
-    pages = [report(study.report, root).parent for root in (seven_root, kept)]
+    pages = [report(study, root).parent for root in (seven_root, kept)]
     for name in ("RESULTS.md", "report.html", "tables.json"):
         assert (pages[0] / name).read_bytes() == (pages[1] / name).read_bytes()
 

@@ -32,7 +32,7 @@ def study(seven_members: Study) -> Study:
 
 
 def table(root: Path, study: Study, name: str) -> list[dict[str, str]]:
-    with (root / study.report.folder / f"tables/{name}.csv").open() as file:
+    with (root / study.folder / f"tables/{name}.csv").open() as file:
         return list(csv.DictReader(file))
 
 
@@ -92,7 +92,7 @@ def test_mistakes_are_mistakes(root: Path, study: Study) -> None:
     assert sum(int(row["images"]) for row in classes) == 15
     wrong = sum(float(row["top1_error"]) * int(row["images"]) for row in classes)
     assert wrong == pytest.approx(shown.errors(1).sum())
-    path = root / study.report.folder / "tables/confusions.csv"
+    path = root / study.folder / "tables/confusions.csv"
     confused = table(root, study, "confusions") if path.exists() else []
     assert sum(int(row["images"]) for row in confused) == shown.errors(1).sum() - 1
 
@@ -101,7 +101,7 @@ def test_results_md_says_of_each_claim_what_the_files_say(root: Path, study: Stu
     """Published, measured, verdict, results, commit, command and cost, against
     verdicts.jsonl and the sealed files.
     """
-    text = (root / study.report.folder / "RESULTS.md").read_text()
+    text = (root / study.folder / "RESULTS.md").read_text()
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in text.splitlines()
@@ -178,7 +178,7 @@ def test_a_study_in_progress_has_a_page(root: Path, study: Study, tmp_path: Path
 
 
 def test_the_page_is_alone_and_says_what_it_shows(root: Path, study: Study) -> None:
-    page = (root / study.report.folder / "report.html").read_text()
+    page = (root / study.folder / "report.html").read_text()
     assert not re.search(r"(src|href|xlink:href)=[\"'](?!data:|#)", page)
     assert "<script" not in page
     assert "@import" not in page
@@ -186,19 +186,15 @@ def test_the_page_is_alone_and_says_what_it_shows(root: Path, study: Study) -> N
     assert page.count("<svg") == 3
     mistakes = Result(study.check.results[-1], root).mistakes
     assert page.count("data:image/jpeg;base64,") == len(mistakes)
-    sealed = json.loads((root / study.report.folder / "report.json").read_text())
+    sealed = json.loads((root / study.folder / "report.json").read_text())
     assert {
         "charts/errors_by_size.png",
         "charts/training_curves.svg",
         "tables/verdicts.csv",
         "tables.json",
     } <= set(sealed["files"])
-    assert (
-        (root / study.report.folder / "charts/errors_by_size.png")
-        .read_bytes()
-        .startswith(b"\x89PNG")
-    )
-    assert json.loads((root / study.report.folder / "tables.json").read_text()).keys() >= {
+    assert (root / study.folder / "charts/errors_by_size.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((root / study.folder / "tables.json").read_text()).keys() >= {
         "table3",
         "classes",
         "verdicts",
