@@ -19,29 +19,19 @@ crop_counts.py of as many seeds as there are members; with --members 7 --indepen
 what ensemble_size.py asks. All share their trainings.
 """
 
-from pathlib import Path
-
-from pipeline.configs import CheckConfig, CompareConfig, Precision, Study, comparison, table3
+from pipeline.configs import CheckConfig, CompareConfig, Study, TrainConfig, comparison, table3
 from pipeline.configs.recipes import (
     aux_heads,
     crop_counts,
-    miniature,
     miniature_arms,
     miniature_members,
+    of_miniature,
     same_or_independent,
 )
 
 
-def experiment(
-    data: Path | None = None,
-    members: int = 1,
-    seeds: int = 0,
-    independent: int = 0,
-    epochs: float = 70,
-    width: float = 0.5,
-    precision: Precision = "fp32",
-) -> Study:
-    base = miniature(data, epochs, width, precision)
+@of_miniature
+def experiment(base: TrainConfig, members: int = 1, seeds: int = 0, independent: int = 0) -> Study:
     predictions = miniature_members(base, members)
     asked: tuple[CompareConfig, ...] = ()
     if seeds:
@@ -57,7 +47,7 @@ def experiment(
         name="caltech101",
         title=(
             f"Caltech-101 at 112 px: {members} GoogLeNet{'s' if members > 1 else ''} of width"
-            f" {width:g}"
+            f" {base.network.width:g}"
         ),
         check=CheckConfig(results=table3(predictions, predictions[0].policies)),
         comparisons=asked,

@@ -7,20 +7,13 @@ Cost:    the trainings of experiments/caltech101.py's first members, no more
 Differs: as experiments/caltech101.py, whose members and predictions these are
 """
 
-from pathlib import Path
-
-from pipeline.configs import CheckConfig, Precision, Study, table3
-from pipeline.configs.recipes import crop_counts, miniature, miniature_members
+from pipeline.configs import CheckConfig, Study, TrainConfig, table3
+from pipeline.configs.recipes import crop_counts, miniature_members, of_miniature
 
 
-def experiment(
-    data: Path | None = None,
-    seeds: int = 3,
-    epochs: float = 70,
-    width: float = 0.5,
-    precision: Precision = "fp32",
-) -> Study:
-    members = miniature_members(miniature(data, epochs, width, precision), seeds)
+@of_miniature
+def experiment(base: TrainConfig, seeds: int = 3) -> Study:
+    members = miniature_members(base, seeds)
     return Study(
         name="crop_counts",
         title=f"How many crops are enough? {seeds} seed{'s' if seeds > 1 else ''}",

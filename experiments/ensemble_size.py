@@ -8,21 +8,12 @@ Cost:    members + independent trainings of experiments/caltech101.py
 Differs: as experiments/caltech101.py, of which the members are the same artefacts
 """
 
-from pathlib import Path
-
-from pipeline.configs import CheckConfig, Precision, Study, table3
-from pipeline.configs.recipes import miniature, miniature_members, same_or_independent
+from pipeline.configs import CheckConfig, Study, TrainConfig, table3
+from pipeline.configs.recipes import miniature_members, of_miniature, same_or_independent
 
 
-def experiment(
-    data: Path | None = None,
-    members: int = 7,
-    independent: int = 3,
-    epochs: float = 70,
-    width: float = 0.5,
-    precision: Precision = "fp32",
-) -> Study:
-    base = miniature(data, epochs, width, precision)
+@of_miniature
+def experiment(base: TrainConfig, members: int = 7, independent: int = 3) -> Study:
     made = miniature_members(base, members)
     return Study(
         name="ensemble_size",

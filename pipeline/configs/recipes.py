@@ -3,7 +3,9 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from inspect import Signature, signature
 from pathlib import Path
+from typing import Any, Concatenate
 
 from pipeline.configs.base import StageConfig, differences
 from pipeline.configs.compare import Arm, CompareConfig, comparison
@@ -59,8 +61,8 @@ def caffe_quick(
 
 
 def miniature(
-    photographs: Path | None,
-    num_epochs: float = 70,
+    data: Path | None = None,
+    epochs: float = 70,
     width: float = 0.5,
     precision: Precision = "fp32",
 ) -> TrainConfig:
@@ -78,9 +80,9 @@ def miniature(
     alike, as validation has the same number of each class.
     """
     return TrainConfig(
-        data=PrepareConfig(source="imagefolder", name="caltech101", path=photographs),
+        data=PrepareConfig(source="imagefolder", name="caltech101", path=data),
         network=NetworkConfig(input_size=112, width=width),
-        num_epochs=num_epochs,
+        num_epochs=epochs,
         learning_rate=0.01,
         schedule="cosine",
         warmup_epochs=1,
@@ -91,6 +93,26 @@ def miniature(
         precision=precision,
         validate_every_epochs=6,
     )
+
+
+def of_miniature(
+    experiment: Callable[Concatenate[TrainConfig, ...], Study],
+) -> Callable[..., Study]:
+    """Give an experiment the options of `miniature` beside its own; its first parameter
+    becomes the training that they define.
+    """
+    shared, (_, *own) = (
+        signature(function, eval_str=True).parameters.values()
+        for function in (miniature, experiment)
+    )
+    names = [option.name for option in shared]
+
+    def with_options(**options: Any) -> Study:
+        base = miniature(**{name: options.pop(name) for name in names if name in options})
+        return experiment(base, **options)
+
+    with_options.__signature__ = Signature([*shared, *own])  # type: ignore[attr-defined]
+    return with_options
 
 
 def miniature_members(
@@ -149,16 +171,9 @@ def miniature_ablation(
     `independent` draw weights of their own.
     """
 
-    def experiment(
-        data: Path | None = None,
-        seeds: int = 3,
-        epochs: float = 70,
-        width: float = 0.5,
-        precision: Precision = "fp32",
-        arms: str | None = None,
-    ) -> Study:
-        trainings = arms_of(miniature(data, epochs, width, precision))
-        members = miniature_arms(_chosen(trainings, arms), seeds, independent)
+    @of_miniature
+    def experiment(base: TrainConfig, seeds: int = 3, arms: str | None = None) -> Study:
+        members = miniature_arms(_chosen(arms_of(base), arms), seeds, independent)
         raw_members = {
             arm: tuple(member.but(weights="raw") for member in members[arm])
             for arm in raw

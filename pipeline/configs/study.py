@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from pipeline.configs.base import StageConfig
+from pipeline.configs.base import Frozen, StageConfig
 from pipeline.configs.compare import CompareConfig, EnsembleConfig, comparison, table3
 from pipeline.configs.evaluate import EvaluateConfig, Policy
 from pipeline.configs.prepare import NAME, PrepareConfig
