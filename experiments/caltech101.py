@@ -20,14 +20,13 @@ what ensemble_size.py asks. All share their trainings.
 """
 
 from pipeline.configs import CheckConfig, CompareConfig, Study, TrainConfig, comparison, table3
-from pipeline.configs.recipes import (
-    aux_heads,
-    crop_counts,
+from pipeline.configs.miniature import (
     miniature_arms,
     miniature_members,
     of_miniature,
     same_or_independent,
 )
+from pipeline.configs.recipes import aux_heads, crop_counts
 
 
 @of_miniature

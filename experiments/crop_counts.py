@@ -8,7 +8,8 @@ Differs: as experiments/caltech101.py, whose members and predictions these are
 """
 
 from pipeline.configs import CheckConfig, Study, TrainConfig, table3
-from pipeline.configs.recipes import crop_counts, miniature_members, of_miniature
+from pipeline.configs.miniature import miniature_members, of_miniature
+from pipeline.configs.recipes import crop_counts
 
 
 @of_miniature

@@ -9,7 +9,7 @@ Differs: as experiments/caltech101.py, of which the members are the same artefac
 """
 
 from pipeline.configs import CheckConfig, Study, TrainConfig, table3
-from pipeline.configs.recipes import miniature_members, of_miniature, same_or_independent
+from pipeline.configs.miniature import miniature_members, of_miniature, same_or_independent
 
 
 @of_miniature

@@ -8,7 +8,7 @@ Differs: as experiments/caltech101.py, but each seed draws initial weights of it
     as ensemble_size.py's independent members
 """
 
-from pipeline.configs.recipes import miniature_ablation
+from pipeline.configs.miniature import miniature_ablation
 
 experiment = miniature_ablation(
     "init",

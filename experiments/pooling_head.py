@@ -8,7 +8,7 @@ Differs: as experiments/caltech101.py, of which the first arm's trainings are th
     artefacts
 """
 
-from pipeline.configs.recipes import miniature_ablation
+from pipeline.configs.miniature import miniature_ablation
 
 experiment = miniature_ablation(
     "pooling_head",

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pipeline.configs.base import differences
 from pipeline.configs.evaluate import CropsConfig, EvaluateConfig, ForeignConfig
+from pipeline.configs.prepare import PhotographsConfig
 from pipeline.configs.recipes import SEEDS, TABLE_1, WIDER, paper
 from pipeline.configs.train import TrainConfig
 
@@ -67,7 +68,7 @@ def _remarks(member: EvaluateConfig) -> Iterator[str]:
             network=classifier.network, **{seed: getattr(classifier, seed) for seed in SEEDS}
         )
         yield from differences(classifier, recipe)
-        if classifier.data.reencode:
+        if isinstance(classifier.data, PhotographsConfig) and classifier.data.reencode:
             yield "training images stored smaller"
         if member.weights != "averaged":
             yield f"{member.weights} weights"

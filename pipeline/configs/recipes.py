@@ -2,24 +2,18 @@
 `paper` (section) or `ours` (reason).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from inspect import Signature, signature
-from pathlib import Path
-from typing import Any, Concatenate
+from collections.abc import Sequence
 
 from pipeline.configs.base import StageConfig, differences
-from pipeline.configs.compare import Arm, CompareConfig, comparison
+from pipeline.configs.compare import Arm, CompareConfig
 from pipeline.configs.evaluate import EvaluateConfig
-from pipeline.configs.network import NetworkConfig, Precision
+from pipeline.configs.network import NetworkConfig
 from pipeline.configs.prepare import PrepareConfig
-from pipeline.configs.study import Study, ablation
 from pipeline.configs.train import TrainConfig
-from pipeline.errors import InputError
 from pipeline.paper.crops import CURVE, label_of
 
 TABLE_1 = NetworkConfig()  # paper, Table 1
 WIDER = 1.25  # ours: the paper's seventh member is "wider" (section 7), by how much it does not say
-MINIATURE_POLICIES = (*CURVE, "crops_144_max")
 SEEDS = ("init_seed", "data_seed")
 
 
@@ -60,148 +54,6 @@ def caffe_quick(
     )
 
 
-def miniature(
-    data: Path | None = None,
-    epochs: float = 70,
-    width: float = 0.5,
-    precision: Precision = "fp32",
-) -> TrainConfig:
-    """On a folder of photographs, Caltech-101's: half the width at 112 px, for a CPU.
-
-    On one core of an Intel Xeon with AMX, 24 epochs of 7,000 photographs took 19
-    minutes in bf16. A processor without bf16 instructions emulates them and is some ten
-    times as slow, so fp32 is the default.
-
-    All constants are ours: a sixteenth of the cost; a cosine, as a short training must
-    end at a small rate; an average over some two epochs; clipping, as steps of a
-    network without batch norm are uneven; a small rate (after 6 epochs 62 % top-5
-    errors, 72 % at 0.03) and large patches, as the objects fill these photographs
-    (after 5 epochs 62 %, 65 % from 20 % on); sampling between images alike and classes
-    alike, as validation has the same number of each class.
-    """
-    return TrainConfig(
-        data=PrepareConfig(source="imagefolder", name="caltech101", path=data),
-        network=NetworkConfig(input_size=112, width=width),
-        num_epochs=epochs,
-        learning_rate=0.01,
-        schedule="cosine",
-        warmup_epochs=1,
-        averaging_decay=0.998,
-        clip_norm=5.0,
-        min_area=0.35,
-        class_balance=0.5,
-        precision=precision,
-        validate_every_epochs=6,
-    )
-
-
-def of_miniature(
-    experiment: Callable[Concatenate[TrainConfig, ...], Study],
-) -> Callable[..., Study]:
-    """Give an experiment the options of `miniature` beside its own; its first parameter
-    becomes the training that they define.
-    """
-    shared, (_, *own) = (
-        signature(function, eval_str=True).parameters.values()
-        for function in (miniature, experiment)
-    )
-    names = [option.name for option in shared]
-
-    def with_options(**options: Any) -> Study:
-        base = miniature(**{name: options.pop(name) for name in names if name in options})
-        return experiment(base, **options)
-
-    with_options.__signature__ = Signature([*shared, *own])  # type: ignore[attr-defined]
-    return with_options
-
-
-def miniature_members(
-    run: TrainConfig, seeds: int, independent: bool = False
-) -> tuple[EvaluateConfig, ...]:
-    """A miniature training under so many seeds, each evaluated at every number of crops
-    in one pass.
-
-    As in the paper they share their initial weights, unless they are to be
-    `independent`: then none has those of the others.
-
-    Raises:
-        InputError: there are none.
-    """
-    if seeds < 1:
-        raise InputError(f"{seeds} members: expected at least 1")
-    runs = [
-        run.but(data_seed=seed, init_seed=run.init_seed + independent * (1 + seed))
-        for seed in range(seeds)
-    ]
-    return tuple(
-        EvaluateConfig(
-            data=run.data, classifier=each, policies=MINIATURE_POLICIES, precision=run.precision
-        )
-        for each in runs
-    )
-
-
-def miniature_arms(
-    trainings: Mapping[str, TrainConfig], seeds: int, independent: bool = False
-) -> dict[str, tuple[EvaluateConfig, ...]]:
-    """The members of each arm, by name: the first arm's at every number of crops, as
-    they are those of Table 3; the others' at one and at 10, where arms are compared,
-    which is a tenth of the work.
-    """
-    members = {arm: miniature_members(run, seeds, independent) for arm, run in trainings.items()}
-    first = next(iter(members))
-    return {arm: found if arm == first else _at_few_crops(found) for arm, found in members.items()}
-
-
-def _at_few_crops(members: Sequence[EvaluateConfig]) -> tuple[EvaluateConfig, ...]:
-    return tuple(member.but(policies=("crops_1", "crops_10")) for member in members)
-
-
-def miniature_ablation(
-    name: str,
-    question: str,
-    arms_of: Callable[[TrainConfig], Mapping[str, TrainConfig]],
-    independent: bool = False,
-    raw: Sequence[str] = (),
-) -> Callable[..., Study]:
-    """The `experiment` of an ablation in miniature: its question, and its arms made
-    from the miniature's training.
-
-    Arms named in `raw` are evaluated with the weights of the last step; seeds that are
-    `independent` draw weights of their own.
-    """
-
-    @of_miniature
-    def experiment(base: TrainConfig, seeds: int = 3, arms: str | None = None) -> Study:
-        members = miniature_arms(_chosen(arms_of(base), arms), seeds, independent)
-        raw_members = {
-            arm: tuple(member.but(weights="raw") for member in members[arm])
-            for arm in raw
-            if arm in members
-        }
-        return ablation(name, question, members | raw_members)
-
-    return experiment
-
-
-def _chosen(trainings: Mapping[str, TrainConfig], arms: str | None) -> Mapping[str, TrainConfig]:
-    """Of all arms those that an option `--arms` names, in its order.
-
-    Raises:
-        InputError: it names another, or only one.
-    """
-    if arms is None:
-        return trainings
-    names = list(dict.fromkeys(arms.split(",")))
-    if unknown := [name for name in names if name not in trainings]:
-        raise InputError(f"--arms {arms}: {unknown[0]!r} is none of {', '.join(trainings)}")
-    if len(names) < 2:
-        raise InputError(
-            f"--arms {arms}: expected at least two, of which the first is the baseline"
-        )
-    return {name: trainings[name] for name in names}
-
-
 def aux_heads(run: TrainConfig) -> dict[str, TrainConfig]:
     """A training with both auxiliary heads, as in the paper, without any, and with
     either.
@@ -231,28 +83,6 @@ def crop_counts(members: Sequence[EvaluateConfig]) -> tuple[CompareConfig, Compa
     number = asked("Do more crops make fewer errors?", CURVE)
     return number, asked(
         "Is the maximum over crops as good as their mean?", ("crops_144", "crops_144_max")
-    )
-
-
-def same_or_independent(run: TrainConfig, seeds: int) -> tuple[CompareConfig, ...]:
-    """Ensembles of every size that so many members make: with equal initial weights, as
-    in the paper, and with their own.
-
-    Each size is a question by itself: its p is not corrected for the others.
-
-    Raises:
-        InputError: there are fewer than two.
-    """
-    if seeds < 2:
-        raise InputError(
-            f"{seeds} independent members: expected at least 2, as one makes no ensemble"
-        )
-    own = _at_few_crops(miniature_members(run, seeds, independent=True))
-    arms = {"same initial weights": miniature_members(run, seeds), "their own": own}
-    question = "Does it matter that an ensemble's members share their initial weights?"
-    return tuple(
-        comparison(f"{question} {models} model{'s' if models > 1 else ''}", arms, models=models)
-        for models in range(1, seeds + 1)
     )
 
 
