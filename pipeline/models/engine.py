@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, first_line
 from pipeline.models import operators
 from pipeline.models.compiling import compile_step
 from pipeline.models.loading import Classifier
@@ -84,9 +84,8 @@ class Engine:
             with autocast(self.device, self.precision):
                 found = self.network(torch.zeros(shape, dtype=self.dtype, device=self.device))
         except Exception as error:
-            said = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise InputError(
-                f"{name}: fails on a batch of {self.batch_size} images: {said}"
+                f"{name}: fails on a batch of {self.batch_size} images: {first_line(error)}"
             ) from None
         expected = (self.batch_size, num_classes)
         if not isinstance(found, Tensor) or tuple(found.shape) != expected:

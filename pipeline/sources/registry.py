@@ -1,4 +1,6 @@
-"""The sources by name: the one table that a new source is added to."""
+"""The sources by name. A new source is a class of its fields in configs/prepare.py, a
+file of this folder with its reader, and a line here.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
