@@ -159,5 +159,5 @@ def show(study: Study, root: Path) -> None:
     """Print the study's table and where its report lies."""
     config = study.report
     if config.is_complete(root) and is_first():
-        print(sealing.unseal(config, root)["summary"])
+        print(sealing.REPORT.unseal(config, root).summary)
         print(f"report: {root / config.folder / 'report.html'}")
