@@ -2,17 +2,17 @@
 rest on it.
 """
 
-import json
 import os
 import socket
 import sys
 import time
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import submitit
 
+from pipeline.artefacts.facts import Facts
 from pipeline.errors import StageFailed
 from pipeline.runtime import disk
 from pipeline.tracking.sync import is_reachable, server
@@ -23,6 +23,33 @@ from slurm.snapshot import code_environment, snapshot
 
 MEGABYTES, ROUNDS = 64, 5  # ours: of an all-reduce
 MAX_CLOCK_SECONDS = 5.0  # ours: between nodes; logs of several are else hard to read
+
+
+class RankReport(Facts):
+    """What one rank found: its clock just behind a barrier, the sum of all ranks, and
+    how many files of others it sees.
+    """
+
+    rank: int
+    world_size: int
+    total: int
+    node: str
+    started: float
+    clock: float
+    gigabytes_per_second: float
+    won: bool
+    seen: int
+    gpu: str | None
+    python: str
+    torch: str
+    wandb: str | None
+
+
+class Check(NamedTuple):
+    """Whether something is as it must be, in words."""
+
+    passed: bool
+    words: str
 
 
 class Probe:
@@ -38,7 +65,7 @@ class Probe:
         if environment.world_size > 1:
             environment.export(set_cuda_visible_devices=False)
         found = probe(Path(self.folder))
-        disk.write_json(Path(self.folder) / f"rank_{environment.rank}.json", found)
+        disk.write_json(Path(self.folder) / f"rank_{environment.rank}.json", found.plain())
 
 
 def check_site(site: Site, name: str, root: Path, nodes: int) -> tuple[str, bool]:
@@ -67,26 +94,30 @@ def check_site(site: Site, name: str, root: Path, nodes: int) -> tuple[str, bool
         time.sleep(1)
     size = granted.nodes * granted.tasks_per_node
     ranks = [
-        json.loads(path.read_text())
+        RankReport.load(path.read_bytes())
         for k in range(size)
         if (path := folder / f"rank_{k}.json").exists()
     ]
     if len(ranks) < size:
         raise StageFailed(f"probe: {len(ranks)} of {size} ranks left word; see {job.paths.stderr}")
-    facts = judge(ranks, submitted, wants_gpus=granted.gpus_per_node > 0)
+    checks = judge(ranks, submitted, wants_gpus=granted.gpus_per_node > 0)
     disk.write_json(
         root / "sites" / f"{name}.json",
-        {"site": site.model_dump(mode="json"), **facts, "ranks": ranks},
+        {
+            "site": site.model_dump(mode="json"),
+            "checks": checks,
+            "ranks": [rank.plain() for rank in ranks],
+        },
     )
     lines = [
-        f"{'ok  ' if passed else 'FAIL'}  {what}: {words}"
-        for what, (passed, words) in facts["checks"].items()
+        f"{'ok  ' if check.passed else 'FAIL'}  {what}: {check.words}"
+        for what, check in checks.items()
     ]
-    is_sound = all(passed for passed, _ in facts["checks"].values())
+    is_sound = all(check.passed for check in checks.values())
     return "\n".join([*lines, f"report: {root / 'sites' / f'{name}.json'}"]), is_sound
 
 
-def probe(folder: Path) -> dict[str, Any]:
+def probe(folder: Path) -> RankReport:
     """One rank's look at its node and at the others."""
     import torch
 
@@ -112,57 +143,58 @@ def probe(folder: Path) -> dict[str, Any]:
     while (seen := len(list(folder.glob("seen_*")))) < size and time.monotonic() < deadline:
         time.sleep(0.1)
     gpu = str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" else None
-    return {
-        "rank": rank,
-        "world_size": size,
-        "total": total,
-        "node": os.environ.get("SLURMD_NODENAME", socket.gethostname()),
-        "started": started,
-        "clock": clock,
-        "gigabytes_per_second": MEGABYTES / 1000 / min(seconds),
-        "won": won,
-        "seen": seen,
-        "gpu": gpu,
-        "python": sys.version.split()[0],
-        "torch": torch.__version__,
-        "wandb": _wandb_in_words() if rank == 0 else None,
-    }
+    return RankReport(
+        rank=rank,
+        world_size=size,
+        total=total,
+        node=os.environ.get("SLURMD_NODENAME", socket.gethostname()),
+        started=started,
+        clock=clock,
+        gigabytes_per_second=MEGABYTES / 1000 / min(seconds),
+        won=won,
+        seen=seen,
+        gpu=gpu,
+        python=sys.version.split()[0],
+        torch=str(torch.__version__),
+        wandb=_wandb_in_words() if rank == 0 else None,
+    )
 
 
-def judge(ranks: list[dict[str, Any]], submitted: float, wants_gpus: bool) -> dict[str, Any]:
+def judge(ranks: list[RankReport], submitted: float, wants_gpus: bool) -> dict[str, Check]:
     """The checks, each passed or not and in words, from what the ranks found."""
     size = len(ranks)
-    gpus = {rank["gpu"] for rank in ranks} - {None}
+    gpus = {rank.gpu for rank in ranks} - {None}
     together = all(
-        rank["world_size"] == size and rank["total"] == size * (size + 1) // 2 for rank in ranks
+        rank.world_size == size and rank.total == size * (size + 1) // 2 for rank in ranks
     )
-    winners = sum(rank["won"] for rank in ranks)
-    clocks = [rank["clock"] for rank in ranks]
+    winners = sum(rank.won for rank in ranks)
+    clocks = [rank.clock for rank in ranks]
     spread = max(clocks) - min(clocks)
-    versions = sorted({f"Python {rank['python']}, torch {rank['torch']}" for rank in ranks})
-    bandwidth = min(rank["gigabytes_per_second"] for rank in ranks)
-    checks = {
-        "launch": (True, f"{size} ranks on {', '.join(sorted({rank['node'] for rank in ranks}))}"),
-        "start": (
-            True,
-            f"{min(rank['started'] for rank in ranks) - submitted:.1f} s after submission",
+    versions = sorted({f"Python {rank.python}, torch {rank.torch}" for rank in ranks})
+    bandwidth = min(rank.gigabytes_per_second for rank in ranks)
+    return {
+        "launch": Check(
+            True, f"{size} ranks on {', '.join(sorted({rank.node for rank in ranks}))}"
         ),
-        "rendezvous": (together, "all ranks in one sum"),
-        "all-reduce": (True, f"{bandwidth:.2f} GB/s for {MEGABYTES} MB"),
-        "GPUs": (
+        "start": Check(
+            True,
+            f"{min(rank.started for rank in ranks) - submitted:.1f} s after submission",
+        ),
+        "rendezvous": Check(together, "all ranks in one sum"),
+        "all-reduce": Check(True, f"{bandwidth:.2f} GB/s for {MEGABYTES} MB"),
+        "GPUs": Check(
             len(gpus) == (size if wants_gpus else 0),
             f"{len(gpus)} for {size} ranks" if gpus or wants_gpus else "none",
         ),
-        "shared disk": (
-            all(rank["seen"] == size for rank in ranks),
+        "shared disk": Check(
+            all(rank.seen == size for rank in ranks),
             "each rank sees the files of all",
         ),
-        "exclusive files": (winners == 1, f"{winners} of {size} could create one file"),
-        "clocks": (spread < MAX_CLOCK_SECONDS, f"within {spread:.2f} s"),
-        "Python": (len(versions) == 1, "; ".join(versions)),
-        "W&B": (True, ranks[0]["wandb"]),
+        "exclusive files": Check(winners == 1, f"{winners} of {size} could create one file"),
+        "clocks": Check(spread < MAX_CLOCK_SECONDS, f"within {spread:.2f} s"),
+        "Python": Check(len(versions) == 1, "; ".join(versions)),
+        "W&B": Check(True, ranks[0].wandb or ""),
     }
-    return {"checks": checks}
 
 
 def _is_first(path: Path) -> bool:

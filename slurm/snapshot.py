@@ -24,7 +24,9 @@ def snapshot(root: Path) -> Path:
     for name, content in files.items():
         (partial / name).parent.mkdir(parents=True, exist_ok=True)
         (partial / name).write_bytes(content)
-    disk.write_json(partial / provenance.COMMIT_FILE, {**provenance.commit(), "code": digest})
+    disk.write_json(
+        partial / provenance.COMMIT_FILE, {**provenance.commit().plain(), "code": digest}
+    )
     try:
         disk.rename(partial, folder)
     except OSError:  # another submission was first

@@ -31,7 +31,7 @@ def test_damage_is_named_and_repaired(made: Dataset, data: PrepareConfig, tmp_pa
     """
     shards = [made.shards_folder / name for name in ("train-00000.arrow", "val-00000.arrow")]
     sound = {path: path.read_bytes() for path in shards}
-    digest = made.manifest["digest"]
+    digest = made.manifest.digest
     assert problems(data, tmp_path) == {}
 
     image = made.split("train").encoded(5)
@@ -66,7 +66,7 @@ def test_damage_is_named_and_repaired(made: Dataset, data: PrepareConfig, tmp_pa
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines()[-1] == f"{made.folder}: repaired, 3 files made again"
     assert {path: path.read_bytes() for path in shards} == sound
-    assert Dataset(data, tmp_path).manifest["digest"] == digest
+    assert Dataset(data, tmp_path).manifest.digest == digest
     ended = in_process("data", "verify", made.folder)
     assert ended.stdout == f"{made.folder}: colours is as it was prepared\n"
 
@@ -149,7 +149,7 @@ def test_a_damaged_manifest_stops_no_other_check(made: Dataset, tmp_path: Path) 
     assert ended.stdout.splitlines() == [
         (
             f"{other}/manifest.json: is damaged; remove it and prepare the data set again: whole"
-            " shards are kept"
+            " shards are kept (Invalid JSON: EOF while parsing an object at line 1 column 1)"
         ),
         f"{made.folder}: colours is as it was prepared",
     ]
@@ -219,7 +219,7 @@ def test_training_images_may_be_stored_smaller(
         assert new == (after.table["width"][index].as_py(), after.table["height"][index].as_py())
         source = after.table["source_sha256"][index].as_py()
         assert source == (before.sha256(index) if min(old) > 50 else None)
-    assert smaller.manifest["files"]["val-00000.arrow"] == made.manifest["files"]["val-00000.arrow"]
+    assert smaller.manifest.files["val-00000.arrow"] == made.manifest.files["val-00000.arrow"]
     assert json.loads((smaller.folder / "manifest.json").read_text())["config"]["reencode"] == {
         "shorter_side": 50,
         "quality": 90,

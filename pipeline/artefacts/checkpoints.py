@@ -5,18 +5,35 @@ import io
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pipeline.artefacts.facts import Facts
 from pipeline.runtime import disk
 
 KEEP = 2  # ours: the newest may be damaged
 # what reading a damaged note raises
-DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)
+DAMAGED = (OSError, ValueError)
+
+
+class CheckpointNote(Facts):
+    """What checkpoint.json says of a state: its step and its validation error, if it
+    was validated.
+    """
+
+    step: int
+    error: float | None
+    sha256: str
+
+
+class SealedNote(CheckpointNote):
+    """checkpoint.json."""
+
+    note_sha256: str
 
 
 class Checkpoints:
@@ -30,7 +47,7 @@ class Checkpoints:
     def save(
         self,
         step: int,
-        state: dict[str, Any],
+        state: Mapping[str, Any],
         error: float | None = None,
         fence: Callable[[], None] = lambda: None,
     ) -> None:
@@ -44,12 +61,12 @@ class Checkpoints:
         if _whole_note(folder):
             return  # of an earlier attempt, with the same bits
         buffer = io.BytesIO()
-        torch.save(state, buffer)
+        torch.save(dict(state), buffer)
         content = buffer.getvalue()
-        note = {"step": step, "error": error, "sha256": hashlib.sha256(content).hexdigest()}
+        note = CheckpointNote(step=step, error=error, sha256=hashlib.sha256(content).hexdigest())
         partial = disk.fresh_folder(folder.with_name(f".{folder.name}"))
         disk.write_atomic(partial / "state.pt", content)
-        disk.write_json(partial / "checkpoint.json", {**note, "note_sha256": _digest(note)})
+        disk.write_json(partial / "checkpoint.json", {**note.plain(), "note_sha256": _digest(note)})
         fence()
         if folder.exists():
             shutil.rmtree(folder)  # damaged
@@ -72,8 +89,8 @@ class Checkpoints:
         for folder in self._all():
             with suppress(*DAMAGED):
                 note = read_note(folder)
-                if note["error"] is not None:
-                    validated.append((note["error"], note["step"], folder))
+                if note.error is not None:
+                    validated.append((note.error, note.step, folder))
         return next((folder for *_, folder in sorted(validated) if _whole_note(folder)), None)
 
     def remove(self) -> None:
@@ -111,25 +128,25 @@ def load(folder: Path) -> dict[str, Any]:
     return state
 
 
-def read_note(folder: Path) -> dict[str, Any]:
+def read_note(folder: Path) -> CheckpointNote:
     """Step and validation error of a checkpoint (None where it was not validated).
 
-    Raises: OSError, ValueError, KeyError, TypeError, AttributeError: the note is
-        damaged, or it is another step's.
+    Raises: OSError, ValueError: the note is damaged, or it is another step's.
     """
-    note: dict[str, Any] = json.loads((folder / "checkpoint.json").read_text())
-    if note.pop("note_sha256") != _digest(note) or folder.name != f"step_{note['step']:08d}":
+    sealed = SealedNote.load((folder / "checkpoint.json").read_bytes())
+    note = CheckpointNote(step=sealed.step, error=sealed.error, sha256=sealed.sha256)
+    if sealed.note_sha256 != _digest(note) or folder.name != f"step_{note.step:08d}":
         raise ValueError("damaged")
     return note
 
 
-def _whole_note(folder: Path) -> dict[str, Any] | None:
+def _whole_note(folder: Path) -> CheckpointNote | None:
     try:
         note = read_note(folder)
-        return note if note["sha256"] == disk.sha256(folder / "state.pt") else None
+        return note if note.sha256 == disk.sha256(folder / "state.pt") else None
     except DAMAGED:
         return None
 
 
-def _digest(note: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(note, sort_keys=True).encode()).hexdigest()
+def _digest(note: CheckpointNote) -> str:
+    return hashlib.sha256(json.dumps(note.plain(), sort_keys=True).encode()).hexdigest()

@@ -28,4 +28,4 @@ def write_comparison(
     for k, of_arm in enumerate(ranks):
         columns |= {f"rank_{k}_{number}": row.astype(np.int32) for number, row in enumerate(of_arm)}
     table = write_table(root / config.folder / "hits.parquet", columns)
-    sealing.seal(config, root, [table], facts)
+    sealing.COMPARISON.seal(config, root, [table], facts)

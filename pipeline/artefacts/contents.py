@@ -1,51 +1,34 @@
-"""What the last file of each artefact holds, by name and type: a key renamed on one
-side does not pass the type checker.
+"""What the files of each artefact hold, as models: a key renamed on one side does not
+pass the type checker, and a file is validated when it is read.
+
+Fields with a default may be absent: in files of an earlier version, or where they say
+nothing.
 """
 
-from typing import Any, NotRequired, TypedDict
+from typing import Literal, NamedTuple
+
+from pydantic import ConfigDict
+
+from pipeline.artefacts.facts import Facts, Sealed
+
+Interval = tuple[float, float]  # bounds of a 95 % confidence interval
+Decision = Literal["baseline", "undecided", "fewer errors", "more errors"]
 
 
-class Provenance(TypedDict):
-    """Where an artefact comes from."""
-
-    commit: str
-    dirty: bool
-    code: NotRequired[str]  # its digest, of a copy that jobs run or where no commit tells
-    command: str
-    python: str
-    versions: dict[str, str]
-    environment: NotRequired[dict[str, str]]  # what of it may move last bits
-    host: str
-    machine: str
-    finished_at: str
-
-
-class Sealed(TypedDict):
-    """What every last file holds. `digest` is that of `files`, `inputs` are the digests
-    of what it was made from.
-    """
-
-    stage: str
-    hash: str
-    digest: str
-    files: dict[str, str]
-    inputs: dict[str, str]
-    config: dict[str, Any]
-    provenance: Provenance
-
-
-class Completeness(TypedDict, total=False):
+class Completeness(NamedTuple):
     """How a data set compares with ILSVRC-2012, where it says to be that."""
 
     is_complete: bool
     verdict: str
 
 
-class ManifestFacts(Completeness):
-    """A data set. Lists and counts go by class, dictionaries of numbers by split."""
+class ManifestFacts(Facts):
+    """A data set. Lists and counts go by class, dictionaries of numbers by split.
+
+    The last two are its `Completeness`.
+    """
 
     classes: list[str]
-    class_words: NotRequired[list[str]]
     num_files: int
     num_images: dict[str, int]
     num_rejected: int
@@ -56,52 +39,82 @@ class ManifestFacts(Completeness):
     shards: str
     source_fingerprint: str
     source_md5: dict[str, str]
+    class_words: list[str] | None = None
+    is_complete: bool | None = None
+    verdict: str | None = None
 
 
 class Manifest(Sealed, ManifestFacts):
     """manifest.json."""
 
 
-class MachineFacts(TypedDict):
+class Leak(Facts):
+    """A line of leaks.jsonl: a validation image whose bytes a training image has."""
+
+    val: str
+    train: str
+    sha256: str
+
+
+class MachineFacts(Facts):
     """On what a training runs."""
 
     world_size: int
     device: str
-    hardware: NotRequired[dict[str, str]]  # runtime/device.py
     operators: bool
     area_by_library: bool
+    hardware: dict[str, str] | None = None  # runtime/device.py
 
 
-class TrainingFacts(MachineFacts):
-    """A training at its end."""
+class Validation(Facts):
+    """Errors at one crop along a training, of the raw and of the averaged weights."""
+
+    top1_error_raw: float
+    top5_error_raw: float
+    top1_error_averaged: float
+    top5_error_averaged: float
+
+    def error(self, top: int, weights: Literal["averaged", "raw"]) -> float:
+        """One of the four."""
+        if weights == "raw":
+            return self.top1_error_raw if top == 1 else self.top5_error_raw
+        return self.top1_error_averaged if top == 1 else self.top5_error_averaged
+
+
+class Elsewhere(Facts):
+    """What last bits depend on, of an earlier attempt. It is read from the file of the
+    attempt, which holds more.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    commit: str | None = None
+    code: str | None = None
+    python: str | None = None
+    versions: dict[str, str] | None = None
+    environment: dict[str, str] | None = None
+    hardware: dict[str, str] | None = None
+    world_size: int | None = None
+
+
+class RunFacts(MachineFacts):
+    """A training at its end. `best_step` is that of its best weights."""
 
     steps: int
     seconds: float
     attempts: int | None
     core_or_gpu_hours: float
     num_parameters: int
-    validation: dict[str, float]
-
-
-class RunFacts(TrainingFacts):
-    """The same, with the step of its best weights."""
-
+    validation: Validation
     best_step: int
-
-
-class RunOrigin(RunFacts):
-    """What a model card tells."""
-
-    provenance: Provenance
+    elsewhere: list[Elsewhere] | None = None  # where earlier attempts ran otherwise
 
 
 class SealedRun(Sealed, RunFacts):
     """run.json."""
 
-    elsewhere: NotRequired[list[dict[str, Any]]]  # of earlier attempts, what last bits depend on
 
-
-class EvaluationFacts(TypedDict):
+class EvaluationFacts(Facts):
     """Who evaluated what."""
 
     num_images: int
@@ -114,17 +127,17 @@ class PredictionsFacts(EvaluationFacts):
     """An evaluation, with what its chunks said."""
 
     bad_images: dict[str, str]
-    hardware: NotRequired[dict[str, str]]  # runtime/device.py
     engines: list[str]
     core_or_gpu_seconds: float
     core_or_gpu_hours: float
+    hardware: dict[str, str] | None = None  # runtime/device.py
 
 
 class SealedPredictions(Sealed, PredictionsFacts):
     """predictions.json."""
 
 
-class SubsetErrors(TypedDict):
+class SubsetErrors(Facts):
     """Errors of an ensemble of some of the members."""
 
     members: list[int]
@@ -132,16 +145,16 @@ class SubsetErrors(TypedDict):
     top5_error: float
 
 
-class Figures(TypedDict):
+class Figures(Facts):
     """All errors that a result's hits give, with Wilson's intervals."""
 
     num_images: int
     subsets: list[SubsetErrors]
     top1_error: float
-    top1_interval: list[float]
+    top1_interval: Interval
     top1_error_of_members: list[float]
     top5_error: float
-    top5_interval: list[float]
+    top5_interval: Interval
     top5_error_of_members: list[float]
 
 
@@ -159,7 +172,57 @@ class SealedResult(Sealed, ResultFacts):
     """result.json."""
 
 
-class ComparisonFacts(TypedDict):
+class Guess(Facts):
+    """A class that a classifier holds an image for."""
+
+    label: str
+    probability: float
+
+
+class Mistake(Facts):
+    """An image on which a result was sure while wrong. `rank` is where its label came,
+    `picture` a JPEG in base64.
+    """
+
+    image_id: str
+    label: str
+    rank: int
+    guesses: list[Guess]
+    picture: str
+
+
+class BestMember(Facts):
+    """The member of an arm that was chosen as its best, against that of the first."""
+
+    member: int
+    error: float
+    p_value: float
+
+
+class ArmRow(Facts):
+    """An arm of a comparison: its errors, and the difference to the first arm's, above
+    zero where it makes more. The first has no test; `error_interval` and `best` are
+    there where seeds are the sample.
+    """
+
+    arm: str
+    errors: list[float]
+    error: float
+    spread: float | None
+    difference: float
+    decision: Decision
+    error_interval: Interval | None = None
+    best: BestMember | None = None
+    interval_bootstrap: Interval | None = None
+    test: str | None = None
+    p_value: float | None = None
+    interval: Interval | None = None
+    seeds_to_decide: int | None = None
+    images_to_decide: int | None = None
+    p_holm: float | None = None
+
+
+class ComparisonFacts(Facts):
     """Arms against the first: a row an arm, for either error."""
 
     question: str
@@ -168,11 +231,27 @@ class ComparisonFacts(TypedDict):
     policies: list[str]
     num_seeds: int
     decided_on: int
-    top1: list[dict[str, Any]]
-    top5: list[dict[str, Any]]
+    top1: list[ArmRow]
+    top5: list[ArmRow]
+
+    def arms(self, top: int) -> list[ArmRow]:
+        """The rows of the top-1 or of the top-5 error."""
+        return self.top1 if top == 1 else self.top5
 
 
-class ReportFacts(TypedDict):
+class SealedComparison(Sealed, ComparisonFacts):
+    """comparison.json."""
+
+
+class CheckFacts(Facts):
+    """A check: its verdicts lie in a file of their own."""
+
+
+class SealedCheck(Sealed, CheckFacts):
+    """check.json."""
+
+
+class ReportFacts(Facts):
     """A report: what the screen shows of it."""
 
     summary: str
@@ -180,7 +259,3 @@ class ReportFacts(TypedDict):
 
 class SealedReport(Sealed, ReportFacts):
     """report.json."""
-
-
-class SealedComparison(Sealed, ComparisonFacts):
-    """comparison.json."""

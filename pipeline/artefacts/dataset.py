@@ -6,7 +6,6 @@ two plans never mix. `datasets.load_dataset("arrow", data_files=...)` opens the 
 without this code.
 """
 
-import json
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -14,12 +13,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import TypeAdapter
 
 from pipeline.artefacts import sealing
+from pipeline.artefacts.contents import Leak
 from pipeline.artefacts.shards import COLUMNS, Rejected, read_shard
 from pipeline.configs.prepare import PrepareConfig
 
 REJECTED, LEAKS = "rejected.jsonl", "leaks.jsonl"
+REJECTED_ROWS, LEAK_ROWS = TypeAdapter(list[Rejected]), TypeAdapter(list[Leak])
 
 
 class Split:
@@ -76,23 +78,20 @@ class Dataset:
 
     def __init__(self, config: PrepareConfig, root: Path):
         self.folder = root / config.folder
-        self.manifest = sealing.unseal(config, root)
-        self.classes: list[str] = self.manifest["classes"]
+        self.manifest = sealing.DATASET.unseal(config, root)
+        self.classes = self.manifest.classes
         self.num_classes = len(self.classes)
-        self.shards_folder = self.folder / self.manifest["shards"]
+        self.shards_folder = self.folder / self.manifest.shards
 
     @property
     def rejected(self) -> list[Rejected]:
         """The files of the source that cannot be used."""
-        return [
-            Rejected(**json.loads(line))
-            for line in (self.folder / REJECTED).read_text().splitlines()
-        ]
+        return sealing.read_rows(self.folder / REJECTED, REJECTED_ROWS)
 
     @property
-    def leaks(self) -> list[dict[str, str]]:
+    def leaks(self) -> list[Leak]:
         """Validation images (`val`) whose bytes a training image (`train`) has too."""
-        return [json.loads(line) for line in (self.folder / LEAKS).read_text().splitlines()]
+        return sealing.read_rows(self.folder / LEAKS, LEAK_ROWS)
 
     def num_rejected(self, split: str) -> int:
         """How many files of a split's source are not in the data set."""
@@ -102,7 +101,7 @@ class Dataset:
         """The files of a split, in order."""
         return [
             self.shards_folder / name
-            for name in sorted(self.manifest["files"])
+            for name in sorted(self.manifest.files)
             if name.startswith(f"{split}-")
         ]
 

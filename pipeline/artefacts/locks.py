@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
 
+from pipeline.artefacts.facts import Holder
 from pipeline.configs.base import StageConfig
 from pipeline.errors import InputError
 
@@ -37,7 +37,7 @@ def lock(config: StageConfig, root: Path, fences: bool = False) -> Iterator[None
             file.seek(0)
             by = file.read().strip()
             was_requeued = int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0
-            is_former_self = was_requeued and by.endswith(f", job {holder()['job']}")
+            is_former_self = was_requeued and by.endswith(f", job {holder().job}")
             if is_former_self and fences:
                 yield
                 return
@@ -50,7 +50,7 @@ def lock(config: StageConfig, root: Path, fences: bool = False) -> Iterator[None
             raise InputError(
                 f"{path}: {error.strerror}; --root must be on a file system with locks"
             ) from None
-        text = f"{said(holder())}\n".encode()
+        text = f"{holder().words}\n".encode()
         os.pwrite(file.fileno(), text, 0)  # never empty in between: a loser reads it
         os.ftruncate(file.fileno(), len(text))
         _forget_in_forks()
@@ -90,17 +90,8 @@ def _forget_locks() -> None:
     _locked.clear()
 
 
-def holder() -> dict[str, Any]:
-    """Who makes an artefact: this process, its host, its SLURM job if any."""
-    return {
-        "process": os.getpid(),
-        "host": socket.gethostname(),
-        "job": os.environ.get("SLURM_JOB_ID"),
-    }
-
-
-def said(holder: dict[str, Any]) -> str:
-    """A holder in words."""
-    return f"process {holder['process']} on {holder['host']}" + (
-        f", job {holder['job']}" if holder["job"] else ""
+def holder() -> Holder:
+    """Who makes an artefact: this process."""
+    return Holder(
+        process=os.getpid(), host=socket.gethostname(), job=os.environ.get("SLURM_JOB_ID")
     )

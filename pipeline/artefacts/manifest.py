@@ -12,6 +12,6 @@ from pipeline.errors import InputError
 def num_images(config: PrepareConfig, root: Path, split: str) -> int:
     """Images of a split of a prepared data set; 0 if there is none."""
     try:
-        return int(sealing.unseal(config, root)["num_images"][split])
+        return sealing.DATASET.unseal(config, root).num_images[split]
     except (InputError, KeyError):
         return 0

@@ -3,9 +3,15 @@
 import json
 import os
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+from pydantic import ValidationError
+
+from pipeline.artefacts.contents import Validation
 from pipeline.configs.train import TrainConfig
+from pipeline.errors import InputError
+
+PREFIX = "val_"  # of the names of a validation's errors in its row
 
 BLOCK = 8192  # ours: some 30 rows
 
@@ -15,7 +21,9 @@ def metrics_path(config: TrainConfig, root: Path) -> Path:
     return root / config.folder / "metrics.jsonl"
 
 
-def read_metrics(config: TrainConfig, root: Path, last: int | None = None) -> list[dict[str, Any]]:
+def read_metrics(
+    config: TrainConfig, root: Path, last: int | None = None
+) -> list[dict[str, float]]:
     """The rows logged so far; with `last`, at most so many, and only the end of the
     file is read.
     """
@@ -25,6 +33,35 @@ def read_metrics(config: TrainConfig, root: Path, last: int | None = None) -> li
     except FileNotFoundError:
         return []
     return [json.loads(line) for line in lines]
+
+
+def columns_of(errors: Validation) -> dict[str, float]:
+    """The errors of a validation by their names in its row."""
+    return {f"{PREFIX}{name}": value for name, value in errors.plain().items()}
+
+
+def validations(config: TrainConfig, root: Path) -> list[tuple[float, Validation]]:
+    """Epoch and errors of each validation so far.
+
+    Raises:
+        InputError: a row lacks an error, or has another.
+    """
+    rows = []
+    for row in read_metrics(config, root):
+        errors = {
+            name.removeprefix(PREFIX): value
+            for name, value in row.items()
+            if name.startswith(PREFIX)
+        }
+        try:
+            if errors:
+                rows.append((row["epoch"], Validation.model_validate(errors)))
+        except ValidationError:
+            raise InputError(
+                f"{metrics_path(config, root)}: has a validation with the errors"
+                f" {', '.join(errors)}; expected {', '.join(Validation.model_fields)}"
+            ) from None
+    return rows
 
 
 def _last(file: BinaryIO, count: int) -> list[bytes]:

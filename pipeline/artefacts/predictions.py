@@ -37,7 +37,7 @@ class Predictions:
         """Images x classes, float32, in the order of the data set's validation
         split.
         """
-        sealing.unseal(self.config, self.root)
+        sealing.PREDICTIONS.unseal(self.config, self.root)
         array: np.ndarray = load_file(self.folder / f"{policy}.safetensors")["probabilities"]
         return array
 
@@ -140,16 +140,19 @@ class Predictions:
             for note in noted
             for index, reason in json.loads(note["bad"]).items()
         }
-        whole: PredictionsFacts = {
-            **facts,
-            "bad_images": bad,
+        whole = PredictionsFacts(
+            num_images=facts.num_images,
+            world_size=facts.world_size,
+            device=facts.device,
+            num_rejected=facts.num_rejected,
+            bad_images=bad,
             # not of who merges: an array of jobs may have computed
-            "hardware": device.joined([json.loads(note.get("hardware", "{}")) for note in noted]),
-            "engines": sorted({note["engine"] for note in noted}),
-            "core_or_gpu_seconds": round(seconds, 2),
-            "core_or_gpu_hours": round(seconds / 3600, 4),
-        }
-        sealing.seal(self.config, self.root, paths, whole)
+            hardware=device.joined([json.loads(note.get("hardware", "{}")) for note in noted]),
+            engines=sorted({note["engine"] for note in noted}),
+            core_or_gpu_seconds=round(seconds, 2),
+            core_or_gpu_hours=round(seconds / 3600, 4),
+        )
+        sealing.PREDICTIONS.seal(self.config, self.root, paths, whole)
         shutil.rmtree(self.folder / "chunks", ignore_errors=True)
         return bad
 
@@ -171,7 +174,7 @@ class Predictions:
         """A digest of the data and the weights: chunks made from others, since removed
         and made anew, do not count.
         """
-        digests = [sealing.unseal(named, self.root)["digest"] for named in self.config.inputs]
+        digests = [sealing.unseal(named, self.root).digest for named in self.config.inputs]
         return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
 
 

@@ -14,9 +14,8 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, cast
 
-from pipeline.artefacts.contents import Provenance
+from pipeline.artefacts.facts import Commit, Provenance
 from pipeline.runtime.device import processor
 from pipeline.runtime.environment import COMMAND
 from pipeline.runtime.variables import recorded
@@ -52,17 +51,19 @@ def collect() -> Provenance:
     """Commit, whether the tree had uncommitted changes, command, versions, host, time,
     and what of the environment may move last bits.
     """
-    found = {
-        **commit(),
-        "command": os.environ.get(COMMAND, shlex.join(sys.argv)),
-        "python": platform.python_version(),
-        "versions": versions(),
-        "environment": recorded(),
-        "host": socket.gethostname(),
-        "machine": f"{processor()}, {os.cpu_count()} cores",
-        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    return cast(Provenance, found)
+    code = commit()
+    return Provenance(
+        commit=code.commit,
+        dirty=code.dirty,
+        code=code.code,
+        command=os.environ.get(COMMAND, shlex.join(sys.argv)),
+        python=platform.python_version(),
+        versions=dict(versions()),
+        environment=dict(recorded()),
+        host=socket.gethostname(),
+        machine=f"{processor()}, {os.cpu_count()} cores",
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
 
 
 @cache
@@ -91,31 +92,27 @@ def _libjpeg_turbo(package: str) -> str:
 
 
 @cache
-def commit() -> dict[str, Any]:
+def commit() -> Commit:
     """The commit of this code; unknown where it runs outside a git checkout. A copy of
     it carries that in a file. Where no commit tells what ran, a digest does.
     """
     if (TOP / COMMIT_FILE).is_file():
-        carried: dict[str, Any] = json.loads((TOP / COMMIT_FILE).read_text())
-        return carried
+        return Commit.load((TOP / COMMIT_FILE).read_bytes())
 
     def git(*arguments: str) -> str:
         return subprocess.run(
             ["git", "-C", str(TOP), *arguments], capture_output=True, text=True, check=True
         ).stdout.strip()
 
-    found: dict[str, Any] = {"commit": "unknown", "dirty": False}
+    name, dirty = "unknown", False
     try:
         if Path(git("rev-parse", "--show-toplevel")) == TOP:
-            found = {
-                "commit": git("rev-parse", "HEAD"),
-                "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
-            }
+            name = git("rev-parse", "HEAD")
+            dirty = bool(git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.CalledProcessError):
         pass
-    if found["dirty"] or found["commit"] == "unknown":
-        found["code"] = digest_of_code(sources())
-    return found
+    is_told = name != "unknown" and not dirty
+    return Commit(commit=name, dirty=dirty, code=None if is_told else digest_of_code(sources()))
 
 
 def sources() -> dict[str, bytes]:

@@ -2,16 +2,16 @@
 label ranks in every image.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from pyarrow import parquet
+from pydantic import TypeAdapter
 
 from pipeline.artefacts import sealing
-from pipeline.artefacts.contents import Figures, ResultFacts
+from pipeline.artefacts.contents import Figures, Mistake, ResultFacts, SubsetErrors
 from pipeline.artefacts.predictions import write_table
 from pipeline.configs.compare import EnsembleConfig
 from pipeline.runtime import disk
@@ -19,6 +19,7 @@ from pipeline.statistics.inference import wilson
 
 TOP = (1, 5)
 MISTAKES = "mistakes.json"
+ROWS = TypeAdapter(list[Mistake])
 
 
 class Result:
@@ -31,7 +32,7 @@ class Result:
     def __init__(self, config: EnsembleConfig, root: Path):
         self.config = config
         self.folder = root / config.folder
-        self.facts = sealing.unseal(config, root)
+        self.facts = sealing.RESULT.unseal(config, root)
 
     def errors(self, top: int) -> np.ndarray:
         """Per image, whether the true label is not among the `top` first."""
@@ -62,10 +63,9 @@ class Result:
         return values
 
     @property
-    def mistakes(self) -> list[dict[str, Any]]:
+    def mistakes(self) -> list[Mistake]:
         """The worst mistakes, with pictures."""
-        found: list[dict[str, Any]] = json.loads((self.folder / MISTAKES).read_text())
-        return found
+        return sealing.read_rows(self.folder / MISTAKES, ROWS)
 
 
 class Hits(NamedTuple):
@@ -103,23 +103,23 @@ def figures(columns: Mapping[str, np.ndarray]) -> Figures:
         return float((columns[name] >= top).mean())
 
     top1, top5 = (int((columns["rank"] >= top).sum()) for top in TOP)
-    return {
-        "num_images": count,
-        "subsets": [
-            {
-                "members": [int(k) for k in name.removeprefix("rank_of_").split("_")],
-                "top1_error": error(name, 1),
-                "top5_error": error(name, 5),
-            }
+    return Figures(
+        num_images=count,
+        subsets=[
+            SubsetErrors(
+                members=[int(k) for k in name.removeprefix("rank_of_").split("_")],
+                top1_error=error(name, 1),
+                top5_error=error(name, 5),
+            )
             for name in subsets
         ],
-        "top1_error": top1 / count,
-        "top1_interval": list(wilson(top1, count)),
-        "top1_error_of_members": [error(name, 1) for name in members],
-        "top5_error": top5 / count,
-        "top5_interval": list(wilson(top5, count)),
-        "top5_error_of_members": [error(name, 5) for name in members],
-    }
+        top1_error=top1 / count,
+        top1_interval=wilson(top1, count),
+        top1_error_of_members=[error(name, 1) for name in members],
+        top5_error=top5 / count,
+        top5_interval=wilson(top5, count),
+        top5_error_of_members=[error(name, 5) for name in members],
+    )
 
 
 def write_result(
@@ -128,20 +128,28 @@ def write_result(
     hits: Hits,
     chosen: list[int],
     classes: list[str],
-    mistakes: list[dict[str, Any]],
+    mistakes: list[Mistake],
 ) -> None:
     """Write hits, worst mistakes, and errors with their 95 % Wilson intervals, and
     seal.
     """
-    facts: ResultFacts = {
-        "policy": config.policy,
-        "num_members": len(config.members),
-        "chosen_members": chosen,
-        "num_classes": len(classes),
-        "classes": classes,
-        **figures(hits.columns),
-    }
+    errors = figures(hits.columns)
+    facts = ResultFacts(
+        policy=config.policy,
+        num_members=len(config.members),
+        chosen_members=chosen,
+        num_classes=len(classes),
+        classes=classes,
+        num_images=errors.num_images,
+        subsets=errors.subsets,
+        top1_error=errors.top1_error,
+        top1_interval=errors.top1_interval,
+        top1_error_of_members=errors.top1_error_of_members,
+        top5_error=errors.top5_error,
+        top5_interval=errors.top5_interval,
+        top5_error_of_members=errors.top5_error_of_members,
+    )
     folder = root / config.folder
     table = write_table(folder / "hits.parquet", {"image_id": hits.image_ids, **hits.columns})
-    disk.write_json(folder / MISTAKES, mistakes)
-    sealing.seal(config, root, [table, folder / MISTAKES], facts)
+    disk.write_json(folder / MISTAKES, [mistake.plain() for mistake in mistakes])
+    sealing.RESULT.seal(config, root, [table, folder / MISTAKES], facts)

@@ -3,6 +3,7 @@ training.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from pipeline.artefacts import locks, provenance, sealing
 from pipeline.artefacts.checkpoints import Checkpoints
-from pipeline.artefacts.contents import RunFacts
+from pipeline.artefacts.contents import Elsewhere, MachineFacts, RunFacts
+from pipeline.artefacts.facts import Commit, Holder
 from pipeline.artefacts.metrics import metrics_path, read_metrics
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import StageFailed, TrainingDiverged
@@ -24,8 +26,18 @@ FILES: dict[Weights, str] = {
     "best": "best.safetensors",
 }
 
-# of an attempt: what last bits depend on
-BITS = ("commit", "code", "python", "versions", "environment", "hardware", "world_size")
+
+class Attempt(Holder, MachineFacts, Commit):
+    """attempts/<number>.json: who began to train when, on what, with which code."""
+
+    data_digest: str
+    config: dict[str, Any]
+    command: str
+    python: str
+    versions: dict[str, str]
+    machine: str
+    environment: dict[str, str] | None = None
+    started_at: str
 
 
 class Run:
@@ -48,34 +60,49 @@ class Run:
         """Final weights of a complete run by parameter name; `best`: the average where
         its validation error was lowest.
         """
-        sealing.unseal(self.config, self.root)
+        sealing.RUN.unseal(self.config, self.root)
         return load_file(self._final(FILES[kind]))
 
-    def metrics(self) -> list[dict[str, Any]]:
+    def metrics(self) -> list[dict[str, float]]:
         """The rows logged so far."""
         return read_metrics(self.config, self.root)
 
-    def claim(self, facts: dict[str, Any]) -> None:
+    def claim(self, machine: MachineFacts, data_digest: str) -> None:
         """Begin an attempt: from now on, earlier ones cannot write. Its file holds its
-        provenance and `facts`.
+        provenance, on what it runs, and the digest of its data.
         """
-        content = {
-            **locks.holder(),
-            **facts,
-            "config": self.config.model_dump(mode="json"),
-            **provenance.collect(),
-        }
-        content["started_at"] = content.pop("finished_at")
+        holder, origin = locks.holder(), provenance.collect()
+        attempt = Attempt(
+            process=holder.process,
+            host=holder.host,
+            job=holder.job,
+            world_size=machine.world_size,
+            device=machine.device,
+            operators=machine.operators,
+            area_by_library=machine.area_by_library,
+            hardware=machine.hardware,
+            data_digest=data_digest,
+            config=self.config.model_dump(mode="json"),
+            commit=origin.commit,
+            dirty=origin.dirty,
+            code=origin.code,
+            command=origin.command,
+            python=origin.python,
+            versions=origin.versions,
+            machine=origin.machine,
+            environment=origin.environment,
+            started_at=origin.finished_at,
+        )
         number = 1 + max(
             (int(path.stem) for path in self._attempt_path(0).parent.glob("*.json")), default=0
         )
         while not disk.publish(
-            self._attempt_path(number), (json.dumps(content, indent=1) + "\n").encode()
+            self._attempt_path(number), (json.dumps(attempt.plain(), indent=1) + "\n").encode()
         ):
             number += 1
         self.attempt = number
 
-    def log(self, row: dict[str, Any]) -> None:
+    def log(self, row: dict[str, float]) -> None:
         """Append a row to metrics.jsonl."""
         self._refuse_if_superseded()
         with self.metrics_path.open("a") as file:
@@ -88,7 +115,9 @@ class Run:
         self._refuse_if_superseded()
         disk.write_json(self.postmortem_path, facts)
 
-    def save_checkpoint(self, step: int, state: dict[str, Any], error: float | None = None) -> None:
+    def save_checkpoint(
+        self, step: int, state: Mapping[str, Any], error: float | None = None
+    ) -> None:
         """Save the state after `step` steps (see `Checkpoints.save`)."""
         self.checkpoints.save(step, state, error, self._refuse_if_superseded)
 
@@ -98,6 +127,14 @@ class Run:
         disk.write_atomic(
             self.metrics_path, "".join(json.dumps(row) + "\n" for row in rows).encode()
         )
+
+    def elsewhere(self) -> list[Elsewhere]:
+        """On what earlier attempts ran, where that differs from this one: the weights
+        may come from all.
+        """
+        paths = sorted(self._attempt_path(0).parent.glob("*.json"))
+        ran = [Elsewhere.load(path.read_bytes()) for path in paths]
+        return [each for k, each in enumerate(ran) if each not in (*ran[:k], ran[-1])]
 
     def finish(
         self, weights: dict[Weights, dict[str, Tensor]], facts: RunFacts, model_card: str
@@ -119,18 +156,8 @@ class Run:
         disk.write_atomic(self._final("README.md"), model_card.encode())
         paths = [self._final(FILES[kind]) for kind in weights]
         # not the metrics, nor the card: they hold the clock
-        sealing.seal(self.config, self.root, paths, {**facts, "elsewhere": self._elsewhere()})
+        sealing.RUN.seal(self.config, self.root, paths, facts)
         self.checkpoints.remove()
-
-    def _elsewhere(self) -> list[dict[str, Any]]:
-        """On what earlier attempts ran, where that differs from this one: the
-        weights may come from all.
-        """
-        found: list[dict[str, Any]] = []
-        for path in sorted(self._attempt_path(0).parent.glob("*.json")):
-            attempt = json.loads(path.read_text())
-            found.append({key: attempt[key] for key in BITS if key in attempt})
-        return [ran for k, ran in enumerate(found) if ran not in (*found[:k], found[-1])]
 
     def _final(self, name: str) -> Path:
         return self.folder / "final" / name
@@ -143,8 +170,8 @@ class Run:
             raise RuntimeError(f"{self.folder}: nothing is written before an attempt is claimed")
         newer = self._attempt_path(self.attempt + 1)
         if newer.exists():
-            by = json.loads(newer.read_text())
+            by = Holder.load(newer.read_bytes())
             raise StageFailed(
                 f"{self.folder}: attempt {self.attempt} stops, as attempt {self.attempt + 1} took"
-                f" over: {locks.said(by)}"
+                f" over: {by.words}"
             )

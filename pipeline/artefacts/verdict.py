@@ -5,8 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from pydantic import ConfigDict, TypeAdapter
+
 from pipeline.artefacts import sealing
-from pipeline.artefacts.contents import Sealed
+from pipeline.artefacts.contents import CheckFacts, SealedCheck
 from pipeline.configs.study import CheckConfig
 from pipeline.runtime import disk
 
@@ -24,6 +26,8 @@ class Verdict:
     would find a difference as large as an undecided one four times of five.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
     claim: str
     text: str
     kind: Literal["error", "gain"]
@@ -40,21 +44,23 @@ class Verdict:
     needed: int | None = None
 
 
+ROWS = TypeAdapter(list[Verdict])
+
+
 def write_verdicts(config: CheckConfig, root: Path, verdicts: list[Verdict]) -> None:
     """Write the verdicts of a study, one a line, and seal."""
     path = root / config.folder / VERDICTS
     disk.write_atomic(
         path, "".join(json.dumps(asdict(verdict)) + "\n" for verdict in verdicts).encode()
     )
-    sealing.seal(config, root, [path], {})
+    sealing.CHECK.seal(config, root, [path], CheckFacts())
 
 
-def read_verdicts(config: CheckConfig, root: Path) -> tuple[list[Verdict], Sealed]:
+def read_verdicts(config: CheckConfig, root: Path) -> tuple[list[Verdict], SealedCheck]:
     """The verdicts and the rest of the sealed file.
 
     Raises:
-        InputError: they are not complete.
+        InputError: they are not complete, or damaged.
     """
-    facts = sealing.unseal(config, root)
-    lines = (root / config.folder / VERDICTS).read_text().splitlines()
-    return [Verdict(**json.loads(line)) for line in lines], facts
+    facts = sealing.CHECK.unseal(config, root)
+    return sealing.read_rows(root / config.folder / VERDICTS, ROWS), facts

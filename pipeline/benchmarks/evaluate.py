@@ -22,6 +22,7 @@ import torch
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.dataset import Split
+from pipeline.artefacts.measurements import Classification, EvaluateFacts
 from pipeline.benchmarks.contenders import CONTENDERS, PEAK, conv_peaks
 from pipeline.benchmarks.turns import Measure, ask, photograph_shard, quartiles, take_turns, worker
 from pipeline.configs.study import BenchmarkConfig
@@ -38,7 +39,7 @@ NEIGHBOUR_ROUNDS = 8  # ours: images with and without a busy neighbour, in turn
 FASTEST = "ours bf16 compiled"
 
 
-def benchmark_evaluate(config: BenchmarkConfig, root: Path) -> dict[str, Any]:
+def benchmark_evaluate(config: BenchmarkConfig, root: Path) -> EvaluateFacts:
     """Measure, write benchmarks/<hash>/benchmark.json, and return what it holds.
 
     Raises:
@@ -65,7 +66,7 @@ def benchmark_evaluate(config: BenchmarkConfig, root: Path) -> dict[str, Any]:
             rounds = take_turns(workers, config.rounds, progress)
             disturbed = _with_neighbour(workers[FASTEST], progress)
     facts = _facts(config, rounds, disturbed, num_images)
-    sealing.seal(config, root, [], facts)
+    sealing.EVALUATE_BENCHMARK.seal(config, root, [], facts)
     return facts
 
 
@@ -109,55 +110,55 @@ def _with_neighbour(contender: Connection, progress: Progress) -> list[float]:
 
 def _facts(
     config: BenchmarkConfig, rounds: list[dict[str, Any]], disturbed: list[float], num_images: int
-) -> dict[str, Any]:
+) -> EvaluateFacts:
     """All figures: medians, each with its quartiles."""
     flop = 2 * CROPS * count_parts(GoogLeNet(input_size=config.input_size, aux_heads=()))[""].macs
     contenders = {}
     for name, contender in CONTENDERS.items():
         samples = [found[name] for found in rounds]
         peak = [found[PEAK][str(contender.dtype)] for found in rounds]
-        facts = {
-            "text": contender.text,
-            "seconds": quartiles([s.total for s in samples]),
-            "preprocessing_seconds": quartiles([s.preprocessing for s in samples]),
-            "images_per_second": quartiles([1 / s.total for s in samples]),
-            "crops_per_second": quartiles([CROPS / s.total for s in samples]),
-            "times_naive": quartiles(
+        bounds = [s.bound / s.total for s in samples if s.bound is not None]
+        contenders[name] = Classification(
+            text=contender.text,
+            seconds=quartiles([s.total for s in samples]),
+            preprocessing_seconds=quartiles([s.preprocessing for s in samples]),
+            images_per_second=quartiles([1 / s.total for s in samples]),
+            crops_per_second=quartiles([CROPS / s.total for s in samples]),
+            times_naive=quartiles(
                 [found["naive"].total / s.total for found, s in zip(rounds, samples, strict=True)]
             ),
-            "times_careful_compiled": quartiles(
+            times_careful_compiled=quartiles(
                 [
                     found["careful compiled"].total / s.total
                     for found, s in zip(rounds, samples, strict=True)
                 ]
             ),
-            "preprocessing_times_naive": quartiles(
+            preprocessing_times_naive=quartiles(
                 [
                     found["naive"].preprocessing / s.preprocessing
                     for found, s in zip(rounds, samples, strict=True)
                 ]
             ),
-            "preprocessing_share": quartiles([s.preprocessing / s.total for s in samples]),
-            "share_of_peak": quartiles(
+            preprocessing_share=quartiles([s.preprocessing / s.total for s in samples]),
+            share_of_peak=quartiles(
                 [flop / s.total / p for s, p in zip(samples, peak, strict=True)]
             ),
-            "largest_difference": max(
+            largest_difference=max(
                 float(np.abs(found["naive"].probabilities - s.probabilities).max())
                 for found, s in zip(rounds, samples, strict=True)
             ),
-        }
-        bounds = [s.bound / s.total for s in samples if s.bound is not None]
-        contenders[name] = facts | {"share_of_bound": quartiles(bounds) if bounds else None}
-    return {
-        "input_size": config.input_size,
-        "rounds": len(rounds),
-        "num_images": num_images,
-        "gflop_per_image": flop / 1e9,
-        "peak_gflops": {
+            share_of_bound=quartiles(bounds) if bounds else None,
+        )
+    return EvaluateFacts(
+        input_size=config.input_size,
+        rounds=len(rounds),
+        num_images=num_images,
+        gflop_per_image=flop / 1e9,
+        peak_gflops={
             name: quartiles([found[PEAK][name] / 1e9 for found in rounds])
             for name in rounds[0][PEAK]
         },
-        "contenders": contenders,
-        "speed_beside_a_busy_process": quartiles(disturbed),
-        "cores": len(os.sched_getaffinity(0)),
-    }
+        contenders=contenders,
+        speed_beside_a_busy_process=quartiles(disturbed),
+        cores=len(os.sched_getaffinity(0)),
+    )

@@ -16,11 +16,11 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from pipeline.artefacts import sealing
+from pipeline.artefacts.measurements import PrepareFacts, Storing
 from pipeline.benchmarks.turns import Measure, photographs, quartiles, take_turns, worker
 from pipeline.configs.study import BenchmarkConfig
 from pipeline.errors import present
@@ -33,7 +33,7 @@ from pipeline.sources.shard_writer import Shard, Work
 ARCHIVE = "photographs.tar"
 
 
-def benchmark_prepare(config: BenchmarkConfig, root: Path) -> dict[str, Any]:
+def benchmark_prepare(config: BenchmarkConfig, root: Path) -> PrepareFacts:
     """Measure, write benchmarks/<hash>/benchmark.json, and return what it holds.
 
     Raises:
@@ -54,23 +54,23 @@ def benchmark_prepare(config: BenchmarkConfig, root: Path) -> dict[str, Any]:
             "benchmark prepare", (config.rounds + 1) * len(workers), "samples"
         ) as progress:
             rounds = take_turns(workers, config.rounds, progress)
-    facts = {
-        "rounds": len(rounds),
-        "num_images": num_images,
-        "num_bytes": num_bytes,
-        "contenders": {
-            name: {
-                "text": text,
-                "images_per_second": quartiles([found[name] for found in rounds]),
-                "megabytes_per_second": quartiles(
+    facts = PrepareFacts(
+        rounds=len(rounds),
+        num_images=num_images,
+        num_bytes=num_bytes,
+        contenders={
+            name: Storing(
+                text=text,
+                images_per_second=quartiles([found[name] for found in rounds]),
+                megabytes_per_second=quartiles(
                     [found[name] * num_bytes / num_images / 1e6 for found in rounds]
                 ),
-                "share": quartiles([found[name] / found[BOUND] for found in rounds]),
-            }
+                share=quartiles([found[name] / found[BOUND] for found in rounds]),
+            )
             for name, (text, _) in CONTENDERS.items()
         },
-    }
-    sealing.seal(config, root, [], facts)
+    )
+    sealing.PREPARE_BENCHMARK.seal(config, root, [], facts)
     return facts
 
 

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -22,6 +21,7 @@ from torchvision import models, transforms
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.dataset import Split
+from pipeline.artefacts.measurements import Quartiles, TrainFacts, Training
 from pipeline.benchmarks.contenders import ONE_THREAD
 from pipeline.benchmarks.turns import Measure, photograph_shard, quartiles, take_turns, worker
 from pipeline.configs.network import NetworkConfig
@@ -42,7 +42,7 @@ LOADED = 64  # ours: images in one turn of a loader
 CLASSES = 1000
 
 
-def benchmark_train(config: BenchmarkConfig, root: Path) -> dict[str, Any]:
+def benchmark_train(config: BenchmarkConfig, root: Path) -> TrainFacts:
     """Measure, write benchmarks/<hash>/benchmark.json, and return what it holds.
 
     Raises:
@@ -60,30 +60,30 @@ def benchmark_train(config: BenchmarkConfig, root: Path) -> dict[str, Any]:
         with Progress("benchmark train", (config.rounds + 1) * len(workers), "samples") as progress:
             rounds = take_turns(workers, config.rounds, progress)
     facts = _facts(config, rounds)
-    sealing.seal(config, root, [], facts)
+    sealing.TRAIN_BENCHMARK.seal(config, root, [], facts)
     return facts
 
 
-def _facts(config: BenchmarkConfig, rounds: list[dict[str, float]]) -> dict[str, Any]:
-    def ratio(of: str, to: str) -> list[float]:
+def _facts(config: BenchmarkConfig, rounds: list[dict[str, float]]) -> TrainFacts:
+    def ratio(of: str, to: str) -> Quartiles:
         return quartiles([found[of] / found[to] for found in rounds])
 
-    return {
-        "input_size": config.input_size,
-        "rounds": len(rounds),
-        "batch": BATCH,
-        "contenders": {
-            name: {"text": text, "images_per_second": quartiles([found[name] for found in rounds])}
+    return TrainFacts(
+        input_size=config.input_size,
+        rounds=len(rounds),
+        batch=BATCH,
+        contenders={
+            name: Training(
+                text=text, images_per_second=quartiles([found[name] for found in rounds])
+            )
             for name, (text, _, _) in CONTENDERS.items()
         },
-        "step_times_torchvision": ratio("ours bf16", "torchvision"),
-        "step_fp32_times_torchvision": ratio("ours fp32", "torchvision"),
-        "step_times_torchvision_switched": ratio("ours bf16", "torchvision switched"),
-        "loader_times_peer": ratio("our loader", "usual loader"),
-        "overhead_of_loading": quartiles(
-            [1 - found["both"] / found["ours bf16"] for found in rounds]
-        ),
-    }
+        step_times_torchvision=ratio("ours bf16", "torchvision"),
+        step_fp32_times_torchvision=ratio("ours fp32", "torchvision"),
+        step_times_torchvision_switched=ratio("ours bf16", "torchvision switched"),
+        loader_times_peer=ratio("our loader", "usual loader"),
+        overhead_of_loading=quartiles([1 - found["both"] / found["ours bf16"] for found in rounds]),
+    )
 
 
 def torchvision_step(input_size: int, shards: list[Path], switched: bool) -> Measure:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pipeline.artefacts.measurements import Quartiles
 from pipeline.artefacts.shards import Record, write_shard
 from pipeline.errors import InputError, StageFailed, first_line
 from pipeline.images import decode as images
@@ -136,7 +137,7 @@ def photographs(path: Path | None, num_images: int) -> Iterator[Record]:
         raise InputError(f"{path}: none of its {len(files)} files is a usable image")
 
 
-def quartiles(values: list[float]) -> list[float]:
+def quartiles(values: list[float]) -> Quartiles:
     """Lower quartile, median, upper quartile."""
-    found: list[float] = np.percentile(values, (25, 50, 75)).tolist()
-    return found
+    lower, median, upper = np.percentile(values, (25, 50, 75)).tolist()
+    return lower, median, upper

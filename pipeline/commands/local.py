@@ -148,5 +148,5 @@ def forget_report(study: Study, root: Path) -> None:
 def show(study: Study, root: Path) -> None:
     """Print the study's table and where its report lies."""
     if study.is_complete(root) and is_first():
-        print(sealing.unseal(study, root)["summary"])
+        print(sealing.REPORT.unseal(study, root).summary)
         print(f"report: {root / study.folder / 'report.html'}")

@@ -113,7 +113,7 @@ def _measurement(
             raise InputError(one_line(error)) from None
         module = import_module(f"pipeline.benchmarks.{what}")
         facts = getattr(module, f"benchmark_{what}")(config, root)
-        print(templates().get_template(f"benchmark_{what}.txt").render(facts))
+        print(templates().get_template(f"benchmark_{what}.txt").render(dict(facts)))
         print(f"figures: {root / config.folder / config.last_file}")
 
 

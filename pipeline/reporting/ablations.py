@@ -2,37 +2,25 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.result import TOP
 from pipeline.configs.compare import CompareConfig
 from pipeline.configs.train import TrainConfig
 from pipeline.paper.crops import label_of, split_policy
-from pipeline.reporting import tables
+from pipeline.reporting.page import Ablation
 
 
-def comparisons(configs: Sequence[CompareConfig], root: Path) -> list[dict[str, Any]]:
+def comparisons(configs: Sequence[CompareConfig], root: Path) -> list[Ablation]:
     """What the templates show of the ablations that are complete."""
     found = []
     for number, config in enumerate(configs, start=1):
         if config.is_complete(root):
-            facts = sealing.unseal(config, root)
-            top = facts["decided_on"]
-            arms = {
-                each: tables.of_comparison(facts, each)
-                for each in sorted(TOP, key=lambda each: each != top)
-            }
-            found.append(
-                {
-                    **facts,
-                    "chart": f"ablation_{number}",
-                    "setting": _setting(config),
-                    "best": _best(config) if "best" in arms[top][0] else "",
-                    "top": top,
-                    "arms": arms,
-                }
-            )
+            facts = sealing.COMPARISON.unseal(config, root)
+            tops = sorted(TOP, key=lambda top: top != facts.decided_on)
+            arms = {top: facts.arms(top) for top in tops}
+            best = _best(config) if facts.top1[0].best is not None else ""
+            found.append(Ablation(facts, f"ablation_{number}", _setting(config), best, arms))
     return found
 
 

@@ -2,10 +2,13 @@
 the page is opened.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
 import altair as alt
 import vl_convert
+
+from pipeline.artefacts.facts import Facts
+from pipeline.reporting.rows import CropPoint, CurvePoint, EnsembleSize, ForestLine
 
 # readable on a light and on a dark page
 INK = "#7a8290"
@@ -14,12 +17,10 @@ PADDING = {"left": 16, "right": 5, "top": 5, "bottom": 5}
 PALETTE = ["#2f7fd0", "#e08a2c", "#3a9d5d", "#b05bc4", "#c8505a", "#6f8f2f", "#4aa6b5", "#8a6d5a"]
 
 
-def training_curves(rows: list[dict[str, Any]]) -> str:
-    """Validation error over epochs, a line for each member and kind of weights. Rows:
-    epoch, error (%), member, weights.
-    """
+def training_curves(rows: Sequence[CurvePoint]) -> str:
+    """Validation error over epochs, a line for each member and kind of weights."""
     chart = (
-        alt.Chart(alt.InlineData(values=rows))
+        alt.Chart(_data(rows))
         .mark_line()
         .encode(
             x=alt.X("epoch:Q", title="epoch"),
@@ -31,12 +32,10 @@ def training_curves(rows: list[dict[str, Any]]) -> str:
     return _svg(chart)
 
 
-def errors_by_crops(rows: list[dict[str, Any]]) -> str:
-    """Error by crops, a point with its interval for each number of models. Rows: crops,
-    models, error, low, high (all %).
-    """
+def errors_by_crops(rows: Sequence[CropPoint]) -> str:
+    """Error by crops, a point with its interval for each number of models."""
     crops = alt.X("crops:O", title="crops per image")
-    base = alt.Chart(alt.InlineData(values=rows)).encode(
+    base = alt.Chart(_data(rows)).encode(
         x=crops, color=alt.Color("models:N", title="models"), xOffset="models:N"
     )
     points = base.mark_point(filled=True, size=80).encode(
@@ -45,11 +44,11 @@ def errors_by_crops(rows: list[dict[str, Any]]) -> str:
     return _svg(base.mark_rule(strokeWidth=2).encode(y="low:Q", y2="high:Q") + points)
 
 
-def errors_by_size(rows: list[dict[str, Any]]) -> str:
+def errors_by_size(rows: Sequence[EnsembleSize]) -> str:
     """Error by number of models: the mean over all ensembles of a size, and their
-    range. Rows: models, crops, error, low, high (all %).
+    range.
     """
-    base = alt.Chart(alt.InlineData(values=rows)).encode(
+    base = alt.Chart(_data(rows)).encode(
         x=alt.X("models:O", title="models"), color=alt.Color("crops:N", title="crops", sort=None)
     )
     lines = base.mark_line(point=True).encode(
@@ -58,11 +57,11 @@ def errors_by_size(rows: list[dict[str, Any]]) -> str:
     return _svg(base.mark_rule(strokeWidth=2, opacity=0.5).encode(y="low:Q", y2="high:Q") + lines)
 
 
-def forest(rows: list[dict[str, Any]]) -> str:
+def forest(rows: Sequence[ForestLine]) -> str:
     """Differences to a baseline, an arm a line, with their intervals, and a line at
-    zero. Rows: arm, difference, low, high.
+    zero.
     """
-    base = alt.Chart(alt.InlineData(values=rows)).encode(y=alt.Y("arm:N", title=None, sort=None))
+    base = alt.Chart(_data(rows)).encode(y=alt.Y("arm:N", title=None, sort=None))
     x = alt.X(
         "difference:Q",
         title="difference to the first arm, points (95 % interval)",
@@ -87,6 +86,10 @@ def png(svg: str) -> bytes:
     """A chart at twice its size in pixels, for papers and slides."""
     drawn: bytes = vl_convert.svg_to_png(svg, scale=2)
     return drawn
+
+
+def _data(rows: Sequence[Facts]) -> alt.InlineData:
+    return alt.InlineData(values=[row.plain() for row in rows])
 
 
 def _svg(chart: alt.Chart | alt.LayerChart) -> str:

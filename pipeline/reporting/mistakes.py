@@ -3,12 +3,13 @@ fail, pairs that are confused.
 """
 
 from collections import Counter
-from typing import Any
 
 import numpy as np
 
+from pipeline.artefacts.contents import Guess, Mistake
 from pipeline.artefacts.dataset import Split
 from pipeline.images.decode import BadImage, thumbnail
+from pipeline.reporting.rows import ClassRow, Confusion
 
 NUM_WORST = 24  # ours
 NUM_GUESSES = 5
@@ -16,7 +17,7 @@ NUM_GUESSES = 5
 
 def worst_mistakes(
     split: Split, probabilities: np.ndarray, rank: np.ndarray, classes: list[str]
-) -> list[dict[str, Any]]:
+) -> list[Mistake]:
     """The images on which the first guess was surest while wrong: picture, label and
     the five first guesses.
 
@@ -30,16 +31,16 @@ def worst_mistakes(
         index = int(wrong[row])
         guesses = np.argsort(-scores[row], kind="stable")[:NUM_GUESSES].tolist()
         found.append(
-            {
-                "image_id": split.image_ids[index],
-                "label": classes[int(split.labels[index])],
-                "rank": int(rank[index]),
-                "guesses": [
-                    {"label": classes[k], "probability": round(float(scores[row, k]), 4)}
+            Mistake(
+                image_id=split.image_ids[index],
+                label=classes[int(split.labels[index])],
+                rank=int(rank[index]),
+                guesses=[
+                    Guess(label=classes[k], probability=round(float(scores[row, k]), 4))
                     for k in guesses
                 ],
-                "picture": _picture(split, index),
-            }
+                picture=_picture(split, index),
+            )
         )
     return found
 
@@ -53,7 +54,7 @@ def _picture(split: Split, index: int) -> str:
 
 def class_errors(
     labels: np.ndarray, predicted: np.ndarray, rank: np.ndarray, classes: list[str], top: int
-) -> list[dict[str, Any]]:
+) -> list[ClassRow]:
     """Errors of each class, the worst first, and what it is taken for most often."""
     rows = []
     for label, name in enumerate(classes):
@@ -61,28 +62,19 @@ def class_errors(
         if mine.any():
             others = Counter(predicted[mine & (rank >= 1)].tolist()).most_common(1)
             rows.append(
-                {
-                    "class": name,
-                    "images": int(mine.sum()),
-                    "top1_error": float((rank[mine] >= 1).mean()),
-                    f"top{top}_error": float((rank[mine] >= top).mean()),
-                    "taken_for": classes[others[0][0]] if others and others[0][0] >= 0 else "",
-                    "times": others[0][1] if others else 0,
-                }
+                ClassRow(
+                    name=name,
+                    images=int(mine.sum()),
+                    top1_error=float((rank[mine] >= 1).mean()),
+                    top5_error=float((rank[mine] >= 5).mean()) if top == 5 else None,
+                    taken_for=classes[others[0][0]] if others and others[0][0] >= 0 else "",
+                    times=others[0][1] if others else 0,
+                )
             )
-    return sorted(
-        rows,
-        key=lambda row: (
-            -float(row[f"top{top}_error"]),
-            -float(row["top1_error"]),
-            str(row["class"]),
-        ),
-    )
+    return sorted(rows, key=lambda row: (-(row.top5_error or 0.0), -row.top1_error, row.name))
 
 
-def confusions(
-    labels: np.ndarray, predicted: np.ndarray, classes: list[str]
-) -> list[dict[str, Any]]:
+def confusions(labels: np.ndarray, predicted: np.ndarray, classes: list[str]) -> list[Confusion]:
     """Pairs of classes by how often images of the one are taken for the other, the most
     frequent first.
     """
@@ -93,6 +85,6 @@ def confusions(
     )
     ordered = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
     return [
-        {"label": classes[label], "taken_for": classes[guess], "images": count}
+        Confusion(label=classes[label], taken_for=classes[guess], images=count)
         for (label, guess), count in ordered
     ]

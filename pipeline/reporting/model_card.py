@@ -4,8 +4,9 @@ errors with 95 % intervals.
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.artefacts.contents import RunOrigin
+from pipeline.artefacts.contents import RunFacts
 from pipeline.artefacts.dataset import Dataset
+from pipeline.artefacts.facts import Provenance
 from pipeline.configs.train import TrainConfig
 from pipeline.paper.crops import label_of
 from pipeline.paper.googlenet import PREPROCESSING
@@ -17,7 +18,8 @@ def model_card(
     run: TrainConfig,
     weights: str,
     data: Dataset,
-    facts: RunOrigin,
+    facts: RunFacts,
+    provenance: Provenance,
     misses: Mapping[str, Sequence[int]],
     has_onnx: bool = False,
 ) -> str:
@@ -25,12 +27,12 @@ def model_card(
 
     Args:
         weights: which of the run's weights the card is for.
-        facts: of the run, as in run.json.
+        facts: of the run, as in run.json; `provenance` is where they come from.
         misses: by crop policy, how many validation images are wrong at top-1 and at
             top-5.
         has_onnx: whether model.onnx lies beside it.
     """
-    count = data.manifest["num_images"]["val"]
+    count = data.manifest.num_images["val"]
     return (
         templates()
         .get_template("model_card.md")
@@ -38,6 +40,7 @@ def model_card(
             run=run,
             weights=weights,
             facts=facts,
+            provenance=provenance,
             data=data,
             errors=[
                 (label_of(policy), [(n / count, wilson(n, count)) for n in wrong])

@@ -2,11 +2,10 @@
 people read them.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import jinja2
 
+from pipeline.artefacts.contents import ArmRow
+from pipeline.artefacts.verdict import Verdict
 from pipeline.statistics.levels import MAX_SEEDS, P_FLOOR
 
 AUDIT_TITLES = {
@@ -44,25 +43,28 @@ def _interval(bounds: tuple[float, float] | None) -> str:
     return "" if bounds is None else f"{100 * bounds[0]:.2f} to {100 * bounds[1]:.2f}"
 
 
-def _p_value(p_value: float, of: Any, equals: str = "") -> str:
+def _p_value(p_value: float, of: ArmRow | Verdict, equals: str = "") -> str:
     """A p-value of a verdict or an arm; an upper bound where no draw of sign flips was
     as extreme.
     """
-    row = of if isinstance(of, Mapping) else vars(of)
-    at_floor = row["test"] == "sign flips" and row["p_value"] <= P_FLOOR
+    at_floor = of.test == "sign flips" and of.p_value is not None and of.p_value <= P_FLOOR
     return f"{'< ' if at_floor else equals}{p_value:.3g}"
 
 
-def _to_decide(row: Mapping[str, Any]) -> str:
+def _to_decide(row: ArmRow) -> str:
     """How many seeds or images would find a difference as large as the measured one,
     four times of five; "-" where none is measured, or seeds do not vary, of which
     nothing follows.
     """
-    unit = "seeds" if "seeds_to_decide" in row else "images"
-    if row["decision"] != "undecided" or abs(row["difference"]) < 1e-12 or row["interval"][1] == 1:
+    if row.decision != "undecided" or row.interval is None:
         return "-"
-    needed = row[f"{unit}_to_decide"]
-    return f"{needed:,} {unit}" if needed else f"more than {MAX_SEEDS:,} seeds"
+    if abs(row.difference) < 1e-12 or row.interval[1] == 1:
+        return "-"
+    if row.seeds_to_decide:
+        return f"{row.seeds_to_decide:,} seeds"
+    if row.images_to_decide:
+        return f"{row.images_to_decide:,} images"
+    return f"more than {MAX_SEEDS:,} seeds"
 
 
 def _quantity(value: float | None, kind: str) -> str:

@@ -85,7 +85,7 @@ def judge(files_per_class: dict[str, list[int]], num_unusable: int = 0) -> Compl
     verdict = (
         f"{what}, complete" if not problems else f"not the whole of {what}: {'; '.join(problems)}"
     )
-    return {"is_complete": not problems, "verdict": verdict}
+    return Completeness(is_complete=not problems, verdict=verdict)
 
 
 def _pieces(config: ILSVRC2012Config, devkit: Devkit) -> list[Piece]:

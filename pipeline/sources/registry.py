@@ -41,7 +41,7 @@ def refuse_other_files(config: PrepareConfig, root: Path) -> None:
     """
     if not isinstance(config, FolderConfig) or config.path is None:
         return
-    if open_source(config).fingerprint != sealing.unseal(config, root)["source_fingerprint"]:
+    if open_source(config).fingerprint != sealing.DATASET.unseal(config, root).source_fingerprint:
         raise InputError(
             f"{config.path}: holds other files than those {root / config.folder} was made from;"
             " choose another --root"

@@ -48,7 +48,7 @@ def judge_all(config: CheckConfig, root: Path) -> list[Verdict]:
     """The verdict on each claim, from the hits of the results."""
     cells = {cell: Result(named, root) for cell, named in config.cells.items()}
     first = Result(config.results[0], root)
-    top = deciding_top(first.facts["num_classes"])
+    top = deciding_top(first.facts.num_classes)
     data = recognised(first, root)
     members = {member.hash: member for named in config.results for member in named.members}
     paper = as_the_papers(list(members.values()), data)
@@ -133,8 +133,8 @@ def _measured(claim: Claim, cells: Mapping[Cell, Result]) -> tuple[float, Interv
     """A top-5 error, or the gain in it over the base, with its 95 % interval."""
     result = cells[claim.cell]
     if claim.base is None:
-        low, high = result.facts["top5_interval"]
-        return result.facts["top5_error"], Interval(low, high)
+        low, high = result.facts.top5_interval
+        return result.facts.top5_error, Interval(low, high)
     gains = cells[claim.base].errors(5).astype(float) - result.errors(5)
     return float(gains.mean()), paired_interval(gains)
 
@@ -201,9 +201,9 @@ def _of_neighbour(
         return replace(verdict, words=data.obstacle)
     facts = cells[cell].facts
     measured, interval = (
-        (facts["top1_error"], facts["top1_interval"])
+        (facts.top1_error, facts.top1_interval)
         if top == 1
-        else (facts["top5_error"], facts["top5_interval"])
+        else (facts.top5_error, facts.top5_interval)
     )
     return _against(
         verdict, measured, Interval(*interval), f"weights known by {known_by}; {data.remark}"

@@ -30,10 +30,10 @@ def recognised(result: "Result", root: Path) -> Comparability:
     data = result.config.members[0].data
     return of_images(
         data.name,
-        sealing.unseal(data, root).get("source_md5", {}),
+        sealing.DATASET.unseal(data, root).source_md5,
         result.image_ids,
         result.hits("label"),
-        result.facts["classes"],
+        result.facts.classes,
     )
 
 

@@ -4,20 +4,19 @@ intervals and a decision.
 
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.comparison import write_comparison
-from pipeline.artefacts.contents import ComparisonFacts, SealedComparison
+from pipeline.artefacts.contents import ArmRow, BestMember, ComparisonFacts, SealedComparison
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions, best_member
 from pipeline.configs.compare import Arm, CompareConfig
 from pipeline.statistics.inference import Interval, across_seeds, bootstrap_interval, mcnemar
 from pipeline.statistics.label_ranks import rank_of_label
 from pipeline.statistics.levels import deciding_top
-from pipeline.statistics.paired import PairedTest, decide, over_images, over_seeds
+from pipeline.statistics.paired import Decision, PairedTest, decide, over_images, over_seeds
 from pipeline.tracking.tracker import Tracker
 
 IMAGES_AT_ONCE = 4096  # ours: bounds the memory of sums of probabilities
@@ -32,29 +31,29 @@ def compare(config: CompareConfig, root: Path) -> SealedComparison:
     images, as they share members: these say nothing of other seeds.
     """
     if config.is_complete(root):
-        return sealing.unseal(config, root)
+        return sealing.COMPARISON.unseal(config, root)
     first = config.arms[0].members[0]
     hits = Predictions(first, root)
     labels = hits.hits("label")
     ranks = [_ranks(config, arm, root, labels) for arm in config.arms]
     top1, top5 = judge([arm.name for arm in config.arms], ranks, best_members(config, root))
     top = deciding_top(Dataset(first.data, root).num_classes)
-    facts: ComparisonFacts = {
-        "question": config.question,
-        "models": config.models,
-        "num_images": len(labels),
-        "policies": [config.policy_of(arm) for arm in config.arms],
-        "num_seeds": len(config.arms[0].members),
-        "decided_on": top,
-        "top1": top1,
-        "top5": top5,
-    }
+    facts = ComparisonFacts(
+        question=config.question,
+        models=config.models,
+        num_images=len(labels),
+        policies=[config.policy_of(arm) for arm in config.arms],
+        num_seeds=len(config.arms[0].members),
+        decided_on=top,
+        top1=top1,
+        top5=top5,
+    )
     write_comparison(config, root, hits.hits("image_id").tolist(), labels, ranks, facts)
     with Tracker(config, root) as tracker:
-        rows = top1 if top == 1 else top5
-        tracker.table("arms", [{name: str(value) for name, value in row.items()} for row in rows])
-        tracker.conclude({f"difference/{row['arm']}": row["difference"] for row in rows})
-    return sealing.unseal(config, root)
+        rows = facts.arms(top)
+        tracker.table("arms", [{name: str(value) for name, value in row} for row in rows])
+        tracker.conclude({f"difference/{row.arm}": row.difference for row in rows})
+    return sealing.COMPARISON.unseal(config, root)
 
 
 def best_members(config: CompareConfig, root: Path) -> list[int] | None:
@@ -68,14 +67,15 @@ def best_members(config: CompareConfig, root: Path) -> list[int] | None:
 
 def judge(
     names: list[str], ranks: list[np.ndarray], best: list[int] | None
-) -> tuple[list[dict[str, Any]], ...]:
+) -> tuple[list[ArmRow], list[ArmRow]]:
     """For top-1 and top-5 errors: a row an arm, from where the label ranks (of each
     arm, members or ensembles x images).
 
     `best` is the member of each arm that was chosen as its best; None where the images,
     not the seeds, are the sample.
     """
-    return tuple(_of_arms(names, [of_arm >= top for of_arm in ranks], best) for top in (1, 5))
+    top1, top5 = (_of_arms(names, [of_arm >= top for of_arm in ranks], best) for top in (1, 5))
+    return top1, top5
 
 
 def _ranks(config: CompareConfig, arm: Arm, root: Path, labels: np.ndarray) -> np.ndarray:
@@ -102,46 +102,66 @@ def _ranks(config: CompareConfig, arm: Arm, root: Path, labels: np.ndarray) -> n
     return np.concatenate(ranks, axis=1)
 
 
-def _of_arms(
-    names: list[str], errors: list[np.ndarray], best: list[int] | None
-) -> list[dict[str, Any]]:
+def _of_arms(names: list[str], errors: list[np.ndarray], best: list[int] | None) -> list[ArmRow]:
     """A row an arm: its errors, and the difference to the first arm's, above zero where
     it makes more.
     """
     base = errors[0]
-    rows = [_errors(name, wrong) for name, wrong in zip(names, errors, strict=True)]
-    if best is not None:
-        for row, wrong, member in zip(rows, errors, best, strict=True):
-            low, high = across_seeds(wrong.mean(axis=1))[1]
-            row["error_interval"] = Interval(max(0.0, low), min(1.0, high))
-            row["best"] = {
-                "member": member,
-                "error": float(wrong[member].mean()),
-                "p_value": mcnemar(base[best[0]], wrong[member]),
-            }
-    rows[0] |= {"difference": 0.0, "decision": "baseline"}
     tests = [_tested(wrong, base, best is not None) for wrong in errors[1:]]
-    for row, wrong, test, decided in zip(rows[1:], errors[1:], tests, decide(tests), strict=True):
-        differences = wrong.astype(float) - base
-        row |= {
-            "difference": test.difference,
-            "interval_bootstrap": bootstrap_interval(
-                differences if best is not None else differences.mean(axis=0)[None]
-            ),
-            "test": test.name,
-            "p_value": test.p_value,
-            "interval": test.interval,
-            f"{test.sample}_to_decide": test.needed(decided.level),
-            "p_holm": decided.p_holm,
-            "decision": decided.outcome,
-        }
+    judged = [None, *zip(tests, decide(tests), strict=True)]
+    rows = []
+    for k, (name, wrong, verdict) in enumerate(zip(names, errors, judged, strict=True)):
+        each = wrong.mean(axis=1)
+        row = ArmRow(
+            arm=name,
+            errors=each.tolist(),
+            error=float(each.mean()),
+            spread=float(each.std(ddof=1)) if len(each) > 1 else None,
+            difference=0.0,
+            decision="baseline",
+            error_interval=None if best is None else _error_interval(each),
+            best=None if best is None else _best(wrong, best[k], base[best[0]]),
+        )
+        rows.append(row if verdict is None else _judged(row, wrong - base.astype(float), *verdict))
     return rows
 
 
-def _errors(name: str, wrong: np.ndarray) -> dict[str, Any]:
-    each = wrong.mean(axis=1)
-    spread = float(each.std(ddof=1)) if len(each) > 1 else None
-    return {"arm": name, "errors": each.tolist(), "error": float(each.mean()), "spread": spread}
+def _error_interval(each: np.ndarray) -> Interval:
+    low, high = across_seeds(each)[1]
+    return Interval(max(0.0, low), min(1.0, high))
+
+
+def _best(wrong: np.ndarray, member: int, of_first: np.ndarray) -> BestMember:
+    return BestMember(
+        member=member,
+        error=float(wrong[member].mean()),
+        p_value=mcnemar(of_first, wrong[member]),
+    )
+
+
+def _judged(row: ArmRow, differences: np.ndarray, test: PairedTest, decided: Decision) -> ArmRow:
+    """The row with what the test says; `differences` are members x images."""
+    is_of_seeds = test.sample == "seeds"
+    needed = test.needed(decided.level)
+    return ArmRow(
+        arm=row.arm,
+        errors=row.errors,
+        error=row.error,
+        spread=row.spread,
+        error_interval=row.error_interval,
+        best=row.best,
+        difference=test.difference,
+        interval_bootstrap=bootstrap_interval(
+            differences if is_of_seeds else differences.mean(axis=0)[None]
+        ),
+        test=test.name,
+        p_value=test.p_value,
+        interval=test.interval,
+        seeds_to_decide=needed if is_of_seeds else None,
+        images_to_decide=None if is_of_seeds else needed,
+        p_holm=decided.p_holm,
+        decision=decided.outcome,
+    )
 
 
 def _tested(wrong: np.ndarray, base: np.ndarray, are_seeds: bool) -> PairedTest:

@@ -3,10 +3,10 @@
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from pipeline.artefacts.contents import Mistake
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions, best_member
 from pipeline.artefacts.result import Hits, Result, write_result
@@ -58,7 +58,8 @@ def ensemble(config: EnsembleConfig, root: Path) -> Result:
     )
     result = Result(config, root)
     with Tracker(config, root) as tracker:
-        tracker.table("confusions", confusions(hits.labels, predicted, data.classes))
+        confused = confusions(hits.labels, predicted, data.classes)
+        tracker.table("confusions", [pair.plain() for pair in confused])
         tracker.table("worst_mistakes", [_in_a_row(mistake) for mistake in result.mistakes])
         tracker.conclude(_figures(result, root))
     return result
@@ -77,19 +78,19 @@ def _figures(result: Result, root: Path) -> dict[str, float]:
     """The errors, and how far the top-5 error is from the published one, where there is
     one for the cell and it says something about this result.
     """
-    figures = {name: result.facts[name] for name in ("top1_error", "top5_error")}
+    figures = {"top1_error": result.facts.top1_error, "top5_error": result.facts.top5_error}
     config = result.config
     published = published_error(config.num_models, config.policy)
     if published and not as_the_papers(config.members, recognised(result, root)).obstacle:
         figures |= {
             "published_top5_error": published,
-            "gap_to_published": result.facts["top5_error"] - published,
+            "gap_to_published": result.facts.top5_error - published,
         }
     return {**figures, "num_models": config.num_models}
 
 
-def _in_a_row(mistake: dict[str, Any]) -> dict[str, Any]:
+def _in_a_row(mistake: Mistake) -> dict[str, object]:
     guesses = ", ".join(
-        f"{guess['label']} {100 * guess['probability']:.0f} %" for guess in mistake["guesses"]
+        f"{guess.label} {100 * guess.probability:.0f} %" for guess in mistake.guesses
     )
-    return {**mistake, "guesses": guesses}
+    return {**dict(mistake), "guesses": guesses}

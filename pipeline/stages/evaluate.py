@@ -43,19 +43,18 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
         _evaluate_chunks(engine, split, chunks, data.num_classes, predictions, accelerator)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process and not config.is_complete(root):
-            facts: EvaluationFacts = {
-                "num_images": len(split),
-                "world_size": accelerator.num_processes,
-                "device": str(accelerator.device),
-                "num_rejected": data.num_rejected("val"),
-            }
+            facts = EvaluationFacts(
+                num_images=len(split),
+                world_size=accelerator.num_processes,
+                device=str(accelerator.device),
+                num_rejected=data.num_rejected("val"),
+            )
             bad = predictions.merge(chunks, split.image_ids, split.labels, facts)
             for name, reason in bad.items():
                 print(f"evaluate: {name}: {reason}; it counts as an error", file=sys.stderr)
             with Tracker(config, root) as tracker:
-                figures: dict[str, float] = {
-                    "core_or_gpu_hours": sealing.unseal(config, root)["core_or_gpu_hours"]
-                }
+                hours = sealing.PREDICTIONS.unseal(config, root).core_or_gpu_hours
+                figures = {"core_or_gpu_hours": hours}
                 for policy in config.policies:
                     rank = rank_of_label(predictions.probabilities(policy), split.labels)
                     figures |= {

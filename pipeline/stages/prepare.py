@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from pipeline.artefacts import locks, sealing
-from pipeline.artefacts.contents import ManifestFacts
+from pipeline.artefacts.contents import Leak, ManifestFacts
 from pipeline.artefacts.dataset import LEAKS, REJECTED, Dataset
 from pipeline.artefacts.shards import Rejected, ShardNote, read_shard, remove_unfinished
 from pipeline.configs.prepare import PrepareConfig
@@ -113,32 +113,33 @@ def _conclude(
     }
     num_unreadable = sum(map(sum, unreadable.values()))
     num_bad = [len(note.rejected) for note in found]
-    facts: ManifestFacts = {
-        "classes": source.classes,
-        "num_files": sum(sum(note.files.values()) for note in found),
-        "num_images": {split: sum(numbers) for split, numbers in images.items()},
-        "num_rejected": sum(num_bad) - num_unreadable,
-        "num_unreadable": num_unreadable,
-        "images_per_class": images,
-        "num_leaks": leaks,
-        "num_bytes": sum(note.num_bytes for note in found),
-        "shards": work.folder.relative_to(root / config.folder).as_posix(),
-        "source_fingerprint": source.fingerprint,
-        "source_md5": {archive.path.name: archive.md5 for archive in source.archives},
-    }
-    if source.class_words:
-        facts["class_words"] = source.class_words
-    if source.judge:
-        facts = {
-            **facts,
-            **source.judge({split: files[split] for split in config.splits}, sum(num_bad)),
-        }
+    judged = (
+        source.judge({split: files[split] for split in config.splits}, sum(num_bad))
+        if source.judge
+        else None
+    )
+    facts = ManifestFacts(
+        classes=source.classes,
+        num_files=sum(sum(note.files.values()) for note in found),
+        num_images={split: sum(numbers) for split, numbers in images.items()},
+        num_rejected=sum(num_bad) - num_unreadable,
+        num_unreadable=num_unreadable,
+        images_per_class=images,
+        num_leaks=leaks,
+        num_bytes=sum(note.num_bytes for note in found),
+        shards=work.folder.relative_to(root / config.folder).as_posix(),
+        source_fingerprint=source.fingerprint,
+        source_md5={archive.path.name: archive.md5 for archive in source.archives},
+        class_words=source.class_words or None,
+        is_complete=judged.is_complete if judged else None,
+        verdict=judged.verdict if judged else None,
+    )
     if config.is_complete(root):  # by a later attempt, while this one was thought lost
         return
     for name, content in written.items():
         disk.write_atomic(root / config.folder / name, content)
     digests = {note.name: note.digest for note in found}
-    sealing.seal(
+    sealing.DATASET.seal(
         config, root, [root / config.folder / name for name in written], facts, known=digests
     )
     _remove_remains(work)
@@ -147,7 +148,7 @@ def _conclude(
     with Tracker(config, root) as tracker:
         tracker.conclude(
             {
-                "num_rejected": facts["num_rejected"],
+                "num_rejected": facts.num_rejected,
                 **{f"num_{s}_images": sum(n) for s, n in images.items()},
             }
         )
@@ -159,32 +160,32 @@ def lists(folder: Path, notes: list[ShardNote]) -> tuple[dict[str, bytes], int]:
     """
     rejected = [Rejected(*item)._asdict() for note in notes for item in note.rejected]
     leaks = _same_bytes(folder, notes)
-    rows = {REJECTED: rejected, LEAKS: leaks}
+    rows = {REJECTED: rejected, LEAKS: [leak.plain() for leak in leaks]}
     contents = {
         name: "".join(json.dumps(row) + "\n" for row in found).encode()
         for name, found in rows.items()
     }
-    return contents, len({leak["val"] for leak in leaks})
+    return contents, len({leak.val for leak in leaks})
 
 
 def in_words(facts: ManifestFacts) -> list[str]:
     """What a person should know of a data set, from its manifest."""
     found = [
-        f"{facts['num_images']['train']} train and {facts['num_images']['val']} val images of"
-        f" {facts['num_files']} files"
+        f"{facts.num_images['train']} train and {facts.num_images['val']} val images of"
+        f" {facts.num_files} files"
     ]
-    if facts["num_rejected"] or facts["num_unreadable"]:
+    if facts.num_rejected or facts.num_unreadable:
         said = (
-            f"{facts['num_rejected']} files are left out, {facts['num_unreadable']} unreadable val"
+            f"{facts.num_rejected} files are left out, {facts.num_unreadable} unreadable val"
             " images count as errors"
         )
         found.append(f"{said}: {REJECTED} names them")
-    if facts["num_leaks"]:
+    if facts.num_leaks:
         found.append(
-            f"{facts['num_leaks']} val images are in train too, byte for byte: {LEAKS} names them"
+            f"{facts.num_leaks} val images are in train too, byte for byte: {LEAKS} names them"
         )
-    if "verdict" in facts:
-        found.append(facts["verdict"])
+    if facts.verdict is not None:
+        found.append(facts.verdict)
     return found
 
 
@@ -234,7 +235,7 @@ def _remove_remains(work: Work) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _same_bytes(folder: Path, notes: list[ShardNote]) -> list[dict[str, str]]:
+def _same_bytes(folder: Path, notes: list[ShardNote]) -> list[Leak]:
     """Validation images whose bytes training images have too, with each of these."""
     columns = {}
     for split in SPLITS:
@@ -248,7 +249,7 @@ def _same_bytes(folder: Path, notes: list[ShardNote]) -> list[dict[str, str]]:
     for digest, name in columns["train"]:
         train.setdefault(digest, []).append(name)
     return [
-        {"val": name, "train": twin, "sha256": digest}
+        Leak(val=name, train=twin, sha256=digest)
         for digest, name in columns["val"]
         for twin in train.get(digest, ())
     ]

@@ -8,20 +8,20 @@ same bits, and a checkpoint holds no random state.
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
-from pipeline.artefacts import checkpoints, locks, provenance
-from pipeline.artefacts.contents import MachineFacts, RunFacts, RunOrigin, TrainingFacts
+from pipeline.artefacts import locks, provenance
+from pipeline.artefacts.contents import MachineFacts, RunFacts, Validation
 from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.run import Run, Weights
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.train import TrainConfig
-from pipeline.errors import InputError, StageFailed
+from pipeline.errors import InputError, StageFailed, present
 from pipeline.images.decode import BadImage
 from pipeline.images.patches import area_library
 from pipeline.models.classify import rank_of_labels
@@ -35,7 +35,7 @@ from pipeline.runtime.signals import end_noted
 from pipeline.stages.comparable import as_the_papers, of_images
 from pipeline.tracking.tracker import Tracker
 from pipeline.training.cadence import Cadence
-from pipeline.training.checkpointing import Checkpointing, load_newest
+from pipeline.training.checkpointing import Checkpointing, load_newest, load_state
 from pipeline.training.learner import Learner
 from pipeline.training.loader import training_batches
 from pipeline.training.metrics_log import MetricsLog
@@ -97,14 +97,15 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
     log = MetricsLog(run, cadence, images, data.num_classes, writes=main)
     machine = _machine(learner, accelerator)
     if main:
-        run.claim({**machine, "data_digest": data.manifest["digest"]})
+        run.claim(machine, data.manifest.digest)
     saved = load_newest(
         broadcast_object_list([run.checkpoints.newest() if main else None])[0], run, data, learner
     )
+    first = saved["step"] if saved else 0
     if main:
-        run.rewind_metrics(saved["step"])
+        run.rewind_metrics(first)
     checkpointing = Checkpointing(run, cadence, learner, log, data) if main else None
-    steps = range(saved["step"], cadence.num_steps)
+    steps = range(first, cadence.num_steps)
     batches = training_batches(
         config,
         images,
@@ -114,16 +115,16 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
         num_workers=environment.cores_per_rank() - 1,
         pin_memory=accelerator.device.type == "cuda",
     )
-    errors: dict[str, float] = {}
+    errors: Validation | None = None
     with (
         Progress(
             f"train {config.hash[:8]}",
             cadence.num_steps,
             "steps",
-            done=saved["step"],
+            done=first,
             silent=not main,
         ) as progress,
-        Tracker(config, run.root, main, saved["step"], _published(config, data)) as tracker,
+        Tracker(config, run.root, main, first, _published(config, data)) as tracker,
         closing(batches),
         end_noted(saves=main) as notice,
     ):
@@ -139,25 +140,32 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
             error = None
             if cadence.validates_at(step.number):
                 errors = _validate(learner, validation)
-                error = errors["top1_error_averaged"]
+                error = errors.top1_error_averaged
                 log.record_validation(step.number, errors)
             if checkpointing and step.settles:
                 checkpointing.after(step.number, error, notice, tracker)
             progress.advance(note=log.note)
         if checkpointing:
-            facts: TrainingFacts = {
-                **machine,
-                "steps": cadence.num_steps,
-                "seconds": log.seconds(),
-                "attempts": run.attempt,
-                "core_or_gpu_hours": round(log.seconds() * world_size / 3600, 4),
-                "num_parameters": sum(p.numel() for p in learner.network.parameters()),
-                "validation": errors,
-            }
-            tracker.conclude(_shown(facts))
-            _finish(
-                run, data, learner, facts, checkpointing.is_lowest(errors["top1_error_averaged"])
+            errors = present(errors, "the validation after the last step")
+            last_is_best = checkpointing.is_lowest(errors.top1_error_averaged)
+            best = None if last_is_best else _best(run)
+            seconds = log.seconds()
+            facts = RunFacts(
+                world_size=machine.world_size,
+                device=machine.device,
+                operators=machine.operators,
+                area_by_library=machine.area_by_library,
+                steps=cadence.num_steps,
+                seconds=seconds,
+                attempts=run.attempt,
+                core_or_gpu_hours=round(seconds * world_size / 3600, 4),
+                num_parameters=sum(p.numel() for p in learner.network.parameters()),
+                validation=errors,
+                best_step=best.step if best else cadence.num_steps,
+                elsewhere=run.elsewhere(),
             )
+            tracker.conclude(_shown(facts))
+            _finish(run, data, learner, best, facts)
 
 
 def _published(config: TrainConfig, data: Dataset) -> float | None:
@@ -165,7 +173,7 @@ def _published(config: TrainConfig, data: Dataset) -> float | None:
     split = data.split("val")
     images = of_images(
         config.data.name,
-        data.manifest.get("source_md5", {}),
+        data.manifest.source_md5,
         split.image_ids,
         split.labels,
         data.classes,
@@ -174,75 +182,86 @@ def _published(config: TrainConfig, data: Dataset) -> float | None:
     return None if as_the_papers([member], images).obstacle else TABLE3[Cell(1, 1)]
 
 
-def _shown(facts: TrainingFacts) -> dict[str, float | None]:
+def _shown(facts: RunFacts) -> dict[str, float | None]:
     """The figures of a training that W&B shows."""
-    figures = {"seconds": facts["seconds"], "core_or_gpu_hours": facts["core_or_gpu_hours"]}
     return {
-        **figures,
-        "num_parameters": facts["num_parameters"],
-        "attempts": facts["attempts"],
-        **facts["validation"],
+        "seconds": facts.seconds,
+        "core_or_gpu_hours": facts.core_or_gpu_hours,
+        "num_parameters": facts.num_parameters,
+        "attempts": facts.attempts,
+        **facts.validation.plain(),
     }
 
 
 def _machine(learner: Learner, accelerator: Accelerator) -> MachineFacts:
-    return {
-        "world_size": accelerator.num_processes,
-        "device": str(accelerator.device),
-        "hardware": process_group.hardware(accelerator),
-        "operators": learner.has_operators,
-        "area_by_library": not isinstance(area_library(), str),
+    return MachineFacts(
+        world_size=accelerator.num_processes,
+        device=str(accelerator.device),
+        hardware=process_group.hardware(accelerator),
+        operators=learner.has_operators,
+        area_by_library=not isinstance(area_library(), str),
+    )
+
+
+class _Best(NamedTuple):
+    """The averaged weights where the validation error was lowest, and their step."""
+
+    step: int
+    weights: dict[str, Tensor]
+
+
+def _best(run: Run) -> _Best | None:
+    """Of the checkpoints, if one was validated."""
+    if (folder := run.checkpoints.best()) is None:
+        return None
+    state = load_state(folder)
+    average: dict[str, Tensor] = state["learner"]["average"]
+    weights = {
+        name.removeprefix("module."): value
+        for name, value in average.items()
+        if name.startswith("module.")
     }
+    return _Best(state["step"], weights)
 
 
-def _validate(learner: Learner, split: Split) -> dict[str, float]:
+def _validate(learner: Learner, split: Split) -> Validation:
     """Errors of the raw and the averaged weights at one crop, each image once: ids
     strided over ranks, misses summed.
     """
     config, accelerator = learner.config, learner.accelerator
     mine = range(accelerator.process_index, len(split), accelerator.num_processes)
-    errors = {}
-    for kind, network in (
-        ("raw", learner.network),
-        ("averaged", cast(GoogLeNet, learner.average.module)),
-    ):
+    errors: list[tuple[float, float]] = []
+    for network in (learner.network, cast(GoogLeNet, learner.average.module)):
         engine = Engine(
             Classifier(network, PREPROCESSING, config.input_size),
             accelerator.device,
             config.precision,
         )
         rank = rank_of_labels(engine, split, mine, network.classifier.out_features)
-        for top in (1, 5):
-            missed = torch.tensor(int((rank >= top).sum()), device=accelerator.device)
-            errors[f"top{top}_error_{kind}"] = accelerator.reduce(missed, "sum").item() / len(split)
-    return errors
+        missed = torch.tensor([int((rank >= top).sum()) for top in (1, 5)])
+        top1, top5 = accelerator.reduce(missed.to(accelerator.device), "sum").tolist()
+        errors.append((top1 / len(split), top5 / len(split)))
+    (raw1, raw5), (averaged1, averaged5) = errors
+    return Validation(
+        top1_error_raw=raw1,
+        top5_error_raw=raw5,
+        top1_error_averaged=averaged1,
+        top5_error_averaged=averaged5,
+    )
 
 
-def _finish(
-    run: Run, data: Dataset, learner: Learner, facts: TrainingFacts, last_is_best: bool
-) -> None:
+def _finish(run: Run, data: Dataset, learner: Learner, best: _Best | None, facts: RunFacts) -> None:
     # late: scipy and jinja2, for the first rank, once
     from pipeline.reporting.model_card import model_card
 
     averaged = learner.average.module.state_dict()
-    best, best_step = averaged, facts["steps"]
-    if not last_is_best and (checkpoint := run.checkpoints.best()) is not None:
-        state = checkpoints.load(checkpoint)
-        best_step, average = state["step"], state["learner"]["average"]
-        best = {
-            name.removeprefix("module."): value
-            for name, value in average.items()
-            if name.startswith("module.")
-        }
     weights: dict[Weights, dict[str, Tensor]] = {
         "averaged": averaged,
         "raw": learner.network.state_dict(),
-        "best": best,
+        "best": best.weights if best else averaged,
     }
-    whole: RunFacts = {**facts, "best_step": best_step}
-    num_images = data.manifest["num_images"]["val"]
-    counts = [round(facts["validation"][f"top{top}_error_averaged"] * num_images) for top in (1, 5)]
-    origin: RunOrigin = {**whole, "provenance": provenance.collect()}
-    run.finish(
-        weights, whole, model_card(run.config, "averaged", data, origin, {"crops_1": counts})
-    )
+    num_images = data.manifest.num_images["val"]
+    counts = [round(facts.validation.error(top, "averaged") * num_images) for top in (1, 5)]
+    misses = {"crops_1": counts}
+    card = model_card(run.config, "averaged", data, facts, provenance.collect(), misses)
+    run.finish(weights, facts, card)

@@ -80,7 +80,7 @@ def contents_of(study: Study, root: Path) -> Contents:
         title=study.title,
         run_ids=[run_id(config, root) or config.hash for config in study.stages[:-1]],
         policies=[policy for policy in CURVE if policy in policies],
-        top=deciding_top(Result(first, root).facts["num_classes"]) if is_known else 5,
+        top=deciding_top(Result(first, root).facts.num_classes) if is_known else 5,
         verdicts=_as_markdown(verdicts) if verdicts else "",
         ablations=templates()
         .get_template("ablations.md")

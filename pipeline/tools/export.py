@@ -29,7 +29,7 @@ def export(study: Study, root: Path, member: int, into: Path) -> Path:
     """
     config, evaluation = study.trained_member(member), study.check.results[0].members[member]
     run = Run(config, root)
-    sealed = sealing.unseal(config, root)
+    sealed = sealing.RUN.unseal(config, root)
     data = Dataset(evaluation.data, root)
     classifier = our_classifier(config.network, run.weights(evaluation.weights), data.num_classes)
 
@@ -45,7 +45,9 @@ def export(study: Study, root: Path, member: int, into: Path) -> Path:
     for policy in evaluation.policies if evaluation.is_complete(root) else ():
         rank = rank_of_label(Predictions(evaluation, root).probabilities(policy), labels)
         misses[policy] = [int((rank >= top).sum()) for top in (1, 5)]
-    card = model_card(config, evaluation.weights, data, sealed, misses, has_onnx=True)
+    card = model_card(
+        config, evaluation.weights, data, sealed, sealed.provenance, misses, has_onnx=True
+    )
     disk.write_atomic(into / "README.md", card.encode())
     return into
 

@@ -3,16 +3,24 @@ before under this root.
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
+
+from pipeline.artefacts import sealing
+from pipeline.artefacts.facts import Provenance, Sealed
 from pipeline.artefacts.manifest import num_images
+from pipeline.artefacts.measurements import SealedEvaluate, SealedTrain
+from pipeline.configs.base import StageConfig
 from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
 from pipeline.configs.network import NetworkConfig
 from pipeline.configs.prepare import ILSVRC2012_IMAGES, ILSVRC2012Config, PrepareConfig
-from pipeline.configs.study import Study
+from pipeline.configs.study import BenchmarkConfig, Study
 from pipeline.configs.train import TrainConfig
+from pipeline.errors import InputError
 from pipeline.paper.crops import NUM_CROPS, split_policy
 from pipeline.paper.schedule import total_steps
 from pipeline.runtime.device import Device, joined
@@ -125,62 +133,57 @@ def _measured(root: Path) -> Iterator[tuple[str, Device, float]]:
     """Kinds of work, devices, and seconds of each for an image: first the benchmarks',
     then those of finished stages.
     """
-    for sealed in _sealed(root, "benchmarks/*/benchmark.json"):
-        what, network = (
-            sealed["config"]["what"],
-            FULL_NETWORK.but(input_size=sealed["config"]["input_size"]),
-        )
-        device = _device("cpu", sealed)
-        for precision, name in BENCHMARKED.items():
-            if what == "train":
-                yield _named(what, network, precision, False), device, 1 / _rate(sealed, name)
-            elif what == "evaluate":
-                for compiled, named in ((False, name), (True, f"{name} compiled")):
-                    crops = NUM_CROPS["crops_144"] * _rate(sealed, named)
-                    like = _named(what, network.but(aux_heads=()), precision, compiled)
-                    yield like, device, 1 / crops
-    for kind, pattern in (
-        (TrainConfig, "runs/*/run.json"),
-        (EvaluateConfig, "predictions/*/predictions.json"),
-    ):
-        for sealed in _sealed(root, pattern):
-            config = kind.model_validate(sealed["config"])
-            images = (
-                sealed["steps"] * config.global_batch_size
-                if isinstance(config, TrainConfig)
-                else _amount(config, sealed["num_images"])
-            )
-            if images:
-                seconds = 3600 * sealed["core_or_gpu_hours"] / images
-                yield _kind(config), _device(sealed["device"], sealed), seconds
+    for path in _oldest_first(root, BenchmarkConfig):
+        with suppress(InputError):
+            yield from _benchmarked(sealing.read_benchmark(path)[1])
+    for path in _oldest_first(root, TrainConfig):
+        with suppress(ValidationError):
+            run = sealing.RUN.sealed.load(path.read_bytes())
+            trained = TrainConfig.model_validate(run.config)
+            ran = [run.hardware, *(attempt.hardware for attempt in run.elsewhere or ())]
+            device = _device(run.device, ran, run.provenance)
+            if images := run.steps * trained.global_batch_size:
+                yield _kind(trained), device, 3600 * run.core_or_gpu_hours / images
+    for path in _oldest_first(root, EvaluateConfig):
+        with suppress(ValidationError):
+            predictions = sealing.PREDICTIONS.sealed.load(path.read_bytes())
+            evaluated = EvaluateConfig.model_validate(predictions.config)
+            device = _device(predictions.device, [predictions.hardware], predictions.provenance)
+            if images := _amount(evaluated, predictions.num_images):
+                yield _kind(evaluated), device, 3600 * predictions.core_or_gpu_hours / images
 
 
-def _device(device: str, sealed: Mapping[str, Any]) -> Device:
-    """What an artefact was made on. Of a GPU before its name was noted, none is
-    known.
+def _benchmarked(sealed: Sealed) -> Iterator[tuple[str, Device, float]]:
+    """A core's seconds for an image of the full network, of those that are ours."""
+    network = FULL_NETWORK.but(input_size=sealed.config["input_size"])
+    device = _device("cpu", [], sealed.provenance)
+    for precision, name in BENCHMARKED.items():
+        if isinstance(sealed, SealedTrain):
+            rate = sealed.contenders[name].images_per_second[1]
+            yield _named("train", network, precision, False), device, 1 / rate
+        elif isinstance(sealed, SealedEvaluate):
+            for compiled, named in ((False, name), (True, f"{name} compiled")):
+                rate = NUM_CROPS["crops_144"] * sealed.contenders[named].images_per_second[1]
+                like = _named("evaluate", network.but(aux_heads=()), precision, compiled)
+                yield like, device, 1 / rate
+
+
+def _device(
+    device: str, hardware: Sequence[Mapping[str, str] | None], provenance: Provenance
+) -> Device:
+    """What an artefact was made on, of a training in all attempts. Of a GPU before its
+    name was noted, none is known.
     """
-    ran = [sealed, *sealed.get("elsewhere", ())]  # of a training, all attempts
-    name = joined([attempt.get("hardware", {}) for attempt in ran]).get("name")
+    name = joined([each for each in hardware if each is not None]).get("name")
     if not device.startswith("cpu"):
         return Device("GPU", name or "")
-    machine: str = sealed.get("provenance", {}).get("machine", "")
-    return Device("core", name or machine.rpartition(", ")[0])
+    return Device("core", name or provenance.machine.rpartition(", ")[0])
 
 
-def _rate(sealed: Mapping[str, Any], contender: str) -> float:
-    rate: float = sealed["contenders"][contender]["images_per_second"][1]
-    return rate
-
-
-def _sealed(root: Path, pattern: str) -> Iterator[Mapping[str, Any]]:
-    """Last files that can be read, oldest first, so that the newest measurement
-    counts.
-    """
-    for path in sorted(root.glob(pattern), key=lambda path: path.stat().st_mtime):
-        try:
-            yield json.loads(path.read_text())
-        except ValueError:
-            continue
+def _oldest_first(root: Path, config: type[StageConfig]) -> list[Path]:
+    """The last files of all artefacts of a sort: the newest measurement counts."""
+    paths = (root / config.room).glob(f"*/{config.last_file}")
+    return sorted(paths, key=lambda path: path.stat().st_mtime)
 
 
 def in_words(cost: Cost | None, ranks: int | None, where: Device | None = None) -> str:

@@ -3,7 +3,7 @@ made again from the hits among them.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from pyarrow import parquet
 
 from pipeline.artefacts import sealing
-from pipeline.artefacts.metrics import read_metrics
+from pipeline.artefacts.metrics import validations
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.result import figures
 from pipeline.artefacts.verdict import read_verdicts
@@ -91,14 +91,14 @@ def recount(study: Study, root: Path) -> tuple[int, list[str]]:
 def _damages(config: StageConfig, root: Path) -> list[str]:
     """Which files of an artefact, of those that are kept, are not what was sealed."""
     facts = sealing.unseal(config, root)
-    sealed: dict[str, str] = facts["files"]
+    sealed = facts.files
     paths = {name: root / config.folder / name for name in config.kept}
     damaged = [  # a training's metrics are not sealed
         path
         for name, path in paths.items()
         if not path.is_file() or sealed.get(name) not in (None, disk.sha256(path))
     ]
-    if sealing.digest_of(sealed) != facts["digest"]:
+    if sealing.digest_of(sealed) != facts.digest:
         damaged.append(root / config.folder / config.last_file)
     return [f"{path}: is not the file that was sealed" for path in damaged]
 
@@ -107,13 +107,10 @@ def _stored_and_again(config: StageConfig, root: Path) -> tuple[dict[str, Any], 
     """The figures of an artefact, each by its name, as they are stored, and from the
     hits; of a training, from its metrics.
     """
-    facts: Mapping[str, Any] = sealing.unseal(config, root)
     figured: dict[str, Any]
     if isinstance(config, TrainConfig):
-        rows = [row for row in read_metrics(config, root) if "val_top1_error_averaged" in row]
-        return facts["validation"], {
-            name.removeprefix("val_"): value for name, value in rows[-1].items() if "error" in name
-        }
+        _, last = validations(config, root)[-1]
+        return sealing.RUN.unseal(config, root).validation.plain(), last.plain()
     if isinstance(config, CheckConfig):
         verdicts = (read_verdicts(config, root)[0], judge_all(config, root))
         stored, again = (
@@ -122,12 +119,13 @@ def _stored_and_again(config: StageConfig, root: Path) -> tuple[dict[str, Any], 
         return dict(_leaves(stored)), dict(_leaves(again))
     if isinstance(config, EnsembleConfig):
         hits = _hits(config, root)
-        figured = {**figures(hits), "chosen_members": chosen_members(config, root)}
+        chosen = chosen_members(config, root)
+        figured = {**figures(hits).plain(), "chosen_members": chosen}
         ranks = {
             f"rank_member_{k}": (member, config.policy) for k, member in enumerate(config.members)
         }
-        if len(figured["chosen_members"]) == 1:
-            ranks["rank"] = (config.members[figured["chosen_members"][0]], config.policy)
+        if len(chosen) == 1:
+            ranks["rank"] = (config.members[chosen[0]], config.policy)
     elif isinstance(config, CompareConfig):
         hits = _hits(config, root)
         columns = [
@@ -136,7 +134,10 @@ def _stored_and_again(config: StageConfig, root: Path) -> tuple[dict[str, Any], 
         ]
         arms = [np.stack([hits[name] for name in of_arm]) for of_arm in columns]
         top1, top5 = judge([arm.name for arm in config.arms], arms, best_members(config, root))
-        figured = {"top1": top1, "top5": top5}
+        figured = {
+            "top1": [row.plain() for row in top1],
+            "top5": [row.plain() for row in top5],
+        }
         members = [
             (k, number, member)
             for k, arm in enumerate(config.arms)
@@ -149,6 +150,7 @@ def _stored_and_again(config: StageConfig, root: Path) -> tuple[dict[str, Any], 
         ranks = ranks if config.models == 1 else {}
     else:
         return {}, {}
+    facts = sealing.unseal(config, root).plain()
     told = {f"{name} of the members": True for name in ranks}
     found = {
         f"{name} of the members": np.array_equal(

@@ -3,7 +3,7 @@ sheet.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,7 +38,7 @@ def show(config: PrepareConfig, root: Path, num_pictures: int, out: Path) -> str
         for name, split in splits.items()
     ]
     names = _class_names(data)
-    per_class = data.manifest["images_per_class"]
+    per_class = data.manifest.images_per_class
     facts = {
         "title": config.name,
         "source": (
@@ -46,7 +46,7 @@ def show(config: PrepareConfig, root: Path, num_pictures: int, out: Path) -> str
             if isinstance(config, HubConfig)
             else config.source
         ),
-        "finished_at": data.manifest["provenance"]["finished_at"],
+        "finished_at": data.manifest.provenance.finished_at,
         "folder": data.folder,
         "words": in_words(data.manifest),
         "split_titles": SPLIT_TITLES,
@@ -59,7 +59,7 @@ def show(config: PrepareConfig, root: Path, num_pictures: int, out: Path) -> str
         "rejected": data.rejected[:MAX_ROWS],
         "num_rejected": len(data.rejected),
         "leaks": data.leaks[:MAX_ROWS],
-        "num_leaks": data.manifest["num_leaks"],
+        "num_leaks": data.manifest.num_leaks,
         "classes": [
             {"name": name, **{split: per_class[split][label] for split in SPLITS}}
             for label, name in enumerate(names)
@@ -76,7 +76,7 @@ def show(config: PrepareConfig, root: Path, num_pictures: int, out: Path) -> str
 
 
 def _class_names(data: Dataset) -> list[str]:
-    words = data.manifest.get("class_words")
+    words = data.manifest.class_words
     return (
         [f"{name} {said}" for name, said in zip(data.classes, words, strict=True)]
         if words
@@ -101,7 +101,17 @@ def _figures(split: Split, num_classes: int) -> list[str]:
     ]
 
 
-def _pictures(name: str, split: Split, names: list[str], count: int) -> list[dict[str, Any]]:
+class Picture(NamedTuple):
+    """An image as the page shows it; `thumbnail` is a JPEG in base64."""
+
+    split: str
+    image_id: str
+    label: str
+    size: str
+    thumbnail: str
+
+
+def _pictures(name: str, split: Split, names: list[str], count: int) -> list[Picture]:
     """Evenly over the images in the order of their labels, so that every class has its
     share.
     """
@@ -114,13 +124,13 @@ def _pictures(name: str, split: Split, names: list[str], count: int) -> list[dic
         label = names[int(split.labels[index])]
         size = f"{width} x {height}"
         found.append(
-            {
-                "split": name,
-                "image_id": split.image_ids[index],
-                "label": label,
-                "size": size,
-                "thumbnail": thumbnail,
-            }
+            Picture(
+                split=name,
+                image_id=split.image_ids[index],
+                label=label,
+                size=size,
+                thumbnail=thumbnail,
+            )
         )
     return found
 

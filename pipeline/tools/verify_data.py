@@ -3,7 +3,6 @@ every list.
 """
 
 import hashlib
-import json
 import re
 import shutil
 from functools import partial
@@ -13,6 +12,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from pipeline.artefacts import locks, sealing
+from pipeline.artefacts.contents import Manifest
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.shards import check_shard, read_note
 from pipeline.configs.prepare import FolderConfig, PrepareConfig
@@ -55,26 +55,21 @@ def config_of(folder: Path) -> tuple[PrepareConfig, Path]:
     """
     path = folder / PrepareConfig.last_file
     try:
-        manifest = json.loads(path.read_text())
-        config = PrepareConfig.model_validate(manifest["config"])
-        (
-            manifest["files"],
-            manifest["shards"],
-            manifest["classes"],
-            manifest["num_images"],
-            manifest["digest"],
-        )
+        manifest = Manifest.load(path.read_bytes())
     except OSError:
         raise InputError(
             f"{folder}: is no prepared data set; expected a folder such as outputs/datasets/<hash>"
         ) from None
+    except ValidationError as error:
+        raise InputError(
+            f"{path}: is damaged; remove it and prepare the data set again: whole shards are kept"
+            f" ({sealing.fault(error)})"
+        ) from None
+    try:
+        config = PrepareConfig.model_validate(manifest.config)
     except ValidationError:
         raise InputError(
             f"{path}: is of another version of going-deeper; prepare the data set anew"
-        ) from None
-    except (ValueError, KeyError, TypeError):
-        raise InputError(
-            f"{path}: is damaged; remove it and prepare the data set again: whole shards are kept"
         ) from None
     root = folder.absolute().parent.parent
     if root / config.folder != folder.absolute():
@@ -87,9 +82,9 @@ def config_of(folder: Path) -> tuple[PrepareConfig, Path]:
 def verify(config: PrepareConfig, root: Path, processes: int | None = None) -> list[Found]:
     """Check every digest and the counts; returns what is wrong."""
     data = Dataset(config, root)
-    files: dict[str, str] = data.manifest["files"]
-    if data.manifest["digest"] != sealing.digest_of(files) or not all(
-        map(FILE.fullmatch, [*files, data.manifest["shards"]])
+    files = data.manifest.files
+    if data.manifest.digest != sealing.digest_of(files) or not all(
+        map(FILE.fullmatch, [*files, data.manifest.shards])
     ):
         return [Found(config.last_file, "does not list the files that were sealed")]
     check = partial(_check, data.folder, data.shards_folder, files, data.classes)
@@ -102,7 +97,7 @@ def verify(config: PrepareConfig, root: Path, processes: int | None = None) -> l
         )
     )
     problems = sorted(found for found in results if found.problem)
-    for split, number in data.manifest["num_images"].items():
+    for split, number in data.manifest.num_images.items():
         rows = sum(found.num_images for found in results if found.file.startswith(f"{split}-"))
         if rows != number and not problems:
             problems.append(
@@ -134,7 +129,7 @@ def _repair(config: PrepareConfig, root: Path, damaged: list[Found]) -> None:
     work, steps = work_of(config, sources.open_source(config), root)
     made = work._replace(folder=data.folder / "repair")
     shards = [step for step in steps if isinstance(step, Shard)]
-    sealed: dict[str, str] = data.manifest["files"]
+    sealed = data.manifest.files
     names = {found.file for found in damaged}
     for shard in shards:
         if shard.name in names or read_note(data.shards_folder / f"{shard.name}.json") is None:

@@ -185,11 +185,11 @@ def _artifact(config: StageConfig, root: Path) -> Any:
         type=config.artifact_type,
         metadata={
             "hash": config.hash,
-            "digest": sealed["digest"],
+            "digest": sealed.digest,
             "folder": config.folder.as_posix(),
         },
     )
-    for path in (folder / name for name in (*sealed["files"], config.last_file)):
+    for path in (folder / name for name in (*sealed.files, config.last_file)):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and path.stat().st_size <= MAX_UPLOAD_BYTES:
             found.add_file(str(path), name=name, policy="immutable", skip_cache=True)

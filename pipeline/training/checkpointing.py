@@ -4,7 +4,7 @@ data.
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from pipeline.artefacts import checkpoints
 from pipeline.artefacts.dataset import Dataset
@@ -15,6 +15,7 @@ from pipeline.tracking.tracker import Tracker
 from pipeline.training.cadence import Cadence
 from pipeline.training.learner import Learner
 from pipeline.training.metrics_log import MetricsLog
+from pipeline.training.state import TrainingState
 
 
 class Checkpointing:
@@ -33,7 +34,8 @@ class Checkpointing:
             data,
         )
         best = run.checkpoints.best()
-        self._lowest: float = checkpoints.read_note(best)["error"] if best else float("inf")
+        lowest = checkpoints.read_note(best).error if best else None
+        self._lowest = float("inf") if lowest is None else lowest
         self._saved_at = time.monotonic()
 
     def after(self, number: int, error: float | None, notice: EndNotice, tracker: Tracker) -> None:
@@ -48,15 +50,14 @@ class Checkpointing:
         ):
             return
         self._log.refuse_divergence(number)
-        state = {
+        state: TrainingState = {
+            "step": number,
+            "world_size": self._learner.accelerator.num_processes,
             "learner": self._learner.state(),
             "journal": self._log.state(),
-            "data_digest": self._data.manifest["digest"],
+            "data_digest": self._data.manifest.digest,
         }
-        world_size = self._learner.accelerator.num_processes
-        self._run.save_checkpoint(
-            number, {"step": number, "world_size": world_size, **state}, error
-        )
+        self._run.save_checkpoint(number, state, error)
         tracker.send(number)
         self._saved_at = time.monotonic()
         if error is not None:
@@ -74,16 +75,23 @@ class Checkpointing:
         return is_old or self._cadence.saves_at(number)
 
 
-def load_newest(newest: Path | None, run: Run, data: Dataset, learner: Learner) -> dict[str, Any]:
-    """Become what a checkpoint holds; returns it (`step` is 0 where there is none).
+def load_state(folder: Path) -> TrainingState:
+    """What a checkpoint of a training holds, on the CPU."""
+    return cast(TrainingState, checkpoints.load(folder))
+
+
+def load_newest(
+    newest: Path | None, run: Run, data: Dataset, learner: Learner
+) -> TrainingState | None:
+    """Become what a checkpoint holds; returns it, or None where there is none.
 
     Raises:
         InputError: it was trained on other data.
     """
     if newest is None:
-        return {"step": 0}
-    saved: dict[str, Any] = checkpoints.load(newest)
-    if saved["data_digest"] != data.manifest["digest"]:
+        return None
+    saved = load_state(newest)
+    if saved["data_digest"] != data.manifest.digest:
         raise InputError(
             f"{newest}: was trained on other data than {data.folder}; remove {run.folder} to begin"
             " anew"

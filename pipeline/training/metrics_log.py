@@ -4,12 +4,14 @@ import math
 import resource
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
 from torch import Tensor
 
+from pipeline.artefacts.contents import Validation
 from pipeline.artefacts.dataset import Split
+from pipeline.artefacts.metrics import columns_of
 from pipeline.artefacts.run import Run
 from pipeline.errors import TrainingDiverged
 from pipeline.paper.googlenet import training_loss
@@ -17,6 +19,7 @@ from pipeline.runtime.progress import Progress
 from pipeline.training import health
 from pipeline.training.cadence import Cadence
 from pipeline.training.loader import Batch, keys
+from pipeline.training.state import Journal, TrainingState
 
 
 class MetricsLog:
@@ -42,24 +45,24 @@ class MetricsLog:
         self._waited = 0.0
         self.note = ""
 
-    def begin(self, saved: dict[str, Any], world_size: int, progress: Progress) -> None:
-        """Go on behind a checkpoint, whose `step` is 0 where there is none, as the
-        `state` in it says.
-        """
+    def begin(self, saved: TrainingState | None, world_size: int, progress: Progress) -> None:
+        """Begin, or go on behind a checkpoint, as the `state` in it says."""
         self._progress = progress
-        state = saved.get("journal", {})
-        self._started = time.monotonic() - state.get("seconds", 0.0)
-        self._losses = list(state.get("losses", []))
+        self._started = time.monotonic()
+        self._window = (0, 0.0)
+        if saved is None:
+            return
+        self._started -= saved["journal"]["seconds"]
+        self._losses = list(saved["journal"]["losses"])
         self._window = (saved["step"], self.seconds())
-        if saved["step"]:
-            self.say(f"resumes at step {saved['step']} of {self._cadence.num_steps}")
-            if saved["world_size"] != world_size:
-                self.say(
-                    f"{saved['world_size']} ranks became {world_size}: sums are rounded otherwise"
-                    " from here on"
-                )
+        self.say(f"resumes at step {saved['step']} of {self._cadence.num_steps}")
+        if saved["world_size"] != world_size:
+            self.say(
+                f"{saved['world_size']} ranks became {world_size}: sums are rounded otherwise"
+                " from here on"
+            )
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> Journal:
         """What a checkpoint must hold, so that a window which an end cut in two is
         logged as if there had been none.
         """
@@ -147,13 +150,13 @@ class MetricsLog:
         """A line on the screen, of this run."""
         self._progress.say(f"train {self.run.config.hash[:8]}: {text}")
 
-    def record_validation(self, step: int, errors: dict[str, float]) -> None:
+    def record_validation(self, step: int, errors: Validation) -> None:
         """A row with the errors of a validation, and a line with those of the averaged
         weights.
         """
-        self.record(step, {f"val_{name}": value for name, value in errors.items()})
+        self.record(step, columns_of(errors))
         top1, top5 = (
-            f"val top-{k} error {100 * errors[f'top{k}_error_averaged']:.1f} %" for k in (1, 5)
+            f"val top-{k} error {100 * errors.error(k, 'averaged'):.1f} %" for k in (1, 5)
         )
         epoch = f"epoch {self._cadence.epoch_at(step):.1f} of {self.run.config.num_epochs:g}"
         self.say(

@@ -53,7 +53,7 @@ def go_on(folder: Path, error: float, last: int) -> None:
     checkpoints = Checkpoints(folder)
     newest = checkpoints.newest()
     assert newest is not None
-    for step in range(read_note(newest)["step"] + 1, last + 1):
+    for step in range(read_note(newest).step + 1, last + 1):
         checkpoints.save(step, state(step), error if step == 4 else None)
 
 
@@ -101,8 +101,8 @@ def test_a_death_at_any_point_of_a_save(
             if int(path.name.removeprefix("step_")) not in damaged
         }:
             # none is half there, old ones neither
-            assert load(seen)["step"] == read_note(seen)["step"], point
-        assert read_note(best)["step"] == (4 if loaded["step"] >= 4 and error < 0.5 else 1), point
+            assert load(seen)["step"] == read_note(seen).step, point
+        assert read_note(best).step == (4 if loaded["step"] >= 4 and error < 0.5 else 1), point
         go_on(folder, error, last=5)
         assert contents(folder) == expected, point
     assert newest_steps == sorted(newest_steps)  # none that was there is lost
@@ -135,7 +135,7 @@ def test_twenty_kills_during_saves(tmp_path: Path, capsys: pytest.CaptureFixture
         assert torch.equal(loaded["weights"], torch.full((200_000,), float(newest)))
         assert newest >= int(acknowledged.read_text().split()[-1])
         best = checkpoints.best()
-        assert best is None or read_note(best)["step"] == newest // 3 * 3
+        assert best is None or read_note(best).step == newest // 3 * 3
     assert capsys.readouterr().err == ""
 
 

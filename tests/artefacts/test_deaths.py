@@ -14,9 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.artefacts import sealing
 from pipeline.artefacts.checkpoints import load
-from pipeline.artefacts.contents import EvaluationFacts, RunFacts
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.run import Run
 from pipeline.configs.evaluate import EvaluateConfig
@@ -25,21 +23,8 @@ from pipeline.configs.train import TrainConfig
 from pipeline.runtime import disk
 from pipeline.stages.prepare import prepare
 from tests.crash_points import contents, deaths
+from tests.sealed import EVALUATION, MACHINE, run_facts, seal
 
-EVALUATION: EvaluationFacts = {"num_images": 6, "world_size": 1, "device": "cpu", "num_rejected": 0}
-TRAINING: RunFacts = {
-    "world_size": 1,
-    "device": "cpu",
-    "operators": True,
-    "area_by_library": True,
-    "steps": 2,
-    "seconds": 1.0,
-    "attempts": 1,
-    "core_or_gpu_hours": 0.0,
-    "num_parameters": 3,
-    "validation": {},
-    "best_step": 2,
-}
 pytestmark = [pytest.mark.usefixtures("unsynced"), pytest.mark.processes]
 SEALS = ("manifest.json", "run.json", "predictions.json")
 # locks and attempts tell of time and place; a death just behind a seal leaves what
@@ -129,7 +114,7 @@ def sealed_run(tmp_path: Path, data: PrepareConfig, run_config: TrainConfig) -> 
     """A root with images and a run that was never trained."""
     root = tmp_path / "prepared"
     prepare(data, root, processes=1)
-    sealing.seal(run_config, root, [], {})
+    seal(run_config, root)
     return root
 
 
@@ -169,7 +154,7 @@ def small_training(config: TrainConfig, root: Path) -> None:
     if config.is_complete(root):
         return
     run = Run(config, root)
-    run.claim({"world_size": 1})
+    run.claim(MACHINE, "")
     newest = run.checkpoints.newest()
     done = load(newest)["step"] if newest else 0
     run.rewind_metrics(done)
@@ -178,7 +163,7 @@ def small_training(config: TrainConfig, root: Path) -> None:
         run.save_checkpoint(step, {"step": step}, error=None)
     run.finish(
         {"averaged": {"weight": torch.ones(3)}, "raw": {"weight": torch.zeros(3)}},
-        TRAINING,
+        run_facts(),
         "card\n",
     )
 
@@ -207,7 +192,7 @@ def test_rows_of_metrics_that_were_cut_short(
     """
     prepare(data, tmp_path, processes=1)
     run = Run(run_config, tmp_path)
-    run.claim({"world_size": 1})
+    run.claim(MACHINE, "")
     rows = [{"step": step, "loss": 1 / step, "dead_outputs": 0} for step in (1, 2, 3)]
     for row in rows:
         run.log(row)

@@ -19,7 +19,7 @@ from tests.commands import TOP
 PROGRAM = """
 import json, sys
 from pipeline.artefacts import provenance
-print(json.dumps({**provenance.collect(), "imported": list(sys.modules)}))
+print(json.dumps({**provenance.collect().plain(), "imported": list(sys.modules)}))
 """
 
 

@@ -4,14 +4,16 @@ changed.
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
 import pytest
 
 from pipeline.artefacts import sealing
-from pipeline.artefacts.dataset import Dataset
+from pipeline.artefacts.dataset import LEAKS, Dataset
 from pipeline.artefacts.shards import check_shard
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.prepare import PrepareConfig
@@ -20,6 +22,7 @@ from pipeline.errors import InputError
 from pipeline.images import decode as images
 from pipeline.runtime import disk
 from pipeline.stages.prepare import prepare
+from tests.sealed import seal
 
 
 def test_publish_never_overwrites(tmp_path: Path) -> None:
@@ -58,7 +61,7 @@ def test_replaced_input_is_refused(
     tmp_path: Path, data: PrepareConfig, run_config: TrainConfig
 ) -> None:
     prepare(data, tmp_path)
-    sealing.seal(run_config, tmp_path, [], {})
+    seal(run_config, tmp_path)
     sealing.unseal(run_config, tmp_path)
     manifest = tmp_path / data.folder / data.last_file
     manifest.write_text(manifest.read_text().replace('"digest": "', '"digest": "0000'))
@@ -73,7 +76,54 @@ def test_missing_input_is_named(
     with pytest.raises(
         InputError, match=r"manifest.json: does not exist; run the prepare stage first"
     ):
-        sealing.seal(evaluation, tmp_path, [], {})
+        seal(evaluation, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("edit", "expected"),
+    [
+        (lambda facts: facts.update(steps="12"), "steps = '12': Input should be a valid integer"),
+        (lambda facts: facts.update(stepz=facts.pop("steps")), "steps: is missing"),
+        (lambda facts: facts.update(more=1), "more = 1: Extra inputs are not permitted"),
+        (lambda facts: facts["provenance"].pop("commit"), "provenance.commit: is missing"),
+        (lambda facts: facts["inputs"].clear(), "inputs.datasets/HASH: is missing"),
+    ],
+)
+def test_a_wrong_field_is_refused_in_one_line(
+    tmp_path: Path,
+    run_config: TrainConfig,
+    edit: Callable[[dict[str, Any]], object],
+    expected: str,
+) -> None:
+    seal(run_config.data, tmp_path)
+    seal(run_config, tmp_path)
+    path = tmp_path / run_config.folder / run_config.last_file
+    facts = json.loads(path.read_text())
+    edit(facts)
+    path.write_text(json.dumps(facts))
+    with pytest.raises(InputError) as refused:
+        sealing.RUN.unseal(run_config, tmp_path)
+    assert str(refused.value) == (
+        f"{path}: is damaged; remove {path.parent} to make it anew"
+        f" ({expected.replace('HASH', run_config.data.hash)})"
+    )
+
+
+def test_what_is_no_number_is_kept(tmp_path: Path, run_config: TrainConfig) -> None:
+    """As JSON has it in Python; a file says what was measured."""
+    seal(run_config.data, tmp_path)
+    seal(run_config, tmp_path, core_or_gpu_hours=float("nan"), seconds=float("inf"))
+    run = sealing.RUN.unseal(run_config, tmp_path)
+    assert np.isnan(run.core_or_gpu_hours)
+    assert run.seconds == float("inf")
+
+
+def test_a_wrong_row_is_refused_in_one_line(tmp_path: Path, data: PrepareConfig) -> None:
+    dataset = prepare(data, tmp_path, processes=1)
+    path = dataset.folder / LEAKS
+    path.write_text('{"val": "a", "train": "b", "sha256": "0"}\n{"val": "a", "train": 3}\n')
+    with pytest.raises(InputError, match=r"leaks.jsonl: is damaged; .* \(1.train = 3: Input"):
+        _ = dataset.leaks
 
 
 def test_shards_open_without_our_code(tmp_path: Path, data: PrepareConfig) -> None:
@@ -95,7 +145,7 @@ def test_preparing_again_gives_the_same_bytes(tmp_path: Path, data: PrepareConfi
     first = prepare(data, tmp_path).manifest
     shutil.rmtree(tmp_path / data.folder)
     assert (
-        prepare(data, tmp_path).manifest["digest"]
-        == first["digest"]
-        == Dataset(data, tmp_path).manifest["digest"]
+        prepare(data, tmp_path).manifest.digest
+        == first.digest
+        == Dataset(data, tmp_path).manifest.digest
     )

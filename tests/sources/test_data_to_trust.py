@@ -132,15 +132,15 @@ def test_killed_ten_times_it_gives_the_same_bytes(archives: Path, tmp_path: Path
     )
     assert "steps were done before" in ended.stderr
     made = Dataset(config, tmp_path / "killed")
-    assert made.manifest["files"] == calm.manifest["files"]
-    assert made.manifest["digest"] == calm.manifest["digest"]
+    assert made.manifest.files == calm.manifest.files
+    assert made.manifest.digest == calm.manifest.digest
     assert {path.name for path in made.folder.iterdir()} == {
         "manifest.json",
         "rejected.jsonl",
         "leaks.jsonl",
         "shards",
     }
-    whole = {name for name in made.manifest["files"] if name.endswith(".arrow")}
+    whole = {name for name in made.manifest.files if name.endswith(".arrow")}
     assert {path.name for path in made.shards_folder.iterdir()} == whole | {
         f"{name}.json" for name in whole
     }  # nothing half-done
@@ -163,7 +163,7 @@ def test_two_plans_never_mix(archives: Path, tmp_path: Path) -> None:
     cut.write_bytes(cut.read_bytes()[:-500])
     prepare_part(config.but(shard_mib=9), root, 1, 2)
     made = prepare(config, root, processes=1)
-    assert made.manifest["files"] == calm.manifest["files"]
+    assert made.manifest.files == calm.manifest.files
     assert [path.name for path in (made.folder / "shards").iterdir()] == [made.shards_folder.name]
     for path in calm.shards("train") + calm.shards("val"):
         assert (made.shards_folder / path.name).read_bytes() == path.read_bytes()

@@ -96,7 +96,7 @@ def test_labels_are_positions_of_sorted_wnids(made: Dataset) -> None:
     assert val.image_ids == [f"ILSVRC2012_val_{number:08d}.JPEG" for number in range(1, 11)]
     assert val.labels.tolist() == [sorted(WNIDS).index(WNIDS[k % 5]) for k in range(10)]
     assert val.encoded(0) == photograph(100)
-    assert made.manifest["class_words"][made.classes.index("n02012849")] == "crane"
+    assert (made.manifest.class_words or [])[made.classes.index("n02012849")] == "crane"
     assert made.split("train").table["wnid"].to_pylist() == [
         name.split("/")[0] for name in made.split("train").image_ids
     ]
@@ -113,12 +113,8 @@ def test_every_file_is_somewhere(made: Dataset) -> None:
         ("ILSVRC2012_val_00000008.JPEG", True)
     ]
     facts = made.manifest
-    assert (
-        facts["num_files"]
-        == 5 * 3 + 10 + 10
-        == sum(facts["num_images"].values()) + facts["num_rejected"]
-    )
-    assert facts["num_unreadable"] == 1
+    assert facts.num_files == 5 * 3 + 10 + 10 == sum(facts.num_images.values()) + facts.num_rejected
+    assert facts.num_unreadable == 1
     # its path is no path of ours
     assert "n01440764/n01440764_evil.JPEG" in made.split("train").image_ids
     names = dict(
@@ -132,25 +128,23 @@ def test_every_file_is_somewhere(made: Dataset) -> None:
 
 
 def test_the_verdict_says_what_is_missing(made: Dataset) -> None:
-    assert made.manifest["verdict"].endswith("; 5 classes of 1000; 5 files cannot be used")
-    assert made.manifest["verdict"].startswith(
+    verdict = made.manifest.verdict or ""
+    assert verdict.endswith("; 5 classes of 1000; 5 files cannot be used")
+    assert verdict.startswith(
         "not the whole of ILSVRC-2012: 25 train images of 1281167; 5 classes with other"
     )
     whole = {"train": [1281] * 833 + [1282] * 167, "val": [50] * 1000}
     whole["train"][0] -= sum(whole["train"]) - 1_281_167
-    assert ilsvrc.judge(whole) == {"is_complete": True, "verdict": "ILSVRC-2012, complete"}
-    assert ilsvrc.judge({"val": whole["val"]})["verdict"] == "ILSVRC-2012's val images, complete"
+    assert ilsvrc.judge(whole) == (True, "ILSVRC-2012, complete")
+    assert ilsvrc.judge({"val": whole["val"]}).verdict == "ILSVRC-2012's val images, complete"
     unusable = ilsvrc.judge(whole, 3)
-    assert unusable == {
-        "is_complete": False,
-        "verdict": "not the whole of ILSVRC-2012: 3 files cannot be used",
-    }
+    assert unusable == (False, "not the whole of ILSVRC-2012: 3 files cannot be used")
     whole["val"][3] = 49
-    assert not ilsvrc.judge(whole)["is_complete"]
+    assert not ilsvrc.judge(whole).is_complete
 
 
 def test_leaks_are_listed(made: Dataset) -> None:
-    assert made.manifest["num_leaks"] == 1
+    assert made.manifest.num_leaks == 1
     assert (
         '"val": "ILSVRC2012_val_00000005.JPEG", "train": "n03710721/n03710721_0.JPEG"'
         in (made.folder / "leaks.jsonl").read_text()
@@ -162,7 +156,7 @@ def test_validation_alone(folder: Path, made: Dataset, tmp_path: Path) -> None:
     for name in (VAL, DEVKIT):
         (tmp_path / "only" / name).symlink_to(folder / name)
     alone = prepare(config(tmp_path / "only", only_val=True), tmp_path)
-    assert alone.manifest["num_images"] == {"train": 0, "val": 10}
+    assert alone.manifest.num_images == {"train": 0, "val": 10}
     assert alone.split("val").image_ids == made.split("val").image_ids
 
 
@@ -184,8 +178,8 @@ def test_originals_are_believed_by_their_headers(
         ilsvrc, "MD5", {name: tars.md5(folder / name) for name in (TRAIN, VAL, DEVKIT)}
     )
     known = prepare(config(folder, trust_archives=False), tmp_path, processes=1)
-    assert known.manifest["files"] == made.manifest["files"]
-    assert set(known.manifest["source_md5"]) == {TRAIN, VAL, DEVKIT}
+    assert known.manifest.files == made.manifest.files
+    assert set(known.manifest.source_md5) == {TRAIN, VAL, DEVKIT}
 
 
 def swap(folder: Path, archive: str, old: bytes, new: bytes) -> None:

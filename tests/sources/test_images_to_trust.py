@@ -127,7 +127,7 @@ def test_two_thousand_mutated_images_are_all_accounted_for(tmp_path: Path) -> No
         for path in (tmp_path / "mutated").rglob("*.jpg")
     }
     assert accounted == files
-    assert len(files) == NUM_MUTATED + 4 == made.manifest["num_files"]
+    assert len(files) == NUM_MUTATED + 4 == made.manifest.num_files
 
 
 def png(

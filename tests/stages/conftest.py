@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.artefacts import sealing
 from pipeline.artefacts.contents import EvaluationFacts
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions
@@ -21,6 +20,7 @@ from pipeline.stages.check import check
 from pipeline.stages.ensemble import ensemble
 from pipeline.stages.prepare import prepare
 from pipeline.stages.report import report
+from tests.sealed import seal
 
 SEVEN = 7
 
@@ -73,17 +73,10 @@ def seven_members(seven_root: Path, data: PrepareConfig, run_config: TrainConfig
             seven_root / run.folder / "metrics.jsonl",
             "".join(json.dumps(row) + "\n" for row in rows).encode(),
         )
-        facts: dict[str, object] = {
-            "steps": 12,
-            "seconds": 3.0,
-            "world_size": 1,
-            "core_or_gpu_hours": 0.1,
-            "num_parameters": 9,
-        }
-        facts["validation"] = {
+        errors = {
             f"top{top}_error_{w}": 0.9 - 12 / 20 for top in (1, 5) for w in ("averaged", "raw")
         }
-        sealing.seal(run, seven_root, [], facts)
+        seal(run, seven_root, steps=12, core_or_gpu_hours=0.1, validation=errors)
         members.append(EvaluateConfig(data=data, classifier=run))
         scores = {}
         for policy, noise in (("crops_1", 1.0), ("crops_10", 0.7), ("crops_144", 0.5)):
@@ -92,12 +85,9 @@ def seven_members(seven_root: Path, data: PrepareConfig, run_config: TrainConfig
             scores[policy] = (drawn / drawn.sum(axis=1, keepdims=True)).astype(np.float32)
         predictions = Predictions(members[-1], seven_root)
         predictions.publish_chunk(range(len(split)), scores, {4: "not an image"}, 360.0, "drawn")
-        evaluation: EvaluationFacts = {
-            "num_images": len(split),
-            "world_size": 1,
-            "device": "cpu",
-            "num_rejected": 0,
-        }
+        evaluation = EvaluationFacts(
+            num_images=len(split), world_size=1, device="cpu", num_rejected=0
+        )
         predictions.merge([range(len(split))], split.image_ids, split.labels, evaluation)
     made = Study(
         name="seven", title="Seven <members>", check=CheckConfig(results=table3(tuple(members)))

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.artefacts import sealing
 from pipeline.artefacts.result import Hits, write_result
 from pipeline.artefacts.verdict import Verdict
 from pipeline.configs.compare import EnsembleConfig, table3
@@ -18,6 +17,7 @@ from pipeline.configs.train import TrainConfig
 from pipeline.paper.crops import NUM_CROPS
 from pipeline.sources.ilsvrc import MD5
 from pipeline.stages.check import check
+from tests.sealed import seal
 
 IMAGES, CLASSES = 50_000, 1000
 PAPER = {
@@ -56,9 +56,9 @@ def verdicts(
         paper(data, network=NetworkConfig(width=width)).but(data_seed=seed) for seed in range(7)
     ]
     members = tuple(EvaluateConfig(data=data, classifier=run) for run in runs)
-    sealing.seal(data, root, [], {"source_md5": md5})
+    seal(data, root, source_md5=md5)
     for config in (*runs, *members):
-        sealing.seal(config, root, [], {})
+        seal(config, root)
     cells, names = table3(members), [str(k) for k in range(classes)]
     for cell in cells:
         crops = NUM_CROPS[cell.policy]
@@ -131,8 +131,8 @@ def test_published_weights_are_judged_on_their_own_numbers(
         arch="googlenet", weights=Path("w"), sha256="0" * 64, mean=(0, 0, 0), std=(1, 1, 1)
     )
     member = EvaluateConfig(data=data, classifier=foreign)
-    sealing.seal(data, tmp_path, [], {"source_md5": MD5})
-    sealing.seal(member, tmp_path, [], {})
+    seal(data, tmp_path, source_md5=MD5)
+    seal(member, tmp_path)
     cell = EnsembleConfig(members=(member,), policy=f"crops_{crops}")
     rank = np.where(np.arange(IMAGES) < 0.11 * IMAGES, 7, 0)
     rank[-10_000:] = 1  # 31 % at top-1
@@ -159,7 +159,7 @@ def test_missing_cells_are_not_run(tmp_path: Path) -> None:
     run = TrainConfig(data=data, num_epochs=1)
     member = EvaluateConfig(data=data, classifier=run)
     for config in (data, run, member):
-        sealing.seal(config, tmp_path, [], {})
+        seal(config, tmp_path)
     cell, *_ = table3((member,))
     rank, zeros = np.array([0, 7]), np.zeros(2, np.int64)
     write_result(

@@ -58,24 +58,25 @@ def test_differences_are_those_of_the_predictions(
     seven_root: Path, comparison: CompareConfig
 ) -> None:
     facts, errors = compare(comparison, seven_root), wrong(comparison, seven_root)
-    assert facts["num_seeds"] == 2
-    assert facts["decided_on"] == 1
-    for row, of_arm in zip(facts["top1"], errors, strict=True):
-        assert row["errors"] == pytest.approx(of_arm.mean(axis=1))
+    assert facts.num_seeds == 2
+    assert facts.decided_on == 1
+    for row, of_arm in zip(facts.top1, errors, strict=True):
+        assert row.errors == pytest.approx(of_arm.mean(axis=1))
         half = float(stats.t.ppf(0.975, 1)) * of_arm.mean(axis=1).std(ddof=1) / 2**0.5
         if half > 0:
             bounds = (max(0, of_arm.mean() - half), min(1, of_arm.mean() + half))
-            assert row["error_interval"] == pytest.approx(bounds)
-        assert row["difference"] == pytest.approx(of_arm.mean() - errors[0].mean())
+            assert row.error_interval == pytest.approx(bounds)
+        assert row.difference == pytest.approx(of_arm.mean() - errors[0].mean())
     p_values = []
-    for row, of_arm in zip(facts["top1"][1:], errors[1:], strict=True):
+    for row, of_arm in zip(facts.top1[1:], errors[1:], strict=True):
         first, second = errors[0].mean(axis=1), of_arm.mean(axis=1)
         has_spread = np.ptp(second - first) > 1e-12
         p_values.append(float(stats.ttest_rel(second, first).pvalue) if has_spread else 1.0)
-        assert row["p_value"] == pytest.approx(p_values[-1])
-        low, high = row["interval_bootstrap"]
-        assert low - 1e-9 <= row["difference"] <= high + 1e-9
-    assert [row["p_holm"] for row in facts["top1"][1:]] == pytest.approx(holm(p_values))
+        assert row.p_value == pytest.approx(p_values[-1])
+        assert row.interval_bootstrap is not None
+        low, high = row.interval_bootstrap
+        assert low - 1e-9 <= row.difference <= high + 1e-9
+    assert [row.p_holm for row in facts.top1[1:]] == pytest.approx(holm(p_values))
     table = parquet.read_table(seven_root / comparison.folder / "hits.parquet")
     ranks = [[table[f"rank_{k}_{number}"].to_numpy() for number in range(2)] for k in range(3)]
     assert (np.array(ranks) >= 1).tolist() == errors.tolist()
@@ -91,10 +92,10 @@ def test_one_seed_is_judged_over_images(seven_root: Path, seven_members: Study) 
         arms=(Arm(name="a", members=members[:1]), Arm(name="b", members=members[1:2])),
         policy="crops_144",
     )
-    row, errors = compare(config, seven_root)["top1"][1], wrong(config, seven_root)
-    assert row["p_value"] == row["p_holm"] == mcnemar(errors[0, 0], errors[1, 0])
-    assert row["test"] == "McNemar"
-    assert row["spread"] is None
+    row, errors = compare(config, seven_root).top1[1], wrong(config, seven_root)
+    assert row.p_value == row.p_holm == mcnemar(errors[0, 0], errors[1, 0])
+    assert row.test == "McNemar"
+    assert row.spread is None
 
 
 def test_the_report_shows_the_forest(
@@ -112,12 +113,12 @@ def test_the_report_shows_the_forest(
     assert study.hash != seven_members.hash
     page = report(study, seven_root)
     text, results = page.read_text(), (page.parent / "RESULTS.md").read_text()
-    row = compare(comparison, seven_root)["top1"][2]
-    shown = f"{100 * row['difference']:+.2f}"
+    row = compare(comparison, seven_root).top1[2]
+    shown = f"{100 * row.difference:+.2f}"
     assert text.count("<svg") == 4
     assert shown in text
     assert "Does the seed matter?" in text
-    assert f"| third | {100 * row['error']:.2f} % |" in results
+    assert f"| third | {100 * row.error:.2f} % |" in results
     assert f"| {shown} points |" in results
     assert (page.parent / "charts/ablation_1.svg").is_file()
     ablations = json.loads((page.parent / "tables.json").read_text())["ablations"]
@@ -173,12 +174,11 @@ def test_the_best_of_each_arm_are_compared(seven_root: Path, comparison: Compare
     """Chosen by top-1 error at one crop, as the paper's single model was."""
     errors = wrong(comparison, seven_root)
     best = [int(of_arm.mean(axis=1).argmin()) for of_arm in errors]
-    for k, row in enumerate(compare(comparison, seven_root)["top1"]):
-        assert row["best"]["member"] == best[k]
-        assert row["best"]["error"] == pytest.approx(errors[k][best[k]].mean())
-        assert row["best"]["p_value"] == pytest.approx(
-            mcnemar(errors[0][best[0]], errors[k][best[k]])
-        )
+    for k, row in enumerate(compare(comparison, seven_root).top1):
+        assert row.best is not None
+        assert row.best.member == best[k]
+        assert row.best.error == pytest.approx(errors[k][best[k]].mean())
+        assert row.best.p_value == pytest.approx(mcnemar(errors[0][best[0]], errors[k][best[k]]))
 
 
 def test_ensembles_are_compared_over_all_that_the_members_make(
@@ -198,14 +198,14 @@ def test_ensembles_are_compared_over_all_that_the_members_make(
         errors.append(
             np.mean([np.isnan(s[:, 0]) | (s.argmax(axis=1) != labels) for s in sums], axis=0)
         )
-    row = compare(config, seven_root)["top1"][1]
-    assert len(row["errors"]) == 3
-    assert row["difference"] == pytest.approx((errors[1] - errors[0]).mean())
-    assert row["p_value"] == sign_flip(errors[1] - errors[0])
-    assert row["interval"] == pytest.approx(paired_interval(errors[1] - errors[0]))
+    row = compare(config, seven_root).top1[1]
+    assert len(row.errors) == 3
+    assert row.difference == pytest.approx((errors[1] - errors[0]).mean())
+    assert row.p_value == sign_flip(errors[1] - errors[0])
+    assert row.interval == pytest.approx(paired_interval(errors[1] - errors[0]))
     # of one difference Holm changes nothing
-    assert row["images_to_decide"] == paired_images_to_decide(errors[1] - errors[0])
-    assert "best" not in row
+    assert row.images_to_decide == paired_images_to_decide(errors[1] - errors[0])
+    assert row.best is None
     with pytest.raises(ValidationError, match="models 4: an arm has 3 members"):
         config.but(models=4)
 
@@ -220,9 +220,9 @@ def test_arms_may_differ_in_their_crops(seven_root: Path, seven_members: Study) 
         wrong(config.but(arms=(arms[0], arms[1]), policy=policy), seven_root)[0]
         for policy in ("crops_1", "crops_144")
     )
-    row = compare(config, seven_root)["top1"][1]
-    assert row["difference"] == pytest.approx(many.mean() - few.mean())
-    assert row["seeds_to_decide"] == seeds_to_decide(many.mean(axis=1) - few.mean(axis=1))
+    row = compare(config, seven_root).top1[1]
+    assert row.difference == pytest.approx(many.mean() - few.mean())
+    assert row.seeds_to_decide == seeds_to_decide(many.mean(axis=1) - few.mean(axis=1))
 
 
 def test_seeds_to_decide_have_the_power_that_is_asked() -> None:

@@ -201,7 +201,7 @@ def test_finished_chunks_are_not_done_again(
     monkeypatch.setattr(stage, "classify", interrupted_in_the_second)
     with pytest.raises(KeyboardInterrupt):
         evaluate(config, root)
-    facts: EvaluationFacts = {"num_images": 15, "world_size": 1, "device": "cpu", "num_rejected": 0}
+    facts = EvaluationFacts(num_images=15, world_size=1, device="cpu", num_rejected=0)
     first, second = range(4), range(4, 8)
     with pytest.raises(FileNotFoundError):
         Predictions(config, root).merge([first, second], ["x"] * 15, np.zeros(15, np.int64), facts)
@@ -306,8 +306,8 @@ def test_ensemble_averages_probabilities(root: Path, study: Study) -> None:
         expected = np.mean(each, axis=0).argmax(1) != labels if cell.choose == "all" else best
         assert np.array_equal(result.errors(1), expected)
         assert np.array_equal(result.errors_of_members(1), wrong)
-        assert result.facts["top1_error"] == expected.mean()
-        assert result.facts["top5_error"] == 0.0  # three classes
+        assert result.facts.top1_error == expected.mean()
+        assert result.facts.top5_error == 0.0  # three classes
     decisions = {verdict.claim: verdict.decision for verdict in check(study.check, root)}
     assert {decisions[claim] for claim in ("R1", "R2", "R3", "R4", "R5")} == {"not_run"}
     assert {decisions[claim] for claim in ("R6a", "R6b", "R6c", "R6d")} <= {

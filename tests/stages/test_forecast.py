@@ -1,28 +1,21 @@
 """What a study will cost follows from what was run."""
 
-import json
 from pathlib import Path
 
 import pytest
 
-from pipeline.configs.base import StageConfig
+from pipeline.artefacts import provenance, sealing
+from pipeline.artefacts.measurements import Classification, EvaluateFacts, TrainFacts, Training
 from pipeline.configs.compare import table3
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.network import NetworkConfig
 from pipeline.configs.prepare import PrepareConfig
-from pipeline.configs.study import CheckConfig, Study
+from pipeline.configs.study import BenchmarkConfig, CheckConfig, Study
 from pipeline.configs.train import TrainConfig
 from pipeline.runtime.device import Device
 from pipeline.stages.prepare import prepare
 from pipeline.tools.forecast import Cost, forecast, in_words, total_in_words
-
-
-def seal(config: StageConfig, root: Path, **facts: object) -> None:
-    path = root / config.folder / config.last_file
-    path.parent.mkdir(parents=True)
-    path.write_text(
-        json.dumps({"config": config.model_dump(mode="json"), "device": "cpu", **facts})
-    )
+from tests.sealed import seal
 
 
 def of_one(run: TrainConfig, **more: object) -> tuple[Study, EvaluateConfig]:
@@ -34,9 +27,10 @@ def of_one(run: TrainConfig, **more: object) -> tuple[Study, EvaluateConfig]:
 
 
 def test_cost_is_of_the_same_work(
-    tmp_path: Path, data: PrepareConfig, run_config: TrainConfig
+    tmp_path: Path, data: PrepareConfig, run_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """24 training images, batches of 8: 3 steps an epoch. 15 validation images."""
+    monkeypatch.setattr(provenance, "processor", lambda: "")
     longer = run_config.but(data_seed=7, num_epochs=10)
     study, evaluation = of_one(longer)
     assert set(forecast(study, tmp_path).values()) == {Cost(None)}
@@ -59,15 +53,16 @@ def test_cost_is_of_the_same_work(
 
 
 def test_one_device_forecasts_no_other(
-    tmp_path: Path, data: PrepareConfig, run_config: TrainConfig
+    tmp_path: Path, data: PrepareConfig, run_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two GPUs and two processors have each their rate, and a GPU of no name has
     another's never.
     """
+    monkeypatch.setattr(provenance, "processor", lambda: "Xeon")
     prepare(data, tmp_path, processes=1)
     study, _ = of_one(run_config)
     made_on: tuple[tuple[float, dict[str, object]], ...] = (
-        (1.0, {"device": "cpu", "provenance": {"machine": "Xeon, 2 cores"}}),  # before names
+        (1.0, {"device": "cpu"}),  # before names
         (2.0, {"device": "cuda:0", "hardware": {"name": "A100"}}),
         (3.0, {"device": "cuda", "hardware": {"name": "H100"}}),
         (4.0, {"device": "cpu", "hardware": {"name": "EPYC"}}),
@@ -87,24 +82,42 @@ def test_benchmarks_stand_in_for_runs(tmp_path: Path) -> None:
     """ImageNet's size is known before it is prepared."""
     data = PrepareConfig(source="ilsvrc2012", name="imagenet")
     run = TrainConfig(data=data, num_epochs=1, precision="bf16")
-    path = tmp_path / "benchmarks/0/benchmark.json"
-    path.parent.mkdir(parents=True)
-    contenders = {
-        name: {"images_per_second": [1, speed, 9]}
-        for name, speed in (("ours bf16", 36), ("ours fp32", 18))
-    }
-    path.write_text(
-        json.dumps({"config": {"what": "train", "input_size": 224}, "contenders": contenders})
+    quartiles, measurement = (1.0, 1.0, 1.0), BenchmarkConfig(what="train")
+    facts = TrainFacts(
+        input_size=224,
+        rounds=1,
+        batch=32,
+        contenders={
+            name: Training(text="", images_per_second=(1.0, speed, 99.0))
+            for name, speed in (("ours bf16", 36.0), ("ours fp32", 18.0))
+        },
+        step_times_torchvision=quartiles,
+        step_fp32_times_torchvision=quartiles,
+        step_times_torchvision_switched=quartiles,
+        loader_times_peer=quartiles,
+        overhead_of_loading=quartiles,
     )
-    speeds = {
-        f"ours {name}": {"images_per_second": [0.1, 0.5, 0.9]}
-        for name in ("bf16", "bf16 compiled", "fp32", "fp32 compiled")
-    }
-    (tmp_path / "benchmarks/1").mkdir()
-    of_crops = tmp_path / "benchmarks/1/benchmark.json"
-    of_crops.write_text(
-        json.dumps({"config": {"what": "evaluate", "input_size": 224}, "contenders": speeds})
+    sealing.TRAIN_BENCHMARK.seal(measurement, tmp_path, [], facts)
+    contender = Classification.model_validate(
+        {
+            **dict.fromkeys(Classification.model_fields, quartiles),
+            "text": "",
+            "largest_difference": 0.0,
+            "images_per_second": (0.1, 0.5, 0.9),
+        }
     )
+    names = [f"ours {name}" for name in ("bf16", "bf16 compiled", "fp32", "fp32 compiled")]
+    of_crops = EvaluateFacts(
+        input_size=224,
+        rounds=1,
+        num_images=4,
+        gflop_per_image=1.0,
+        peak_gflops={},
+        contenders=dict.fromkeys(names, contender),
+        speed_beside_a_busy_process=quartiles,
+        cores=1,
+    )
+    sealing.EVALUATE_BENCHMARK.seal(BenchmarkConfig(what="evaluate"), tmp_path, [], of_crops)
     study, evaluation = of_one(run, precision="bf16")
     assert forecast(study, tmp_path)[evaluation.hash].hours == pytest.approx(50_000 / 0.5 / 3600)
     assert forecast(study, tmp_path)[run.hash].hours == pytest.approx(

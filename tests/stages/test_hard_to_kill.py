@@ -10,14 +10,13 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import pytest
 
-from pipeline.artefacts.contents import RunFacts
 from pipeline.artefacts.run import Run
 from pipeline.configs.train import LocalSGDConfig, TrainConfig
 from pipeline.errors import StageFailed
+from tests.sealed import MACHINE, run_facts
 from tests.stages import trained
 
 pytestmark = pytest.mark.processes
@@ -137,14 +136,14 @@ def test_a_stale_attempt_cannot_write(root: Path, run_config: TrainConfig) -> No
     """
     config = run_config
     stale, fresh = Run(config, root), Run(config, root)
-    stale.claim({"world_size": 1})
+    stale.claim(MACHINE, "")
     stale.log({"step": 1})
-    fresh.claim({"world_size": 1})
+    fresh.claim(MACHINE, "")
     writes: list[Callable[[], None]] = [
         lambda: stale.log({"step": 2}),
         lambda: stale.save_checkpoint(2, {"step": 2}),
         lambda: stale.write_postmortem({}),
-        lambda: stale.finish({}, cast(RunFacts, {}), ""),
+        lambda: stale.finish({}, run_facts(), ""),
     ]
     for write in writes:
         with pytest.raises(

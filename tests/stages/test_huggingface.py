@@ -82,7 +82,7 @@ def test_saved_and_parquet_are_the_same(
     splits.save_to_disk(tmp_path / "saved")
     one = prepare(config(tmp_path / "saved"), tmp_path / "one", processes=1)
     two = prepare(config(parquet), tmp_path / "two", processes=1)
-    assert one.manifest["files"] == two.manifest["files"]
+    assert one.manifest.files == two.manifest.files
     assert one.classes == NAMES
     assert one.split("train").labels.tolist() == [0, 1, 0, 1, 0, 1]
     assert one.split("train").encoded(4) == photograph(4)
@@ -94,7 +94,7 @@ def test_saved_and_parquet_are_the_same(
         ("val/00000003/3.jpg", "label -1 is none of the classes", False),
     }
     facts = one.manifest
-    assert facts["num_files"] == 12 == sum(facts["num_images"].values()) + facts["num_rejected"]
+    assert facts.num_files == 12 == sum(facts.num_images.values()) + facts.num_rejected
 
 
 def test_a_path_in_a_row_is_never_opened(splits: datasets.DatasetDict, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_several_processes_read_rows_alike(splits: datasets.DatasetDict, tmp_pat
         )
         for number in (1, 2)
     ]
-    assert made[0].manifest["files"] == made[1].manifest["files"]
+    assert made[0].manifest.files == made[1].manifest.files
     assert len(made[0].shards("train")) == 4
 
 

@@ -80,14 +80,14 @@ def test_unusable_files_are_rejected_by_name(folder: Path, tmp_path: Path) -> No
         "not a regular file",
     )
     # page.jpg keeps its slot, and will count as an error
-    assert made.manifest["num_images"] == {"train": 24, "val": 16}
-    assert made.manifest["num_unreadable"] == 1
+    assert made.manifest.num_images == {"train": 24, "val": 16}
+    assert made.manifest.num_unreadable == 1
     assert made.split("val").image_ids[5] == "blue/page.jpg"
     assert reasons["stray.jpg"].startswith("lies in no class folder")
     assert (made.num_rejected("train"), made.num_rejected("val")) == (2, 3)
     assert (
-        sum(made.manifest["num_images"].values()) + made.manifest["num_rejected"]
-        == made.manifest["num_files"]
+        sum(made.manifest.num_images.values()) + made.manifest.num_rejected
+        == made.manifest.num_files
         == 45
     )
 
@@ -135,7 +135,7 @@ def test_every_twin_of_a_val_image_is_listed(image_folder: Path, tmp_path: Path)
         ("red/0.jpg", "blue/twin.jpg"),
         ("red/0.jpg", "red/twin.jpg"),
     ]
-    assert made.manifest["num_leaks"] == 1
+    assert made.manifest.num_leaks == 1
 
 
 def test_sixteen_bits_and_strips_are_refused() -> None:

@@ -40,9 +40,9 @@ def test_subsets_are_what_averages_of_members_give(root: Path, study: Study) -> 
     cell = study.check.results[-1]
     labels = Dataset(cell.members[0].data, root).split("val").labels
     each = [Predictions(member, root).probabilities(cell.policy) for member in cell.members]
-    found = Result(cell, root).facts["subsets"]
+    found = Result(cell, root).facts.subsets
     assert len(found) == 2**MEMBERS - 1
-    by_members = {tuple(subset["members"]): subset["top1_error"] for subset in found}
+    by_members = {tuple(subset.members): subset.top1_error for subset in found}
     for size in (1, 2, 5, 7):
         for subset in list(combinations(range(MEMBERS), size))[:9]:
             mean = np.mean([each[k] for k in subset], axis=0)
@@ -50,7 +50,7 @@ def test_subsets_are_what_averages_of_members_give(root: Path, study: Study) -> 
             assert by_members[subset] == pytest.approx(wrong.mean())
     sizes = [row for row in table(root, study, "ensemble_sizes") if row["crops"] == "144"]
     assert [int(row["ensembles"]) for row in sizes] == [7, 21, 35, 35, 21, 7, 1]
-    assert float(sizes[-1]["error"]) == pytest.approx(100 * Result(cell, root).facts["top1_error"])
+    assert float(sizes[-1]["error"]) == pytest.approx(100 * Result(cell, root).facts.top1_error)
     assert all(
         float(row["low"]) - 1e-9 <= float(row["error"]) <= float(row["high"]) + 1e-9
         for row in sizes
@@ -76,16 +76,10 @@ def test_mistakes_are_mistakes(root: Path, study: Study) -> None:
     assert 0 < len(result.mistakes) == int(result.errors(1).sum()) - 1
     leads = []
     for mistake in result.mistakes:
-        assert mistake["guesses"][0]["label"] != mistake["label"]
-        assert sum(guess["probability"] for guess in mistake["guesses"]) == pytest.approx(
-            1, abs=1e-3
-        )
-        mine = next(
-            guess["probability"]
-            for guess in mistake["guesses"]
-            if guess["label"] == mistake["label"]
-        )
-        leads.append(mistake["guesses"][0]["probability"] - mine)
+        assert mistake.guesses[0].label != mistake.label
+        assert sum(guess.probability for guess in mistake.guesses) == pytest.approx(1, abs=1e-3)
+        mine = next(guess.probability for guess in mistake.guesses if guess.label == mistake.label)
+        leads.append(mistake.guesses[0].probability - mine)
     assert leads == sorted(leads, reverse=True)
     shown = Result(study.check.results[-1], root)
     classes = table(root, study, "classes")
@@ -120,12 +114,10 @@ def test_results_md_says_of_each_claim_what_the_files_say(root: Path, study: Stu
         assert judged[4].startswith(f"{100 * verdict.measured:+.2f} points")
         used = [results[hash] for hash in re.findall(r"`(\w+)`", rests[1])]
         assert used
-        assert rests[2].strip("`+") in {
-            result.facts["provenance"]["commit"][:12] for result in used
-        }
+        assert rests[2].strip("`+") in {result.facts.provenance.commit[:12] for result in used}
         commands = re.findall(r"^\d+\. `(.*)`$", text, re.MULTILINE)
         made_by = {commands[int(number) - 1] for number in rests[4].split(", ")}
-        assert made_by == {result.facts["provenance"]["command"] for result in used}
+        assert made_by == {result.facts.provenance.command for result in used}
         # each training and evaluation once
         assert float(rests[3]) == pytest.approx(MEMBERS * (0.1 + 0.1), abs=0.006)
     assert any(verdict.decision == "reproduced" for verdict in verdicts)

@@ -12,7 +12,7 @@ from typing import get_args
 import pytest
 import torch
 
-from pipeline.artefacts import locks
+from pipeline.artefacts import locks, sealing
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.run import Run, Weights
@@ -29,6 +29,7 @@ from pipeline.stages.evaluate import evaluate
 from pipeline.stages.train import train
 from pipeline.tools.find_rate import find_rate
 from tests.forks import fork
+from tests.sealed import MACHINE
 from tests.stages import trained
 from tests.stages.trained import final
 
@@ -79,17 +80,19 @@ def test_a_run_is_whole(run_config: TrainConfig, undisturbed: Path) -> None:
 @pytest.mark.processes
 def test_a_run_says_on_what_its_earlier_attempts_ran(root: Path, run_config: TrainConfig) -> None:
     """Where that differs from the last: each once. The model card names a GPU."""
-    facts = {"world_size": 1, "hardware": {"name": "A100", "driver": "535"}}
+    hardware = {"name": "A100", "driver": "535"}
     for _ in range(2):
-        Run(run_config, root).claim(facts)
+        Run(run_config, root).claim(MACHINE.model_copy(update={"hardware": hardware}), "")
     sealed = json.loads((train(run_config, root).folder / "run.json").read_text())
     (earlier,) = sealed["elsewhere"]
-    assert earlier["hardware"] == facts["hardware"]
+    assert earlier["hardware"] == hardware
     assert earlier["environment"] == sealed["provenance"]["environment"]
     assert earlier["versions"] == sealed["provenance"]["versions"]
-    origin = {**sealed, "hardware": facts["hardware"]}
+    run = sealing.RUN.unseal(run_config, root)
+    on_a_gpu = run.model_copy(update={"hardware": hardware})
     data = Dataset(run_config.data, root)
-    assert "GPU-hours on A100, " in model_card(run_config, "raw", data, origin, {})  # type: ignore[arg-type]
+    card = model_card(run_config, "raw", data, on_a_gpu, run.provenance, {})
+    assert "GPU-hours on A100, " in card
     assert "A100" not in (root / run_config.folder / "final" / "README.md").read_text()
 
 

@@ -44,7 +44,7 @@ def test_export(tmp_path: Path, study: Study) -> None:
     network = GoogLeNet(3, run.input_size, run.network.width)
     network.load_state_dict(load_file(into / "model.safetensors"))
     split = Dataset(evaluation.data, root).split("val")
-    assert len(split) == data.manifest["num_images"]["val"]
+    assert len(split) == data.manifest.num_images["val"]
     pixels = np.stack(
         [np.asarray(images.decode(split.encoded(k)).resize((42, 42))) for k in range(5)]
     )

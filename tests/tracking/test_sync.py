@@ -28,9 +28,9 @@ TRACK = """
 import json, os, sys, signal, time
 from pathlib import Path
 from pipeline.tracking.tracker import Tracker
-from pipeline.artefacts import sealing
 from pipeline.artefacts.run import Run
 from pipeline.configs.train import TrainConfig
+from tests.sealed import MACHINE, seal
 from pipeline.configs.prepare import PrepareConfig
 root, dies = Path(sys.argv[1]), sys.argv[2]
 data = PrepareConfig(source="imagefolder", name="colours")
@@ -40,13 +40,13 @@ def die(where):
         time.sleep(float(sys.argv[3]))
         os.kill(os.getpid(), signal.SIGKILL)
 if not data.is_complete(root):
-    sealing.seal(data, root, [], {})
+    seal(data, root)
 run = Run(config, root)
 if config.is_complete(root):
     sys.exit()
 newest = run.checkpoints.newest()
 first = int(newest.name[5:]) if newest else 0
-run.claim({})
+run.claim(MACHINE, "")
 run.rewind_metrics(first)
 with Tracker(config, root, step=first) as tracker:
     die("init")
@@ -60,7 +60,7 @@ with Tracker(config, root, step=first) as tracker:
             die(f"sent {step}")
     tracker.conclude({"attempts": 3})
     die("concluded")
-    sealing.seal(config, root, [], {})
+    seal(config, root)
     die("sealed")
 """
 DATA = PrepareConfig(source="imagefolder", name="colours")
@@ -224,7 +224,7 @@ def test_a_study_reaches_the_server_with_its_lineage(
     assert {"memory_gb", "images_per_second", "learning_rate"} <= set().union(*history)
     tables = [name for name in server.artifacts if name.startswith(f"run-{ids[result.hash]}-")]
     assert {name.rpartition("-")[2] for name in tables} <= {"worst_mistakes", "confusions"}
-    assert len(tables) == (2 if Result(result, root).facts["top1_error"] else 0)
+    assert len(tables) == (2 if Result(result, root).facts.top1_error else 0)
 
 
 @pytest.mark.slow

@@ -1,0 +1,88 @@
+"""benchmarks/<hash>/: what each of the three measurements came to. Speeds are in images
+a second, and `times_<peer>` are ratios within a round.
+"""
+
+from pipeline.artefacts.facts import Facts, Sealed
+
+Quartiles = tuple[float, float, float]  # lower quartile, median, upper quartile
+
+
+class Classification(Facts):
+    """A way to classify the 144 crops of an image, in all that was measured of it."""
+
+    text: str
+    seconds: Quartiles
+    preprocessing_seconds: Quartiles
+    images_per_second: Quartiles
+    crops_per_second: Quartiles
+    times_naive: Quartiles
+    times_careful_compiled: Quartiles
+    preprocessing_times_naive: Quartiles
+    preprocessing_share: Quartiles
+    share_of_peak: Quartiles
+    largest_difference: float
+    share_of_bound: Quartiles | None
+
+
+class EvaluateFacts(Facts):
+    """`benchmark evaluate`."""
+
+    input_size: int
+    rounds: int
+    num_images: int
+    gflop_per_image: float
+    peak_gflops: dict[str, Quartiles]
+    contenders: dict[str, Classification]
+    speed_beside_a_busy_process: Quartiles
+    cores: int
+
+
+class Storing(Facts):
+    """A way to get images into shards; `share` is of what disk and hash allow."""
+
+    text: str
+    images_per_second: Quartiles
+    megabytes_per_second: Quartiles
+    share: Quartiles
+
+
+class PrepareFacts(Facts):
+    """`benchmark prepare`."""
+
+    rounds: int
+    num_images: int
+    num_bytes: int
+    contenders: dict[str, Storing]
+
+
+class Training(Facts):
+    """A way to train, or to load images."""
+
+    text: str
+    images_per_second: Quartiles
+
+
+class TrainFacts(Facts):
+    """`benchmark train`."""
+
+    input_size: int
+    rounds: int
+    batch: int
+    contenders: dict[str, Training]
+    step_times_torchvision: Quartiles
+    step_fp32_times_torchvision: Quartiles
+    step_times_torchvision_switched: Quartiles
+    loader_times_peer: Quartiles
+    overhead_of_loading: Quartiles
+
+
+class SealedEvaluate(Sealed, EvaluateFacts):
+    """benchmark.json of `benchmark evaluate`."""
+
+
+class SealedPrepare(Sealed, PrepareFacts):
+    """benchmark.json of `benchmark prepare`."""
+
+
+class SealedTrain(Sealed, TrainFacts):
+    """benchmark.json of `benchmark train`."""

@@ -1,0 +1,69 @@
+"""What the templates of a study's report show."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pipeline.artefacts.contents import (
+    ArmRow,
+    Mistake,
+    SealedComparison,
+    SealedPredictions,
+    SealedRun,
+)
+from pipeline.artefacts.facts import Provenance
+from pipeline.artefacts.verdict import Verdict
+from pipeline.configs.evaluate import EvaluateConfig
+from pipeline.configs.train import TrainConfig
+from pipeline.reporting.rows import Cell
+from pipeline.reporting.tables import Row
+
+
+class Ablation(NamedTuple):
+    """A comparison as the templates show it: `arms` by error, the deciding one first;
+    `chart` is the name of its chart.
+    """
+
+    facts: SealedComparison
+    chart: str
+    setting: str
+    best: str
+    arms: dict[int, list[ArmRow]]
+
+
+class Benchmark(NamedTuple):
+    """A measurement in words."""
+
+    what: str
+    text: str
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything the templates of a complete study show, by the names they use. Of the
+    runs and evaluations: the config and the sealed file.
+    """
+
+    study: str
+    title: str
+    data: str
+    input_size: int
+    denominator: str
+    num_classes: int
+    top: int
+    verdicts: list[Verdict]
+    cells: list[Cell]
+    single: str
+    tables: dict[str, Sequence[Row]]
+    charts: dict[str, str]
+    comparisons: list[Ablation]
+    captions: dict[str, str]
+    shown: Cell
+    mistakes: list[Mistake]
+    runs: list[tuple[TrainConfig, SealedRun]]
+    evaluations: list[tuple[EvaluateConfig, SealedPredictions]]
+    commands: list[str]
+    check_hash: str
+    benchmarks: list[Benchmark]
+    provenance: Provenance
