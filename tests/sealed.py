@@ -63,4 +63,4 @@ def seal(config: StageConfig, root: Path, **changes: Any) -> None:
     """Seal an artefact without files; its facts are made up but for `changes`."""
     facts = MADE_UP[config.stage]
     changed = type(facts).model_validate({**facts.plain(), **changes})
-    sealing.STAGES[type(config)].seal(config, root, [], changed)
+    sealing.STAGES[config.stage].seal(config, root, [], changed)

@@ -112,8 +112,8 @@ EVALUATE_BENCHMARK = Artefact(
 PREPARE_BENCHMARK = Artefact(BenchmarkConfig, measurements.PrepareFacts, measurements.SealedPrepare)
 TRAIN_BENCHMARK = Artefact(BenchmarkConfig, measurements.TrainFacts, measurements.SealedTrain)
 
-STAGES: Mapping[type[StageConfig], Artefact[Any, Any, Sealed]] = {
-    artefact.config: artefact
+STAGES: Mapping[str, Artefact[Any, Any, Sealed]] = {
+    artefact.config.stage: artefact
     for artefact in (DATASET, RUN, PREDICTIONS, RESULT, COMPARISON, CHECK, REPORT)
 }
 BENCHMARKS: Mapping[str, Artefact[BenchmarkConfig, Any, Sealed]] = {
@@ -125,7 +125,7 @@ BENCHMARKS: Mapping[str, Artefact[BenchmarkConfig, Any, Sealed]] = {
 
 def unseal(config: StageConfig, root: Path) -> Sealed:
     """The last file of a complete artefact of any sort; raises as `Artefact.unseal`."""
-    sealed: Sealed = STAGES[type(config)].unseal(config, root)
+    sealed: Sealed = STAGES[config.stage].unseal(config, root)
     return sealed
 
 
