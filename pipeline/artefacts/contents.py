@@ -108,6 +108,7 @@ class EvaluationFacts(TypedDict):
     world_size: int
     device: str
     num_rejected: int
+    notes: NotRequired[list[str]]  # what is done otherwise than by the weights' makers
 
 
 class PredictionsFacts(EvaluationFacts):
@@ -145,6 +146,15 @@ class Figures(TypedDict):
     top5_error_of_members: list[float]
 
 
+class ChanceFacts(TypedDict):
+    """Hits, and those that guessing would give (statistics/chance.py)."""
+
+    top: int
+    hits: int
+    expected: float
+    p_value: float
+
+
 class ResultFacts(Figures):
     """One cell of Table 3."""
 
@@ -153,6 +163,8 @@ class ResultFacts(Figures):
     chosen_members: list[int]
     num_classes: int
     classes: list[str]
+    chance: NotRequired[list[ChanceFacts]]
+    may_be_guessing: NotRequired[bool]
 
 
 class SealedResult(Sealed, ResultFacts):

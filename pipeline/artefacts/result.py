@@ -3,7 +3,7 @@ label ranks in every image.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from pipeline.artefacts.contents import Figures, ResultFacts
 from pipeline.artefacts.predictions import write_table
 from pipeline.configs.compare import EnsembleConfig
 from pipeline.runtime import disk
+from pipeline.statistics.chance import Chance, may_be_guessing
 from pipeline.statistics.inference import wilson
 
 TOP = (1, 5)
@@ -80,6 +81,7 @@ class Hits(NamedTuple):
     predicted: np.ndarray
     member_ranks: list[np.ndarray]
     subset_ranks: dict[tuple[int, ...], np.ndarray]
+    chances: Sequence[Chance] = ()  # what guessing would give
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
@@ -140,6 +142,11 @@ def write_result(
         "num_classes": len(classes),
         "classes": classes,
         **figures(hits.columns),
+        "chance": [
+            {"top": top, "hits": right, "expected": expected, "p_value": p_value}
+            for top, right, expected, p_value in hits.chances
+        ],
+        "may_be_guessing": may_be_guessing(hits.chances),
     }
     folder = root / config.folder
     table = write_table(folder / "hits.parquet", {"image_id": hits.image_ids, **hits.columns})

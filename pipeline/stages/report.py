@@ -19,6 +19,7 @@ from pipeline.configs.train import TrainConfig
 from pipeline.paper.published import NEIGHBOURS, SOURCE
 from pipeline.reporting import charts, tables
 from pipeline.reporting.ablations import comparisons
+from pipeline.reporting.cautions import cautions
 from pipeline.reporting.wording import AUDIT_TITLES, templates
 from pipeline.runtime import disk
 from pipeline.statistics.levels import FEW_CLASSES, deciding_top
@@ -110,9 +111,10 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
     shown = results[-1]
     claims = tables.of_claims(config.check, root)
     trained = [_run(run, root) for run in _trainings(everyone)]
+    sealed = [sealing.unseal(member, root) for member in everyone]
     evaluated = [
-        {**sealing.unseal(member, root), "classifier": member.classifier.label}
-        for member in everyone
+        {**facts, "classifier": member.classifier.label}
+        for facts, member in zip(sealed, everyone, strict=True)
     ]
     made_by = [made["provenance"]["command"] for made in (*trained, *evaluated)]
     classes, confused = tables.of_classes(shown, top)
@@ -165,6 +167,7 @@ def _facts(config: ReportConfig, root: Path) -> dict[str, Any]:
         "mistakes": shown.mistakes,
         "runs": trained,
         "evaluations": evaluated,
+        "cautions": cautions(results, sealed),
         "commands": list(
             dict.fromkeys(made_by + [command for claim in claims for command in claim["commands"]])
         ),

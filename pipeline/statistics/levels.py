@@ -1,6 +1,7 @@
 """The levels of all tests, fixed before any run."""
 
 SIGNIFICANCE = 0.05  # ours: the level of every verdict, fixed before any run
+GUESSING = 0.01  # ours: so seldom a guesser passes for a classifier
 RESAMPLES = 99_999  # ours: draws of the permutation test
 P_FLOOR = 1 / (1 + RESAMPLES)  # its smallest p-value
 MAX_SEEDS = 10_000  # ours: more are of no use to anybody
