@@ -151,6 +151,7 @@ class ChanceFacts(TypedDict):
 
     top: int
     hits: int
+    images: int
     expected: float
     p_value: float
 

@@ -143,8 +143,8 @@ def write_result(
         "classes": classes,
         **figures(hits.columns),
         "chance": [
-            {"top": top, "hits": right, "expected": expected, "p_value": p_value}
-            for top, right, expected, p_value in hits.chances
+            {"top": top, "hits": right, "images": images, "expected": expected, "p_value": p_value}
+            for top, right, images, expected, p_value in hits.chances
         ],
         "may_be_guessing": may_be_guessing(hits.chances),
     }

@@ -20,8 +20,8 @@ def guessing(
         else "a training that has not begun to learn, labels in another order than in training"
     )
     return (
-        f"NO BETTER THAN GUESSING: {hits} of {num_images} right, as guessing would give"
-        f" ({expected:.1f}); usual causes: {causes}"
+        f"HARDLY BETTER THAN GUESSING: {hits} of {num_images} right, where guessing would give"
+        f" {expected:.1f}; usual causes: {causes}"
     )
 
 
