@@ -143,8 +143,9 @@ class ForeignConfig(Frozen):
     @property
     def label(self) -> str:
         """For people."""
+        key = f" ({self.weights_key})" if self.weights_key else ""
         return f"{self.arch}, " + (
-            f"weights {self.sha256[:12]}"
+            f"weights {self.sha256[:12]}{key}"
             if self.sha256
             else f"code {(self.code_sha256 or '')[:12]}"
         )
