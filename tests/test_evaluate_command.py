@@ -2,9 +2,11 @@
 paper's protocol.
 """
 
+import json
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -186,3 +188,42 @@ def test_wrong_evaluations_are_one_line(
     assert message in wrong.stderr
     assert wrong.stderr.count("\n") == 1
     assert not (tmp_path / "root").exists()
+
+
+def test_guessing_is_said_loudly(
+    image_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """On the screen, in the report and as a fact; a right order of the classes, and
+    nothing is said.
+    """
+    file = tmp_path / "mine.py"
+    file.write_text(USERS_NETWORK)
+    classes = sorted(path.name for path in (image_folder / "val").iterdir())
+
+    def evaluate(order: list[str]) -> tuple[subprocess.CompletedProcess[str], Path, dict[str, Any]]:
+        (tmp_path / "classes.txt").write_text("\n".join(order))
+        root = tmp_path / order[0]
+        options = ("--input-size", 42, "--policies", "crops_1,crops_2", "--processes", 1)
+        done = in_process(
+            *("evaluate", "--arch", f"{file}:function", "--data", image_folder, "--root", root),
+            *("--classes", tmp_path / "classes.txt", *options),
+        )
+        assert done.returncode == 0, done.stderr
+        result = next(root.glob("results/*/result.json"))
+        return done, next(root.glob("reports/*/report.html")), json.loads(result.read_text())
+
+    done, page, facts = evaluate(classes)
+    assert "GUESSING" not in capfd.readouterr().err + done.stdout + page.read_text()
+    assert facts["may_be_guessing"] is False
+    assert facts["chance"][0]["hits"] == 15
+    done, page, facts = evaluate([*classes[1:], classes[0]])
+    sentence = (
+        "HARDLY BETTER THAN GUESSING: 0 of 15 right, where guessing would give 5.0; usual causes:"
+    )
+    err = capfd.readouterr().err  # a rank's
+    for place in (err, done.stdout, page.read_text()):
+        assert sentence in place
+    assert err.count(sentence) == 1
+    assert done.stdout.count(sentence) == 2  # a line for each result
+    assert facts["may_be_guessing"] is True
+    assert (page.parent / "RESULTS.md").read_text().count(f"**1 crops, models 1: {sentence}") == 1

@@ -121,6 +121,7 @@ class EvaluationFacts(Facts):
     world_size: int
     device: str
     num_rejected: int
+    notes: list[str] | None = None  # what is done otherwise than by the weights' makers
 
 
 class PredictionsFacts(EvaluationFacts):
@@ -158,6 +159,16 @@ class Figures(Facts):
     top5_error_of_members: list[float]
 
 
+class ChanceFacts(Facts):
+    """Hits, and those that guessing would give (statistics/chance.py)."""
+
+    top: int
+    hits: int
+    images: int
+    expected: float
+    p_value: float
+
+
 class ResultFacts(Figures):
     """One cell of Table 3."""
 
@@ -166,6 +177,8 @@ class ResultFacts(Figures):
     chosen_members: list[int]
     num_classes: int
     classes: list[str]
+    chance: list[ChanceFacts] | None = None
+    may_be_guessing: bool | None = None
 
 
 class SealedResult(Sealed, ResultFacts):

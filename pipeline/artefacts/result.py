@@ -2,7 +2,7 @@
 label ranks in every image.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,10 +11,11 @@ from pyarrow import parquet
 from pydantic import TypeAdapter
 
 from pipeline.artefacts import sealing
-from pipeline.artefacts.contents import Figures, Mistake, ResultFacts, SubsetErrors
+from pipeline.artefacts.contents import ChanceFacts, Figures, Mistake, ResultFacts, SubsetErrors
 from pipeline.artefacts.predictions import write_table
 from pipeline.configs.compare import EnsembleConfig
 from pipeline.runtime import disk
+from pipeline.statistics.chance import Chance, may_be_guessing
 from pipeline.statistics.inference import wilson
 
 TOP = (1, 5)
@@ -80,6 +81,7 @@ class Hits(NamedTuple):
     predicted: np.ndarray
     member_ranks: list[np.ndarray]
     subset_ranks: dict[tuple[int, ...], np.ndarray]
+    chances: Sequence[Chance] = ()  # what guessing would give
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
@@ -148,6 +150,8 @@ def write_result(
         top5_error=errors.top5_error,
         top5_interval=errors.top5_interval,
         top5_error_of_members=errors.top5_error_of_members,
+        chance=[ChanceFacts.model_validate(chance._asdict()) for chance in hits.chances],
+        may_be_guessing=may_be_guessing(hits.chances),
     )
     folder = root / config.folder
     table = write_table(folder / "hits.parquet", {"image_id": hits.image_ids, **hits.columns})

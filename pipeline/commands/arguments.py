@@ -1,6 +1,6 @@
 """Kinds of arguments on the command line."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -47,8 +47,12 @@ class Names(click.ParamType[tuple[str, ...]]):
         return tuple(part.strip() for part in value.split(","))
 
 
-def choices(model: type[Frozen]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """An option for each field of a config whose fields are all choices."""
+def choices(
+    model: type[Frozen], usual: Mapping[str, str]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """An option for each field of a config whose fields are all choices; `usual` says
+    in words what those are that have no default here.
+    """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         for name, field in reversed(model.model_fields.items()):
@@ -58,8 +62,8 @@ def choices(model: type[Frozen]) -> Callable[[Callable[..., None]], Callable[...
                 flag,
                 name,
                 type=choice,
-                default=field.default,
-                show_default=True,
+                default=None if name in usual else field.default,
+                show_default=usual.get(name, True),
                 help=field.description,
             )(function)
         return function

@@ -25,6 +25,11 @@ from pipeline.tools.external import foreign_study
 )
 @click.option("--weights", type=PATH, help="A .caffemodel, .safetensors, .pt or .pth file.")
 @click.option(
+    "--weights-key",
+    metavar="KEY",
+    help="Which set of weights, where the file holds several, such as model_ema.",
+)
+@click.option(
     "--data",
     type=PATH,
     required=True,
@@ -53,6 +58,13 @@ from pipeline.tools.external import foreign_study
 @click.option(
     "--channel-order", type=click.Choice(["rgb", "bgr"]), help="[default: the architecture's]"
 )
+@click.option(
+    "--transform-input/--no-transform-input",
+    default=None,
+    help=(
+        "torchvision's googlenet and inception_v3 only.  [default: on for torchvision's own files]"
+    ),
+)
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @click.option(
     "--compile/--no-compile",
@@ -67,7 +79,7 @@ from pipeline.tools.external import foreign_study
     show_default=True,
     help="Also vgg_150, dense, crops_144_max ...",
 )
-@choices(CropsConfig)
+@choices(CropsConfig, usual={"resize": "the architecture's, or pil_bilinear"})
 @ROOT
 @PROCESSES
 def evaluate(**given: Any) -> None:

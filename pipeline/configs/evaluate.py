@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from pipeline.configs.base import Frozen, StageConfig
 from pipeline.configs.network import Precision
@@ -21,7 +21,24 @@ from pipeline.paper.crops import (
 )
 
 Positive = Annotated[float, Field(gt=0)]
+Channels = tuple[float, float, float]
+LARGEST = 256  # ours: some divide by it
 SHA256 = r"^[0-9a-f]{64}$"
+
+
+Resize = Literal[
+    "pil_bilinear",
+    "pil_cubic",
+    "pil_area",
+    "torch_bilinear",
+    "torch_cubic",
+    "torch_bilinear_aliased",
+    "torch_cubic_aliased",
+]
+
+
+def _times_255(values: Channels) -> str:
+    return ",".join(f"{255 * value:g}" for value in values)
 
 
 def _known_policy(name: str) -> str:
@@ -43,6 +60,9 @@ def _in_order(names: tuple[str, ...]) -> tuple[str, ...]:
 Policy = Annotated[str, AfterValidator(_known_policy)]
 Policies = Annotated[tuple[Policy, ...], Field(min_length=1), AfterValidator(_in_order)]
 POLICIES = ("crops_1", "crops_10", "crops_144")  # paper, Table 3
+# both were ported from TensorFlow: with torchvision's own weights, and only with them,
+# they undo the usual scale of the input
+TRANSFORMING = ("torchvision:googlenet", "torchvision:inception_v3")
 
 
 class ForeignConfig(Frozen):
@@ -51,7 +71,9 @@ class ForeignConfig(Frozen):
 
     `arch` is `googlenet`, `torchvision:NAME`, `timm:NAME`, or `python:FUNCTION` of the
     user's file `code`, which may need no `weights`; a pixel enters as (value in 0..255
-    - mean) / std.
+    - mean) / std. `weights_key` chooses among several sets of weights in one file.
+    `transform_input` is torchvision's, of its googlenet and inception_v3: true for its
+    own weights, and for what was trained from these with it.
     """
 
     resources: ClassVar[frozenset[str]] = frozenset({"weights", "code"})
@@ -64,6 +86,41 @@ class ForeignConfig(Frozen):
     mean: tuple[float, float, float]
     std: tuple[Positive, Positive, Positive]
     channel_order: Literal["rgb", "bgr"] = "rgb"
+    weights_key: str | None = Field(default=None, min_length=1)
+    transform_input: bool | None = None
+
+    @field_validator("mean")
+    @classmethod
+    def _mean_is_of_bytes(cls, mean: Channels) -> Channels:
+        if all(value <= 1 for value in mean) and any(mean):
+            raise ValueError(f"is of pixels in 0..1; of pixels in 0..255 it is {_times_255(mean)}")
+        if max(mean) > LARGEST:
+            raise ValueError("is beyond all pixels, which are 0..255")
+        return mean
+
+    @field_validator("std")
+    @classmethod
+    def _std_is_of_bytes(cls, std: Channels) -> Channels:
+        if all(value < 1 for value in std):  # of 1, nothing is divided
+            raise ValueError(f"is of pixels in 0..1; of pixels in 0..255 it is {_times_255(std)}")
+        if max(std) > LARGEST:
+            raise ValueError("is beyond all pixels, which are 0..255")
+        return std
+
+    @model_validator(mode="after")
+    def _transform_is_clear(self) -> "ForeignConfig":
+        if (self.transform_input is None) == (self.arch in TRANSFORMING):
+            expected = (
+                "expected True for torchvision's own weights, False for those of a training from"
+                " nothing"
+                if self.transform_input is None
+                else f"only {' and '.join(TRANSFORMING)} have it"
+            )
+            raise ValueError(
+                f"arch {self.arch} with transform_input {self.transform_input}; {expected}"
+                " (--transform-input, --no-transform-input)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _is_whole(self) -> "ForeignConfig":
@@ -77,6 +134,8 @@ class ForeignConfig(Frozen):
                     f"arch {self.arch} with {name} {path} and digest {digest}: expected both, or"
                     " neither if not needed"
                 )
+        if self.weights_key is not None and self.weights is None:
+            raise ValueError(f"weights_key {self.weights_key} without weights; expected both")
         if self.code is not None and not is_python:
             raise ValueError(f"arch {self.arch} takes no code; expected python:FUNCTION")
         return self
@@ -84,8 +143,9 @@ class ForeignConfig(Frozen):
     @property
     def label(self) -> str:
         """For people."""
+        key = f" ({self.weights_key})" if self.weights_key else ""
         return f"{self.arch}, " + (
-            f"weights {self.sha256[:12]}"
+            f"weights {self.sha256[:12]}{key}"
             if self.sha256
             else f"code {(self.code_sha256 or '')[:12]}"
         )
@@ -116,15 +176,9 @@ class CropsConfig(Frozen):
     ten_crops: TenCrops = Field(
         default="central_square", description="Where the corners of crops_10 lie."
     )
-    resize: Literal[
-        "pil_bilinear",
-        "pil_cubic",
-        "pil_area",
-        "torch_bilinear",
-        "torch_cubic",
-        "torch_bilinear_aliased",
-        "torch_cubic_aliased",
-    ] = Field(default="pil_bilinear", description="Library and kernel.")  # ours: the usual kernel
+    resize: Resize = Field(
+        default="pil_bilinear", description="Library and kernel."
+    )  # ours: the usual kernel
 
     @property
     def rules(self) -> Rules:

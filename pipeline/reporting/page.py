@@ -63,6 +63,7 @@ class Page:
     mistakes: list[Mistake]
     runs: list[tuple[TrainConfig, SealedRun]]
     evaluations: list[tuple[EvaluateConfig, SealedPredictions]]
+    cautions: list[str]
     commands: list[str]
     check_hash: str
     benchmarks: list[Benchmark]

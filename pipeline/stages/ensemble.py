@@ -15,6 +15,7 @@ from pipeline.errors import InputError
 from pipeline.paper.published import published_error
 from pipeline.reporting.mistakes import confusions, worst_mistakes
 from pipeline.stages.comparable import as_the_papers, recognised
+from pipeline.statistics.chance import against_chance
 from pipeline.statistics.label_ranks import rank_of_label
 from pipeline.statistics.subsets import MAX_MEMBERS, subset_ranks
 from pipeline.tracking.tracker import Tracker
@@ -52,10 +53,10 @@ def ensemble(config: EnsembleConfig, root: Path) -> Result:
         predicted=predicted,
         member_ranks=[rank_of_label(probabilities, split.labels) for probabilities in members],
         subset_ranks=subset_ranks(members, split.labels) if 1 < len(chosen) <= MAX_MEMBERS else {},
+        chances=against_chance(total, split.labels),
     )
-    write_result(
-        config, root, hits, chosen, data.classes, worst_mistakes(split, total, rank, data.classes)
-    )
+    mistakes = worst_mistakes(split, total, rank, data.classes)
+    write_result(config, root, hits, chosen, data.classes, mistakes)
     result = Result(config, root)
     with Tracker(config, root) as tracker:
         confused = confusions(hits.labels, predicted, data.classes)

@@ -21,8 +21,11 @@ from pipeline.models import operators
 from pipeline.models.classify import classify
 from pipeline.models.engine import Engine
 from pipeline.models.loading import Classifier, foreign_classifier, our_classifier
+from pipeline.models.usual import notes
+from pipeline.reporting.cautions import guessing
 from pipeline.runtime import device, disk, environment, process_group, variables
 from pipeline.runtime.progress import Progress
+from pipeline.statistics.chance import against_chance, may_be_guessing
 from pipeline.statistics.label_ranks import rank_of_label
 from pipeline.tracking.tracker import Tracker
 
@@ -48,19 +51,29 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
                 world_size=accelerator.num_processes,
                 device=str(accelerator.device),
                 num_rejected=data.num_rejected("val"),
+                notes=notes(config) or None,
             )
+            for sentence in facts.notes or ():
+                print(f"evaluate: {sentence}", file=sys.stderr)
             bad = predictions.merge(chunks, split.image_ids, split.labels, facts)
             for name, reason in bad.items():
                 print(f"evaluate: {name}: {reason}; it counts as an error", file=sys.stderr)
             with Tracker(config, root) as tracker:
                 hours = sealing.PREDICTIONS.unseal(config, root).core_or_gpu_hours
                 figures = {"core_or_gpu_hours": hours}
+                chances = []
                 for policy in config.policies:
-                    rank = rank_of_label(predictions.probabilities(policy), split.labels)
+                    probabilities = predictions.probabilities(policy)
+                    rank = rank_of_label(probabilities, split.labels)
                     figures |= {
                         f"{policy}/top{top}_error": float((rank >= top).mean()) for top in (1, 5)
                     }
+                    chances.append(against_chance(probabilities, split.labels))
                 tracker.conclude(figures)
+            if all(may_be_guessing(each) for each in chances):
+                first = chances[0][0]
+                sentence = guessing(config.classifier, len(split), first.hits, first.expected)
+                print(f"evaluate: {config.classifier.label}: {sentence}", file=sys.stderr)
     accelerator.wait_for_everyone()
     return predictions
 

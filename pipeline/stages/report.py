@@ -19,6 +19,7 @@ from pipeline.configs.train import TrainConfig
 from pipeline.paper.published import NEIGHBOURS, SOURCE
 from pipeline.reporting import charts, rows, tables
 from pipeline.reporting.ablations import comparisons
+from pipeline.reporting.cautions import cautions
 from pipeline.reporting.page import Benchmark, Page
 from pipeline.reporting.wording import AUDIT_TITLES, templates
 from pipeline.runtime import disk
@@ -167,6 +168,7 @@ def _page(config: Study, root: Path) -> Page:
         mistakes=shown.mistakes,
         runs=runs,
         evaluations=evaluations,
+        cautions=cautions(results, [sealed for _, sealed in evaluations]),
         commands=list(dict.fromkeys(commands)),
         check_hash=config.check.hash,
         benchmarks=_benchmarks(root),

@@ -4,12 +4,12 @@ without an experiment file.
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
 from pipeline.configs.compare import EnsembleConfig
-from pipeline.configs.evaluate import CropsConfig, EvaluateConfig, ForeignConfig
+from pipeline.configs.evaluate import TRANSFORMING, CropsConfig, EvaluateConfig, ForeignConfig
 from pipeline.configs.experiment import one_line, python_function
 from pipeline.configs.network import Precision
 from pipeline.configs.prepare import VAL as ILSVRC_VAL
@@ -18,6 +18,9 @@ from pipeline.configs.study import CheckConfig, Study
 from pipeline.errors import InputError
 from pipeline.paper.crops import CURVE
 from pipeline.runtime import disk
+
+if TYPE_CHECKING:  # it takes torch
+    from pipeline.models.usual import Usual
 
 Triple = tuple[float, float, float]
 
@@ -34,51 +37,46 @@ def foreign_study(
     precision: Precision = "fp32",
     compiled: bool = False,
     policies: tuple[str, ...] = CURVE,
-    **crops: str,
+    weights_key: str | None = None,
+    transform_input: bool | None = None,
+    **crops: str | None,
 ) -> Study:
     """A study of one classifier on one folder; what is not given is what the
     architecture usually needs.
 
-    `arch` may be FILE.py:FUNCTION. `crops` are fields of `CropsConfig`.
+    `arch` may be FILE.py:FUNCTION. `crops` are fields of `CropsConfig`. torchvision's
+    `transform_input` is on for its own files alone, where it is not given.
 
     Raises:
-        InputError: no such file or architecture, or a value out of range.
+        InputError: no such file or architecture, several sets of weights, or a value
+            out of range.
     """
-    from pipeline.models.loading import default_preprocessing, read_weights
+    from pipeline.models.weights import read_weights
 
-    code, _, function = arch.rpartition(":")
-    if arch.startswith("python:"):
-        raise InputError(f"--arch {arch}: a network of your own is FILE.py:FUNCTION")
-    if is_code := code.endswith(".py"):
-        if not function.isidentifier():
-            raise InputError(
-                f"--arch {arch}: {function!r} is no name of a function; expected FILE.py:FUNCTION"
-            )
-        arch = f"python:{function}"
-        # a wrong file is said before the data is prepared
-        python_function(Path(code), function, f"{function}(num_classes)")
-    elif weights is None:
-        raise InputError(
-            f"--arch {arch}: needs --weights FILE; only a network of your own (--arch"
-            " FILE.py:FUNCTION) may go without"
-        )
+    arch, code = _arch_and_code(arch, weights)
     if weights is not None:
-        read_weights(weights)
+        read_weights(weights, weights_key)
     try:
-        usual, usual_size = default_preprocessing(arch, weights)
-        order = channel_order or usual.channel_order
-        if order != usual.channel_order:
-            usual = usual._replace(mean=usual.mean[::-1], std=usual.std[::-1])
+        sha256 = None if weights is None else disk.sha256(weights)
+        usual = _usual(arch, weights, sha256, mean, std, input_size)
+        entry = usual.preprocessing
+        order = channel_order or entry.channel_order
+        if order != entry.channel_order:
+            entry = entry._replace(mean=entry.mean[::-1], std=entry.std[::-1])
+        if transform_input is None and arch in TRANSFORMING:
+            transform_input = usual.is_recognised
         foreign = ForeignConfig(
             arch=arch,
             weights=weights,
-            sha256=None if weights is None else disk.sha256(weights),
-            code=Path(code) if is_code else None,
-            code_sha256=disk.sha256(Path(code)) if is_code else None,
-            input_size=input_size or usual_size,
-            mean=mean or usual.mean,
-            std=std or usual.std,
+            sha256=sha256,
+            code=code,
+            code_sha256=None if code is None else disk.sha256(code),
+            input_size=input_size or usual.input_size,
+            mean=mean or entry.mean,
+            std=std or entry.std,
             channel_order=order,
+            weights_key=weights_key,
+            transform_input=transform_input,
         )
         name = _name(data.resolve().name or "data")
         images = _images(data, name, classes)
@@ -88,15 +86,63 @@ def foreign_study(
             precision=precision,
             compiled=compiled,
             policies=policies,
-            crops=CropsConfig.model_validate(crops),
+            crops=CropsConfig.model_validate(
+                {"resize": usual.resize}
+                | {name: choice for name, choice in crops.items() if choice is not None}
+            ),
         )
     except ValidationError as error:
         raise InputError(one_line(error)) from None
-    title = f"{arch} ({weights.name if weights else Path(code).name}) on {images.name}"
+    title = f"{arch} ({(weights or code or data).name}) on {images.name}"
     results = tuple(
         EnsembleConfig(members=(evaluation,), policy=policy) for policy in evaluation.policies
     )
     return Study(name=_name(f"evaluate-{arch}"), title=title, check=CheckConfig(results=results))
+
+
+def _arch_and_code(arch: str, weights: Path | None) -> tuple[str, Path | None]:
+    """An architecture as configs name it, and the user's file if it is in one."""
+    code, _, function = arch.rpartition(":")
+    if arch.startswith("python:"):
+        raise InputError(f"--arch {arch}: a network of your own is FILE.py:FUNCTION")
+    if not code.endswith(".py"):
+        if weights is None:
+            raise InputError(
+                f"--arch {arch}: needs --weights FILE; only a network of your own (--arch"
+                " FILE.py:FUNCTION) may go without"
+            )
+        return arch, None
+    if not function.isidentifier():
+        raise InputError(
+            f"--arch {arch}: {function!r} is no name of a function; expected FILE.py:FUNCTION"
+        )
+    # a wrong file is said before the data is prepared
+    python_function(Path(code), function, f"{function}(num_classes)")
+    return f"python:{function}", Path(code)
+
+
+def _usual(
+    arch: str,
+    weights: Path | None,
+    sha256: str | None,
+    mean: Triple | None,
+    std: Triple | None,
+    input_size: int | None,
+) -> "Usual":
+    """What the architecture's weights usually need; where nobody says, what the user
+    gives must be the whole of it.
+    """
+    from pipeline.models.usual import Usual, usual
+    from pipeline.paper.googlenet import Preprocessing
+
+    if (theirs := usual(arch, weights, sha256)) is not None:
+        return theirs
+    if mean is None or std is None or input_size is None:
+        raise InputError(
+            f"--arch {arch}: timm says nothing of its preprocessing; give --mean, --std and"
+            " --input-size"
+        )
+    return Usual("the user", Preprocessing(mean, std), input_size)
 
 
 def _images(data: Path, name: str, classes: Path | None) -> PrepareConfig:

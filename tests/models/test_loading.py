@@ -14,7 +14,7 @@ from timm.data.config import resolve_data_config
 
 from pipeline.configs.evaluate import ForeignConfig
 from pipeline.errors import InputError
-from pipeline.models.loading import default_preprocessing, foreign_classifier
+from pipeline.models.loading import foreign_classifier
 from pipeline.models.timm_entry import register_with_timm
 from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet, normalise
 from pipeline.tools.external import foreign_study
@@ -105,28 +105,6 @@ def test_a_pickle_cannot_run_code(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read as a PyTorch state dict"):
         foreign_classifier(config(tmp_path / "w.pth", "googlenet"), 7)
     assert not (tmp_path / "ran").exists()
-
-
-def test_usual_preprocessing(tmp_path: Path) -> None:
-    assert default_preprocessing("googlenet", Path("w.caffemodel"))[0].channel_order == "bgr"
-    usual, size = default_preprocessing("torchvision:resnet18", Path("w.pth"))
-    assert size == 224
-    assert usual.mean + usual.std == pytest.approx(PREPROCESSING.mean + PREPROCESSING.std)
-    assert default_preprocessing("torchvision:inception_v3", Path("w.pth"))[1] == 299
-    usual, size = default_preprocessing("timm:inception_v4", Path("w.pth"))
-    assert (size, usual.std) == (299, (127.5, 127.5, 127.5))
-
-
-def test_torchvisions_ports_undo_their_scale(tmp_path: Path) -> None:
-    """Their released weights expect (x - 0.5) / 0.5, which torchvision does inside."""
-    from torchvision import models
-
-    path = tmp_path / "w.safetensors"
-    save_file(
-        models.googlenet(num_classes=7, init_weights=False, aux_logits=False).state_dict(), path
-    )
-    loaded = foreign_classifier(config(path, "torchvision:googlenet", 224), 7)
-    assert getattr(loaded.network, "transform_input") is True  # noqa: B009 (torch types attributes as tensors)
 
 
 def test_channel_order_takes_its_mean_along(tmp_path: Path) -> None:

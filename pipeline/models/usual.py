@@ -1,0 +1,220 @@
+"""What the weights of an architecture usually need: how pixels enter, and how their
+makers resize and cut; and what an evaluation did in its place.
+"""
+
+import re
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from pipeline.configs.evaluate import TRANSFORMING, EvaluateConfig, ForeignConfig, Resize
+from pipeline.configs.network import NetworkConfig
+from pipeline.errors import InputError
+from pipeline.paper.crops import scales
+from pipeline.paper.googlenet import CAFFE_PREPROCESSING, PREPROCESSING, Preprocessing
+
+# torchvision and timm resize with Pillow
+RESIZE: dict[str | None, Resize] = {"bilinear": "pil_bilinear", "bicubic": "pil_cubic"}
+
+
+class Usual(NamedTuple):
+    """The preprocessing of `owner`'s weights. `kernel` and `crop`, the share of the
+    shorter side that their one crop has, are None where they do not say.
+    """
+
+    owner: str
+    preprocessing: Preprocessing
+    input_size: int
+    kernel: str | None = None
+    crop: float | None = None
+    is_recognised: bool = False  # the file is its owner's own, by its digest
+    remark: str = ""
+
+    @property
+    def resize(self) -> Resize:
+        """The kernel under our name; the usual one where they have none, or another."""
+        return RESIZE.get(self.kernel, "pil_bilinear")
+
+
+def usual(arch: str, weights: Path | None, sha256: str | None) -> Usual | None:
+    """What an architecture's weights usually need, the user may say otherwise; None
+    where timm does not say.
+
+    Raises:
+        InputError: no such architecture.
+    """
+    family, _, name = arch.partition(":")
+    if family == "timm":
+        return _timms(name)
+    if family == "torchvision":
+        return _torchvisions(name, sha256 or "")
+    if weights is not None and (shape := exported_shape(weights)) is not None:
+        return Usual("our export", PREPROCESSING, shape.input_size)
+    if weights is not None and weights.suffix == ".caffemodel":
+        return Usual("Caffe's bvlc_googlenet", CAFFE_PREPROCESSING, 224)
+    return Usual("ImageNet", PREPROCESSING, 224)
+
+
+def notes(config: EvaluateConfig) -> list[str]:
+    """What an evaluation of foreign weights does otherwise than their makers, and what
+    it took for granted: a sentence each.
+    """
+    foreign = config.classifier
+    if not isinstance(foreign, ForeignConfig) or foreign.arch.startswith("python:"):
+        return []
+    theirs = usual(foreign.arch, foreign.weights, foreign.sha256)
+    if theirs is None:
+        return [f"{foreign.arch}: timm says nothing of its preprocessing; all of it is yours"]
+    said = [theirs.remark] if theirs.remark else []
+    mean, std, order = theirs.preprocessing
+    said += [
+        f"{what} {_shown(value)}, where {theirs.owner} has {_shown(other)}"
+        for what, value, other in (
+            ("input size", foreign.input_size, theirs.input_size),
+            ("mean", foreign.mean, mean),
+            ("std", foreign.std, std),
+            ("channel order", foreign.channel_order, order),
+            ("resize", config.crops.resize, RESIZE.get(theirs.kernel) or theirs.kernel),
+        )
+        if other is not None and value != other
+    ]
+    shorter = scales(foreign.input_size)
+    if theirs.crop is not None and abs(theirs.crop - foreign.input_size / shorter[0]) > 0.005:
+        said.append(
+            f"crops are the paper's, of shorter sides from {shorter[0]} to {shorter[-1]} px (one"
+            f" crop is {foreign.input_size / shorter[0]:.1%} of the side), where {theirs.owner} has"
+            f" one crop of {theirs.crop:.1%}: errors are not comparable with those published"
+        )
+    if foreign.arch in TRANSFORMING:
+        own = "torchvision's own" if theirs.is_recognised else "not one that torchvision published"
+        said.append(
+            f"transform_input is {foreign.transform_input}; the file is {own} (by its SHA-256)"
+        )
+    return [f"{foreign.arch}: {sentence}" for sentence in said]
+
+
+def exported_shape(path: Path) -> NetworkConfig | None:
+    """The shape of a network that `going-deeper export` wrote, or None where the file
+    does not say.
+    """
+    if path.suffix != ".safetensors":
+        return None
+    with safe_open(path, "pt") as file:
+        noted = (file.metadata() or {}).get("network")
+    return None if noted is None else NetworkConfig.model_validate_json(noted)
+
+
+def torchvision_with(name: str) -> Any:
+    """torchvision's models, which have one of this name; imported late, as training
+    ranks do without.
+    """
+    from torchvision import models
+
+    if name not in models.list_models(module=models):
+        raise InputError(
+            f"torchvision:{name}: no such classifier; see torchvision.models.list_models()"
+        )
+    return models
+
+
+def timm_with(name: str) -> Any:
+    """timm, which has a model of this name; imported late, as training ranks do
+    without.
+    """
+    import timm
+
+    if not timm.is_model(name) or ("." in name and name not in timm.list_pretrained(name)):
+        raise InputError(f"timm:{name}: no such model; see timm.list_models()")
+    return timm
+
+
+def timm_network(name: str, num_classes: int | None = None) -> nn.Module:
+    """timm's network of that name, without weights; old names are known too.
+
+    Raises:
+        InputError: no such model, or timm no longer makes it.
+    """
+    timm = timm_with(name)
+    try:
+        with warnings.catch_warnings():  # of an old name; `notes` tells it
+            warnings.filterwarnings("ignore", "Mapping deprecated model name")
+            network: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes)
+    except (AssertionError, RuntimeError) as error:  # of names that lead nowhere
+        raise InputError(f"timm:{name}: timm does not make it: {error}") from None
+    return network
+
+
+def _timms(name: str) -> Usual | None:
+    """By the configuration of the network that timm makes: an old name has none of its
+    own.
+    """
+    timm = timm_with(name)
+    with torch.device("meta"):  # no weights are drawn
+        declared: dict[str, Any] | None = getattr(timm_network(name), "pretrained_cfg", None)
+    if not declared or not all(declared.get(key) for key in ("mean", "std", "input_size")):
+        return None
+    architecture, tag = declared.get("architecture") or name, declared.get("tag")
+    whole = f"{architecture}.{tag}" if tag else architecture
+    remark = ""
+    if architecture != name.partition(".")[0]:
+        remark = f"an old name of timm's, of {whole}"
+    elif tag and "." not in name:
+        others = [
+            other
+            for other in timm.list_pretrained(f"{architecture}.*")
+            if (cfg := timm.get_pretrained_cfg(other)) is not None
+            and _entry(cfg.to_dict()) != _entry(declared)
+        ]
+        if others:
+            remark = f"names no tag, so it is {whole}; otherwise enter pixels of {' '.join(others)}"
+    return Usual(
+        f"timm's {whole}",
+        _in_255(declared["mean"], declared["std"]),
+        int(declared["input_size"][-1]),
+        declared.get("interpolation"),
+        declared.get("crop_pct"),
+        remark=remark,
+    )
+
+
+def _entry(declared: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(tuple(declared[key]) for key in ("mean", "std", "input_size"))
+
+
+def _torchvisions(name: str, sha256: str) -> Usual:
+    """By the weights that torchvision has under this name: those of which the file is a
+    copy, or else its best.
+    """
+    published = torchvision_with(name).get_model_weights(name)
+    own = [weights for weights in published if sha256.startswith(_digits(weights.url))]
+    chosen = own[0] if own else published.DEFAULT
+    transforms = chosen.transforms()
+    return Usual(
+        f"torchvision's {name} {chosen.name}",
+        _in_255(transforms.mean, transforms.std),
+        int(transforms.crop_size[0]),
+        transforms.interpolation.value,
+        transforms.crop_size[0] / transforms.resize_size[0],
+        is_recognised=bool(own),
+    )
+
+
+def _digits(url: str) -> str:
+    """The first digits of a file's SHA-256, which torchvision writes into its name."""
+    digits = re.search(r"-([0-9a-f]{8,})\.pth$", url)
+    return digits[1] if digits else "none"
+
+
+def _in_255(mean: tuple[float, ...], std: tuple[float, ...]) -> Preprocessing:
+    (red, green, blue), (by_red, by_green, by_blue) = mean, std
+    return Preprocessing(
+        (255 * red, 255 * green, 255 * blue), (255 * by_red, 255 * by_green, 255 * by_blue)
+    )
+
+
+def _shown(value: object) -> str:
+    return ",".join(f"{item:g}" for item in value) if isinstance(value, tuple) else str(value)

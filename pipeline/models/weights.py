@@ -1,0 +1,108 @@
+"""A file's tensors by name: .caffemodel, .safetensors, or what torch saved. Of several
+sets of weights in one file none is guessed.
+"""
+
+from argparse import Namespace
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pipeline.errors import InputError
+from pipeline.models.caffe import googlenet_weights
+
+TOP = "."  # the key of the tensors that lie in no dictionary of their own
+
+
+def read_weights(path: Path, key: str | None = None) -> dict[str, Tensor]:
+    """A file's tensors by name: .caffemodel (as our network's), .safetensors, or a
+    PyTorch state dict, alone or as the only one in a checkpoint; `key` chooses among
+    several, such as `model_ema` or `callbacks.average.weights`.
+
+    A pickle is read with `weights_only=True`, so that it cannot run code.
+
+    Raises:
+        InputError: no such file, it cannot be read as what its name says, it holds
+            several sets of weights and `key` names none of them.
+    """
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "no such weights file"
+        raise InputError(f"{path}: {what}; expected a .caffemodel, .safetensors, .pt or .pth file")
+    if path.suffix in (".caffemodel", ".safetensors"):
+        if key is not None:
+            raise InputError(
+                f"{path}: holds one set of weights, without a key; go without --weights-key {key}"
+            )
+        return googlenet_weights(path) if path.suffix == ".caffemodel" else _safetensors(path)
+    try:
+        # timm's and torchvision's trainings leave their options in the file
+        with torch.serialization.safe_globals([Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # torch's own message advises to run the pickle's code
+        raise InputError(
+            f"{path}: cannot be read as a PyTorch state dict; expected a zip or pickle of tensors"
+            " only"
+        ) from None
+    # what else lies in a checkpoint, such as a mean or the state of a random
+    # generator, has one dimension
+    sets = list(_sets(content, 2, set())) or list(_sets(content, 0, set()))
+    wanted = [tensors for name, tensors in sets if key in (None, name)]
+    if not sets:
+        raise InputError(f"{path}: holds no state dict; expected tensors by name")
+    if len(wanted) != 1:
+        listed = ", ".join(f"{name} ({_size(tensors)})" for name, tensors in sets)
+        problem = (
+            f"holds {len(sets)} sets of weights: {listed}; choose one by --weights-key KEY"
+            if key is None or len(wanted) > 1
+            else f"has no weights under --weights-key {key}; expected one of {listed}"
+        )
+        raise InputError(f"{path}: {problem}")
+    if not isinstance(wanted[0], dict):
+        raise InputError(
+            f"{path}: {key or sets[0][0]} is a list of tensors without names, which fits no"
+            " network; expected tensors by name"
+        )
+    return wanted[0]
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise InputError(f"{path}: is not a safetensors file: {error}") from None
+
+
+def _sets(
+    content: Any, dimensions: int, seen: set[int], at: tuple[str, ...] = ()
+) -> Iterator[tuple[str, dict[str, Tensor] | list[Tensor]]]:
+    """The sets of weights in a checkpoint, each with its key: what holds floating point
+    tensors of so many dimensions or more, whatever its name, except in an optimiser's
+    state.
+    """
+    if id(content) in seen or not isinstance(content, Mapping | Sequence) or _is_text(content):
+        return
+    seen.add(id(content))
+    if isinstance(content, Mapping) and {"state", "param_groups"} <= content.keys():
+        return
+    items = list(content.items() if isinstance(content, Mapping) else enumerate(content))
+    tensors = {name: value for name, value in items if isinstance(value, Tensor)}
+    if any(value.is_floating_point() and value.ndim >= dimensions for value in tensors.values()):
+        # torch's own dictionary carries versions of its layers along
+        whole = content if isinstance(content, dict) and len(tensors) == len(items) else tensors
+        by_name = all(isinstance(name, str) for name in tensors)
+        yield ".".join(at) or TOP, whole if by_name else list(tensors.values())
+    for name, value in items:
+        yield from _sets(value, dimensions, seen, (*at, str(name)))
+
+
+def _is_text(content: object) -> bool:
+    return isinstance(content, str | bytes)
+
+
+def _size(tensors: dict[str, Tensor] | list[Tensor]) -> str:
+    names = "" if isinstance(tensors, dict) else " without names"
+    return f"{len(tensors)} tensor{'s' * (len(tensors) != 1)}{names}"

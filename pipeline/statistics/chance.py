@@ -1,0 +1,69 @@
+"""Whether a classifier does better than one that does not look at the images."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import scipy  # its submodules are imported at their first use
+
+from pipeline.statistics.label_ranks import rank_of_label
+from pipeline.statistics.levels import GUESSING, HARDLY
+
+TOPS = (1, 5)
+
+
+class Chance(NamedTuple):
+    """Hits on so many images among the `top` first guesses, beside the number to be
+    expected if the same guesses were dealt out to the images at random; the one-sided
+    p-value of "it only guesses".
+    """
+
+    top: int
+    hits: int
+    images: int
+    expected: float
+    p_value: float
+
+
+def against_chance(scores_NC: np.ndarray, labels_N: np.ndarray) -> tuple[Chance, ...]:
+    """Hits among the first guess, and among the first five, against guessing, by
+    binomial tests.
+
+    The chance is the sum over classes of their share of the labels times their share of
+    the guesses: 1 / classes where either is even, and the share of a class where all is
+    taken for it. Rows of NaN are misses.
+
+    >>> labels = np.array([0, 1, 2, 3] * 5)
+    >>> (first, _) = against_chance(np.eye(4)[labels], labels)
+    >>> first.hits, first.expected, first.p_value < 1e-9
+    (20, 5.0, True)
+    >>> constant = np.tile([0.7, 0.2, 0.1], (30, 1))
+    >>> (first, _) = against_chance(constant, np.array([0] * 20 + [1] * 10))
+    >>> first.hits, first.expected, round(first.p_value, 2)
+    (20, 20.0, 0.58)
+    """
+    count, num_classes = scores_NC.shape
+    rank_N = rank_of_label(scores_NC, labels_N)
+    labelled_C = np.bincount(labels_N, minlength=num_classes) / count
+    usable = scores_NC[~np.isnan(scores_NC).any(axis=1)]
+    found = []
+    for top in TOPS:
+        least = max(0, num_classes - top)
+        first = np.argpartition(usable, min(least, num_classes - 1), axis=1)[:, least:]
+        guessed_C = np.bincount(first.ravel(), minlength=num_classes) / count
+        share = min(1.0, float(guessed_C @ labelled_C))
+        hits = int((rank_N < top).sum())
+        p_value = float(scipy.stats.binomtest(hits, count, share, alternative="greater").pvalue)
+        found.append(Chance(top, hits, count, share * count, p_value))
+    return tuple(found)
+
+
+def may_be_guessing(chances: Sequence[Chance]) -> bool:
+    """Whether neither the first guess nor the first five are better than guessing, or
+    by so little that an accident explains it: in a wrong order of the classes some are
+    in their place by luck, and all their images are right.
+    """
+    return bool(chances) and all(
+        chance.p_value > GUESSING or chance.hits - chance.expected < HARDLY * chance.images
+        for chance in chances
+    )
