@@ -48,10 +48,12 @@ def report(
     port: int,
 ) -> None:
     """Rebuild the report of a study from its verdicts and results; of a study in
-    progress, show what there is.
+    progress, show what there is. Claims are judged first where that is missing.
     """
     study = load_study(experiment, arguments)
     refuse_stale(study, root)
+    if not watch:
+        _judge(study, root)
     if into is not None and not watch:
         sealing.unseal(study.check, root)  # RESULTS.md holds verdicts only
     page = rebuild(study, root)
@@ -67,6 +69,17 @@ def report(
             print(f"in progress, no verdict yet: {page}")
         while serve:
             time.sleep(3600)
+
+
+def _judge(study: Study, root: Path) -> None:
+    """Judge claims and arms whose results are complete, as after a change of the rules.
+
+    Arms of ensembles need the scores of all images, which a published root has not.
+    """
+    arms = [config for config in study.comparisons if config.models == 1]
+    for config in (study.check, *arms):
+        if not config.is_complete(root) and all(made.is_complete(root) for made in config.inputs):
+            run_stage(config, root)
 
 
 def rebuild(study: Study, root: Path, anew: bool = True) -> Path:
