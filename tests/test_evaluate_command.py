@@ -130,7 +130,7 @@ def test_a_users_own_network(image_folder: Path, tmp_path: Path) -> None:
         ("one_row", "gives shape (3,); expected (12, 3) for 12 images, 3 classes"),
         ("a_tuple", "gives tuple; expected (12, 3) for 12 images, 3 classes"),
         ("fails_later", "fails on a batch of 12 images: ValueError: never again"),
-        ("fails", f"{file}: line 15: KeyError: 'weights'"),
+        ("fails", f"{file}: line 16: KeyError: 'weights'"),
         (
             "nothing",
             (

@@ -48,7 +48,8 @@ def test_an_experiments_own_options_are_shown(tmp_path: Path) -> None:
     assert "--members" not in (alone := in_process("plan", "--help").stdout.split("Example")[0])
     assert "going-deeper plan EXPERIMENT --help lists them" in alone
     (tmp_path / "plain.py").write_text("def experiment(): ...")
-    assert "plain.py has none" in in_process("run", "--help", tmp_path / "plain.py").stdout
+    shown = in_process("run", "--help", tmp_path / "plain.py").stdout
+    assert "plain.py has none" in " ".join(shown.split())
     failed = in_process("run", "nowhere.py", "--help")
     assert (failed.returncode, failed.stdout) == (2, "")
     assert failed.stderr.startswith("going-deeper: nowhere.py: no such Python file")

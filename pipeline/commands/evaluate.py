@@ -1,12 +1,13 @@
 """The evaluation of any classifier, without an experiment file."""
 
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from pipeline.commands.arguments import PATH, PROCESSES, ROOT, Names, Triple, choices
 from pipeline.commands.missing import run_missing
 from pipeline.configs.evaluate import CropsConfig
+from pipeline.configs.study import PublishedId
 from pipeline.paper.crops import CURVE
 from pipeline.tools.external import foreign_study
 
@@ -63,6 +64,14 @@ from pipeline.tools.external import foreign_study
     default=None,
     help=(
         "torchvision's googlenet and inception_v3 only.  [default: on for torchvision's own files]"
+    ),
+)
+@click.option(
+    "--published-as",
+    type=click.Choice(get_args(PublishedId)),
+    help=(
+        "Judge them on published errors: R7 torchvision's GoogLeNet, R8 Caffe's.  [default: by the"
+        " digest of the file]"
     ),
 )
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)

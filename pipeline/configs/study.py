@@ -15,13 +15,15 @@ from pipeline.errors import InputError
 from pipeline.paper.crops import CURVE, NUM_CROPS
 from pipeline.paper.published import Cell
 
+PublishedId = Literal["R7", "R8"]
+
 
 class PublishedWeights(Frozen):
     """That the weights are those of a neighbour of paper/published.toml, by its id:
     known by the file's digest, or because the user said so.
     """
 
-    id: Literal["R7", "R8"]
+    id: PublishedId
     known_by: Literal["their digest", "the user's word"]
 
 

@@ -66,7 +66,7 @@ class Neighbour(NamedTuple):
     tolerance: float
     reason: str
     top5_tolerance: float | None = None  # where it differs from that of the top-1 error
-    id: str | None = None
+    id: Literal["R7", "R8"] | None = None
     weights_digest: str | None = None
 
 

@@ -2,6 +2,7 @@
 without an experiment file.
 """
 
+import hashlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,9 +15,10 @@ from pipeline.configs.experiment import one_line, python_function
 from pipeline.configs.network import Precision
 from pipeline.configs.prepare import VAL as ILSVRC_VAL
 from pipeline.configs.prepare import PrepareConfig
-from pipeline.configs.study import CheckConfig, Study
+from pipeline.configs.study import CheckConfig, PublishedId, PublishedWeights, Study
 from pipeline.errors import InputError
 from pipeline.paper.crops import CURVE
+from pipeline.paper.published import NEIGHBOURS
 from pipeline.runtime import disk
 
 if TYPE_CHECKING:  # it takes torch
@@ -39,6 +41,7 @@ def foreign_study(
     policies: tuple[str, ...] = CURVE,
     weights_key: str | None = None,
     transform_input: bool | None = None,
+    published_as: PublishedId | None = None,
     **crops: str | None,
 ) -> Study:
     """A study of one classifier on one folder; what is not given is what the
@@ -46,6 +49,8 @@ def foreign_study(
 
     `arch` may be FILE.py:FUNCTION. `crops` are fields of `CropsConfig`. torchvision's
     `transform_input` is on for its own files alone, where it is not given.
+    `published_as` says that the weights are those of a neighbour of the paper, which
+    are otherwise known by the digest of their file.
 
     Raises:
         InputError: no such file or architecture, several sets of weights, or a value
@@ -97,7 +102,24 @@ def foreign_study(
     results = tuple(
         EnsembleConfig(members=(evaluation,), policy=policy) for policy in evaluation.policies
     )
-    return Study(name=_name(f"evaluate-{arch}"), title=title, check=CheckConfig(results=results))
+    check = CheckConfig(results=results, neighbour=_published(weights, published_as))
+    return Study(name=_name(f"evaluate-{arch}"), title=title, check=check)
+
+
+def _published(weights: Path | None, published_as: PublishedId | None) -> PublishedWeights | None:
+    """Whose published errors the weights have to show."""
+    if published_as is not None:
+        return PublishedWeights(id=published_as, known_by="the user's word")
+    if weights is None:
+        return None
+    for neighbour in NEIGHBOURS:
+        if neighbour.id is not None and neighbour.weights_digest is not None:
+            name, _, digits = neighbour.weights_digest.partition(":")
+            with weights.open("rb") as file:
+                digest = hashlib.file_digest(file, name).hexdigest()
+            if digest.startswith(digits):
+                return PublishedWeights(id=neighbour.id, known_by="their digest")
+    return None
 
 
 def _arch_and_code(arch: str, weights: Path | None) -> tuple[str, Path | None]:

@@ -1,5 +1,6 @@
 """Several sets of weights in one file: none is guessed."""
 
+import hashlib
 import re
 from argparse import Namespace
 from collections.abc import Mapping
@@ -11,10 +12,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
+from torchvision import models
 
 from pipeline.configs.evaluate import ForeignConfig
+from pipeline.configs.study import PublishedWeights
 from pipeline.errors import InputError
 from pipeline.models.weights import read_weights
+from pipeline.paper.published import NEIGHBOURS
 from pipeline.tools.external import foreign_study
 
 NETWORK = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
@@ -150,3 +154,21 @@ def test_the_key_is_part_of_the_name(tmp_path: Path) -> None:
     assert isinstance(classifier, ForeignConfig)
     with pytest.raises(ValueError, match="weights_key model without weights"):
         classifier.but(arch="python:f", weights=None, sha256=None, code=path, code_sha256="0" * 64)
+
+
+def test_published_weights_are_known_by_their_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And by the user's word; other weights have no published errors to show."""
+    path = tmp_path / "w.safetensors"
+    save_file(models.resnet18(num_classes=3).state_dict(), path)
+    sha1 = hashlib.sha1(path.read_bytes()).hexdigest()
+    assert foreign_study("torchvision:resnet18", path, tmp_path).check.neighbour is None
+    named = foreign_study("torchvision:resnet18", path, tmp_path, published_as="R7")
+    assert named.check.neighbour == PublishedWeights(id="R7", known_by="the user's word")
+    caffes = next(each for each in NEIGHBOURS if each.id == "R8")
+    monkeypatch.setattr(
+        "pipeline.tools.external.NEIGHBOURS", (caffes._replace(weights_digest=f"sha1:{sha1}"),)
+    )
+    known = foreign_study("torchvision:resnet18", path, tmp_path)
+    assert known.check.neighbour == PublishedWeights(id="R8", known_by="their digest")
