@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torchvision import models
 
-from tests.commands import in_process
+from tests.commands import going_deeper, in_process
 
 
 @pytest.mark.processes
@@ -42,6 +42,11 @@ def test_any_classifier_from_one_command(image_folder: Path, tmp_path: Path) -> 
     assert "torchvision:squeezenet1_1 (w.safetensors) on " in found.stdout
     rows = [line.split() for line in found.stdout.splitlines() if line.startswith("     1 ")]
     assert [row[1] for row in rows] == ["1", "2", "10", "36", "72", "108", "144"]
+    # what is done otherwise than by the weights' makers, for people and as a fact
+    sealed = json.loads(next(tmp_path.glob("root/predictions/*/predictions.json")).read_text())
+    (note,) = sealed["notes"]
+    assert note.startswith("torchvision:squeezenet1_1: input size 64, where torchvision's")
+    assert f"{note}.\n" in found.stdout
     html = next(tmp_path.glob("root/reports/*/report.html")).read_text()
     assert html.count("<svg") == 1
     assert "928 input channels" in html
@@ -190,9 +195,8 @@ def test_wrong_evaluations_are_one_line(
     assert not (tmp_path / "root").exists()
 
 
-def test_guessing_is_said_loudly(
-    image_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.processes
+def test_guessing_is_said_loudly(image_folder: Path, tmp_path: Path) -> None:
     """On the screen, in the report and as a fact; a right order of the classes, and
     nothing is said.
     """
@@ -204,7 +208,7 @@ def test_guessing_is_said_loudly(
         (tmp_path / "classes.txt").write_text("\n".join(order))
         root = tmp_path / order[0]
         options = ("--input-size", 42, "--policies", "crops_1,crops_2", "--processes", 1)
-        done = in_process(
+        done = going_deeper(
             *("evaluate", "--arch", f"{file}:function", "--data", image_folder, "--root", root),
             *("--classes", tmp_path / "classes.txt", *options),
         )
@@ -213,17 +217,16 @@ def test_guessing_is_said_loudly(
         return done, next(root.glob("reports/*/report.html")), json.loads(result.read_text())
 
     done, page, facts = evaluate(classes)
-    assert "GUESSING" not in capfd.readouterr().err + done.stdout + page.read_text()
+    assert "GUESSING" not in done.stderr + done.stdout + page.read_text()
     assert facts["may_be_guessing"] is False
     assert facts["chance"][0]["hits"] == 15
     done, page, facts = evaluate([*classes[1:], classes[0]])
     sentence = (
         "HARDLY BETTER THAN GUESSING: 0 of 15 right, where guessing would give 5.0; usual causes:"
     )
-    err = capfd.readouterr().err  # a rank's
-    for place in (err, done.stdout, page.read_text()):
+    for place in (done.stderr, done.stdout, page.read_text()):
         assert sentence in place
-    assert err.count(sentence) == 1
+    assert done.stderr.count(sentence) == 1
     assert done.stdout.count(sentence) == 2  # a line for each result
     assert facts["may_be_guessing"] is True
     assert (page.parent / "RESULTS.md").read_text().count(f"**1 crops, models 1: {sentence}") == 1

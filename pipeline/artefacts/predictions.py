@@ -145,6 +145,7 @@ class Predictions:
             world_size=facts.world_size,
             device=facts.device,
             num_rejected=facts.num_rejected,
+            notes=facts.notes,
             bad_images=bad,
             # not of who merges: an array of jobs may have computed
             hardware=device.joined([json.loads(note.get("hardware", "{}")) for note in noted]),
