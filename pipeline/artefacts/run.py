@@ -152,7 +152,7 @@ class Run:
             contiguous = {
                 name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()
             }
-            disk.write_atomic(self._final(FILES[kind]), save(contiguous))
+            disk.write_atomic(self._final(FILES[kind]), save(contiguous, self.config.note))
         disk.write_atomic(self._final("README.md"), model_card.encode())
         paths = [self._final(FILES[kind]) for kind in weights]
         # not the metrics, nor the card: they hold the clock

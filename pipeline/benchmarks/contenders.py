@@ -25,7 +25,8 @@ from pipeline.models.classify import classify, cut, open_image
 from pipeline.models.engine import Engine
 from pipeline.models.loading import Classifier
 from pipeline.paper.crops import SCALES
-from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
+from pipeline.paper.googlenet import GoogLeNet
+from pipeline.paper.preprocessing import PREPROCESSING
 from pipeline.runtime.environment import PROCESS_ENVIRONMENT
 
 POLICY = ("crops_144",)

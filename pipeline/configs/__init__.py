@@ -13,7 +13,7 @@ from pipeline.configs.evaluate import (
     Policies,
     Policy,
 )
-from pipeline.configs.network import NetworkConfig, Precision
+from pipeline.configs.network import NetworkConfig, PixelConfig, Precision
 from pipeline.configs.prepare import PrepareConfig, ReencodeConfig
 from pipeline.configs.study import CheckConfig, Study, ablation
 from pipeline.configs.train import LocalSGDConfig, PatchConfig, TrainConfig
@@ -32,6 +32,7 @@ __all__ = [
     "LocalSGDConfig",
     "NetworkConfig",
     "PatchConfig",
+    "PixelConfig",
     "Policies",
     "Policy",
     "Precision",

@@ -126,6 +126,6 @@ def differences(
 
 def _spelled(value: object) -> object:
     if isinstance(value, tuple):
-        return "+".join(value) or "none"
+        return "+".join(str(_spelled(item)) for item in value) or "none"
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return f"{value:g}" if is_number else value

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.configs.base import Frozen, StageConfig
-from pipeline.configs.network import Precision
+from pipeline.configs.network import Channels, Divisors, PixelConfig, Precision
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.train import TrainConfig
 from pipeline.paper.crops import (
@@ -20,9 +20,6 @@ from pipeline.paper.crops import (
     split_policy,
 )
 
-Positive = Annotated[float, Field(gt=0)]
-Channels = tuple[float, float, float]
-LARGEST = 256  # ours: some divide by it
 SHA256 = r"^[0-9a-f]{64}$"
 
 
@@ -35,10 +32,6 @@ Resize = Literal[
     "torch_bilinear_aliased",
     "torch_cubic_aliased",
 ]
-
-
-def _times_255(values: Channels) -> str:
-    return ",".join(f"{255 * value:g}" for value in values)
 
 
 def _known_policy(name: str) -> str:
@@ -65,7 +58,7 @@ POLICIES = ("crops_1", "crops_10", "crops_144")  # paper, Table 3
 TRANSFORMING = ("torchvision:googlenet", "torchvision:inception_v3")
 
 
-class ForeignConfig(Frozen):
+class ForeignConfig(PixelConfig):
     """A classifier that was trained elsewhere, and the preprocessing it was trained
     with.
 
@@ -83,29 +76,10 @@ class ForeignConfig(Frozen):
     code: Path | None = None
     code_sha256: str | None = Field(default=None, pattern=SHA256)
     input_size: int = Field(default=224, ge=32)
-    mean: tuple[float, float, float]
-    std: tuple[Positive, Positive, Positive]
-    channel_order: Literal["rgb", "bgr"] = "rgb"
+    mean: Channels
+    std: Divisors
     weights_key: str | None = Field(default=None, min_length=1)
     transform_input: bool | None = None
-
-    @field_validator("mean")
-    @classmethod
-    def _mean_is_of_bytes(cls, mean: Channels) -> Channels:
-        if all(value <= 1 for value in mean) and any(mean):
-            raise ValueError(f"is of pixels in 0..1; of pixels in 0..255 it is {_times_255(mean)}")
-        if max(mean) > LARGEST:
-            raise ValueError("is beyond all pixels, which are 0..255")
-        return mean
-
-    @field_validator("std")
-    @classmethod
-    def _std_is_of_bytes(cls, std: Channels) -> Channels:
-        if all(value < 1 for value in std):  # of 1, nothing is divided
-            raise ValueError(f"is of pixels in 0..1; of pixels in 0..255 it is {_times_255(std)}")
-        if max(std) > LARGEST:
-            raise ValueError("is beyond all pixels, which are 0..255")
-        return std
 
     @model_validator(mode="after")
     def _transform_is_clear(self) -> "ForeignConfig":

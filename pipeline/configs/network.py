@@ -1,12 +1,17 @@
-"""GoogLeNet's shape, and the precision in which it computes."""
+"""GoogLeNet's shape, how pixels enter it, and the precision in which it computes."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipeline.configs.base import Frozen
+from pipeline.paper.preprocessing import PREPROCESSING, ChannelOrder, Preprocessing
 
 Precision = Literal["fp32", "bf16"]
+Channels = tuple[float, float, float]
+Positive = Annotated[float, Field(gt=0)]
+Divisors = tuple[Positive, Positive, Positive]
+LARGEST = 256  # ours: some divide by it
 
 
 class NetworkConfig(Frozen):
@@ -23,3 +28,40 @@ class NetworkConfig(Frozen):
     modules: Literal["reduced", "naive"] = "reduced"
     norm: Literal["lrn", "batch", "none"] = "lrn"
     head: Literal["average", "fully_connected"] = "average"
+
+
+class PixelConfig(Frozen):
+    """How a pixel enters the network: (value in 0..255 - mean) / std, with the channels
+    in this order, those of mean and std too.
+    """
+
+    mean: Channels = PREPROCESSING.mean
+    std: Divisors = PREPROCESSING.std
+    channel_order: ChannelOrder = PREPROCESSING.channel_order
+
+    @field_validator("mean")
+    @classmethod
+    def _mean_is_of_bytes(cls, mean: Channels) -> Channels:
+        if all(value <= 1 for value in mean) and any(mean):
+            raise ValueError(f"is of pixels in 0..1; of pixels in 0..255 it is {_times_255(mean)}")
+        if max(mean) > LARGEST:
+            raise ValueError("is beyond all pixels, which are 0..255")
+        return mean
+
+    @field_validator("std")
+    @classmethod
+    def _std_is_of_bytes(cls, std: Channels) -> Channels:
+        if all(value < 1 for value in std):  # of 1, nothing is divided
+            raise ValueError(f"is of pixels in 0..1; of pixels in 0..255 it is {_times_255(std)}")
+        if max(std) > LARGEST:
+            raise ValueError("is beyond all pixels, which are 0..255")
+        return std
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """The same, for the network."""
+        return Preprocessing(self.mean, self.std, self.channel_order)
+
+
+def _times_255(values: Channels) -> str:
+    return ",".join(f"{255 * value:g}" for value in values)

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from pipeline.configs.base import Frozen, StageConfig
-from pipeline.configs.network import NetworkConfig, Precision
+from pipeline.configs.network import NetworkConfig, PixelConfig, Precision
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError
 
@@ -57,6 +57,7 @@ class TrainConfig(StageConfig):
     version: Literal[3] = 3
     data: PrepareConfig
     network: NetworkConfig = NetworkConfig()
+    pixels: PixelConfig = PixelConfig()  # ours; see paper/preprocessing.py
     # ours: the paper is silent; see paper/initialisation.py
     init: Literal["kaiming", "caffe", "gaussian"] = "kaiming"
     init_seed: int = 0  # the paper's members share their initial weights ...
@@ -123,6 +124,13 @@ class TrainConfig(StageConfig):
     def input_size(self) -> int:
         """Side of the network's input in pixels."""
         return self.network.input_size
+
+    @property
+    def note(self) -> dict[str, str]:
+        """What a file of this run's weights says of itself, so that others load it
+        right.
+        """
+        return {name: getattr(self, name).model_dump_json() for name in ("network", "pixels")}
 
     @property
     def label(self) -> str:

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from pipeline.configs.evaluate import ForeignConfig
 from pipeline.configs.experiment import error_in, python_function
 from pipeline.configs.network import NetworkConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError, present
-from pipeline.models.usual import exported_shape, timm_network, torchvision_with
+from pipeline.models.usual import note_in, timm_network, torchvision_with
 from pipeline.models.weights import read_weights
-from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet, Preprocessing
+from pipeline.paper.googlenet import GoogLeNet
+from pipeline.paper.preprocessing import Preprocessing
 
 
 class Classifier(NamedTuple):
@@ -27,15 +29,13 @@ class Classifier(NamedTuple):
     input_size: int
 
 
-def our_classifier(
-    shape: NetworkConfig, weights: dict[str, Tensor], num_classes: int
-) -> Classifier:
+def our_classifier(run: TrainConfig, weights: dict[str, Tensor], num_classes: int) -> Classifier:
     """A run's network without its auxiliary heads."""
-    network = GoogLeNet(num_classes, **shape.but(aux_heads=()).model_dump())
+    network = GoogLeNet(num_classes, **run.network.but(aux_heads=()).model_dump())
     network.load_state_dict(
         {name: tensor for name, tensor in weights.items() if not name.startswith("aux_heads.")}
     )
-    return Classifier(network, PREPROCESSING, shape.input_size)
+    return Classifier(network, run.pixels.preprocessing, run.input_size)
 
 
 def foreign_classifier(config: ForeignConfig, num_classes: int) -> Classifier:
@@ -57,13 +57,13 @@ def foreign_classifier(config: ForeignConfig, num_classes: int) -> Classifier:
         weights = {
             name: tensor for name, tensor in weights.items() if not name.startswith("aux_heads.")
         }
-        shape = exported_shape(present(config.weights, config.arch)) or NetworkConfig()
+        note = note_in(present(config.weights, config.arch))
+        shape = note.network if note else NetworkConfig()
         options = shape.model_dump() | {"aux_heads": (), "input_size": config.input_size}
         network = GoogLeNet(num_classes, **options)
     if config.weights is not None:
         load_strictly(network, weights, config.weights)
-    preprocessing = Preprocessing(config.mean, config.std, config.channel_order)
-    return Classifier(network, preprocessing, config.input_size)
+    return Classifier(network, config.preprocessing, config.input_size)
 
 
 def load_strictly(network: nn.Module, weights: dict[str, Tensor], path: Path) -> None:

@@ -5,14 +5,17 @@ is asked for.
 import inspect
 from typing import Any
 
-from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
+from pipeline.paper.googlenet import GoogLeNet
+from pipeline.paper.preprocessing import PREPROCESSING
 
 
 def googlenet(pretrained: bool = False, num_classes: int = 1000, **options: Any) -> GoogLeNet:
     """GoogLeNet of Table 1; `options` are `GoogLeNet`'s: input_size, width, aux_heads,
     dropout, conv1, modules, norm, head.
 
-    timm's own `drop_rate` and `img_size` are understood as `dropout` and `input_size`.
+    timm's own `drop_rate` and `img_size` are understood as `dropout` and `input_size`;
+    its `pretrained_cfg_overlay` says mean and std where weights were trained with
+    others.
     In training mode the output is `Logits`, with those of the auxiliary heads;
     `aux_heads=()` has none.
 
@@ -25,7 +28,8 @@ def googlenet(pretrained: bool = False, num_classes: int = 1000, **options: Any)
         raise ValueError(
             "googlenet: no pretrained weights are published; load your own with load_state_dict"
         )
-    for timms in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
+    overlay = options.pop("pretrained_cfg_overlay", None) or {}
+    for timms in ("pretrained_cfg", "cache_dir"):
         options.pop(timms, None)
     for timms, only in (("in_chans", 3), ("global_pool", "avg"), ("features_only", False)):
         if (value := options.pop(timms, only)) != only:
@@ -47,6 +51,7 @@ def googlenet(pretrained: bool = False, num_classes: int = 1000, **options: Any)
         "mean": tuple(value / 255 for value in PREPROCESSING.mean),
         "std": tuple(value / 255 for value in PREPROCESSING.std),
         "classifier": "classifier",
+        **overlay,
     }
     return network
 

@@ -12,10 +12,10 @@ from safetensors import safe_open
 from torch import nn
 
 from pipeline.configs.evaluate import TRANSFORMING, EvaluateConfig, ForeignConfig, Resize
-from pipeline.configs.network import NetworkConfig
+from pipeline.configs.network import NetworkConfig, PixelConfig
 from pipeline.errors import InputError
 from pipeline.paper.crops import scales
-from pipeline.paper.googlenet import CAFFE_PREPROCESSING, PREPROCESSING, Preprocessing
+from pipeline.paper.preprocessing import CAFFE_PREPROCESSING, PREPROCESSING, Preprocessing
 
 # torchvision and timm resize with Pillow
 RESIZE: dict[str | None, Resize] = {"bilinear": "pil_bilinear", "bicubic": "pil_cubic"}
@@ -52,8 +52,8 @@ def usual(arch: str, weights: Path | None, sha256: str | None) -> Usual | None:
         return _timms(name)
     if family == "torchvision":
         return _torchvisions(name, sha256 or "")
-    if weights is not None and (shape := exported_shape(weights)) is not None:
-        return Usual("our export", PREPROCESSING, shape.input_size)
+    if weights is not None and (note := note_in(weights)) is not None:
+        return Usual("our export", note.pixels.preprocessing, note.network.input_size)
     if weights is not None and weights.suffix == ".caffemodel":
         return Usual("Caffe's bvlc_googlenet", CAFFE_PREPROCESSING, 224)
     return Usual("ImageNet", PREPROCESSING, 224)
@@ -97,15 +97,27 @@ def notes(config: EvaluateConfig) -> list[str]:
     return [f"{foreign.arch}: {sentence}" for sentence in said]
 
 
-def exported_shape(path: Path) -> NetworkConfig | None:
-    """The shape of a network that `going-deeper export` wrote, or None where the file
-    does not say.
+class Note(NamedTuple):
+    """What a file of our weights says of its network."""
+
+    network: NetworkConfig
+    pixels: PixelConfig
+
+
+def note_in(path: Path) -> Note | None:
+    """What a file of our weights says of its network, or None where it says nothing.
+    Files of before the pixels were an option have the usual ones.
     """
     if path.suffix != ".safetensors":
         return None
     with safe_open(path, "pt") as file:
-        noted = (file.metadata() or {}).get("network")
-    return None if noted is None else NetworkConfig.model_validate_json(noted)
+        noted = file.metadata() or {}
+    if "network" not in noted:
+        return None
+    return Note(
+        NetworkConfig.model_validate_json(noted["network"]),
+        PixelConfig.model_validate_json(noted.get("pixels", "{}")),
+    )
 
 
 def torchvision_with(name: str) -> Any:

@@ -24,30 +24,12 @@ from pipeline.paper.inception import (
     scaled,
 )
 from pipeline.paper.layers import ConvReLU, LocalResponseNorm, SeparableConvReLU, max_pool
+from pipeline.paper.preprocessing import Preprocessing
 
 INPUT_SIZE = 224  # paper, section 5: the receptive field of the network
 AUX_WEIGHT = 0.3  # paper, section 5: weight of each auxiliary loss
 DROPOUT, AUX_DROPOUT = 0.4, 0.7  # paper, section 5
 AUX_HEADS = ("4a", "4d")  # paper, section 5: on top of the outputs of 4a and 4d
-
-
-class Preprocessing(NamedTuple):
-    """How a pixel enters a network: (value in 0..255 - mean) / std, with the channels
-    in this order.
-    """
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    channel_order: Literal["rgb", "bgr"] = "rgb"
-
-
-# paper, section 5: "RGB color channels with mean subtraction"; the figures are
-# ImageNet's usual mean and deviation. Dividing by the deviation is ours: it gives the
-# unit variance that Kaiming's initialisation assumes.
-PREPROCESSING = Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
-CAFFE_PREPROCESSING = Preprocessing(
-    mean=(104.0, 117.0, 123.0), std=(1.0, 1.0, 1.0), channel_order="bgr"
-)
 
 Conv1 = Literal["dense", "separable"]
 Modules = Literal["reduced", "naive"]
@@ -225,7 +207,7 @@ class GoogLeNet(nn.Module):
         return x, aux
 
 
-def normalise(pixels_NHWC: Tensor, preprocessing: Preprocessing = PREPROCESSING) -> Tensor:
+def normalise(pixels_NHWC: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Network input from RGB bytes (N x H x W x 3, uint8): N x 3 x H x W, float32,
     channels last in memory.
     """

@@ -9,7 +9,6 @@ from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.facts import Provenance
 from pipeline.configs.train import TrainConfig
 from pipeline.paper.crops import label_of
-from pipeline.paper.googlenet import PREPROCESSING
 from pipeline.reporting.wording import templates
 from pipeline.statistics.inference import wilson
 
@@ -47,9 +46,9 @@ def model_card(
                 for policy, wrong in misses.items()
             ],
             has_onnx=has_onnx,
-            preprocessing=PREPROCESSING,
             settings=run.model_dump(
-                exclude={"data", "network", "version", *run.resources}, exclude_defaults=True
+                exclude={"data", "network", "pixels", "version", *run.resources},
+                exclude_defaults=True,
             ),
         )
     )

@@ -173,4 +173,4 @@ def _classifier(config: EvaluateConfig, num_classes: int, root: Path) -> Classif
                 )
         return foreign_classifier(config.classifier, num_classes)
     run = Run(config.classifier, root)
-    return our_classifier(config.classifier.network, run.weights(config.weights), num_classes)
+    return our_classifier(config.classifier, run.weights(config.weights), num_classes)

@@ -27,7 +27,7 @@ from pipeline.images.patches import area_library
 from pipeline.models.classify import rank_of_labels
 from pipeline.models.engine import Engine
 from pipeline.models.loading import Classifier
-from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
+from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.published import TABLE3, Cell
 from pipeline.runtime import environment, process_group
 from pipeline.runtime.progress import Progress
@@ -233,7 +233,7 @@ def _validate(learner: Learner, split: Split) -> Validation:
     errors: list[tuple[float, float]] = []
     for network in (learner.network, cast(GoogLeNet, learner.average.module)):
         engine = Engine(
-            Classifier(network, PREPROCESSING, config.input_size),
+            Classifier(network, config.pixels.preprocessing, config.input_size),
             accelerator.device,
             config.precision,
         )

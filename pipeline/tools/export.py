@@ -31,15 +31,14 @@ def export(study: Study, root: Path, member: int, into: Path) -> Path:
     run = Run(config, root)
     sealed = sealing.RUN.unseal(config, root)
     data = Dataset(evaluation.data, root)
-    classifier = our_classifier(config.network, run.weights(evaluation.weights), data.num_classes)
+    classifier = our_classifier(config, run.weights(evaluation.weights), data.num_classes)
 
     into.mkdir(parents=True, exist_ok=True)
-    # so that `evaluate --arch googlenet` knows its options
-    shape = config.network.model_dump_json()
     disk.write_atomic(
-        into / "model.safetensors", save(run.weights(evaluation.weights), {"network": shape})
+        into / "model.safetensors", save(run.weights(evaluation.weights), config.note)
     )
-    disk.write_atomic(into / "model.onnx", _onnx(classifier.network, classifier.input_size))
+    onnx_bytes = _onnx(classifier.network, classifier.input_size, config.note)
+    disk.write_atomic(into / "model.onnx", onnx_bytes)
     labels = data.split("val").labels
     misses = {}
     for policy in evaluation.policies if evaluation.is_complete(root) else ():
@@ -52,7 +51,7 @@ def export(study: Study, root: Path, member: int, into: Path) -> Path:
     return into
 
 
-def _onnx(network: nn.Module, side: int) -> bytes:
+def _onnx(network: nn.Module, side: int, note: dict[str, str]) -> bytes:
     network = network.eval()
     example = torch.zeros(2, 3, side, side)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -66,6 +65,7 @@ def _onnx(network: nn.Module, side: int) -> bytes:
         verbose=False,
     )
     program = present(exported, "the ONNX program")
+    onnx.helper.set_model_props(program.model_proto, note)
     onnx.checker.check_model(program.model_proto)
     content: bytes = program.model_proto.SerializeToString()
     return content

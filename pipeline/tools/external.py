@@ -155,7 +155,7 @@ def _usual(
     gives must be the whole of it.
     """
     from pipeline.models.usual import Usual, usual
-    from pipeline.paper.googlenet import Preprocessing
+    from pipeline.paper.preprocessing import Preprocessing
 
     if (theirs := usual(arch, weights, sha256)) is not None:
         return theirs

@@ -36,6 +36,7 @@ class Learner:
 
     def __init__(self, config: TrainConfig, num_classes: int, accelerator: Accelerator):
         self.config, self.accelerator = config, accelerator
+        self._preprocessing = config.pixels.preprocessing
         network = GoogLeNet(num_classes, **config.network.model_dump())
         INITIALISATIONS[config.init](network, torch.Generator().manual_seed(config.init_seed))
         self.network = network.to(accelerator.device).to(memory_format=torch.channels_last)
@@ -113,7 +114,7 @@ class Learner:
             )
             with waits:
                 with autocast(self.accelerator.device, self.config.precision):
-                    outputs = self._forward(normalise(pixels))
+                    outputs = self._forward(normalise(pixels, self._preprocessing))
                 found = output_losses(outputs, labels, self.config.label_smoothing) * (
                     len(labels) / share
                 )

@@ -16,9 +16,10 @@ from pipeline.configs.evaluate import ForeignConfig
 from pipeline.errors import InputError
 from pipeline.models import caffe
 from pipeline.models.loading import foreign_classifier
-from pipeline.paper.googlenet import CAFFE_PREPROCESSING, GoogLeNet, normalise
+from pipeline.paper.googlenet import GoogLeNet, normalise
 from pipeline.paper.inception import INCEPTIONS, POOL_AFTER
 from pipeline.paper.initialisation import initialise_caffe
+from pipeline.paper.preprocessing import CAFFE_PREPROCESSING
 
 CLASSES = 1000
 

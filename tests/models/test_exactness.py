@@ -30,8 +30,9 @@ from pipeline.configs.evaluate import CropsConfig
 from pipeline.models.classify import classify
 from pipeline.models.engine import Engine
 from pipeline.models.loading import Classifier
-from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
+from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.initialisation import INITIALISATIONS
+from pipeline.paper.preprocessing import PREPROCESSING
 
 POLICIES = ("crops_1", "crops_10", "crops_36", "crops_144", "crops_144_max")
 CPU = torch.device("cpu")

@@ -16,7 +16,8 @@ from pipeline.configs.evaluate import ForeignConfig
 from pipeline.errors import InputError
 from pipeline.models.loading import foreign_classifier
 from pipeline.models.timm_entry import register_with_timm
-from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet, normalise
+from pipeline.paper.googlenet import GoogLeNet, normalise
+from pipeline.paper.preprocessing import PREPROCESSING
 from pipeline.tools.external import foreign_study
 from tests.commands import TOP
 

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from pipeline.models import operators
 from pipeline.models.engine import Engine
 from pipeline.models.loading import Classifier
-from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
+from pipeline.paper.googlenet import GoogLeNet
+from pipeline.paper.preprocessing import PREPROCESSING
 from pipeline.runtime import native
 
 CPU = torch.device("cpu")

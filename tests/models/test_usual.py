@@ -18,7 +18,7 @@ from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError
 from pipeline.models.loading import foreign_classifier
 from pipeline.models.usual import Usual, notes, usual
-from pipeline.paper.googlenet import PREPROCESSING
+from pipeline.paper.preprocessing import PREPROCESSING
 from pipeline.tools.external import foreign_study
 
 OLD_NAMES: dict[str, str | None] = getattr(_registry, "_deprecated_models", {})

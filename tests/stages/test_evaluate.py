@@ -32,7 +32,8 @@ from pipeline.errors import InputError
 from pipeline.models import engine
 from pipeline.models.classify import classify
 from pipeline.models.loading import our_classifier
-from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
+from pipeline.paper.googlenet import GoogLeNet
+from pipeline.paper.preprocessing import PREPROCESSING
 from pipeline.runtime import ranks
 from pipeline.stages import evaluate as stage
 from pipeline.stages.check import check
@@ -142,7 +143,7 @@ def test_images_opened_ahead_give_the_same_scores(
     """What a GPU's rank does: the order stays, whatever thread is first."""
     split = Dataset(config.data, root).split("val")
     weights = Run(run_config, root).weights("averaged")
-    ours = engine.Engine(our_classifier(run_config.network, weights, 3), torch.device("cpu"))
+    ours = engine.Engine(our_classifier(run_config, weights, 3), torch.device("cpu"))
     alone, ahead = (
         classify(ours, split, range(15), 3, ("crops_10",), config.crops, threads)[0]
         for threads in (0, 3)
