@@ -11,14 +11,14 @@ from pipeline.benchmarks.contenders import CONTENDERS
 from tests.commands import in_process
 
 
-@pytest.mark.slow  # five processes that import torch, one of which compiles
+@pytest.mark.slow  # six processes that import torch, one of which compiles
 def test_contenders_agree_with_the_naive_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that are compiled differ by their compiler alone, so one of them stands for
     all; the figures are in a file.
     """
-    chosen = ("naive", "careful compiled", "ours fp32", "ours bf16")
+    chosen = ("naive", "naive, malloc", "careful compiled", "ours fp32", "ours bf16")
     monkeypatch.setattr(benchmark, "CONTENDERS", {name: CONTENDERS[name] for name in chosen})
     monkeypatch.setattr(benchmark, "FASTEST", "ours bf16")
     monkeypatch.setattr(benchmark, "NEIGHBOUR_ROUNDS", 2)
@@ -39,10 +39,12 @@ def test_contenders_agree_with_the_naive_one(
         assert contender["largest_difference"] < (5e-3 if "bf16" in name else 1e-6), name
         assert 0 < contender["preprocessing_share"][1] < 1
     assert facts["contenders"]["naive"]["times_naive"] == [1, 1, 1]
+    assert facts["contenders"]["naive, malloc"]["times_naive_tuned"] == [1, 1, 1]
+    assert f"MALLOC_MMAP_THRESHOLD_={2**30}" in found.stdout
     assert facts["speed_beside_a_busy_process"][1] > 0
 
 
-@pytest.mark.slow  # seven processes that import torch
+@pytest.mark.slow  # nine processes that import torch
 def test_a_training_step_beside_its_peers(tmp_path: Path) -> None:
     found = in_process("benchmark", "train", "--input-size", 42, "--rounds", 1, "--root", tmp_path)
     assert found.returncode == 0, found.stderr

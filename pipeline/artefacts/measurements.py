@@ -16,6 +16,7 @@ class Classification(Facts):
     images_per_second: Quartiles
     crops_per_second: Quartiles
     times_naive: Quartiles
+    times_naive_tuned: Quartiles  # of the naive peer with our settings of the allocator
     times_careful_compiled: Quartiles
     preprocessing_times_naive: Quartiles
     preprocessing_share: Quartiles
@@ -35,6 +36,7 @@ class EvaluateFacts(Facts):
     contenders: dict[str, Classification]
     speed_beside_a_busy_process: Quartiles
     cores: int
+    allocator: dict[str, str]
 
 
 class Storing(Facts):
@@ -71,9 +73,13 @@ class TrainFacts(Facts):
     contenders: dict[str, Training]
     step_times_torchvision: Quartiles
     step_fp32_times_torchvision: Quartiles
+    step_times_torchvision_tuned: Quartiles  # with our settings of the allocator
+    step_fp32_times_torchvision_tuned: Quartiles
     step_times_torchvision_switched: Quartiles
     loader_times_peer: Quartiles
+    loader_times_peer_tuned: Quartiles
     overhead_of_loading: Quartiles
+    allocator: dict[str, str]
 
 
 class SealedEvaluate(Sealed, EvaluateFacts):

@@ -27,7 +27,7 @@ from pipeline.models.loading import Classifier
 from pipeline.paper.crops import SCALES
 from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.preprocessing import PREPROCESSING
-from pipeline.runtime.environment import PROCESS_ENVIRONMENT
+from pipeline.runtime.environment import ALLOCATOR, PROCESS_ENVIRONMENT
 
 POLICY = ("crops_144",)
 
@@ -154,16 +154,29 @@ def ours(
 
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+# a peer as it would be in our processes: what is left is not the allocator's
+SAME_ALLOCATOR = {**ONE_THREAD, **ALLOCATOR}
+NAIVE, NAIVE_TUNED = "naive", "naive, malloc"
+PEERS = {  # text, per_crop, compiled
+    NAIVE: ("144 resizes, eager fp32 NCHW", True, False),
+    "careful": ("4 + 12 resizes, eager fp32 NCHW", False, False),
+    "careful compiled": (
+        "4 + 12 resizes, torch.compile, fp32 NCHW",
+        False,
+        True,
+    ),
+}
 CONTENDERS = {
-    "naive": Contender(
-        "144 resizes, eager fp32 NCHW", partial(peer, per_crop=True, compiled=False), ONE_THREAD
-    ),
-    "careful": Contender(
-        "4 + 12 resizes, eager fp32 NCHW", partial(peer, per_crop=False, compiled=False), ONE_THREAD
-    ),
-    "careful compiled": Contender(
-        "the same under torch.compile", partial(peer, per_crop=False, compiled=True), ONE_THREAD
-    ),
+    **{
+        name + suffix: Contender(
+            text + words, partial(peer, per_crop=per_crop, compiled=compiled), environment
+        )
+        for name, (text, per_crop, compiled) in PEERS.items()
+        for suffix, words, environment in (
+            ("", "", ONE_THREAD),
+            (", malloc", ", with our settings of the allocator", SAME_ALLOCATOR),
+        )
+    },
     **{
         f"ours {precision}{' compiled' if compiled else ''}": Contender(
             f"{'torch.compile' if compiled else 'eager'}, {resize}",

@@ -23,7 +23,14 @@ import torch
 from pipeline.artefacts import sealing
 from pipeline.artefacts.dataset import Split
 from pipeline.artefacts.measurements import Classification, EvaluateFacts
-from pipeline.benchmarks.contenders import CONTENDERS, PEAK, conv_peaks
+from pipeline.benchmarks.contenders import (
+    CONTENDERS,
+    NAIVE,
+    NAIVE_TUNED,
+    PEAK,
+    Timing,
+    conv_peaks,
+)
 from pipeline.benchmarks.turns import Measure, ask, photograph_shard, quartiles, take_turns, worker
 from pipeline.configs.study import BenchmarkConfig
 from pipeline.errors import InputError
@@ -31,7 +38,7 @@ from pipeline.paper.audit import count_parts
 from pipeline.paper.crops import NUM_CROPS
 from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.initialisation import INITIALISATIONS
-from pipeline.runtime import native
+from pipeline.runtime import environment, native
 from pipeline.runtime.progress import Progress
 
 CROPS = NUM_CROPS["crops_144"]
@@ -108,6 +115,13 @@ def _with_neighbour(contender: Connection, progress: Progress) -> list[float]:
     return shares
 
 
+def _times(peer: str, rounds: list[dict[str, Any]], samples: list[Timing]) -> list[float]:
+    """How many times as fast as a peer, round by round."""
+    return quartiles(
+        [found[peer].total / s.total for found, s in zip(rounds, samples, strict=True)]
+    )
+
+
 def _facts(
     config: BenchmarkConfig, rounds: list[dict[str, Any]], disturbed: list[float], num_images: int
 ) -> EvaluateFacts:
@@ -124,18 +138,12 @@ def _facts(
             preprocessing_seconds=quartiles([s.preprocessing for s in samples]),
             images_per_second=quartiles([1 / s.total for s in samples]),
             crops_per_second=quartiles([CROPS / s.total for s in samples]),
-            times_naive=quartiles(
-                [found["naive"].total / s.total for found, s in zip(rounds, samples, strict=True)]
-            ),
-            times_careful_compiled=quartiles(
-                [
-                    found["careful compiled"].total / s.total
-                    for found, s in zip(rounds, samples, strict=True)
-                ]
-            ),
+            times_naive=_times(NAIVE, rounds, samples),
+            times_naive_tuned=_times(NAIVE_TUNED, rounds, samples),
+            times_careful_compiled=_times("careful compiled", rounds, samples),
             preprocessing_times_naive=quartiles(
                 [
-                    found["naive"].preprocessing / s.preprocessing
+                    found[NAIVE].preprocessing / s.preprocessing
                     for found, s in zip(rounds, samples, strict=True)
                 ]
             ),
@@ -144,7 +152,7 @@ def _facts(
                 [flop / s.total / p for s, p in zip(samples, peak, strict=True)]
             ),
             largest_difference=max(
-                float(np.abs(found["naive"].probabilities - s.probabilities).max())
+                float(np.abs(found[NAIVE].probabilities - s.probabilities).max())
                 for found, s in zip(rounds, samples, strict=True)
             ),
             share_of_bound=quartiles(bounds) if bounds else None,
@@ -161,4 +169,5 @@ def _facts(
         contenders=contenders,
         speed_beside_a_busy_process=quartiles(disturbed),
         cores=len(os.sched_getaffinity(0)),
+        allocator=environment.ALLOCATOR,
     )

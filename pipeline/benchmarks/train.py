@@ -22,7 +22,7 @@ from torchvision import models, transforms
 from pipeline.artefacts import sealing
 from pipeline.artefacts.dataset import Split
 from pipeline.artefacts.measurements import Quartiles, TrainFacts, Training
-from pipeline.benchmarks.contenders import ONE_THREAD
+from pipeline.benchmarks.contenders import ONE_THREAD, SAME_ALLOCATOR
 from pipeline.benchmarks.turns import Measure, photograph_shard, quartiles, take_turns, worker
 from pipeline.configs.network import NetworkConfig
 from pipeline.configs.prepare import PrepareConfig
@@ -30,7 +30,7 @@ from pipeline.configs.study import BenchmarkConfig
 from pipeline.configs.train import TrainConfig
 from pipeline.paper.googlenet import AUX_WEIGHT
 from pipeline.runtime import process_group
-from pipeline.runtime.environment import PROCESS_ENVIRONMENT
+from pipeline.runtime.environment import ALLOCATOR, PROCESS_ENVIRONMENT
 from pipeline.runtime.progress import Progress
 from pipeline.training.cadence import Step
 from pipeline.training.learner import Learner
@@ -80,9 +80,13 @@ def _facts(config: BenchmarkConfig, rounds: list[dict[str, float]]) -> TrainFact
         },
         step_times_torchvision=ratio("ours bf16", "torchvision"),
         step_fp32_times_torchvision=ratio("ours fp32", "torchvision"),
+        step_times_torchvision_tuned=ratio("ours bf16", "torchvision, malloc"),
+        step_fp32_times_torchvision_tuned=ratio("ours fp32", "torchvision, malloc"),
         step_times_torchvision_switched=ratio("ours bf16", "torchvision switched"),
         loader_times_peer=ratio("our loader", "usual loader"),
+        loader_times_peer_tuned=ratio("our loader", "usual loader, malloc"),
         overhead_of_loading=quartiles([1 - found["both"] / found["ours bf16"] for found in rounds]),
+        allocator=ALLOCATOR,
     )
 
 
@@ -191,6 +195,11 @@ CONTENDERS: dict[str, Contender] = {
         partial(torchvision_step, switched=False),
         ONE_THREAD,
     ),
+    "torchvision, malloc": (
+        "the same, with our settings of the allocator",
+        partial(torchvision_step, switched=False),
+        SAME_ALLOCATOR,
+    ),
     "torchvision switched": (
         "channels last, bf16",
         partial(torchvision_step, switched=True),
@@ -204,5 +213,10 @@ CONTENDERS: dict[str, Contender] = {
     "ours bf16": ("the same in bf16", partial(our_step, precision="bf16"), PROCESS_ENVIRONMENT),
     "both": ("our bf16 step, fed by one loader process", both, PROCESS_ENVIRONMENT),
     "usual loader": ("Pillow, torchvision's v1 transforms, one process", usual_loader, ONE_THREAD),
+    "usual loader, malloc": (
+        "the same, with our settings of the allocator",
+        usual_loader,
+        SAME_ALLOCATOR,
+    ),
     "our loader": ("one process", our_loader, PROCESS_ENVIRONMENT),
 }

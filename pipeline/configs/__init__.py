@@ -15,7 +15,7 @@ from pipeline.configs.evaluate import (
 )
 from pipeline.configs.network import NetworkConfig, PixelConfig, Precision
 from pipeline.configs.prepare import PrepareConfig, ReencodeConfig
-from pipeline.configs.study import CheckConfig, Study, ablation
+from pipeline.configs.study import CheckConfig, PublishedRecipe, Study, ablation
 from pipeline.configs.train import LocalSGDConfig, PatchConfig, TrainConfig
 from pipeline.errors import InputError
 
@@ -37,6 +37,7 @@ __all__ = [
     "Policy",
     "Precision",
     "PrepareConfig",
+    "PublishedRecipe",
     "ReencodeConfig",
     "Study",
     "TrainConfig",

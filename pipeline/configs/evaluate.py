@@ -12,6 +12,7 @@ from pipeline.configs.train import TrainConfig
 from pipeline.paper.crops import (
     CROPS,
     DENSE,
+    Aspect,
     Centre,
     LongSide,
     Rules,
@@ -149,6 +150,9 @@ class CropsConfig(Frozen):
     )
     ten_crops: TenCrops = Field(
         default="central_square", description="Where the corners of crops_10 lie."
+    )
+    aspect: Aspect = Field(
+        default="kept", description="Whether scaled images keep theirs, or become squares."
     )
     resize: Resize = Field(
         default="pil_bilinear", description="Library and kernel."

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pipeline.configs.base import differences
 from pipeline.configs.evaluate import CropsConfig, EvaluateConfig, ForeignConfig
 from pipeline.configs.prepare import PhotographsConfig
-from pipeline.configs.recipes import SEEDS, TABLE_1, WIDER, paper
+from pipeline.configs.recipes import SEEDS, TABLE_1, WIDER, caffe_quick, paper
 from pipeline.configs.train import TrainConfig
 
 INPUT_SIZE = 224  # paper, section 5
@@ -73,7 +73,59 @@ def _remarks(member: EvaluateConfig) -> Iterator[str]:
         if member.weights != "averaged":
             yield f"{member.weights} weights"
     yield from differences(member.crops, CropsConfig())
+    yield from _of_precision(member)
+
+
+def _of_precision(member: EvaluateConfig) -> Iterator[str]:
     if member.precision != "fp32":
         yield f"evaluated in {member.precision}"
     if member.compiled:
         yield "evaluated compiled"
+
+
+# what moves no more than roundings and a grey level
+NEARLY_EQUAL = ("precision", "compiled", "patches")
+# of a training whose raw weights are measured
+UNSEEN = (
+    "averaging",
+    "averaging_decay",
+    "averaging_start_epoch",
+    "validate_every_epochs",
+)
+
+
+def caffe_fidelity(members: Sequence[EvaluateConfig]) -> Fidelity:
+    """Compare the members with Caffe's quick recipe, as BVLC evaluated it; each
+    difference comes once.
+    """
+    refusals, remarks = (
+        [text for member in members for text in texts(member)]
+        for texts in (_refusals_by_caffe, _remarks_by_caffe)
+    )
+    return Fidelity(tuple(dict.fromkeys(refusals)), tuple(dict.fromkeys(remarks)))
+
+
+def _refusals_by_caffe(member: EvaluateConfig) -> Iterator[str]:
+    run = member.classifier
+    if isinstance(run, ForeignConfig):
+        yield "measured weights from elsewhere"
+        return
+    leaving = (*NEARLY_EQUAL, *UNSEEN, *SEEDS)
+    if others := " ".join(differences(run, caffe_quick(run.data), leaving)):
+        yield f"trained with {others}"
+    if isinstance(run.data, PhotographsConfig) and run.data.reencode:
+        yield "stored its training images smaller"
+    if member.weights != "raw":
+        yield f"measured {member.weights} weights, not the last step's"
+    if member.crops.aspect != "warped":
+        yield f"cut its crops with aspect={member.crops.aspect}"
+
+
+def _remarks_by_caffe(member: EvaluateConfig) -> Iterator[str]:
+    run = member.classifier
+    if not isinstance(run, ForeignConfig):
+        recipe = caffe_quick(run.data)
+        equal = {name: getattr(recipe, name) for name in NEARLY_EQUAL}
+        yield from differences(run, run.but(**equal))
+    yield from differences(member.crops, CropsConfig(), ("aspect",))
+    yield from _of_precision(member)

@@ -24,6 +24,7 @@ class NetworkConfig(Frozen):
     width: float = Field(default=1.0, gt=0, le=4)
     aux_heads: tuple[Literal["4a", "4d"], ...] = ("4a", "4d")
     dropout: float = Field(default=0.4, ge=0, lt=1)
+    aux_dropout: float = Field(default=0.7, ge=0, lt=1)
     conv1: Literal["dense", "separable"] = "dense"
     modules: Literal["reduced", "naive"] = "reduced"
     norm: Literal["lrn", "batch", "none"] = "lrn"

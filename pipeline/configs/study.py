@@ -27,9 +27,22 @@ class PublishedWeights(Frozen):
     known_by: Literal["their digest", "the user's word"]
 
 
+class PublishedRecipe(Frozen):
+    """That the study trains by the recipe of a neighbour of paper/published.toml: its
+    errors are judged, too, where every constant is the recipe's.
+    """
+
+    recipe_of: Literal["R8"]
+
+    @property
+    def id(self) -> str:
+        """The neighbour's."""
+        return self.recipe_of
+
+
 class CheckConfig(StageConfig):
-    """The claims of the paper judged on these results, and the errors published for
-    `neighbour`'s weights, where it is these that were measured.
+    """The claims of the paper judged on these results, and the errors published for a
+    `neighbour`, where it is its weights, or its recipe, that were measured.
     """
 
     stage: ClassVar[str] = "check"
@@ -41,7 +54,7 @@ class CheckConfig(StageConfig):
     # was decided; 5: two-sided, over members, data and network recognised, R7 to R9
     version: Literal[5] = 5
     results: tuple[EnsembleConfig, ...] = Field(min_length=1)
-    neighbour: PublishedWeights | None = None
+    neighbour: PublishedWeights | PublishedRecipe | None = None
 
     @property
     def cells(self) -> dict[Cell, EnsembleConfig]:

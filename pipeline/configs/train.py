@@ -2,12 +2,13 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.configs.base import Frozen, StageConfig
 from pipeline.configs.network import NetworkConfig, PixelConfig, Precision
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError
+from pipeline.paper.augmentation import Sampling
 
 
 class PatchConfig(Frozen):
@@ -66,13 +67,20 @@ class TrainConfig(StageConfig):
     # ours: Caffe's author reports that the authors used 32
     global_batch_size: int = Field(default=32, gt=0)
     learning_rate: float = Field(default=0.01, gt=0)  # ours: Caffe's
-    schedule: Literal["paper", "cosine", "caffe_quick"] = "paper"
+    schedule: Literal["paper", "cosine", "poly"] = "paper"
+    poly_power: float = Field(default=0.5, gt=0)  # Caffe's: of `poly`
     # ours: a deep network without batch norm starts badly at full rate
     warmup_epochs: float = Field(default=0.0, ge=0)
     # ours: LARS (1708.03888, timm's) is for batches of thousands
     optimizer: Literal["sgd", "lars"] = "sgd"
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=2e-4, ge=0)  # ours: Caffe's; biases are not decayed
+    # ours: torch's, where the rate multiplies the momentum too; `velocity` is Caffe's
+    # form, where the rate of a step stays in it (paper/caffe_solver.py)
+    momentum_form: Literal["gradient", "velocity"] = "gradient"
+    weight_decay: float = Field(default=2e-4, ge=0)  # ours: Caffe's
+    # ours; of biases, as multiples of the rate and of the decay: Caffe's are 2 and 0
+    bias_rate: float = Field(default=1.0, gt=0)
+    bias_decay: float = Field(default=0.0, ge=0)
     clip_norm: float | None = Field(default=None, gt=0)  # ours: gradient clipping, off
     local_sgd: LocalSGDConfig | None = None  # ours: off; see LocalSGDConfig
     # ours: Polyak's average as an EMA, Google's later choice
@@ -81,7 +89,7 @@ class TrainConfig(StageConfig):
     averaging_start_epoch: float = Field(default=0.0, ge=0)
     aux_weight: float = Field(default=0.3, ge=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)  # ours: off
-    sampling: Literal["inception", "caffe"] = "inception"
+    sampling: Sampling = "inception"
     photometric: bool = False  # the paper found Howard's distortions useful "to some extent"
     min_area: float = Field(default=0.08, gt=0, le=1)
     # ours: 0 samples images alike, 1 samples classes alike
@@ -94,6 +102,14 @@ class TrainConfig(StageConfig):
     validate_every_epochs: float = Field(default=1.0, gt=0)
     checkpoint_every_seconds: float = Field(default=60.0, ge=0)
     checkpoint_every_steps: int | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _has_one_momentum(self) -> "TrainConfig":
+        if self.optimizer == "lars" and self.momentum_form != "gradient":
+            raise ValueError(
+                f"momentum_form {self.momentum_form}: is of optimizer sgd; lars has gradient only"
+            )
+        return self
 
     def ranks_up_to(self, most: int) -> list[int]:
         """The numbers of ranks that can train as the config says: as many as local SGD

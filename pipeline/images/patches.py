@@ -43,22 +43,28 @@ def cut_patch(
     width, height, is_jpeg = images.look(encoded)
     patch = draw(width, height)
     # of the patch, so that it keeps at least `size` pixels a side
-    shrink = min(patch.width, patch.height) / size
+    shrink = (
+        min(width, height) / patch.warped if patch.warped else min(patch.width, patch.height) / size
+    )
     if is_jpeg and config.scaled_decoding and shrink >= 2:
         pixels = _decode(encoded, True, math.ceil(width / shrink), math.ceil(height / shrink))
-        patch = _on_grid(patch, pixels.shape[1] / width, pixels.shape[0] / height)
+        if not patch.warped:
+            patch = _on_grid(patch, pixels.shape[1] / width, pixels.shape[0] / height)
     else:
         pixels = _decode(encoded, is_jpeg)
-    if config.resize == "pil":
-        box = (patch.left, patch.top, patch.left + patch.width, patch.top + patch.height)
-        resized = Image.fromarray(pixels).resize(
-            (size, size), images.KERNELS[patch.interpolation], box=box
-        )
-        cut = torch.from_numpy(np.array(resized))
+    resize = _pil_resize if config.resize == "pil" else _torch_resize
+    left, top, right, bottom = box = _box(patch)
+    if patch.warped:
+        whole = (0, 0, pixels.shape[1], pixels.shape[0])
+        cut = resize(pixels, whole, patch.warped, patch.interpolation)[top:bottom, left:right]
     else:
-        window = pixels[patch.top : patch.top + patch.height, patch.left : patch.left + patch.width]
-        cut = _resize(window, size, patch.interpolation)
-    return cut.flip(1) if patch.mirrored else cut
+        cut = resize(pixels, box, size, patch.interpolation)
+    return cut.flip(1) if patch.mirrored else cut.contiguous()
+
+
+def _box(patch: Patch) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom."""
+    return patch.left, patch.top, patch.left + patch.width, patch.top + patch.height
 
 
 def _decode(encoded: bytes, is_jpeg: bool, min_width: int = 0, min_height: int = 0) -> np.ndarray:
@@ -84,20 +90,30 @@ def _on_grid(patch: Patch, across: float, down: float) -> Patch:
     return patch._replace(left=left, top=top, width=right - left, height=bottom - top)
 
 
-def _resize(window: np.ndarray, size: int, interpolation: str) -> Tensor:
-    """A window of an image (height x width x 3, rows may be apart) as size x size x
-    3.
-    """
+def _pil_resize(
+    pixels: np.ndarray, box: tuple[int, int, int, int], size: int, interpolation: str
+) -> Tensor:
+    """A box of an image (height x width x 3) as size x size x 3, by Pillow."""
+    resized = Image.fromarray(pixels).resize((size, size), images.KERNELS[interpolation], box=box)
+    return torch.from_numpy(np.array(resized))
+
+
+def _torch_resize(
+    pixels: np.ndarray, box: tuple[int, int, int, int], size: int, interpolation: str
+) -> Tensor:
+    """The same by torch, or by C++ of ours for the mean of areas."""
+    left, top, right, bottom = box
+    window = pixels[top:bottom, left:right]
     if interpolation == "area":
         return resize_area(window, size)
-    pixels = torch.from_numpy(window)
+    values = torch.from_numpy(window)
     if interpolation == "nearest":
         rows, columns = (
             ((torch.arange(size, dtype=torch.float64) + 0.5) * (n / size)).long()
             for n in window.shape[:2]
         )
-        return pixels.index_select(0, rows).index_select(1, columns)
-    batch = pixels.permute(2, 0, 1)[None]  # a view, channels last: torch's fast path for bytes
+        return values.index_select(0, rows).index_select(1, columns)
+    batch = values.permute(2, 0, 1)[None]  # a view, channels last: torch's fast path for bytes
     resized = F.interpolate(
         batch, size=(size, size), mode=TORCH_MODES[interpolation], antialias=True
     )

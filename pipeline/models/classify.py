@@ -77,12 +77,16 @@ def classify(
 
 
 def rank_of_labels(
-    engine: Engine, split: Split, ids: Sequence[int], num_classes: int
+    engine: Engine,
+    split: Split,
+    ids: Sequence[int],
+    num_classes: int,
+    config: CropsConfig,
 ) -> np.ndarray:
     """How many classes score above the true one at a single crop, for each of the
     images `ids`.
     """
-    scores, _ = classify(engine, split, ids, num_classes, ("crops_1",), CropsConfig())
+    scores, _ = classify(engine, split, ids, num_classes, ("crops_1",), config)
     return rank_of_label(scores["crops_1"], split.labels[np.asarray(ids, np.int64)])
 
 

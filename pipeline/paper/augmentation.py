@@ -29,12 +29,18 @@ LIGHTING_EIGENVECTORS = (
 )
 LIGHTING_SIGMA = 0.1
 
-Sampling = Literal["inception", "caffe"]
+# Caffe's usual preparation of ImageNet: every image at 256 x 256, for an input of 224
+WARPED_SIDE, WARPED_INPUT = 256, 224
+
+Sampling = Literal["inception", "caffe", "warped"]
 
 
 class Patch(NamedTuple):
     """A window of the original image in pixels, resized to the input size with
     `interpolation`, then mirrored or not.
+
+    Where `warped` is not 0, the whole image is resized to a square of that side first,
+    and the window is of that, at the input size already.
     """
 
     left: int
@@ -43,6 +49,7 @@ class Patch(NamedTuple):
     height: int
     interpolation: str
     mirrored: bool
+    warped: int = 0
 
 
 class Distortion(NamedTuple):
@@ -70,15 +77,22 @@ def training_patch(
     height: int,
     min_area: float = AREA[0],
     sampling: Sampling = "inception",
+    input_size: int = WARPED_INPUT,
 ) -> Patch:
     """Draw the training patch of a `width` x `height` image.
 
     `inception` is the paper's sampling (section 6); a draw that does not fit is
-    repeated, at most ten times. `caffe` is the quick recipe's: the image warped to 256
-    x 256, a random window of 224.
+    repeated, at most ten times. `warped` is the quick recipe's: the image warped to 256
+    x 256, a random window of 224 in whole pixels of that (in proportion for other
+    input sizes). `caffe` is nearly the same in one resize: a random window of 7/8 of
+    the sides.
     """
     interpolation = rng.choice(INTERPOLATIONS) if sampling == "inception" else "bilinear"
     mirrored = rng.random() < 0.5  # ours: not in the paper; every reproduction mirrors
+    if sampling == "warped":
+        side = WARPED_SIDE * input_size // WARPED_INPUT
+        left, top = (rng.randint(0, side - input_size) for _ in range(2))
+        return Patch(left, top, input_size, input_size, interpolation, mirrored, warped=side)
     if sampling == "caffe":
         w, h = max(1, width * 224 // 256), max(1, height * 224 // 256)
         return Patch(

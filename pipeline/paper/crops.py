@@ -21,6 +21,7 @@ LongSide = Literal["floor", "round", "ceil"]
 Centre = Literal["floor", "half_even"]
 WholeSquare = Literal["scaled", "original"]
 TenCrops = Literal["central_square", "whole_image"]
+Aspect = Literal["kept", "warped"]
 
 
 class Rules(NamedTuple):
@@ -34,12 +35,16 @@ class Rules(NamedTuple):
         the text reads), or from the original, where it is the same at all four scales.
     ten_crops: corners of the central square (AlexNet), or of the whole scaled image
         (torchvision's TenCrop).
+    aspect: the scaled image keeps the proportions of the original, or is warped to a
+        square, as Caffe's usual preparation of ImageNet does: crops_1 is then Caffe's
+        centre crop of 256 x 256.
     """
 
     long_side: LongSide = "floor"
     centre: Centre = "floor"
     whole_square: WholeSquare = "scaled"
     ten_crops: TenCrops = "central_square"
+    aspect: Aspect = "kept"
 
 
 RULES = Rules()
@@ -71,11 +76,14 @@ def scales(input_size: int) -> tuple[int, ...]:
 
 
 def scaled_size(width: int, height: int, scale: int, rules: Rules = RULES) -> tuple[int, int]:
-    """Width and height after the shorter side became `scale`.
+    """Width and height after the shorter side became `scale`, or both where the image
+    is warped.
 
     >>> scaled_size(500, 375, 256), scaled_size(500, 375, 256, Rules(long_side="ceil"))
     ((341, 256), (342, 256))
     """
+    if rules.aspect == "warped":
+        return scale, scale
     short, long = min(width, height), max(width, height)
     longer = {
         "floor": long * scale // short,

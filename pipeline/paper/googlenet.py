@@ -46,7 +46,13 @@ class AuxiliaryHead(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, num_classes: int, grid: int, width: float, batch_norm: bool = False
+        self,
+        in_channels: int,
+        num_classes: int,
+        grid: int,
+        width: float,
+        batch_norm: bool = False,
+        dropout: float = AUX_DROPOUT,
     ):
         super().__init__()
         window = min(5, grid)
@@ -56,7 +62,7 @@ class AuxiliaryHead(nn.Module):
         self.conv = ConvReLU(in_channels, scaled(128, width), 1, batch_norm=batch_norm)
         self.fc = nn.Linear(scaled(128, width) * side * side, hidden)
         self.relu = nn.ReLU(inplace=True)
-        self.dropout = nn.Dropout(AUX_DROPOUT)
+        self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(hidden, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -99,6 +105,7 @@ class GoogLeNet(nn.Module):
             wider member (section 7) is not described; 1.25 is our choice for it.
         aux_heads: which modules carry an auxiliary head: any of 4a and 4d.
         dropout: share of the pooled features dropped in training.
+        aux_dropout: the same of each auxiliary head's hidden layer.
         conv1: `separable` is a depthwise 7x7 with 8 filters a channel and a 1x1
             convolution. It explains Table 1's 2.7K parameters and 34M operations, and
             the budget of 1.5 G; Xception (1610.02357) says that Inception V1 had it.
@@ -123,6 +130,7 @@ class GoogLeNet(nn.Module):
         width: float = 1.0,
         aux_heads: Collection[str] = AUX_HEADS,
         dropout: float = DROPOUT,
+        aux_dropout: float = AUX_DROPOUT,
         conv1: Conv1 = "dense",
         modules: Modules = "reduced",
         norm: Norm = "lrn",
@@ -162,7 +170,9 @@ class GoogLeNet(nn.Module):
             self.inceptions[name] = module
             channels = module.out_channels
             if name in aux_heads:
-                self.aux_heads[name] = AuxiliaryHead(channels, num_classes, grid, width, bn)
+                self.aux_heads[name] = AuxiliaryHead(
+                    channels, num_classes, grid, width, bn, aux_dropout
+                )
             if name in POOL_AFTER:
                 self.pools[name] = max_pool(stride=2)
                 grid //= 2

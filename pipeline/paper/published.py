@@ -66,6 +66,10 @@ class Neighbour(NamedTuple):
     tolerance: float
     reason: str
     top5_tolerance: float | None = None  # where it differs from that of the top-1 error
+    # of a training by the same recipe, where that can be judged too
+    recipe_tolerance: float | None = None
+    recipe_top5_tolerance: float | None = None
+    recipe_reason: str = ""
     id: Literal["R7", "R8"] | None = None
     weights_digest: str | None = None
 

@@ -21,27 +21,33 @@ def cosine_factor(epoch: float, num_epochs: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * min(1.0, epoch / num_epochs)))
 
 
-def caffe_quick_factor(epoch: float, num_epochs: float) -> float:
-    """The square root of what is left: Caffe's quick_solver (`poly`, power 0.5).
+def poly_factor(epoch: float, num_epochs: float, power: float = 0.5) -> float:
+    """A power of what is left: Caffe's `poly`, in its quick_solver with power 0.5.
 
-    >>> 0.01 * caffe_quick_factor(45, 60)
+    >>> 0.01 * poly_factor(45, 60)
     0.005
     """
-    return math.sqrt(max(0.0, 1.0 - epoch / num_epochs))
+    return float(max(0.0, 1.0 - epoch / num_epochs) ** power)
 
 
 SCHEDULES: dict[str, Callable[[float, float], float]] = {
     "paper": paper_factor,
     "cosine": cosine_factor,
-    "caffe_quick": caffe_quick_factor,
 }
 
 
 def learning_rate(
-    base: float, schedule: str, epoch: float, num_epochs: float, warmup_epochs: float = 0.0
+    base: float,
+    schedule: str,
+    epoch: float,
+    num_epochs: float,
+    warmup_epochs: float = 0.0,
+    poly_power: float = 0.5,
 ) -> float:
     """The rate at a fractional epoch: linear warm-up times the schedule."""
     warmup = min(1.0, epoch / warmup_epochs) if warmup_epochs else 1.0
+    if schedule == "poly":
+        return base * warmup * poly_factor(epoch, num_epochs, poly_power)
     return base * warmup * SCHEDULES[schedule](epoch, num_epochs)
 
 

@@ -1,15 +1,16 @@
 """Stage: results -> a verdict on each claim of the paper."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import Decision, Verdict, read_verdicts, write_verdicts
-from pipeline.configs.study import CheckConfig
+from pipeline.configs.evaluate import EvaluateConfig
+from pipeline.configs.study import CheckConfig, PublishedRecipe, PublishedWeights
 from pipeline.errors import present
 from pipeline.paper.published import CLAIMS, NEIGHBOURS, Cell, Claim, Neighbour
-from pipeline.stages.comparable import Comparability, as_the_papers, recognised
+from pipeline.stages.comparable import Comparability, as_caffes, as_the_papers, recognised
 from pipeline.statistics.inference import Interval, paired_interval
 from pipeline.statistics.levels import deciding_top
 from pipeline.statistics.paired import PairedTest, decide, of_members, over_images
@@ -71,7 +72,10 @@ def judge_all(config: CheckConfig, root: Path) -> list[Verdict]:
             measured, interval = _measured(claim, cells)
             verdicts[claim.id] = _against(verdict, measured, interval, paper.remark)
     verdicts |= _of_order(verdicts, tests)
-    return [*verdicts.values(), *_neighbour_verdicts(config, cells, data)]
+    return [
+        *verdicts.values(),
+        *_neighbour_verdicts(config.neighbour, list(members.values()), cells, data),
+    ]
 
 
 def _unjudged(claim: Claim, top: int) -> Verdict:
@@ -162,27 +166,40 @@ def _against(verdict: Verdict, measured: float, interval: Interval, remark: str)
 
 
 def _neighbour_verdicts(
-    config: CheckConfig, cells: Mapping[Cell, Result], data: Comparability
+    claimed: PublishedWeights | PublishedRecipe | None,
+    members: Sequence[EvaluateConfig],
+    cells: Mapping[Cell, Result],
+    data: Comparability,
 ) -> list[Verdict]:
-    """Both errors of published weights, where the study measures them."""
-    if config.neighbour is None:
+    """Both errors of published weights or of a published recipe, where the study
+    measures them.
+    """
+    if claimed is None:
         return []
-    neighbour = next(each for each in NEIGHBOURS if each.id == config.neighbour.id)
-    return [_of_neighbour(neighbour, top, config.neighbour.known_by, cells, data) for top in (1, 5)]
+    neighbour = next(each for each in NEIGHBOURS if each.id == claimed.id)
+    tolerances = (neighbour.tolerance, neighbour.top5_tolerance or neighbour.tolerance)
+    if isinstance(claimed, PublishedWeights):
+        data = data._replace(remark=f"weights known by {claimed.known_by}; {data.remark}")
+    else:
+        data = as_caffes(members, data)
+        tolerances = (
+            present(neighbour.recipe_tolerance, "recipe_tolerance"),
+            present(neighbour.recipe_top5_tolerance, "recipe_top5_tolerance"),
+        )
+    return [
+        _of_neighbour(neighbour, top, tolerance, cells, data)
+        for top, tolerance in zip((1, 5), tolerances, strict=True)
+    ]
 
 
 def _of_neighbour(
     neighbour: Neighbour,
     top: int,
-    known_by: str,
+    tolerance: float,
     cells: Mapping[Cell, Result],
     data: Comparability,
 ) -> Verdict:
-    published, tolerance = (
-        (neighbour.top1_error, neighbour.tolerance)
-        if top == 1
-        else (neighbour.top5_error, neighbour.top5_tolerance or neighbour.tolerance)
-    )
+    published = neighbour.top1_error if top == 1 else neighbour.top5_error
     crops = f"{neighbour.crops} crop{'s' if neighbour.crops > 1 else ''}"
     verdict = Verdict(
         claim=f"{neighbour.id}{'a' if top == 1 else 'b'}",
@@ -205,9 +222,7 @@ def _of_neighbour(
         if top == 1
         else (facts.top5_error, facts.top5_interval)
     )
-    return _against(
-        verdict, measured, Interval(*interval), f"weights known by {known_by}; {data.remark}"
-    )
+    return _against(verdict, measured, Interval(*interval), data.remark)
 
 
 def _spell(cell: Cell) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.artefacts import sealing
 from pipeline.configs.evaluate import EvaluateConfig
-from pipeline.configs.fidelity import fidelity
+from pipeline.configs.fidelity import caffe_fidelity, fidelity
 from pipeline.paper.published import DATASET
 from pipeline.sources.recognition import recognise
 
@@ -66,3 +66,18 @@ def as_the_papers(members: Sequence[EvaluateConfig], data: Comparability) -> Com
         )
     also = f"; other than the paper's: {', '.join(remarks)}" if remarks else ""
     return data._replace(remark=data.remark + also)
+
+
+def as_caffes(members: Sequence[EvaluateConfig], data: Comparability) -> Comparability:
+    """Whether members are Caffe's quick recipe, too, on images that were looked at
+    before.
+    """
+    refusals, remarks = caffe_fidelity(members)
+    if data.obstacle or refusals:
+        said = [data.obstacle] if data.obstacle else []
+        if refusals:
+            said.append("the published number is Caffe's quick recipe's; this study")
+            said[-1] += f" {'; it '.join(refusals)}"
+        return Comparability("; ".join(said), "")
+    also = f"; other than Caffe's: {', '.join(remarks)}" if remarks else ""
+    return data._replace(remark=f"trained here by its recipe; {data.remark}{also}")

@@ -19,7 +19,7 @@ from pipeline.artefacts import locks, provenance
 from pipeline.artefacts.contents import MachineFacts, RunFacts, Validation
 from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.run import Run, Weights
-from pipeline.configs.evaluate import EvaluateConfig
+from pipeline.configs.evaluate import CropsConfig, EvaluateConfig
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError, StageFailed, present
 from pipeline.images.decode import BadImage
@@ -230,6 +230,8 @@ def _validate(learner: Learner, split: Split) -> Validation:
     """
     config, accelerator = learner.config, learner.accelerator
     mine = range(accelerator.process_index, len(split), accelerator.num_processes)
+    # as the recipe's own
+    crops = CropsConfig(aspect="warped" if config.sampling == "warped" else "kept")
     errors: list[tuple[float, float]] = []
     for network in (learner.network, cast(GoogLeNet, learner.average.module)):
         engine = Engine(
@@ -237,7 +239,7 @@ def _validate(learner: Learner, split: Split) -> Validation:
             accelerator.device,
             config.precision,
         )
-        rank = rank_of_labels(engine, split, mine, network.classifier.out_features)
+        rank = rank_of_labels(engine, split, mine, network.classifier.out_features, crops)
         missed = torch.tensor([int((rank >= top).sum()) for top in (1, 5)])
         top1, top5 = accelerator.reduce(missed.to(accelerator.device), "sum").tolist()
         errors.append((top1 / len(split), top5 / len(split)))

@@ -46,7 +46,13 @@ class Cadence:
         """What a step is like."""
         config, epoch = self.config, self.epoch_at(number)
         rate = schedule.learning_rate(
-            config.learning_rate, config.schedule, epoch, config.num_epochs, config.warmup_epochs
+            config.learning_rate,
+            config.schedule,
+            # Caffe's first step has the full rate, and its last not quite none
+            self.epoch_at(number - 1) if config.schedule == "poly" else epoch,
+            config.num_epochs,
+            config.warmup_epochs,
+            config.poly_power,
         )
         settles = number % self.config.settles_every == 0 or number == self.num_steps
         return Step(number, rate, epoch >= config.averaging_start_epoch, settles)

@@ -18,6 +18,7 @@ from pipeline.models.engine import autocast
 from pipeline.models.operators import use_operators
 from pipeline.paper.augmentation import stream
 from pipeline.paper.averaging import equal, exponential
+from pipeline.paper.caffe_solver import CaffeSGD
 from pipeline.paper.googlenet import GoogLeNet, normalise, output_losses, training_loss
 from pipeline.paper.initialisation import INITIALISATIONS
 from pipeline.training.cadence import Step
@@ -74,8 +75,10 @@ class Learner:
         """One optimiser step on this rank's share of the batch; returns its losses by
         output (1 + heads), mean of ranks.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = step.rate
+        for group, factor in zip(
+            self.optimizer.param_groups, (1.0, self.config.bias_rate), strict=True
+        ):
+            group["lr"] = factor * step.rate
         rank = self.accelerator.process_index
         torch.manual_seed(
             stream("dropout", self.config.data_seed, step.number, rank).getrandbits(63)
@@ -146,16 +149,17 @@ class Learner:
 
 
 def _optimizer(config: TrainConfig, network: GoogLeNet) -> torch.optim.Optimizer:
+    weights = [p for p in network.parameters() if p.ndim > 1]
+    biases = [p for p in network.parameters() if p.ndim == 1]
     groups = [
-        {
-            "params": [p for p in network.parameters() if p.ndim > 1],
-            "weight_decay": config.weight_decay,
-        },
-        {"params": [p for p in network.parameters() if p.ndim == 1], "weight_decay": 0.0},
+        {"params": weights, "weight_decay": config.weight_decay},
+        {"params": biases, "weight_decay": config.bias_decay * config.weight_decay},
     ]
     if config.optimizer == "lars":
         # late: timm and torchvision take two seconds, and this is off by default
         from timm.optim.lars import Lars
 
         return Lars(groups, lr=config.learning_rate, momentum=config.momentum)
+    if config.momentum_form == "velocity":
+        return CaffeSGD(groups, lr=config.learning_rate, momentum=config.momentum)
     return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)

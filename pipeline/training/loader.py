@@ -48,7 +48,9 @@ class Patches(TorchDataset[Batch]):
         rng = stream("patch", config.data_seed, epoch, index)
 
         def draw(width: int, height: int) -> Patch:
-            return training_patch(rng, width, height, config.min_area, config.sampling)
+            return training_patch(
+                rng, width, height, config.min_area, config.sampling, config.input_size
+            )
 
         try:
             pixels = cut_patch(self.split.encoded(index), draw, config.input_size, config.patches)

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_class_balance_evens_out_classes() -> None:
 
 def test_caffes_quick_rate() -> None:
     """T3: in steps of 2.4 million, at 1.8 million."""
-    assert schedule.learning_rate(0.01, "caffe_quick", 60 * 1.8 / 2.4, 60) == pytest.approx(
+    assert schedule.learning_rate(0.01, "poly", 60 * 1.8 / 2.4, 60) == pytest.approx(
         0.005, rel=1e-12
     )
 
@@ -109,10 +110,11 @@ def test_lighting_noise() -> None:
     st.integers(1, 3000),
     st.integers(1, 3000),
     st.integers(),
-    st.sampled_from(["inception", "caffe"]),
+    st.sampled_from(get_args(Sampling)),
 )
 def test_patches_lie_inside(width: int, height: int, seed: int, sampling: Sampling) -> None:
     patch = training_patch(stream(seed), width, height, sampling=sampling)
+    width, height = (patch.warped, patch.warped) if patch.warped else (width, height)
     assert 0 <= patch.left <= width - patch.width < width
     assert 0 <= patch.top <= height - patch.height < height
     assert patch.interpolation in INTERPOLATIONS

@@ -48,7 +48,7 @@ def test_export(tmp_path: Path, study: Study) -> None:
     pixels = np.stack(
         [np.asarray(images.decode(split.encoded(k)).resize((42, 42))) for k in range(5)]
     )
-    x = normalise(torch.from_numpy(pixels))
+    x = normalise(torch.from_numpy(pixels), run.pixels.preprocessing)
     session = onnxruntime.InferenceSession(str(into / "model.onnx"))
     (found,) = session.run(None, {"images": x.contiguous().numpy()})
     with torch.no_grad():
