@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pipeline.configs.compare import EnsembleConfig
 from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
 from pipeline.configs.experiment import load_study, one_line
-from pipeline.configs.network import NetworkConfig
+from pipeline.configs.network import NetworkConfig, PixelConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import Study
 from pipeline.configs.train import TrainConfig
@@ -83,6 +83,7 @@ def test_defaults_do_not_drift() -> None:
             "centre": "floor",
             "whole_square": "scaled",
             "ten_crops": "central_square",
+            "aspect": "kept",
             "resize": "pil_bilinear",
         },
         "precision": "fp32",
@@ -97,6 +98,7 @@ def test_defaults_do_not_drift() -> None:
         **expected,
         **off,
         "network": {**expected["network"], "aux_heads": ("4a", "4d")},
+        "pixels": PixelConfig().model_dump(),
     }
 
 

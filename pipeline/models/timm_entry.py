@@ -11,7 +11,7 @@ from pipeline.paper.preprocessing import PREPROCESSING
 
 def googlenet(pretrained: bool = False, num_classes: int = 1000, **options: Any) -> GoogLeNet:
     """GoogLeNet of Table 1; `options` are `GoogLeNet`'s: input_size, width, aux_heads,
-    dropout, conv1, modules, norm, head.
+    dropout, aux_dropout, conv1, modules, norm, head.
 
     timm's own `drop_rate` and `img_size` are understood as `dropout` and `input_size`;
     its `pretrained_cfg_overlay` says mean and std where weights were trained with

@@ -64,8 +64,8 @@ def _onnx(network: nn.Module, side: int, note: dict[str, str]) -> bytes:
         dynamo=True,
         verbose=False,
     )
-    program = present(exported, "the ONNX program")
-    onnx.helper.set_model_props(program.model_proto, note)
-    onnx.checker.check_model(program.model_proto)
-    content: bytes = program.model_proto.SerializeToString()
+    model = present(exported, "the ONNX program").model_proto
+    onnx.helper.set_model_props(model, note)
+    onnx.checker.check_model(model)
+    content: bytes = model.SerializeToString()
     return content

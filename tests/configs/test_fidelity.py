@@ -21,6 +21,7 @@ OTHER_NETWORKS: dict[str, list[Any]] = {
     "conv1": ["separable"],
     "aux_heads": [()],
     "dropout": [0.5],
+    "aux_dropout": [0.5],
     "input_size": [112],
 }
 

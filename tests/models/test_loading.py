@@ -147,6 +147,10 @@ def test_timm_knows_the_network() -> None:
     assert isinstance(network, GoogLeNet)
     assert network.dropout.p == 0.1
     assert isinstance(timm.create_model("googlenet", in_chans=3, global_pool="avg"), GoogLeNet)
+    others = {"mean": (0.4, 0.4, 0.4), "std": (1.0, 1.0, 1.0)}
+    network = timm.create_model("googlenet", aux_heads=(), pretrained_cfg_overlay=others)
+    found = resolve_data_config({}, model=network)
+    assert {name: found[name] for name in others} == others
     with pytest.raises(ValueError, match="googlenet: in_chans = 1; this network has 3 only"):
         timm.create_model("googlenet", in_chans=1)
     with pytest.raises(ValueError, match="googlenet: no option depth; expected one of num_classes"):

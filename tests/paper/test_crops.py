@@ -22,7 +22,13 @@ any_rules = st.builds(
     Rules,
     *(
         st.sampled_from(get_args(choices))
-        for choices in (crops.LongSide, crops.Centre, crops.WholeSquare, crops.TenCrops)
+        for choices in (
+            crops.LongSide,
+            crops.Centre,
+            crops.WholeSquare,
+            crops.TenCrops,
+            crops.Aspect,
+        )
     ),
 )
 

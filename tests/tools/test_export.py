@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -10,6 +11,9 @@ from safetensors.torch import load_file
 
 from pipeline.artefacts.dataset import Dataset
 from pipeline.configs.compare import table3
+from pipeline.configs.evaluate import ForeignConfig
+from pipeline.configs.network import PixelConfig
+from pipeline.configs.recipes import CAFFE_PIXELS
 from pipeline.configs.study import CheckConfig, Study
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
@@ -39,6 +43,8 @@ def test_export(tmp_path: Path, study: Study) -> None:
     export(study, root, 0, into)
     card = (into / "README.md").read_text()
     assert card.count("| 144 |") == 1
+    properties = {p.key: p.value for p in onnx.load(into / "model.onnx").metadata_props}
+    assert PixelConfig.model_validate_json(properties["pixels"]) == run.pixels
     assert "class_balance: 0.5" in card
 
     network = GoogLeNet(3, run.input_size, run.network.width)
@@ -56,24 +62,35 @@ def test_export(tmp_path: Path, study: Study) -> None:
 
 
 @pytest.mark.processes
+@pytest.mark.parametrize("pixels", [PixelConfig(), CAFFE_PIXELS], ids=["usual", "caffes"])
 def test_an_exported_member_can_be_measured(
-    tmp_path: Path, study: Study, image_folder: Path
+    tmp_path: Path, study: Study, image_folder: Path, pixels: PixelConfig
 ) -> None:
-    """`evaluate --arch googlenet` finds its width and input size in the file, and the
-    same probabilities; raw weights too.
+    """`evaluate --arch googlenet` finds its width, input size and pixels in the file,
+    and the same probabilities; raw weights too. So it does in the run's own file.
     """
     root = tmp_path / "root"
     averaged = study.check.results[0].members[0]
-    evaluation = averaged.but(weights="raw")
+    assert isinstance(averaged.classifier, TrainConfig)
+    evaluation = averaged.but(weights="raw", classifier=averaged.classifier.but(pixels=pixels))
     raw = Study(name="raw", title="Raw", check=CheckConfig(results=table3((evaluation,))))
     assert isinstance(evaluation.classifier, TrainConfig)
     prepare(evaluation.data, root)
     train(evaluation.classifier, root)
     into = export(raw, root, 0, tmp_path / "exported")
-    assert "holds the raw weights" in (into / "README.md").read_text()
+    card = (into / "README.md").read_text()
+    assert "holds the raw weights" in card
+    said = f"Input: {pixels.channel_order.upper()} in 0..255, minus {pixels.mean}, divided by"
+    assert said in card
+    own = root / evaluation.classifier.folder / "final/raw.safetensors"
+    (kept,) = foreign_study("googlenet", own, image_folder).check.results[0].members
+    assert isinstance(kept.classifier, ForeignConfig)
+    assert kept.classifier.mean == pixels.mean
     foreign = foreign_study("googlenet", into / "model.safetensors", image_folder)
     (again,) = foreign.check.results[0].members
+    assert isinstance(again.classifier, ForeignConfig)
     assert again.classifier.input_size == 42
+    assert again.classifier.channel_order == pixels.channel_order
     prepare(again.data, root)
     ours, theirs = (
         evaluate(config, root).probabilities("crops_144") for config in (evaluation, again)
