@@ -16,13 +16,14 @@ class Classification(Facts):
     images_per_second: Quartiles
     crops_per_second: Quartiles
     times_naive: Quartiles
-    times_naive_tuned: Quartiles  # of the naive peer with our settings of the allocator
     times_careful_compiled: Quartiles
     preprocessing_times_naive: Quartiles
     preprocessing_share: Quartiles
     share_of_peak: Quartiles
     largest_difference: float
     share_of_bound: Quartiles | None
+    # the naive peer with our settings of the allocator; measurements of before lack it
+    times_naive_tuned: Quartiles | None = None
 
 
 class EvaluateFacts(Facts):
@@ -36,7 +37,7 @@ class EvaluateFacts(Facts):
     contenders: dict[str, Classification]
     speed_beside_a_busy_process: Quartiles
     cores: int
-    allocator: dict[str, str]
+    allocator: dict[str, str] | None = None  # our settings
 
 
 class Storing(Facts):
@@ -73,13 +74,14 @@ class TrainFacts(Facts):
     contenders: dict[str, Training]
     step_times_torchvision: Quartiles
     step_fp32_times_torchvision: Quartiles
-    step_times_torchvision_tuned: Quartiles  # with our settings of the allocator
-    step_fp32_times_torchvision_tuned: Quartiles
     step_times_torchvision_switched: Quartiles
     loader_times_peer: Quartiles
-    loader_times_peer_tuned: Quartiles
     overhead_of_loading: Quartiles
-    allocator: dict[str, str]
+    allocator: dict[str, str] | None = None  # our settings
+    # peers with these; measurements of before lack them
+    step_times_torchvision_tuned: Quartiles | None = None
+    step_fp32_times_torchvision_tuned: Quartiles | None = None
+    loader_times_peer_tuned: Quartiles | None = None
 
 
 class SealedEvaluate(Sealed, EvaluateFacts):

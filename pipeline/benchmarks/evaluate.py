@@ -22,7 +22,7 @@ import torch
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.dataset import Split
-from pipeline.artefacts.measurements import Classification, EvaluateFacts
+from pipeline.artefacts.measurements import Classification, EvaluateFacts, Quartiles
 from pipeline.benchmarks.contenders import (
     CONTENDERS,
     NAIVE,
@@ -115,7 +115,7 @@ def _with_neighbour(contender: Connection, progress: Progress) -> list[float]:
     return shares
 
 
-def _times(peer: str, rounds: list[dict[str, Any]], samples: list[Timing]) -> list[float]:
+def _times(peer: str, rounds: list[dict[str, Any]], samples: list[Timing]) -> Quartiles:
     """How many times as fast as a peer, round by round."""
     return quartiles(
         [found[peer].total / s.total for found, s in zip(rounds, samples, strict=True)]
