@@ -86,7 +86,7 @@ def test_networks_of_others_are_named() -> None:
     )
     found = fidelity([EvaluateConfig(data=DATA, classifier=foreign)])
     assert found == ((), ("a network trained elsewhere",))
-    other = foreign.but(arch="torchvision:googlenet")
+    other = foreign.but(arch="torchvision:googlenet", transform_input=True)
     assert fidelity([EvaluateConfig(data=DATA, classifier=other)]).refusals == (
         "measured torchvision:googlenet",
     )

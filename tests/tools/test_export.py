@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline.artefacts.dataset import Dataset
+from pipeline.artefacts.run import Run
 from pipeline.configs.compare import table3
 from pipeline.configs.evaluate import ForeignConfig
 from pipeline.configs.network import PixelConfig
@@ -96,6 +97,10 @@ def test_an_exported_member_can_be_measured(
         evaluate(config, root).probabilities("crops_144") for config in (evaluation, again)
     )
     assert np.array_equal(ours, theirs)
+    classes = evaluate(evaluation, root).probabilities("crops_1").argmax(axis=1)
+    wrong = np.mean(classes != Dataset(evaluation.data, root).split("val").labels)
+    (*_, last) = Run(evaluation.classifier, root).metrics()
+    assert last["val_top1_error_raw"] == wrong  # validation, too, reads the run's pixels
 
 
 def test_wrong_members_are_named(tmp_path: Path, study: Study) -> None:
