@@ -25,7 +25,8 @@ class Completeness(NamedTuple):
 class ManifestFacts(Facts):
     """A data set. Lists and counts go by class, dictionaries of numbers by split.
 
-    The last two are its `Completeness`.
+    `is_complete` and `verdict` are its `Completeness`; `left_out` counts clutter, by
+    pattern (sources/clutter.py).
     """
 
     classes: list[str]
@@ -42,6 +43,7 @@ class ManifestFacts(Facts):
     class_words: list[str] | None = None
     is_complete: bool | None = None
     verdict: str | None = None
+    left_out: dict[str, int] | None = None
 
 
 class Manifest(Sealed, ManifestFacts):

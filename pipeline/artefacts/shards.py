@@ -63,7 +63,7 @@ class Rejected(NamedTuple):
 
 class ShardNote(Frozen):
     """What became of a shard's pieces. By label: `files` of the source, usable
-    `images`, `unreadable` ones that keep a slot.
+    `images`, `unreadable` ones that keep a slot; `left_out` counts clutter, by pattern.
 
     `digest` is of the rows: of everything that the shard holds.
     """
@@ -75,6 +75,7 @@ class ShardNote(Frozen):
     images: dict[int, int]
     unreadable: dict[int, int]
     rejected: tuple[Rejected, ...]
+    left_out: dict[str, int] | None = None
 
 
 def schema(classes: Sequence[str]) -> pa.Schema:

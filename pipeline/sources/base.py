@@ -7,6 +7,7 @@ from typing import NamedTuple
 from pipeline.artefacts.contents import Completeness
 
 SPLITS = ("train", "val")
+NO_CLASS = -1
 
 
 class Piece(NamedTuple):
@@ -25,7 +26,7 @@ class SourceFile(NamedTuple):
     """A file as the source has it: bytes unchecked, or None and why there are none.
 
     `is_image`: it is meant to be one, so among the validation images it keeps its slot,
-        readable or not.
+        readable or not. `clutter`: it is none of the data, by this pattern.
     """
 
     split: str
@@ -34,6 +35,7 @@ class SourceFile(NamedTuple):
     encoded: bytes | None
     why_not: str = "not a regular file"
     is_image: bool = True
+    clutter: str = ""
 
 
 class Archive(NamedTuple):
@@ -57,7 +59,8 @@ class Source(NamedTuple):
     process. `is_known`: `archives` settle that every byte is as it should be, so that
     images need no decoding to be believed. `judge`, given the number of files of each
     split and class, and of those that cannot be used, says what is expected and how
-    that compares.
+    that compares. `left_out` counts clutter that is in no piece, by pattern; `notes`
+    are sentences on the source that a person should read.
     """
 
     classes: list[str]
@@ -69,6 +72,8 @@ class Source(NamedTuple):
     is_known: bool = False
     class_words: list[str] | None = None
     judge: Callable[[dict[str, list[int]], int], Completeness] | None = None
+    left_out: dict[str, int] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def text_of(name: str) -> str:

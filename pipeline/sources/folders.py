@@ -1,22 +1,31 @@
 """What sources that are folders of image files have in common."""
 
 import hashlib
-from collections.abc import Iterator
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.images.decode import MAX_BYTES
-from pipeline.sources.base import Piece, Source, SourceFile, text_of
+from pipeline.sources.base import NO_CLASS, Piece, Source, SourceFile, text_of
+from pipeline.sources.class_order import numbers_in_words
+from pipeline.sources.clutter import tidy
 
-NO_CLASS = -1
 NOT_REGULAR = -1  # in place of a size
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"}
 )
 
 
-def folder_source(classes: list[str], listing: list[tuple[str, int, Path]], top: Path) -> Source:
+def folder_source(
+    classes: list[str],
+    listing: list[tuple[str, int, Path]],
+    top: Path,
+    left_out: dict[str, int] | None = None,
+    notes: tuple[str, ...] = (),
+) -> Source:
     """The source of the files of a listing of (split, label, file); their names are
     relative to `top`.
 
@@ -35,10 +44,64 @@ def folder_source(classes: list[str], listing: list[tuple[str, int, Path]], top:
         raise InputError(
             f"{top}: two class folders have the same name, once what is no UTF-8 is written out"
         )
+    # it tells the order of the classes: no data set in another order is taken for this
     fingerprint = hashlib.sha256(repr((classes, stated)).encode()).hexdigest()
     return Source(
-        classes, fingerprint, lambda: pieces, partial(_read, top), state=written.hexdigest()
+        classes,
+        fingerprint,
+        lambda: pieces,
+        partial(_read, top),
+        state=written.hexdigest(),
+        left_out=left_out,
+        notes=notes,
     )
+
+
+def files_of(folder: Path, left_out: Counter[str]) -> list[Path]:
+    """What is in a class folder, by name, without clutter.
+
+    Raises:
+        InputError: its images lie deeper.
+    """
+    found = tidy(folder, left_out)
+    if any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in found):
+        return found
+    if deeper := next((entry for entry in found if entry.is_dir()), None):
+        raise InputError(
+            f"{folder}: has folders ({deeper.name}/) and no files that are named as images;"
+            " expected the images of a class in its folder, not deeper: move them up"
+        )
+    return found
+
+
+def twins(names: Sequence[str], others: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of names, one of each list, that differ in case or in the encoding of
+    accents only.
+
+    >>> twins(["cat", "Dog"], ["Cat", "Dog"])
+    [('cat', 'Cat')]
+    """
+    by_key: dict[str, list[str]] = {}
+    for other in others:
+        by_key.setdefault(_key(other), []).append(other)
+    return [
+        (name, other) for name in names for other in by_key.get(_key(name), ()) if other != name
+    ]
+
+
+def notes_on(classes: list[str]) -> tuple[str, ...]:
+    """What a person should know of class folders."""
+    pairs = [(one, other) for one, other in twins(classes, classes) if one < other]
+    alike = [
+        f"class folders {one} and {other} differ in case or accents only"
+        f" ({len(pairs)} such pairs): each is a class of its own"
+        for one, other in pairs[:1]
+    ]
+    return (*numbers_in_words(classes, "class folders"), *alike)
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _read(top: Path, piece: Piece) -> Iterator[SourceFile]:

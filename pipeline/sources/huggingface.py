@@ -15,6 +15,7 @@ from pipeline.configs.prepare import TablesConfig
 from pipeline.errors import InputError, first_line
 from pipeline.images.decode import MAX_BYTES
 from pipeline.sources.base import Piece, Source, SourceFile, text_of
+from pipeline.sources.class_order import by_number, numbers_in_words
 
 Splits = dict[str, "datasets.Dataset"]
 
@@ -68,13 +69,19 @@ def table_source(
         split: found.cast_column(image, datasets.Image(decode=False))
         for split, found in splits.items()
     }
-    pieces = _pieces(splits, image, label)
-    stated = [revision, names["val"], [(piece.label, piece.size) for piece in pieces]]
+    classes = by_number(names["val"], where)
+    place = {number: classes.index(name) for number, name in enumerate(names["val"])}
+    pieces = [
+        piece._replace(label=place.get(piece.label, piece.label))
+        for piece in _pieces(splits, image, label)
+    ]
+    stated = [revision, classes, [(piece.label, piece.size) for piece in pieces]]
     return Source(
-        classes=[text_of(name) for name in names["val"]],
+        classes=[text_of(name) for name in classes],
         fingerprint=hashlib.sha256(repr(stated).encode()).hexdigest(),
         pieces=lambda: pieces,
-        read=partial(_read, splits, image, len(names["val"])),
+        read=partial(_read, splits, image, len(classes)),
+        notes=numbers_in_words(classes, "names of the classes") if classes != names["val"] else (),
     )
 
 

@@ -10,7 +10,8 @@ from pipeline.artefacts.contents import Completeness
 from pipeline.configs.prepare import DEVKIT, ILSVRC2012_IMAGES, TRAIN, VAL, ILSVRC2012Config
 from pipeline.errors import InputError, present
 from pipeline.images.decode import MAX_BYTES
-from pipeline.sources.base import Archive, Piece, Source, SourceFile, text_of
+from pipeline.sources.base import NO_CLASS, Archive, Piece, Source, SourceFile, text_of
+from pipeline.sources.clutter import clutter
 from pipeline.sources.devkit import Devkit, read_devkit
 from pipeline.sources.tar import ends_digest, md5, members, read_at, wrong_md5
 
@@ -99,7 +100,11 @@ def _pieces(config: ILSVRC2012Config, devkit: Devkit) -> list[Piece]:
 
 def _train_pieces(path: Path, wnids: list[str]) -> list[Piece]:
     found: dict[str, Piece] = {}
+    left_out = []
     for member in members(path):
+        if clutter(member.name):
+            left_out.append(_clutter("train", member.name))
+            continue
         match = CLASS_ARCHIVE.fullmatch(member.name)
         wnid = match[1] if match else ""
         if member.offset is None or wnid not in wnids or wnid in found:
@@ -111,12 +116,16 @@ def _train_pieces(path: Path, wnids: list[str]) -> list[Piece]:
             f"{path}: has no {missing[0]}.tar; {len(missing)} of the devkit's {len(wnids)} classes"
             " are missing"
         )
-    return [found[wnid] for wnid in wnids]
+    return left_out + [found[wnid] for wnid in wnids]
 
 
 def _val_pieces(path: Path, labels: list[int]) -> list[Piece]:
     found: dict[int, Piece] = {}
+    left_out = []
     for member in members(path):
+        if clutter(member.name):
+            left_out.append(_clutter("val", member.name))
+            continue
         match = VAL_NAME.fullmatch(member.name)
         number = int(match[2]) if match else 0
         if match is None or not 1 <= number <= len(labels) or number in found:
@@ -133,10 +142,18 @@ def _val_pieces(path: Path, labels: list[int]) -> list[Piece]:
             f"{path}: has {len(found)} images for {len(labels)} lines of ground truth; {missing} is"
             " missing"
         )
-    return [found[number] for number in sorted(found)]
+    return left_out + [found[number] for number in sorted(found)]
+
+
+def _clutter(split: str, name: str) -> Piece:
+    """A piece without bytes, ahead of all others of its split: it makes no shard."""
+    return Piece(split, name, NO_CLASS, 0)
 
 
 def _read(folder: Path, piece: Piece) -> Iterator[SourceFile]:
+    if piece.label == NO_CLASS:
+        yield _left_out(piece)
+        return
     if piece.split == "val":
         yield _file(
             folder / VAL, piece, piece.name, piece.size, piece.offset if piece.offset >= 0 else None
@@ -145,6 +162,9 @@ def _read(folder: Path, piece: Piece) -> Iterator[SourceFile]:
     names: set[str] = set()
     for name, size, offset in members(folder / TRAIN, piece.offset, piece.offset + piece.size):
         own = f"{piece.name}/{text_of(name.rpartition('/')[2])}"
+        if clutter(name):
+            yield _left_out(piece._replace(name=name))
+            continue
         if own in names:
             whole = f"{piece.name}/{text_of(name)}"
             yield SourceFile(
@@ -157,6 +177,10 @@ def _read(folder: Path, piece: Piece) -> Iterator[SourceFile]:
         raise InputError(
             f"{folder / TRAIN}: {piece.name}.tar holds no image; expected those of the class"
         )
+
+
+def _left_out(piece: Piece) -> SourceFile:
+    return SourceFile(piece.split, piece.name, piece.label, None, clutter=clutter(piece.name))
 
 
 def _file(path: Path, piece: Piece, name: str, size: int, offset: int | None) -> SourceFile:

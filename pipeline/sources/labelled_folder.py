@@ -1,9 +1,14 @@
 """The source that is a folder of images to evaluate on."""
 
-from pipeline.configs.prepare import LabelledFolderConfig
+from collections import Counter
+from pathlib import Path
+
+from pipeline.configs.prepare import DEVKIT, VAL, LabelledFolderConfig
 from pipeline.errors import InputError
-from pipeline.sources.base import Source
-from pipeline.sources.folders import NO_CLASS, folder_source
+from pipeline.sources.base import NO_CLASS, Source
+from pipeline.sources.class_order import by_number
+from pipeline.sources.clutter import tidy, total
+from pipeline.sources.folders import files_of, folder_source, notes_on
 
 
 def labelled_folder(config: LabelledFolderConfig) -> Source:
@@ -11,7 +16,8 @@ def labelled_folder(config: LabelledFolderConfig) -> Source:
     without `classes`, the folders' names.
 
     Raises:
-        InputError: there is no such folder, no image in it, or one that is of no class.
+        InputError: there is no such folder, no image in it, one that is of no class, or
+            images of one class only, of which nobody said that they are meant.
     """
     path = config.path
     if path is None or not path.is_dir():
@@ -20,25 +26,43 @@ def labelled_folder(config: LabelledFolderConfig) -> Source:
             " <class>_*"
         )
     top = path / "val" if (path / "val").is_dir() else path
-    entries = sorted(top.iterdir())
-    if any(entry.is_dir() for entry in entries):
-        inside = [
-            (entry.name, file)
-            for entry in entries
-            if entry.is_dir()
-            for file in sorted(entry.iterdir())
-        ]
-        found = inside + [("", entry) for entry in entries if not entry.is_dir()]
-    else:
-        found = [
-            (entry.name.partition("_")[0] if "_" in entry.name else "", entry) for entry in entries
-        ]
-    if not any(name for name, _ in found):
+    left_out: Counter[str] = Counter()
+    folders, found = _by_class(top, left_out)
+    seen = {name for name, _ in found if name}
+    if not seen:
         raise InputError(
             f"{path}: holds no images; expected val/<class>/, <class>/ or files named <class>_*"
         )
-    names = list(config.classes) if config.classes else sorted({name for name, _ in found if name})
+    names = list(config.classes or by_number(sorted(seen.union(folders)), top))
+    if len(seen) == 1 and not seen <= set(config.classes or ()):
+        _refuse_one_class(top, [file for name, file in found if name], *seen)
     label_of = {"": NO_CLASS} | {name: label for label, name in enumerate(names)}
     if unknown := next((file for name, file in found if name not in label_of), None):
         raise InputError(f"{unknown}: belongs to none of the {len(names)} classes")
-    return folder_source(names, [("val", label_of[name], file) for name, file in found], top)
+    notes = () if config.classes else notes_on(names)
+    if unseen := [name for name in names if name not in seen]:
+        notes += (f"{len(unseen)} of {len(names)} classes have no image (the first: {unseen[0]})",)
+    listing = [("val", label_of[name], file) for name, file in found]
+    return folder_source(names, listing, top, total([left_out]), notes)
+
+
+def _by_class(top: Path, left_out: Counter[str]) -> tuple[list[str], list[tuple[str, Path]]]:
+    """The class folders, and each file with its class, which may be none."""
+    entries = tidy(top, left_out)
+    folders = [entry for entry in entries if entry.is_dir()]
+    if folders:
+        inside = [(folder.name, file) for folder in folders for file in files_of(folder, left_out)]
+        strays = [("", entry) for entry in entries if not entry.is_dir()]
+        return [folder.name for folder in folders], inside + strays
+    return [], [
+        (entry.name.partition("_")[0] if "_" in entry.name else "", entry) for entry in entries
+    ]
+
+
+def _refuse_one_class(top: Path, files: list[Path], name: str) -> None:
+    raise InputError(
+        f"{top}: all {len(files)} files, such as {files[0].name}, would be of one class, {name};"
+        " expected a folder a class, or files named <class>_*; for ILSVRC-2012's flat validation"
+        f" images give the folder of {VAL} and {DEVKIT}; for images of one class give the list of"
+        " all (--classes)"
+    )

@@ -10,6 +10,8 @@ from pipeline.artefacts import sealing
 from pipeline.configs.prepare import FolderConfig, PrepareConfig
 from pipeline.errors import InputError
 from pipeline.sources.base import Source
+from pipeline.sources.class_order import by_number
+from pipeline.sources.clutter import in_words
 
 # `source` of a config -> file and function of this folder that reads it. The file is
 # imported when it is needed: some take a second
@@ -36,13 +38,27 @@ def open_source(config: PrepareConfig) -> Source:
 
 
 def refuse_other_files(config: PrepareConfig, root: Path) -> None:
-    """Raise InputError if a path is given whose files are not those that the finished
-    data set was made from.
+    """Raise InputError if a finished data set has numbers as classes in the order of
+    text, as earlier versions made it, or if a path is given whose files are not those
+    that it was made from.
     """
+    made, folder = sealing.DATASET.unseal(config, root), root / config.folder
+    if getattr(config, "classes", None) is None and made.classes != by_number(made.classes, folder):
+        first = ", ".join(made.classes[:3])
+        raise InputError(
+            f"{folder}: has numbers as classes in the order of text ({first}), as earlier versions"
+            " took them, so that its labels are not these numbers; choose another --root"
+        )
     if not isinstance(config, FolderConfig) or config.path is None:
         return
-    if open_source(config).fingerprint != sealing.DATASET.unseal(config, root).source_fingerprint:
+    source = open_source(config)
+    if source.fingerprint != made.source_fingerprint:
+        why = (
+            f" ({in_words(source.left_out)}; earlier versions took all files)"
+            if source.left_out and not made.left_out
+            else ""
+        )
         raise InputError(
-            f"{config.path}: holds other files than those {root / config.folder} was made from;"
-            " choose another --root"
+            f"{config.path}: holds other files than those {folder} was made from{why}; choose"
+            " another --root"
         )

@@ -95,10 +95,14 @@ class Work(NamedTuple):
         """Make a shard and note it."""
         split = shard.pieces[0].split
         files, usable, unreadable = Counter[int](), Counter[int](), Counter[int]()
+        left_out = Counter[str]()
         rejected: list[Rejected] = []
 
         def rows() -> Iterator[Record]:
             for file in chain.from_iterable(map(self.read, shard.pieces)):
+                if file.clutter:
+                    left_out[file.clutter] += 1
+                    continue
                 files[file.label] += 1
                 try:
                     record = self._record(file)
@@ -129,6 +133,7 @@ class Work(NamedTuple):
             images=dict(usable),
             unreadable=dict(unreadable),
             rejected=tuple(rejected),
+            left_out=dict(left_out) or None,
         )
         disk.write_atomic(self.folder / f"{shard.name}.json", note.model_dump_json().encode())
         return Done(shard.num_bytes, usable.total())

@@ -25,6 +25,8 @@ from pipeline.runtime.progress import Progress
 from pipeline.runtime.signals import end_is_stop
 from pipeline.sources import registry as sources
 from pipeline.sources.base import SPLITS, Archive, Source
+from pipeline.sources.clutter import in_words as clutter_in_words
+from pipeline.sources.clutter import total
 from pipeline.sources.registry import refuse_other_files
 from pipeline.sources.shard_writer import Shard, Work, work_of
 from pipeline.tracking.tracker import Tracker
@@ -48,6 +50,8 @@ def prepare(config: PrepareConfig, root: Path, processes: int | None = None) -> 
         refuse_other_files(config, root)
         return Dataset(config, root)
     source = sources.open_source(config)
+    for note in source.notes:
+        print(f"prepare {config.name}: {note}", file=sys.stderr)
     with locks.lock(config, root, fences=True):
         if not config.is_complete(root):
             work, steps = work_of(config, source, root)
@@ -133,6 +137,7 @@ def _conclude(
         class_words=source.class_words or None,
         is_complete=judged.is_complete if judged else None,
         verdict=judged.verdict if judged else None,
+        left_out=total([source.left_out, *(note.left_out for note in found)]) or None,
     )
     if config.is_complete(root):  # by a later attempt, while this one was thought lost
         return
@@ -180,6 +185,8 @@ def in_words(facts: ManifestFacts) -> list[str]:
             " images count as errors"
         )
         found.append(f"{said}: {REJECTED} names them")
+    if facts.left_out:
+        found.append(clutter_in_words(facts.left_out))
     if facts.num_leaks:
         found.append(
             f"{facts.num_leaks} val images are in train too, byte for byte: {LEAKS} names them"

@@ -1,0 +1,50 @@
+"""In which order classes stand that have names only: labels are places in it."""
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from pipeline.errors import InputError
+
+NUMBER = re.compile(r"-?[0-9]+")
+
+
+def are_numbers(names: Sequence[str]) -> bool:
+    """Whether all names are whole numbers."""
+    return bool(names) and all(map(NUMBER.fullmatch, names))
+
+
+def by_number(names: Sequence[str], where: object) -> list[str]:
+    """Whole numbers by their value, as `0` to `999` name a classifier's outputs; other
+    names as they are.
+
+    >>> by_number(["10", "9"], "here"), by_number(["10", "9", "a"], "here")
+    (['9', '10'], ['10', '9', 'a'])
+
+    Raises:
+        InputError: two names are the same number.
+    """
+    if not are_numbers(names):
+        return list(names)
+    found = sorted(names, key=int)
+    for one, other in pairwise(found):
+        if int(one) == int(other):
+            raise InputError(
+                f"{where}: classes {one} and {other} are the same number; expected each class once"
+            )
+    return found
+
+
+def numbers_in_words(classes: Sequence[str], what: str) -> tuple[str, ...]:
+    """That numbers are taken as numbers, and whether one is missing; nothing for other
+    names.
+
+    >>> numbers_in_words(["0", "1", "2"], "folders")
+    ('the folders are numbers: taken in their order as numbers, 0 to 2',)
+    """
+    if not are_numbers(classes):
+        return ()
+    first, last = int(classes[0]), int(classes[-1])
+    missing = last - first + 1 - len(classes)
+    gap = f"; {missing} between {'is' if missing == 1 else 'are'} missing" if missing else ""
+    return (f"the {what} are numbers: taken in their order as numbers, {first} to {last}{gap}",)
