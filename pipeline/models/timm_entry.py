@@ -1,6 +1,4 @@
-"""Our network for others: an entry for `torch.hub`, and for timm's registry once that
-is asked for.
-"""
+"""Our network for other projects: an entry for `torch.hub` and for timm's registry."""
 
 import inspect
 from typing import Any
@@ -9,17 +7,16 @@ from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet
 
 
 def googlenet(pretrained: bool = False, num_classes: int = 1000, **options: Any) -> GoogLeNet:
-    """GoogLeNet of Table 1; `options` are `GoogLeNet`'s: input_size, width, aux_heads,
-    dropout, conv1, modules, norm, head.
+    """Return the GoogLeNet of Table 1.
 
-    timm's own `drop_rate` and `img_size` are understood as `dropout` and `input_size`.
-    In training mode the output is `Logits`, with those of the auxiliary heads;
-    `aux_heads=()` has none.
+    `options` are those of `GoogLeNet`: input_size, width, aux_heads, dropout, conv1,
+    modules, norm, head. timm's `drop_rate` and `img_size` mean `dropout` and
+    `input_size`. In training mode the output is `Logits`, which include the logits of
+    the auxiliary heads; with `aux_heads=()` there are no such heads.
 
     Raises:
-        ValueError: `pretrained` is asked for (weights of this network are not
-            published), or other than 3 channels, or an option that this network does
-            not have.
+        ValueError: the call sets `pretrained` (no weights of this network are
+            published), a number of channels other than 3, or an unknown option.
     """
     if pretrained:
         raise ValueError(
@@ -52,7 +49,7 @@ def googlenet(pretrained: bool = False, num_classes: int = 1000, **options: Any)
 
 
 def register_with_timm() -> None:
-    """From now on `timm.create_model("googlenet")` makes our network."""
-    from timm.models import register_model  # late, as torch.hub's entry does without timm
+    """Make `timm.create_model("googlenet")` return our network from now on."""
+    from timm.models import register_model  # late, as the entry for torch.hub needs no timm
 
     register_model(googlenet)
