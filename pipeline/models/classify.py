@@ -50,8 +50,8 @@ def classify(
 ) -> tuple[dict[str, np.ndarray], dict[int, str]]:
     """Return the scores of images by policy, and what is wrong with bad images.
 
-    `ids` choose the images. Scores are images x classes, float32; a bad image has NaN, and the second dictionary
-    holds the reason by id. Each image is decoded once and resized once per scale. Each
+    `ids` choose the images. Scores are images x classes, float32. A bad image has NaN,
+    and the second dictionary holds the reason by id. Each image is decoded once and resized once per scale. Each
     distinct crop is classified once, and every policy pools its own crops: a square
     image has 48 distinct crops among its 144. `num_loaders` threads open images ahead.
     """

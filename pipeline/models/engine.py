@@ -129,7 +129,7 @@ class Engine:
 
     @torch.no_grad()
     def probabilities(self, batch_NHWC: Tensor) -> Tensor:
-        """Return the softmax probabilities of a batch (N x classes, float32, on the device)."""
+        """Return the softmax probabilities of a batch: N x classes, float32."""
         return self._step(batch_NHWC)
 
     def classify(self, crops_SSC: Iterable[Tensor]) -> Iterator[np.ndarray]:

@@ -19,7 +19,7 @@ from pipeline.paper.googlenet import PREPROCESSING, GoogLeNet, Preprocessing
 
 
 class Classifier(NamedTuple):
-    """A network from N x 3 x side x side to logits (N x classes), with its preprocessing."""
+    """A network and its preprocessing; N x 3 x side x side becomes N x classes."""
 
     network: nn.Module
     preprocessing: Preprocessing

@@ -215,7 +215,7 @@ def _torchvisions(name: str, sha256: str) -> Usual:
 
 
 def _digits(url: str) -> str:
-    """Return the first digits of the SHA-256 that torchvision writes into a file's name."""
+    """Return the start of the SHA-256 that torchvision writes into a file's name."""
     digits = re.search(r"-([0-9a-f]{8,})\.pth$", url)
     return digits[1] if digits else "none"
 
