@@ -210,9 +210,9 @@ def plane_of(crop: Crop, input_size: int) -> Plane:
 
 
 def planes(
-    image: Image.Image, wanted: Iterable[Plane], input_size: int, config: CropsConfig
+    image: Image.Image, selection: Iterable[Plane], input_size: int, config: CropsConfig
 ) -> dict[Plane, np.ndarray]:
-    """Return the wanted planes of an image, each height x width x 3, uint8.
+    """Return the selection planes of an image, each height x width x 3, uint8.
 
     The image is resized once per scale.
     """
@@ -228,7 +228,7 @@ def planes(
         return scaled[scale]
 
     pixels_of_plane = {}
-    for plane in wanted:
+    for plane in selection:
         pixels = at_scale(plane.scale)
         if plane.side:
             square = pixels[

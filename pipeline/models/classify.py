@@ -51,12 +51,13 @@ def classify(
     """Return the scores of images by policy, and what is wrong with bad images.
 
     `ids` choose the images. Scores are images x classes, float32. A bad image has NaN,
-    and the second dictionary holds the reason by id. Each image is decoded once and resized once per scale. Each
-    distinct crop is classified once, and every policy pools its own crops: a square
-    image has 48 distinct crops among its 144. `num_loaders` threads open images ahead.
+    and the second dictionary holds the reason by id. Each image is decoded once and
+    resized once per scale. Each distinct crop is classified once, and every policy
+    pools its own crops: a square image has 48 distinct crops among its 144.
+    `num_loaders` threads open images ahead.
     """
-    wanted = {policy: split_policy(policy) for policy in policies}
-    kinds = tuple(dict.fromkeys(kind for kind, _ in wanted.values()))
+    kind_and_pooling = {policy: split_policy(policy) for policy in policies}
+    kinds = tuple(dict.fromkeys(kind for kind, _ in kind_and_pooling.values()))
     scores = {policy: np.full((len(ids), num_classes), np.nan, np.float32) for policy in policies}
     bad: dict[int, str] = {}
     opened = _ahead(
@@ -66,7 +67,7 @@ def classify(
         if image.problem:
             bad[ids[row]] = image.problem
             continue
-        for policy, (kind, pooling) in wanted.items():
+        for policy, (kind, pooling) in kind_and_pooling.items():
             if kind == DENSE:
                 planes = [
                     engine.normalised(image.planes[Plane(scale)])
@@ -100,20 +101,22 @@ def open_image(
         image = images.decode(encoded)
     except images.BadImage as error:
         return OpenImage(problem=str(error))
-    wanted = {
+    crops_of_kind = {
         kind: CROPS[kind](image.width, image.height, input_size, config.rules)
         for kind in kinds
         if kind != DENSE
     }
     distinct = {
         crop: k
-        for k, crop in enumerate(dict.fromkeys(crop for crops in wanted.values() for crop in crops))
+        for k, crop in enumerate(
+            dict.fromkeys(crop for crops in crops_of_kind.values() for crop in crops)
+        )
     }
     planes = [images.plane_of(crop, input_size) for crop in distinct]
     planes += [Plane(scale) for scale in scales(input_size) if DENSE in kinds]
     return OpenImage(
         crops=tuple(distinct),
-        members={kind: [distinct[crop] for crop in crops] for kind, crops in wanted.items()},
+        members={kind: [distinct[crop] for crop in crops] for kind, crops in crops_of_kind.items()},
         planes=images.planes(image, dict.fromkeys(planes), input_size, config),
     )
 

@@ -1,3 +1,1 @@
-"""Weights & Biases: the tracker, upload of offline runs, workspace and report. A mirror
-of the files.
-"""
+"""Weights & Biases mirrors the files: tracker, upload of offline runs, workspace, report."""

@@ -1,4 +1,7 @@
-"""What is due at each step of a training. Steps count from 1; no function reads a clock."""
+"""What is due at each step of a training.
+
+Steps count from 1. No function reads a clock.
+"""
 
 import math
 from dataclasses import dataclass

@@ -23,9 +23,9 @@ from pipeline.paper.initialisation import INITIALISATIONS
 from pipeline.training.cadence import Step
 from pipeline.training.loader import Batch
 
-# Every optimiser imports this module; a fork server that imports it here saves its forks
-# the time. It is private to torch (tried with 2.14); without it the first step takes
-# longer.
+# Every optimiser imports this module. A fork server that imports it here saves its
+# forks the time. It is private to torch (tried with 2.14); without it the first step
+# takes longer.
 with suppress(ImportError):
     import_module("torch._dynamo")
 

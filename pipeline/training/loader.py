@@ -1,4 +1,7 @@
-"""Training patches in the order of the steps: torch's DataLoader, with stateless draws."""
+"""Training patches in the order of the steps, by torch's DataLoader.
+
+The draws are stateless.
+"""
 
 from collections.abc import Generator, Iterator
 from typing import NamedTuple

@@ -23,10 +23,10 @@ from pipeline.training.state import Journal, TrainingState
 
 
 class MetricsLog:
-    """Keeps the losses of a window of steps, and reports them to the files and the screen.
+    """Keeps the losses of a window of steps, and reports them.
 
-    `seconds` counts from the first attempt. `data_wait` is the share of a window's time
-    that was spent waiting for images.
+    Reports go to the run's files and to the screen. `seconds` counts from the first
+    attempt. `data_wait` is the share of a window's time spent waiting for images.
     """
 
     def __init__(self, run: Run, cadence: Cadence, images: Split, num_classes: int, writes: bool):

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class Journal(TypedDict):
-    """The metrics log's part: seconds of training, and the losses of the window so far."""
+    """The metrics log: seconds of training, and the losses of the window so far."""
 
     seconds: float
     losses: list[Tensor]
