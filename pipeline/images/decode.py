@@ -1,21 +1,13 @@
-"""Decode image files, and scale images for test-time crops.
-
-Pillow does both; torch scales if a config says so.
-"""
+"""Decode image files, and refuse files that are not usable images."""
 
 import base64
 import io
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
-import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
-
-from pipeline.configs.evaluate import CropsConfig
-from pipeline.paper.crops import Crop, scaled_size
 
 MAX_PIXELS = 89_478_485  # ours: at this size Pillow warns of a decompression bomb
 MAX_BYTES = 256 * 2**20  # ours: the largest file, as memory holds it whole
@@ -185,74 +177,3 @@ def _errors_as_bad_image() -> Iterator[None]:
         raise BadImage("not an image") from None
     except Exception as error:
         raise BadImage(f"cannot be decoded: {error or type(error).__name__}") from None
-
-
-class Plane(NamedTuple):
-    """The pixels that crops are views of.
-
-    A plane is the image at a scale or, where `side` is not 0, a square of the scaled
-    image, resized to the input size.
-    """
-
-    scale: int
-    left: int = 0
-    top: int = 0
-    side: int = 0
-
-
-def plane_of(crop: Crop, input_size: int) -> Plane:
-    """Return the plane that a crop is a view of."""
-    return (
-        Plane(crop.scale)
-        if crop.side == input_size
-        else Plane(crop.scale, crop.left, crop.top, crop.side)
-    )
-
-
-def planes(
-    image: Image.Image, selection: Iterable[Plane], input_size: int, config: CropsConfig
-) -> dict[Plane, np.ndarray]:
-    """Return the selection planes of an image, each height x width x 3, uint8.
-
-    The image is resized once per scale.
-    """
-    library, kernel = config.resize.split("_", 1)
-    resize = _pil_resize if library == "pil" else _torch_resize
-    original = np.array(image)
-    scaled: dict[int, np.ndarray] = {}
-
-    def at_scale(scale: int) -> np.ndarray:
-        if scale not in scaled:
-            width, height = scaled_size(image.width, image.height, scale, config.rules)
-            scaled[scale] = resize(original, width, height, kernel)
-        return scaled[scale]
-
-    pixels_of_plane = {}
-    for plane in selection:
-        pixels = at_scale(plane.scale)
-        if plane.side:
-            square = pixels[
-                plane.top : plane.top + plane.side, plane.left : plane.left + plane.side
-            ]
-            pixels = resize(square, input_size, input_size, kernel)
-        pixels_of_plane[plane] = pixels
-    return pixels_of_plane
-
-
-def _pil_resize(pixels: np.ndarray, width: int, height: int, kernel: str) -> np.ndarray:
-    # a copy, because torch needs a writable array
-    return np.array(Image.fromarray(pixels).resize((width, height), KERNELS[kernel]))
-
-
-def _torch_resize(pixels: np.ndarray, width: int, height: int, kernel: str) -> np.ndarray:
-    import torch  # imported late, because preparation does not need it
-
-    name, _, aliased = kernel.partition("_")
-    # a channels-last view takes torch's fast path for bytes
-    batch = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-    mode = {"bilinear": "bilinear", "cubic": "bicubic"}[name]
-    resized = torch.nn.functional.interpolate(
-        batch, size=(height, width), mode=mode, antialias=not aliased
-    )
-    scaled: np.ndarray = resized[0].permute(1, 2, 0).numpy()
-    return scaled

@@ -15,7 +15,7 @@ from torch import Tensor
 from pipeline.artefacts.dataset import Split
 from pipeline.configs.evaluate import CropsConfig
 from pipeline.images import decode as images
-from pipeline.images.decode import Plane
+from pipeline.images.planes import Plane, plane_of, planes_of
 from pipeline.models.engine import Engine
 from pipeline.paper.crops import CROPS, DENSE, Crop, scales, split_policy
 from pipeline.paper.pooling import pool
@@ -112,12 +112,12 @@ def open_image(
             dict.fromkeys(crop for crops in crops_of_kind.values() for crop in crops)
         )
     }
-    planes = [images.plane_of(crop, input_size) for crop in distinct]
+    planes = [plane_of(crop, input_size) for crop in distinct]
     planes += [Plane(scale) for scale in scales(input_size) if DENSE in kinds]
     return OpenImage(
         crops=tuple(distinct),
         members={kind: [distinct[crop] for crop in crops] for kind, crops in crops_of_kind.items()},
-        planes=images.planes(image, dict.fromkeys(planes), input_size, config),
+        planes=planes_of(image, dict.fromkeys(planes), input_size, config),
     )
 
 
@@ -150,7 +150,7 @@ def cut(engine: Engine, image: OpenImage) -> Iterator[Tensor]:
     side = engine.input_size
     normalised: dict[tuple[Plane, bool], Tensor] = {}
     for crop in image.crops:
-        plane = images.plane_of(crop, side)
+        plane = plane_of(crop, side)
         if (plane, False) not in normalised:
             normalised[plane, False] = engine.normalised(image.planes[plane])
         if crop.mirrored and (plane, True) not in normalised:

@@ -78,7 +78,7 @@ def notes(config: EvaluateConfig) -> list[str]:
     sentences = [theirs.remark] if theirs.remark else []
     mean, std, order = theirs.preprocessing
     sentences += [
-        f"{what} {_shown(value)}, where {theirs.owner} has {_shown(other)}"
+        f"{what} {_text(value)}, where {theirs.owner} has {_text(other)}"
         for what, value, other in (
             ("input size", foreign.input_size, theirs.input_size),
             ("mean", foreign.mean, mean),
@@ -227,5 +227,5 @@ def _in_255(mean: tuple[float, ...], std: tuple[float, ...]) -> Preprocessing:
     )
 
 
-def _shown(value: object) -> str:
+def _text(value: object) -> str:
     return ",".join(f"{item:g}" for item in value) if isinstance(value, tuple) else str(value)

@@ -1,1 +1,1 @@
-"""Weights & Biases mirrors the files: tracker, upload of offline runs, workspace, report."""
+"""Weights & Biases, a mirror of the files: tracker, upload, workspace and report."""

@@ -128,7 +128,7 @@ def _new_id(config: StageConfig) -> str:
 
 
 def pages(root: Path) -> list[Path]:
-    """Return the pages below a root; inputs come before the artefacts made from them."""
+    """Return the pages below a root; inputs come before what is made from them."""
     return [
         path for kind in STAGES.values() for path in sorted((root / kind.room).glob(f"*/{FILE}"))
     ]

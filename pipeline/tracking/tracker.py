@@ -73,7 +73,7 @@ class Tracker:
     def _change(self, **changes: Any) -> None:
         if self._page is None:
             return
-        # read from the file, which the mirror may have changed before it was switched off
+        # from the file, which the mirror may have changed before it stopped
         self._page = self._newest_page().write(self._root, **changes)
         if self._mirror:
             self._mirror.page = self._page

@@ -159,7 +159,7 @@ def workspace(contents: Contents, entity: str, project: str, saved: Saved = NEW)
 
 
 def report(contents: Contents, entity: str, project: str, saved: Saved = NEW) -> wr.Report:
-    """Return the dashboard as a report: a page to read from top to bottom and to share."""
+    """Return the dashboard as a report: a page to read from top to bottom."""
     runset = wr.Runset(
         entity=entity, project=project, name=contents.study, filters=_filters(contents)
     )
