@@ -134,7 +134,7 @@ class Cluster:
         }
 
     def process_ids(self, node: str | None = None) -> list[int]:
-        """Return the daemons and the jobs' processes, of this cluster or of one node."""
+        """Return the ids of daemons and jobs, of this cluster or of one node."""
         parents = dict(processes.parents())
         # a user's shell has SLURM_CONF only, without a mark
         marks = {f"SLURMD_NODENAME={name}" for name in ([node] if node else self.names)}

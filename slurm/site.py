@@ -39,7 +39,7 @@ class Resources(Frozen):
 
 
 class Site(Frozen):
-    """Where jobs run, `local` (on this machine) or `slurm`, and the resources of each kind.
+    """Where jobs run (`local`: on this machine, or `slurm`), and their resources.
 
     `report` is the one job that ensembles, checks and reports. A job that reaches its
     time limit saves and is requeued, at most `max_timeouts` times. A job with a
