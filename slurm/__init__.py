@@ -1,1 +1,1 @@
-"""The launcher and the sites: the only room that knows SLURM."""
+"""The launcher and the sites: the only package that knows SLURM."""

@@ -1,9 +1,9 @@
-"""A real SLURM cluster of several nodes on this machine, to try the pipeline on and for
-the tests.
+"""A real SLURM cluster of several nodes on this machine, for trials and for the tests.
 
-One slurmctld, a slurmd for each node, munged; no systemd, no cgroups, loopback
-addresses only, as root or not. Everything lies in one folder and ends with `down`.
-Needs Debian's slurmctld, slurmd, slurm-client and munge, or the like of them.
+It runs one slurmctld, a slurmd for each node, and munged, as root or not. It needs no
+systemd and no cgroups, and uses only loopback addresses. Everything lies in one folder,
+and `down` ends it all. It needs slurmctld, slurmd, slurm-client and munge, as Debian
+packages them.
 """
 
 import contextlib
@@ -25,9 +25,10 @@ MUNGE_FILES = {"socket": "sock", "key-file": "key", "pid-file": "pid", "seed-fil
 
 
 class Cluster:
-    """The cluster in a folder. `names` are the nodes: loopback addresses, so that they
-    resolve without /etc/hosts. One that is silent is lost after about three times
-    `node_timeout` seconds.
+    """The cluster in a folder.
+
+    `names` are the nodes: loopback addresses, which resolve without /etc/hosts. A
+    silent node counts as lost after about three times `node_timeout` seconds.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Cluster:
         self._children: list[subprocess.Popen[bytes]] = []
 
     def environment(self) -> dict[str, str]:
-        """Environment variables with which SLURM's commands speak to this cluster."""
+        """Return the variables with which SLURM's commands speak to this cluster."""
         outer = {
             name: value
             for name, value in os.environ.items()
@@ -54,12 +55,12 @@ class Cluster:
         return {**outer, "SLURM_CONF": str(self.conf)}
 
     def up(self) -> None:
-        """Start it and wait until all nodes are idle.
+        """Start the cluster, and wait until all nodes are idle.
 
         Raises:
             InputError: a program is missing, the folder's path is too long, or a
                 cluster runs there already.
-            StageFailed: a daemon ended or did not come up; the message names its log.
+            StageFailed: a daemon ended or did not start; the message names its log.
         """
         refuse_machine(self.folder)
         if self.daemons():
@@ -72,10 +73,10 @@ class Cluster:
         configure(self.folder, self.names, self.cores, self.memory_mb, self.node_timeout)
         try:
             run = self.folder / "run"
-            named = [f"--{option}={run}/munge.{end}" for option, end in MUNGE_FILES.items()]
+            files = [f"--{option}={run}/munge.{end}" for option, end in MUNGE_FILES.items()]
             self._start(
                 "munged",
-                ["--foreground", "--force", *named, f"--log-file={self.folder}/log/munged.log"],
+                ["--foreground", "--force", *files, f"--log-file={self.folder}/log/munged.log"],
             )
             self._wait("munged", (run / "munge.sock").exists)
             self._start("slurmctld", ["-D"])
@@ -123,40 +124,38 @@ class Cluster:
         )
 
     def daemons(self) -> dict[str, int]:
-        """The daemons that live, with their process ids."""
+        """Return the running daemons, with their process ids."""
         paths = (self.folder / "pids").glob("[a-z]*")
-        found = {path.name: int(path.read_text()) for path in paths}
+        process_ids = {path.name: int(path.read_text()) for path in paths}
         return {
             name: pid
-            for name, pid in found.items()
+            for name, pid in process_ids.items()
             if processes.is_alive(pid) and name.split("-")[0] in processes.command(pid)
         }
 
     def process_ids(self, node: str | None = None) -> list[int]:
-        """The daemons and the jobs' processes of this cluster, or of one of its
-        nodes.
-        """
+        """Return the ids of daemons and jobs, of this cluster or of one node."""
         parents = dict(processes.parents())
-        # a user's shell has SLURM_CONF alone
+        # a user's shell has SLURM_CONF only, without a mark
         marks = {f"SLURMD_NODENAME={name}" for name in ([node] if node else self.names)}
-        found = set()
+        pids = set()
         for pid in parents:
             variables = set(processes.environment(pid))
             if f"SLURM_CONF={self.conf}" in variables and marks & variables:
-                found.add(pid)
+                pids.add(pid)
         if node and (daemon := self.daemons().get(f"slurmd-{node}")):
-            found |= {daemon} | {
+            pids |= {daemon} | {
                 pid for pid in parents if daemon in processes.ancestors(pid, parents)
             }
-        # a step's manager belongs to no slurmd and has overwritten its environment, but
-        # is its tasks' parent
+        # a step's manager is no child of a slurmd and has overwritten its environment;
+        # but it is the parent of its tasks
         if node:
-            found |= {
+            pids |= {
                 parents[pid]
-                for pid in found
+                for pid in pids
                 if processes.command(parents.get(pid, 0)).startswith("slurmstepd")
             }
-        return sorted(found)
+        return sorted(pids)
 
     def run(
         self, *command: str, timeout: float | None = None
@@ -194,10 +193,10 @@ class Cluster:
         started = {path.name for path in (self.folder / "pids").glob("[a-z]*")}
         while not test():
             if (dead := started - self.daemons().keys()) or time.monotonic() > deadline:
-                said = (
+                problem = (
                     f"{', '.join(sorted(dead))} ended"
                     if dead
                     else f"{what}: not ready after {START_SECONDS} s"
                 )
-                raise StageFailed(f"{said}; see {self.folder}/log")
+                raise StageFailed(f"{problem}; see {self.folder}/log")
             time.sleep(0.05)

@@ -1,5 +1,6 @@
-"""The folder of a cluster on this machine before its daemons start: its configuration,
-munge's key, and links to SLURM's programs.
+"""Prepare the folder of a cluster on this machine, before its daemons start.
+
+It gets a configuration, munge's key, and links to SLURM's programs.
 """
 
 import os
@@ -25,9 +26,9 @@ NEEDED = (
     "scontrol",
     "scancel",
 )
-MAX_PATH = 80  # ours: the path of a unix socket ends at 108 characters
-# cred_expire: for so long, and a second, a requeued job waits; 120 s if not said.
-# Before 10 s its old run's end races with it.
+MAX_PATH = 80  # ours: the path of a unix socket has at most 108 characters
+# cred_expire: a requeued job waits one second longer than this; the default is 120 s.
+# With a wait below 10 s, the end of the job's old run could meet its new run.
 CONF = """\
 ClusterName=here
 SlurmctldHost={host}({address})
@@ -70,18 +71,19 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 
 
 def missing_programs() -> list[str]:
-    """The programs of SLURM and munge that this machine lacks."""
+    """Return the programs of SLURM and munge that this machine lacks."""
     return [name for name in NEEDED if not shutil.which(name, path=program_path())]
 
 
 def program_path() -> str:
-    """The PATH with the folders of daemons, which a user's may lack."""
+    """Return the PATH with the folders of daemons, which a user's PATH may lack."""
     return f"{os.environ.get('PATH', '')}:{SBIN}"
 
 
 def refuse_machine(folder: Path) -> None:
-    """Raise InputError if no cluster can run here: a program is missing, or the
-    folder's path is too long.
+    """Raise InputError if no cluster can run here.
+
+    A program is missing, or the folder's path is too long.
     """
     if missing := missing_programs():
         raise InputError(
@@ -97,14 +99,14 @@ def refuse_machine(folder: Path) -> None:
 def configure(
     folder: Path, names: Sequence[str], cores: int, memory_mb: int, node_timeout: int
 ) -> None:
-    """Write what the daemons read: folders, munge's key, slurm.conf."""
+    """Write what the daemons read: the folders, munge's key, and slurm.conf."""
     for name in ("state", "spool", "log", "run", "bin", "pids"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     key = folder / "run/munge.key"
     key.write_bytes(os.urandom(128))
     key.chmod(0o600)
-    # the daemons listen on the address of the host's name; where that does not
-    # resolve, on all
+    # the daemons listen on the address of the host's name, or on all addresses where
+    # the name does not resolve
     try:
         address, listen = (
             socket.gethostbyname(socket.gethostname()),
@@ -134,8 +136,9 @@ def configure(
 
 
 def link(folder: Path, program: str) -> Path:
-    """A link of exactly this name: under another one, SLURM's daemons drop parts of
-    their configuration silently.
+    """Make a link with exactly the program's name, and return it.
+
+    Under another name, SLURM's daemons silently ignore parts of their configuration.
     """
     link = folder / "bin" / program
     if not link.is_symlink():
@@ -144,5 +147,5 @@ def link(folder: Path, program: str) -> Path:
 
 
 def user() -> str:
-    """Who the daemons and the jobs belong to."""
+    """Return the user who owns the daemons and the jobs."""
     return pwd.getpwuid(os.geteuid()).pw_name

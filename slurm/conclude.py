@@ -1,6 +1,4 @@
-"""From what a study's members left to its verdict: every ensemble that can be made,
-then check and report.
-"""
+"""Conclude a study: make every ensemble that can be made, then check and report."""
 
 from pathlib import Path
 
@@ -13,22 +11,21 @@ def conclude(study: Study, root: Path) -> None:
     """Make the results whose predictions exist; if none is missing, check and report.
 
     Raises:
-        StageFailed: predictions are missing; the message names the stages that were not
-            completed.
+        StageFailed: predictions are missing; the message names the incomplete stages.
     """
     missing = [config for config in study.stages if config.has_job and not config.is_complete(root)]
     for config in study.stages:
         if config.stage in ("ensemble", "compare") and all(
-            named.is_complete(root) for named in config.inputs
+            source.is_complete(root) for source in config.inputs
         ):
             run_stage(config, root)
     if missing:
         names = ", ".join(f"{config.stage} {config.hash}" for config in missing)
-        made = sum(
+        count = sum(
             config.stage == "ensemble" and config.is_complete(root) for config in study.stages
         )
         raise StageFailed(
-            f"{study.name}: no verdict, as these are missing: {names}; {made} of its results could"
+            f"{study.name}: no verdict, as these are missing: {names}; {count} of its results could"
             " be made"
         )
     for config in study.stages:

@@ -1,26 +1,26 @@
-"""Starts Python with the scheduler's notice held back, until the job says that it
-listens: `hold_notices.py ARGUMENTS`.
+"""Start Python with the scheduler's notice blocked: `hold_notices.py ARGUMENTS`.
 
-A job spends its first seconds in imports, and its last in clearing away. A notice then
-would kill it: SLURM would call it failed, and not run it again. This is a script, as
-only so it imports nothing that takes time.
+The notice stays blocked until the job listens. A job's first seconds go into imports,
+its last into cleaning up. A notice in that time would kill the job: SLURM would call it
+failed, and not run it again. This is a script, so that it imports nothing slow.
 """
 
 import os
 import signal
 import sys
 
-NOTICE = signal.SIGUSR2  # submitit's; the held signal outlives exec, and waits
+NOTICE = signal.SIGUSR2  # submitit's; a blocked signal waits, also across exec
 
 
 def listen() -> None:
-    """From here on a notice is delivered, one that came before too."""
+    """Deliver notices from now on, also one that came before."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {NOTICE})
 
 
 def disregard() -> None:
-    """From here on a notice is of no account: the work is done. Python's own handlers
-    are gone before its process is.
+    """Ignore notices from now on, because the work is done.
+
+    At its end, a process outlives Python's own handlers.
     """
     signal.signal(NOTICE, signal.SIG_IGN)
 

@@ -1,4 +1,4 @@
-"""What every rank of a job runs on its node."""
+"""A job: what each of its ranks runs on its node."""
 
 import os
 import socket
@@ -29,12 +29,13 @@ TRANSIENT = (
     "socket",
     "gloo",
 )
-WORD_SECONDS = 3.0  # ours: for a rank that failed first to say why, before the others judge
+WORD_SECONDS = 3.0  # ours: the rank that failed first may say why before the others decide
 
 
 class OrderedJob:
-    """Carries out an order. submitit pickles it, so it holds two paths only; a requeue
-    calls it again.
+    """Carries out an order; a requeue calls it again.
+
+    It holds only two paths, because submitit pickles it.
     """
 
     def __init__(self, order: str, root: str):
@@ -49,8 +50,9 @@ class OrderedJob:
         disregard()
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """What runs after a time limit or a preemption: the same again, from what is on
-        disk.
+        """Return what runs after a time limit or a preemption: the same order.
+
+        The next attempt goes on from the files on the disk.
         """
         with suppress(OSError):
             nodes.note_pause(Path(self.root), _job_name(read_order(Path(self.order))), _attempt())
@@ -58,8 +60,9 @@ class OrderedJob:
 
 
 def carry_out(order: Order, root: Path, rank: int) -> None:
-    """Do what an order says, and say how it ended. A transient failure has the job
-    requeued, a bounded number of times.
+    """Do what an order says, and note how it ended.
+
+    After a transient failure the job is requeued, a limited number of times.
     """
     attempt = Attempt.of(order, root)
     try:
@@ -84,7 +87,7 @@ def carry_out(order: Order, root: Path, rank: int) -> None:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at an order: its job, and how it ends."""
+    """One attempt to carry out an order: its job, and how it ends."""
 
     order: Order
     root: Path
@@ -94,15 +97,15 @@ class Attempt:
 
     @classmethod
     def of(cls, order: Order, root: Path) -> "Attempt":
-        """The attempt that this process is part of."""
+        """Return the attempt that this process is part of."""
         name = _job_name(order)
         earlier = outcome_of(root, name)
         return cls(order, root, name, _attempt(), earlier.retries if earlier else 0)
 
     def say(self, state: State, kind: Kind = "", message: str = "", more_retries: int = 0) -> None:
-        """Write down how it ended."""
+        """Note how the attempt ended."""
         node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
-        ended = Outcome(
+        outcome = Outcome(
             state=state,
             kind=kind,
             message=message,
@@ -112,30 +115,32 @@ class Attempt:
             retries=self.retries + more_retries,
         )
         with suppress(OSError):  # the disk may be what failed
-            write_outcome(self.root, self.name, ended)
+            write_outcome(self.root, self.name, outcome)
 
     def fail(self, kind: Kind, message: str, code: int = StageFailed.exit_code) -> NoReturn:
-        """End for good."""
+        """Note a failure, and end for good."""
         self.say("failed", kind, message)
         _end(message, code)
 
     def try_again(self, message: str) -> NoReturn:
-        """End, and have the job requeued; unless another rank failed for good, or it
-        was tried too often.
+        """Requeue the job, and end.
+
+        The job is not requeued if another rank failed for good, or after too many
+        attempts.
         """
         time.sleep(WORD_SECONDS)
-        judged = outcome_of(self.root, self.name)
-        if judged is not None and judged.state == "failed" and judged.attempt == self.number:
+        earlier = outcome_of(self.root, self.name)
+        if earlier is not None and earlier.state == "failed" and earlier.attempt == self.number:
             _end(message, StageFailed.exit_code)
         if self.retries >= self.order.max_retries or not _job_id():
             self.fail("passing", f"{message} (tried {self.retries + 1} times)")
         if not disk.publish(self.root / "jobs" / f"{self.name}.{self.number}.retry", b""):
-            _end(message, StageFailed.exit_code)  # another rank has the job requeued
+            _end(message, StageFailed.exit_code)  # another rank requeues the job
         self.say("retried", "passing", message, more_retries=1)
         with suppress(OSError):
             nodes.note_pause(self.root, self.name, self.number)
         try:
-            # else this is a lost self of a job that runs again already
+            # otherwise this is a lost attempt of a job that already runs again
             if queue.restarts(_job_id()) == self.number:
                 queue.requeue(_job_id())
         except InputError as problem:
@@ -146,8 +151,9 @@ class Attempt:
 
 
 def _note_nodes(order: Order, root: Path, name: str, attempt: int) -> None:
-    """Where this attempt runs, and what became of the last one's nodes. A controller
-    that is silent is no reason to end.
+    """Note where this attempt runs, and which nodes of the last attempt are down.
+
+    If SLURM's controller does not answer, the job goes on.
     """
     with suppress(InputError):
         if down := nodes.blame(root, name, attempt):
@@ -159,16 +165,14 @@ def _note_nodes(order: Order, root: Path, name: str, attempt: int) -> None:
         nodes.note_start(
             root, name, attempt, queue.expand(os.environ.get("SLURM_JOB_NODELIST", ""))
         )
-    if (died := len(nodes.deaths(root, name, attempt))) > order.max_node_failures:
+    if (count := len(nodes.deaths(root, name, attempt))) > order.max_node_failures:
         raise StageFailed(
-            f"{name}: died {died} times without a word, as when a node dies; see its logs"
+            f"{name}: died {count} times without a word, as when a node dies; see its logs"
         )
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether a failure may be gone at the next try: of a disk, of the network, of
-    another rank.
-    """
+    """Return whether a failure is transient: of a disk, the network or another rank."""
     if isinstance(error, OSError):
         return not isinstance(
             error, FileNotFoundError | PermissionError | NotADirectoryError | IsADirectoryError
@@ -198,8 +202,9 @@ def _attempt() -> int:
 
 
 def _job_id() -> str:
-    """As scontrol wants it; an array's job is `<array>_<number>`. None of a local job,
-    even inside an allocation.
+    """Return the job's id in scontrol's form; an array's job is `<array>_<number>`.
+
+    A local job has none, even inside an allocation.
     """
     if os.environ.get("SUBMITIT_EXECUTOR") != "slurm":
         return ""
@@ -209,6 +214,6 @@ def _job_id() -> str:
 
 def _end(message: str, code: int) -> NoReturn:
     print(f"going-deeper: {message}", file=sys.stderr, flush=True)
-    # submitit would pickle the exception; and other ranks may keep this one's
-    # collective from ending
+    # submitit would pickle an exception; and a collective operation may wait for other
+    # ranks
     os._exit(code)

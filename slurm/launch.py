@@ -1,5 +1,6 @@
-"""The launcher: a study's missing stages as jobs. It adds resources and dependencies,
-nothing more.
+"""The launcher submits a study's missing stages as jobs.
+
+It adds only resources and dependencies.
 """
 
 import os
@@ -31,17 +32,15 @@ OrderKind = Literal["prepare", "train", "evaluate", "conclude"]
 
 
 def launch(study: Study, missing: Sequence[StageConfig], root: Path, site: Site) -> None:
-    """Submit what a study misses, inputs first, and a job that concludes it. `slurm`
-    returns at once, `local` waits.
+    """Submit a study's missing stages, inputs first, and the job that concludes it.
 
-    A stage whose job waits or runs already, of this study or of another, is not
-    submitted again: the new jobs wait for it. A failed member takes along only what is
-    made from it.
+    A site of `slurm` returns at once; a `local` site waits. If a job for a stage waits
+    or runs already, for any study, it is not submitted again, and the new jobs wait for
+    it. If a member fails, only the stages made from it fail too.
 
     Raises:
-        InputError: the site's ranks cannot share a batch, the root's path cannot stand
-            in a script, its jobs/ can be written by others, or SLURM's commands are not
-            there.
+        InputError: the site's ranks cannot share a batch, the root's path is not safe
+            in a script, others can write to its jobs/, or SLURM's commands are missing.
         StageFailed: a local job ended without its artefact; the message says why.
     """
     root = safe(root.absolute())
@@ -75,7 +74,7 @@ def launch(study: Study, missing: Sequence[StageConfig], root: Path, site: Site)
             **site.patience,
         )
         waiting = submission.alive(order.name)
-        if waiting is not None and submission.num_new:  # it waits for other jobs than those of now
+        if waiting is not None and submission.num_new:  # it waits for earlier jobs
             queue.cancel([waiting])
             submission.known = {}
         submission.add(order, site.report.but(**ONE_RANK), after=(), after_any=everything)
@@ -88,32 +87,32 @@ def launch(study: Study, missing: Sequence[StageConfig], root: Path, site: Site)
 
 def _submit_stage(submission: Submission, config: StageConfig) -> None:
     root, site = submission.root, submission.site
-    if any(named.hash in submission.failed for named in config.inputs):
+    if any(source.hash in submission.failed for source in config.inputs):
         submission.failed.add(config.hash)
         return
-    granted = site.granted(config.stage)
-    after = [job for named in config.inputs for job in submission.jobs.get(named.hash, [])]
+    resources = site.granted(config.stage)
+    after = [job for source in config.inputs for job in submission.jobs.get(source.hash, [])]
     content, name = config.model_dump(mode="json"), order_name(config)
     array: list[str] = []
     if not config.has_ranks:
-        granted = granted.but(**ONE_RANK)
+        resources = resources.but(**ONE_RANK)
     kind: OrderKind = config.stage  # type: ignore[assignment]
     if (
         config.has_parts
         and site.cluster == "slurm"
-        and granted.array > 1
+        and resources.array > 1
         and not submission.alive(name)
     ):
         part = Order(
             name=f"part-{config.hash}",
             kind=kind,
             content=content,
-            num_parts=granted.array,
+            num_parts=resources.array,
             **site.patience,
         )
-        array = [submission.add(part, granted, after)]
+        array = [submission.add(part, resources, after)]
     order = Order(name=name, kind=kind, content=content, **site.patience)
-    submission.jobs[config.hash] = [submission.add(order, granted, after, after_any=array)]
+    submission.jobs[config.hash] = [submission.add(order, resources, after, after_any=array)]
     if site.cluster == "local" and not config.is_complete(root):
         submission.failed.add(config.hash)
         last = outcomes(root, name)

@@ -1,5 +1,6 @@
-"""jobs/: what was submitted for each artefact, and how it ended. Plain JSON; no result
-ever travels in a pickle.
+"""The notes in jobs/: what was submitted for each artefact, and how it ended.
+
+They are plain JSON; no result travels in a pickle.
 """
 
 import fcntl
@@ -23,8 +24,9 @@ NAME = r"^[a-z]+-[A-Za-z0-9._-]{1,90}$"
 
 
 class Order(Frozen):
-    """What a job is to do: make an artefact, do a share of it if `num_parts` is above
-    1, or conclude a study.
+    """What a job must do: make an artefact, or conclude a study.
+
+    If `num_parts` is above 1, the job makes a share of the artefact.
     """
 
     name: str = Field(pattern=NAME)
@@ -46,7 +48,7 @@ class Order(Frozen):
 
 
 class Entry(Frozen):
-    """A submitted order: its job, an array if `num_parts` is above 1."""
+    """A submitted order and its job, which is an array if `num_parts` is above 1."""
 
     name: str = Field(pattern=NAME)
     cluster: Literal["local", "slurm"]
@@ -56,8 +58,9 @@ class Entry(Frozen):
     submitted_at: str
 
     def jobs(self, known: Mapping[str, Queued]) -> list[Queued]:
-        """Its jobs among those that SLURM knows by id, and by its name: ids begin anew
-        on another cluster.
+        """Return the order's jobs among those that SLURM knows.
+
+        A job must match by id and by name, because another cluster reuses ids.
         """
         return [
             job
@@ -66,8 +69,9 @@ class Entry(Frozen):
         ]
 
     def logs(self, root: Path) -> list[Path]:
-        """The log files that its ranks have written so far; errors and what a stage
-        says are in those that end in .err.
+        """Return the log files that the job's ranks have written so far.
+
+        Files that end in .err hold errors and the messages of stages.
         """
         folder = root / "jobs"
         return sorted(
@@ -80,8 +84,10 @@ Kind = Literal["", "input", "passing", "failure"]
 
 
 class Outcome(Frozen):
-    """How the last attempt of a job ended. `kind`: the user's input was wrong, a
-    passing cause, or another failure.
+    """How the last attempt of a job ended.
+
+    `kind` is the cause of a failure: `input` is a wrong input of the user, `passing` a
+    transient failure, `failure` any other.
     """
 
     state: State
@@ -94,33 +100,33 @@ class Outcome(Frozen):
 
 
 def order_name(config: StageConfig) -> str:
-    """Under which an artefact's job is noted."""
+    """Return the name under which an artefact's job is noted."""
     return f"{config.stage}-{config.hash}"
 
 
 def conclusion(study: Study) -> str:
-    """Under which a study's last job is noted."""
+    """Return the name under which a study's last job is noted."""
     return f"conclude-{study.hash}"
 
 
 def names(study: Study) -> list[str]:
-    """All names under which jobs of a study may be noted, inputs first."""
-    found = []
+    """Return all names under which jobs of a study may be noted, inputs first."""
+    order_names = []
     for config in study.stages:
         if config.has_parts:
-            found.append(f"part-{config.hash}")
+            order_names.append(f"part-{config.hash}")
         if config.has_job:
-            found.append(order_name(config))
-    return [*found, conclusion(study)]
+            order_names.append(order_name(config))
+    return [*order_names, conclusion(study)]
 
 
 def entries(study: Study, root: Path) -> list[Entry]:
-    """What has been submitted of a study, inputs first."""
+    """Return the submitted orders of a study, inputs first."""
     return [entry for name in names(study) if (entry := find(root, name)) is not None]
 
 
 def write_order(root: Path, order: Order) -> Path:
-    """Write an order; returns its path, all that a job's pickle holds."""
+    """Write an order, and return its path; a job's pickle holds only this path."""
     path = root / "jobs" / f"{order.name}.order.json"
     disk.write_atomic(path, order.model_dump_json(indent=1).encode())
     return path
@@ -155,8 +161,9 @@ def record(
 
 
 def find(root: Path, name: str) -> Entry | None:
-    """What was submitted under a name, if anything was; a damaged note counts as
-    nothing.
+    """Return what was submitted under a name; None if nothing was.
+
+    A damaged note counts as nothing.
     """
     try:
         return Entry.model_validate_json((root / "jobs" / f"{name}.job.json").read_text())
@@ -165,8 +172,9 @@ def find(root: Path, name: str) -> Entry | None:
 
 
 def write_outcome(root: Path, name: str, outcome: Outcome) -> None:
-    """Say how a job (`name`, or `name.k` of an array) ended. A lost attempt that lived
-    on cannot contradict a later one.
+    """Note how a job (`name`, or `name.k` of an array) ended.
+
+    A lost attempt that still runs cannot overwrite the note of a later attempt.
     """
     earlier = outcome_of(root, name)
     if earlier is not None and earlier.attempt > outcome.attempt:
@@ -177,7 +185,7 @@ def write_outcome(root: Path, name: str, outcome: Outcome) -> None:
 
 
 def outcome_of(root: Path, name: str) -> Outcome | None:
-    """How a job (`name`, or `name.k` of an array) ended, if it said so."""
+    """Return how a job (`name`, or `name.k` of an array) ended; None without a note."""
     try:
         return Outcome.model_validate(
             json.loads((root / "jobs" / f"{name}.outcome.json").read_text())
@@ -187,9 +195,7 @@ def outcome_of(root: Path, name: str) -> Outcome | None:
 
 
 def outcomes(root: Path, name: str) -> list[Outcome]:
-    """How the jobs under a name ended, those of an array too, as far as they said
-    so.
-    """
+    """Return the noted ends of the jobs under a name, also of an array's jobs."""
     names = [path.name.removesuffix(".outcome.json") for path in _outcome_paths(root, name)]
     return [outcome for each in names if (outcome := outcome_of(root, each)) is not None]
 
@@ -203,11 +209,13 @@ def _outcome_paths(root: Path, name: str) -> list[Path]:
 
 @contextmanager
 def submitting(root: Path) -> Iterator[None]:
-    """Only one command submits at a time: another that comes meanwhile finds the jobs
-    of this one. What is written is private.
+    """Let only one command submit at a time, within the block.
+
+    The next command waits, and then sees the jobs of this one. Files that are written
+    within the block are private.
 
     Raises:
-        InputError: `root`/jobs can be written by others.
+        InputError: others can write to `root`/jobs.
     """
     folder = disk.private_folder(root / "jobs")
     before = os.umask(0o077)

@@ -1,5 +1,6 @@
-"""Nodes on which jobs died without a word: noted by the job that takes over, and kept
-from new jobs after the second time.
+"""Nodes on which jobs died without a message.
+
+The job's next attempt notes them. After the second death a node gets no new jobs.
 """
 
 import json
@@ -11,24 +12,25 @@ from pathlib import Path
 from pipeline.runtime import disk
 from slurm import queue
 
-FAILURES = 2  # ours: once is chance
+FAILURES = 2  # ours: one death may be chance
 DAYS = 7.0  # ours: a node is repaired in the end
 
 
 def note_start(root: Path, name: str, attempt: int, nodes: Sequence[str]) -> None:
-    """Say where an attempt of a job runs."""
+    """Note where an attempt of a job runs."""
     disk.write_json(_path(root, name, attempt), {"nodes": list(nodes)})
 
 
 def note_pause(root: Path, name: str, attempt: int) -> None:
-    """Say that an attempt ends as it should: at its time limit, preempted, or to be
-    tried again.
+    """Note that an attempt ends as it should.
+
+    It is at its time limit, it is preempted, or it will be tried again.
     """
     disk.publish(_path(root, name, attempt).with_suffix(".paused"), b"")
 
 
 def deaths(root: Path, name: str, attempt: int) -> list[int]:
-    """The attempts before this one that ended without a word."""
+    """Return the attempts before this one that ended without a message."""
     paused = [
         _path(root, name, earlier).with_suffix(".paused").exists() for earlier in range(attempt)
     ]
@@ -36,9 +38,7 @@ def deaths(root: Path, name: str, attempt: int) -> list[int]:
 
 
 def blame(root: Path, name: str, attempt: int) -> list[str]:
-    """If the attempt before this one died, note its nodes that SLURM holds to be down;
-    returns them.
-    """
+    """If the last attempt died, note and return its nodes that are down for SLURM."""
     if attempt - 1 not in deaths(root, name, attempt):
         return []
     try:
@@ -52,16 +52,16 @@ def blame(root: Path, name: str, attempt: int) -> list[str]:
 
 
 def failing(root: Path) -> list[str]:
-    """Nodes that failed twice in the last week."""
-    found: Counter[str] = Counter()
+    """Return the nodes that failed twice in the last week."""
+    failures: Counter[str] = Counter()
     for path in (root / "jobs" / "nodes").glob("*.failure"):
         if time.time() - path.stat().st_mtime < DAYS * 86400:
-            found[path.name.removesuffix(".failure").rsplit(".", 2)[0]] += 1
-    return sorted(node for node, count in found.items() if count >= FAILURES)
+            failures[path.name.removesuffix(".failure").rsplit(".", 2)[0]] += 1
+    return sorted(node for node, count in failures.items() if count >= FAILURES)
 
 
 def forget(root: Path, name: str) -> None:
-    """Forget the attempts of an earlier job of a name; the failures of nodes stay."""
+    """Forget the attempts of a name's earlier job; the failures of nodes stay."""
     for path in (root / "jobs" / "nodes").glob(f"{name}.[0-9]*.*"):
         if path.suffix in (".json", ".paused"):
             path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What of a site, a root and a name goes into a batch script."""
+"""The parameters of a batch script, from a site, a root and a name."""
 
 import re
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ SAFE_PATH = re.compile(r"[A-Za-z0-9._/+-]+")
 
 
 def safe(root: Path) -> Path:
-    """The root, if its path can stand in a batch script.
+    """Return the root if its path is safe in a batch script.
 
     Raises:
-        InputError: it has a character that could mean something there.
+        InputError: the path has a character with a meaning there.
     """
     if not SAFE_PATH.fullmatch(str(root)):
         raise InputError(
@@ -28,29 +28,31 @@ def safe(root: Path) -> Path:
 
 def parameters(
     name: str,
-    granted: Resources,
+    resources: Resources,
     site: Site,
     after: Sequence[str] = (),
     after_any: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Submitit's parameters for a job, to start once the jobs `after` have succeeded
-    and those `after_any` have ended.
+    """Return submitit's parameters for a job.
+
+    The job starts when the jobs `after` have succeeded and the jobs `after_any` have
+    ended.
 
     >>> site = Site(cluster="slurm")
-    >>> chosen = parameters("train-1", Resources(), site, ["41", "42"], ["43"])
-    >>> chosen["slurm_additional_parameters"]["dependency"]
+    >>> options = parameters("train-1", Resources(), site, ["41", "42"], ["43"])
+    >>> options["slurm_additional_parameters"]["dependency"]
     'afterok:41:42,afterany:43'
     """
     if not NAME.fullmatch(name):
         raise InputError(f"{name!r}: cannot name a job; expected letters, digits and ._- only")
-    chosen: dict[str, Any] = {
+    options: dict[str, Any] = {
         "name": name[:64],
-        **granted.model_dump(exclude_none=True, exclude={"array"}),
+        **resources.model_dump(exclude_none=True, exclude={"array"}),
     }
-    if not granted.gpus_per_node:
-        del chosen["gpus_per_node"]
+    if not resources.gpus_per_node:
+        del options["gpus_per_node"]
     if site.cluster == "local":
-        return chosen
+        return options
     for key in (
         "slurm_partition",
         "slurm_account",
@@ -59,9 +61,9 @@ def parameters(
         "slurm_exclude",
     ):
         if (value := getattr(site, key)) is not None:
-            chosen[key] = value
+            options[key] = value
     if site.slurm_setup:
-        chosen["slurm_setup"] = ["set -eE -o pipefail", *site.slurm_setup]
+        options["slurm_setup"] = ["set -eE -o pipefail", *site.slurm_setup]
     conditions = [
         f"{kind}:{':'.join(jobs)}"
         for kind, jobs in (("afterok", after), ("afterany", after_any))
@@ -71,9 +73,9 @@ def parameters(
     if conditions:
         more |= {"dependency": ",".join(conditions), "kill-on-invalid-dep": "yes"}
     return {
-        **chosen,
-        # since 22.05 srun does not take it from sbatch
-        "slurm_srun_args": [f"--cpus-per-task={granted.cpus_per_task}"],
+        **options,
+        # since SLURM 22.05 srun does not inherit this option from sbatch
+        "slurm_srun_args": [f"--cpus-per-task={resources.cpus_per_task}"],
         "slurm_array_parallelism": site.slurm_array_parallelism,
         "slurm_signal_delay_s": site.slurm_signal_delay_s,
         "slurm_additional_parameters": more,

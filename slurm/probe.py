@@ -1,6 +1,4 @@
-"""A site, looked at from its own nodes: what must be right before days of computing
-rest on it.
-"""
+"""Check a site from its own nodes, before it computes for days."""
 
 import os
 import socket
@@ -21,13 +19,15 @@ from slurm.parameters import parameters, safe
 from slurm.site import Site
 from slurm.snapshot import code_environment, snapshot
 
-MEGABYTES, ROUNDS = 64, 5  # ours: of an all-reduce
-MAX_CLOCK_SECONDS = 5.0  # ours: between nodes; logs of several are else hard to read
+MEGABYTES, ROUNDS = 64, 5  # ours: the size and the number of the all-reduces
+MAX_CLOCK_SECONDS = 5.0  # ours: between nodes; a larger gap makes logs hard to compare
 
 
 class RankReport(Facts):
-    """What one rank found: its clock just behind a barrier, the sum of all ranks, and
-    how many files of others it sees.
+    """The report of one rank.
+
+    It has the rank's clock just behind a barrier, the sum over all ranks, and how many
+    ranks' files it sees.
     """
 
     rank: int
@@ -46,15 +46,16 @@ class RankReport(Facts):
 
 
 class Check(NamedTuple):
-    """Whether something is as it must be, in words."""
+    """A check: whether it passed, and words for people."""
 
     passed: bool
     words: str
 
 
 class Probe:
-    """What every rank of the probe runs; submitit pickles it, so it holds a path
-    only.
+    """What every rank of the probe runs.
+
+    It holds only a path, because submitit pickles it.
     """
 
     def __init__(self, folder: str):
@@ -64,35 +65,36 @@ class Probe:
         environment = submitit.helpers.TorchDistributedEnvironment()
         if environment.world_size > 1:
             environment.export(set_cuda_visible_devices=False)
-        found = probe(Path(self.folder))
-        disk.write_json(Path(self.folder) / f"rank_{environment.rank}.json", found.plain())
+        report = probe(Path(self.folder))
+        disk.write_json(Path(self.folder) / f"rank_{environment.rank}.json", report.plain())
 
 
 def check_site(site: Site, name: str, root: Path, nodes: int) -> tuple[str, bool]:
-    """Submit the probe, wait for it, write `root`/sites/<name>.json; returns the text
-    for people and whether all is well.
+    """Submit the probe, wait for it, and write `root`/sites/<name>.json.
+
+    Return the text for people, and whether all checks passed.
 
     Raises:
-        StageFailed: the probe left no word; the message names its log.
+        StageFailed: a rank wrote no report; the message names the log.
     """
     root = safe(root.absolute())
-    granted = site.train.but(nodes=nodes if site.cluster == "slurm" else 1, timeout_min=5)
+    resources = site.train.but(nodes=nodes if site.cluster == "slurm" else 1, timeout_min=5)
     folder = disk.private_folder(root / "jobs" / f"probe-{uuid.uuid4().hex[:8]}")
     os.environ.update({**site.environment, **code_environment(snapshot(root))})
     executor = submitit.AutoExecutor(
         folder=disk.private_folder(root / "jobs"), cluster=site.cluster
     )
-    executor.update_parameters(**parameters(f"probe-{name}", granted, site))
+    executor.update_parameters(**parameters(f"probe-{name}", resources, site))
     submitted = time.time()
     job = executor.submit(Probe(str(folder)))
     print(f"probe: job {job.job_id}", file=sys.stderr, flush=True)
     if site.cluster == "local":
         job.wait()
     while site.cluster == "slurm" and any(
-        found.is_alive for found in queue.jobs([job.job_id]).values()
+        queued.is_alive for queued in queue.jobs([job.job_id]).values()
     ):
         time.sleep(1)
-    size = granted.nodes * granted.tasks_per_node
+    size = resources.nodes * resources.tasks_per_node
     ranks = [
         RankReport.load(path.read_bytes())
         for k in range(size)
@@ -100,7 +102,7 @@ def check_site(site: Site, name: str, root: Path, nodes: int) -> tuple[str, bool
     ]
     if len(ranks) < size:
         raise StageFailed(f"probe: {len(ranks)} of {size} ranks left word; see {job.paths.stderr}")
-    checks = judge(ranks, submitted, wants_gpus=granted.gpus_per_node > 0)
+    checks = judge(ranks, submitted, wants_gpus=resources.gpus_per_node > 0)
     disk.write_json(
         root / "sites" / f"{name}.json",
         {
@@ -118,7 +120,7 @@ def check_site(site: Site, name: str, root: Path, nodes: int) -> tuple[str, bool
 
 
 def probe(folder: Path) -> RankReport:
-    """One rank's look at its node and at the others."""
+    """Check this rank's node and its connection to others, and return a report."""
     import torch
 
     from pipeline.runtime import process_group
@@ -131,10 +133,10 @@ def probe(folder: Path) -> RankReport:
     seconds = []
     for _ in range(ROUNDS):
         accelerator.wait_for_everyone()
-        begun = time.perf_counter()
+        start = time.perf_counter()
         values = accelerator.reduce(values, "mean")
         float(values[0])  # waits for the device
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(time.perf_counter() - start)
     clock = time.time()  # just behind a barrier
     won = _is_first(folder / "exclusive")
     disk.write_atomic(folder / f"seen_{rank}", str(rank).encode())
@@ -161,10 +163,10 @@ def probe(folder: Path) -> RankReport:
 
 
 def judge(ranks: list[RankReport], submitted: float, wants_gpus: bool) -> dict[str, Check]:
-    """The checks, each passed or not and in words, from what the ranks found."""
+    """Return the checks by name, from the ranks' reports."""
     size = len(ranks)
     gpus = {rank.gpu for rank in ranks} - {None}
-    together = all(
+    is_one_group = all(
         rank.world_size == size and rank.total == size * (size + 1) // 2 for rank in ranks
     )
     winners = sum(rank.won for rank in ranks)
@@ -180,7 +182,7 @@ def judge(ranks: list[RankReport], submitted: float, wants_gpus: bool) -> dict[s
             True,
             f"{min(rank.started for rank in ranks) - submitted:.1f} s after submission",
         ),
-        "rendezvous": Check(together, "all ranks in one sum"),
+        "rendezvous": Check(is_one_group, "all ranks in one sum"),
         "all-reduce": Check(True, f"{bandwidth:.2f} GB/s for {MEGABYTES} MB"),
         "GPUs": Check(
             len(gpus) == (size if wants_gpus else 0),
@@ -206,7 +208,7 @@ def _is_first(path: Path) -> bool:
 
 
 def _wandb_in_words() -> str:
-    """Runs are kept offline where it is not reachable."""
+    """Return whether W&B's server answers, in words."""
     return (
         f"{server()} answers"
         if is_reachable()

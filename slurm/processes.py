@@ -1,4 +1,4 @@
-"""Processes of this machine, as /proc shows them, and its ports."""
+"""The processes of this machine, as /proc shows them, and its free ports."""
 
 import contextlib
 import os
@@ -12,20 +12,20 @@ from pipeline.errors import StageFailed
 
 
 def parents() -> Iterator[tuple[int, int]]:
-    """Every process with its parent."""
+    """Yield every process with its parent."""
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             yield int(path.name), int((path / "stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
 def ancestors(pid: int, parents: dict[int, int]) -> Iterator[int]:
-    """The parents of a process, nearest first."""
+    """Yield the ancestors of a process, nearest first."""
     while (pid := parents.get(pid, 0)) > 1:
         yield pid
 
 
 def environment(pid: int) -> list[str]:
-    """The variables of a process as it started, `NAME=value`."""
+    """Return the variables of a process at its start, as `NAME=value`."""
     try:
         return Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
     except OSError:
@@ -33,7 +33,7 @@ def environment(pid: int) -> list[str]:
 
 
 def command(pid: int) -> str:
-    """The name of a process's program."""
+    """Return the name of a process's program."""
     try:
         return (
             Path(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()).name
@@ -45,8 +45,8 @@ def command(pid: int) -> str:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; a child of ours that has ended is reaped."""
-    with contextlib.suppress(ChildProcessError):  # reap our own
+    """Return whether a process runs; a child of ours that has ended is reaped."""
+    with contextlib.suppress(ChildProcessError):  # of a process that is no child of ours
         if os.waitpid(pid, os.WNOHANG)[0] == pid:
             return False
     try:
@@ -56,14 +56,15 @@ def is_alive(pid: int) -> bool:
 
 
 def send(pid: int, number: signal.Signals) -> None:
-    """Signal a process, if it is there."""
+    """Send a process a signal, if the process exists."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports in a row below the ephemeral range, so that no outgoing connection takes
-    one before its daemon does.
+    """Return free ports in a row, below the ephemeral range.
+
+    No outgoing connection can take such a port before its daemon does.
     """
     rng = random.Random()
     for _ in range(200):

@@ -1,6 +1,4 @@
-"""What SLURM says about jobs: squeue, sacct where there is accounting, scancel,
-scontrol.
-"""
+"""Ask SLURM about jobs: squeue, sacct where there is accounting, scancel, scontrol."""
 
 import re
 import shutil
@@ -27,8 +25,10 @@ SECONDS = 60  # ours: a busy controller answers late
 
 
 class Queued(NamedTuple):
-    """One job as SLURM sees it. `reason` says why it waits or ended, `nodes` where it
-    runs, `left` how long it may.
+    """One job as SLURM sees it.
+
+    `reason` says why it waits or ended, `nodes` where it runs, and `left` how much time
+    it has left.
     """
 
     name: str
@@ -39,35 +39,36 @@ class Queued(NamedTuple):
 
     @property
     def is_alive(self) -> bool:
-        """Whether it runs or will."""
+        """Whether the job runs or will run."""
         return self.state in ALIVE and self.reason != "DependencyNeverSatisfied"
 
 
 def jobs(job_ids: Sequence[str]) -> dict[str, Queued]:
-    """What is known of jobs, by id; an array's jobs as `<id>_<number>`. Those that
-    SLURM has forgotten are left out.
+    """Return what SLURM knows of jobs, by id; jobs that it forgot are left out.
+
+    The ids of an array's jobs are `<id>_<number>`.
 
     Raises:
-        InputError: SLURM's commands are not there, or do not answer.
+        InputError: SLURM's commands are missing, or do not answer.
     """
-    wanted = set(job_ids)
-    if not wanted:
+    ids = set(job_ids)
+    if not ids:
         return {}
     form = "%i|%j|%T|%r|%N|%L"
-    listed = _lines(["squeue", "--me", "--states=all", "--array", "--noheader", f"--format={form}"])
-    found = {}
-    for line in listed:
+    lines = _lines(["squeue", "--me", "--states=all", "--array", "--noheader", f"--format={form}"])
+    known = {}
+    for line in lines:
         job_id, name, state, reason, nodes, left = [*line.split("|"), *[""] * 6][:6]
-        if job_id.split("_")[0] in wanted:
-            found[job_id] = Queued(name, state, "" if reason == "None" else reason, nodes, left)
-    forgotten = wanted - {job_id.split("_")[0] for job_id in found}
-    if forgotten and shutil.which("sacct"):
-        found |= _accounted(sorted(forgotten))
-    return found
+        if job_id.split("_")[0] in ids:
+            known[job_id] = Queued(name, state, "" if reason == "None" else reason, nodes, left)
+    others = ids - {job_id.split("_")[0] for job_id in known}
+    if others and shutil.which("sacct"):
+        known |= _from_accounting(sorted(others))
+    return known
 
 
-def _accounted(job_ids: Sequence[str]) -> dict[str, Queued]:
-    """Of finished jobs, where the cluster keeps accounts; nothing where it does not."""
+def _from_accounting(job_ids: Sequence[str]) -> dict[str, Queued]:
+    """Return what the cluster's accounting knows of finished jobs, if it keeps any."""
     command = [
         "sacct",
         "--noheader",
@@ -82,11 +83,11 @@ def _accounted(job_ids: Sequence[str]) -> dict[str, Queued]:
         )
     except subprocess.TimeoutExpired:
         return {}
-    found = {}
+    jobs = {}
     for line in answer.stdout.splitlines() if answer.returncode == 0 else ():
         job_id, name, state, nodes = [*line.split("|"), *[""] * 4][:4]
-        found[job_id] = Queued(name, state.split()[0] if state else "UNKNOWN", "", nodes)
-    return found
+        jobs[job_id] = Queued(name, state.split()[0] if state else "UNKNOWN", "", nodes)
+    return jobs
 
 
 def cancel(job_ids: Sequence[str]) -> None:
@@ -96,13 +97,13 @@ def cancel(job_ids: Sequence[str]) -> None:
 
 
 def down(nodes: Sequence[str]) -> list[str]:
-    """Those of some nodes that SLURM cannot use now, or does not hear from."""
-    listed = (
+    """Return those of the nodes that SLURM cannot use now or gets no answer from."""
+    lines = (
         _lines(["sinfo", "--noheader", "--Node", f"--nodes={','.join(nodes)}", "--format=%N|%T"])
         if nodes
         else []
     )
-    states = dict(line.split("|")[:2] for line in listed)
+    states = dict(line.split("|")[:2] for line in lines)
     return sorted(
         node
         for node, state in states.items()
@@ -111,18 +112,18 @@ def down(nodes: Sequence[str]) -> list[str]:
 
 
 def expand(nodes: str) -> list[str]:
-    """The nodes of a list such as SLURM writes it, `node[1-3,7]`."""
+    """Return the nodes of a list in SLURM's form, such as `node[1-3,7]`."""
     return _lines(["scontrol", "show", "hostnames", nodes]) if nodes else []
 
 
 def restarts(job_id: str) -> int:
-    """How often a job has been requeued so far."""
-    found = re.search(r"\bRestarts=(\d+)", "\n".join(_lines(["scontrol", "show", "job", job_id])))
-    return int(found[1]) if found else 0
+    """Return how often a job has been requeued so far."""
+    match = re.search(r"\bRestarts=(\d+)", "\n".join(_lines(["scontrol", "show", "job", job_id])))
+    return int(match[1]) if match else 0
 
 
 def requeue(job_id: str) -> None:
-    """Have a running job of ours run again."""
+    """Requeue a running job of ours."""
     _lines(["scontrol", "requeue", job_id])
 
 
@@ -138,6 +139,6 @@ def _lines(command: list[str]) -> list[str]:
     except subprocess.TimeoutExpired:
         raise InputError(f"{command[0]}: no answer within {SECONDS} s") from None
     if answer.returncode:
-        said = (answer.stderr.strip() or "no message").splitlines()[0]
-        raise InputError(f"{command[0]}: {said}")
+        message = (answer.stderr.strip() or "no message").splitlines()[0]
+        raise InputError(f"{command[0]}: {message}")
     return answer.stdout.splitlines()

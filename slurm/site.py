@@ -1,5 +1,6 @@
-"""A site file: what a cluster grants each kind of stage. Data, validated; its fields
-keep submitit's names.
+"""A site file: the resources of each kind of job on a cluster.
+
+It is validated data; its fields keep submitit's names.
 """
 
 import difflib
@@ -14,17 +15,18 @@ from pipeline.configs.experiment import one_line
 from pipeline.errors import InputError
 from pipeline.runtime.device import Device
 
-KINDS = ("prepare", "train", "evaluate", "report")  # of jobs, each with a table of its own
+KINDS = ("prepare", "train", "evaluate", "report")  # of jobs; each has its own table
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
-# no line may smuggle in another
+# a line must not contain a second line
 Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 class Resources(Frozen):
-    """What one job gets. Ranks of the job: nodes x tasks_per_node. `array`: jobs that
-    share the images of a preparation or an evaluation.
+    """The resources of one job, which has nodes x tasks_per_node ranks.
+
+    `array` jobs share the images of a preparation or an evaluation.
     """
 
     nodes: int = Field(default=1, ge=1)
@@ -37,15 +39,14 @@ class Resources(Frozen):
 
 
 class Site(Frozen):
-    """Where jobs run: `local` (processes of this machine) or `slurm`, and the resources
-    of each kind of job.
+    """Where jobs run (`local`: on this machine, or `slurm`), and their resources.
 
     `report` is the one job that ensembles, checks and reports. A job that reaches its
-    time limit saves and goes on as another, at most `max_timeouts` times. One that
-    fails for a passing cause (disk, network, a lost rank) is tried again, at most
-    `max_retries` times; one whose node dies, at most `max_node_failures` times, and a
-    node on which jobs died twice in a week gets no new ones. `scratch` becomes TMPDIR.
-    `slurm_array_parallelism` bounds how many jobs of an array run.
+    time limit saves and is requeued, at most `max_timeouts` times. A job with a
+    transient failure (disk, network, a lost rank) is tried again, at most `max_retries`
+    times. A job whose node dies is tried again, at most `max_node_failures` times. A
+    node on which jobs died twice in a week gets no new jobs. `scratch` becomes TMPDIR.
+    `slurm_array_parallelism` limits how many jobs of an array run at once.
     """
 
     cluster: Literal["local", "slurm"]
@@ -77,50 +78,48 @@ class Site(Frozen):
         return self
 
     def granted(self, stage: str) -> Resources:
-        """The resources of a kind of job."""
-        granted: Resources = getattr(self, stage)
-        return granted
+        """Return the resources of a kind of job."""
+        resources: Resources = getattr(self, stage)
+        return resources
 
     def num_ranks(self) -> dict[str, int]:
-        """Ranks that share a stage, by kind of job."""
+        """Return the number of ranks that share a stage, by kind of job."""
         kinds = {kind: self.granted(kind) for kind in KINDS}
-        return {
-            kind: found.nodes * found.tasks_per_node * found.array for kind, found in kinds.items()
-        }
+        return {kind: job.nodes * job.tasks_per_node * job.array for kind, job in kinds.items()}
 
     def devices(self) -> dict[str, Device]:
-        """What a rank computes on, by kind of job; a site does not say its model."""
+        """Return a rank's device, by kind of job; a site does not know its model."""
         return {
             kind: Device("GPU" if self.granted(kind).gpus_per_node else "core") for kind in KINDS
         }
 
     @property
     def patience(self) -> dict[str, int]:
-        """How often a job is tried again, by cause."""
+        """The limits on how often a job is tried again, by cause."""
         return {"max_retries": self.max_retries, "max_node_failures": self.max_node_failures}
 
     def in_words(self) -> dict[str, str]:
-        """What each kind of job is granted, for people."""
-        found = {}
+        """Return the resources of each kind of job, for people."""
+        texts = {}
         for kind in KINDS:
-            granted = self.granted(kind)
-            ranks = granted.nodes * granted.tasks_per_node
+            resources = self.granted(kind)
+            ranks = resources.nodes * resources.tasks_per_node
             words = (
-                f"{ranks} rank{'s' if ranks > 1 else ''} on {granted.nodes}"
-                f" node{'s' if granted.nodes > 1 else ''}"
+                f"{ranks} rank{'s' if ranks > 1 else ''} on {resources.nodes}"
+                f" node{'s' if resources.nodes > 1 else ''}"
             )
-            words += f", {granted.gpus_per_node} GPUs a node" if granted.gpus_per_node else ""
-            words += f", an array of {granted.array}" if granted.array > 1 else ""
-            found[kind] = f"{words}, {granted.timeout_min} min"
-        return found
+            words += f", {resources.gpus_per_node} GPUs a node" if resources.gpus_per_node else ""
+            words += f", an array of {resources.array}" if resources.array > 1 else ""
+            texts[kind] = f"{words}, {resources.timeout_min} min"
+        return texts
 
 
 def load_site(path: Path) -> Site:
     """Read a site file.
 
     Raises:
-        InputError: no such file, not TOML, an unknown key (the nearest valid one is
-            named) or a value out of range.
+        InputError: there is no such file, it is not TOML, or it has a value out of
+            range or an unknown key (the message names the nearest valid key).
     """
     try:
         return Site.model_validate(tomllib.loads(path.read_text()))

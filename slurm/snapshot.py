@@ -1,6 +1,4 @@
-"""The code that runs is the code at submission: a copy of the packages, named for what
-it holds.
-"""
+"""A job runs a copy of the code at its submission, named by its digest."""
 
 import os
 import shutil
@@ -12,8 +10,9 @@ from pipeline.runtime import disk
 
 
 def snapshot(root: Path) -> Path:
-    """Copy the code to `root`/jobs/code/<digest>, unless that is there; returns the
-    folder, for PYTHONPATH.
+    """Copy the code to `root`/jobs/code/<digest>, unless that folder exists.
+
+    Return the folder, for PYTHONPATH.
     """
     files = provenance.sources()
     digest = provenance.digest_of_code(files)
@@ -35,8 +34,9 @@ def snapshot(root: Path) -> Path:
 
 
 def code_environment(code: Path) -> dict[str, str]:
-    """Variables with which a job's Python imports the copy, even where it starts in the
-    folder of the original.
+    """Return the variables with which a job's Python imports the copy.
+
+    It does so even if it starts in the folder of the original.
     """
     earlier = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     return {"PYTHONPATH": os.pathsep.join([str(code), *earlier]), "PYTHONSAFEPATH": "1"}

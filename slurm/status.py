@@ -1,5 +1,6 @@
-"""Where a study stands: from its artefacts, the notes in jobs/, and squeue. Works
-without accounting, and without SLURM.
+"""The status of a study, from its artefacts, the notes in jobs/, and squeue.
+
+It works without accounting, and without SLURM.
 """
 
 import time
@@ -20,13 +21,14 @@ from pipeline.paper import schedule
 from slurm import queue
 from slurm.ledger import Entry, conclusion, find, order_name, outcomes
 
-PATIENCE = 20  # ours: so often in a row may squeue fail while a command waits
+PATIENCE = 20  # ours: squeue may fail so often in a row while a command waits
 CANCELLED = "cancelled"
 
 
 class Row(NamedTuple):
-    """One line of the table. `note` says why it waits or failed; `log` is where to read
-    on.
+    """One line of the table.
+
+    `note` says why a job waits or failed; `log` is the path of its log.
     """
 
     stage: str
@@ -41,20 +43,20 @@ class Row(NamedTuple):
 
 
 def status(study: Study, root: Path) -> list[Row]:
-    """The stages of a study, and the job that concludes it.
+    """Return the rows of a study's stages and of the job that concludes it.
 
     Raises:
-        InputError: jobs were submitted to SLURM, and its commands are not there.
+        InputError: jobs were submitted to SLURM, and its commands are missing.
     """
     configs = [config for config in study.stages if config.has_job]
-    named = [(config, order_name(config)) for config in configs]
-    entries = {name: entry for _, name in named if (entry := find(root, name))}
+    stages = [(config, order_name(config)) for config in configs]
+    entries = {name: entry for _, name in stages if (entry := find(root, name))}
     parts = {f"part-{c.hash}": e for c in configs if (e := find(root, f"part-{c.hash}"))}
     last = find(root, conclusion(study))
-    noted = [*entries.values(), *parts.values(), *([last] if last else [])]
-    known = queue.jobs([entry.job_id for entry in noted if entry.cluster == "slurm"])
+    submitted = [*entries.values(), *parts.values(), *([last] if last else [])]
+    known = queue.jobs([entry.job_id for entry in submitted if entry.cluster == "slurm"])
     rows: dict[str, Row] = {}
-    for config, name in named:
+    for config, name in stages:
         row = _row(
             config.stage,
             config.hash,
@@ -64,14 +66,15 @@ def status(study: Study, root: Path) -> list[Row]:
             parts.get(f"part-{config.hash}"),
             known,
         )
-        lost = [
-            rows[made.hash]
-            for made in config.inputs
-            if made.hash in rows and rows[made.hash].state == "failed"
+        failures = [
+            rows[source.hash]
+            for source in config.inputs
+            if source.hash in rows and rows[source.hash].state == "failed"
         ]
-        # by SLURM, as it could never have started
-        if row.state == "failed" and row.note == CANCELLED and lost:
-            row = row._replace(note=f"not run, as {lost[0].stage} {lost[0].name} failed")
+        # SLURM cancels a job that can never start
+        if row.state == "failed" and row.note == CANCELLED and failures:
+            cause = failures[0]
+            row = row._replace(note=f"not run, as {cause.stage} {cause.name} failed")
         rows[config.hash] = row
     return [*rows.values(), _row("conclude", study.name, study, root, last, None, known)]
 
@@ -96,24 +99,24 @@ def _row(
     if entry is not None:
         row = row._replace(job=entry.job_id, log=_last_log(entry, root))
     if running:
-        shown, job = running[0]
+        first, job = running[0]
         row = row._replace(
-            node=",".join(sorted({job.nodes for _, job in running})), log=_last_log(shown, root)
+            node=",".join(sorted({job.nodes for _, job in running})), log=_last_log(first, root)
         )
-        return row._replace(state="running", job=shown.job_id, left=left or job.left)
+        return row._replace(state="running", job=first.job_id, left=left or job.left)
     if alive:
-        shown, job = alive[0]
-        return row._replace(state="queued", job=shown.job_id, note=job.reason)
+        first, job = alive[0]
+        return row._replace(state="queued", job=first.job_id, note=job.reason)
     if (holder := locks.held_by(config.hash, root)) is not None:
         return row._replace(state="running", left=left, note=holder)
     if entry is None:
         return row
-    said = outcomes(root, entry.name)
-    if said and said[-1].state == "failed":
-        return row._replace(state="failed", node=said[-1].node, note=said[-1].message)
-    ended = jobs[-1][1].state if jobs else "no longer known to SLURM"
+    ends = outcomes(root, entry.name)
+    if ends and ends[-1].state == "failed":
+        return row._replace(state="failed", node=ends[-1].node, note=ends[-1].message)
+    state = jobs[-1][1].state if jobs else "no longer known to SLURM"
     return row._replace(
-        state="failed", note=CANCELLED if ended == "CANCELLED" else f"ended without a word: {ended}"
+        state="failed", note=CANCELLED if state == "CANCELLED" else f"ended without a word: {state}"
     )
 
 
@@ -123,7 +126,7 @@ def _last_log(entry: Entry, root: Path) -> str:
 
 
 def _progress(config: StageConfig, root: Path) -> tuple[str, str]:
-    """How far a stage is, and the time that is left, where its files say so."""
+    """Return a stage's progress and the time left, where its files say so."""
     if isinstance(config, TrainConfig):
         return _progress_of_training(config, root)
     if isinstance(config, PrepareConfig):
@@ -151,7 +154,7 @@ def _progress_of_training(config: TrainConfig, root: Path) -> tuple[str, str]:
 
 
 def _time(seconds: float) -> str:
-    """Hours, minutes and seconds.
+    """Return hours, minutes and seconds.
 
     >>> _time(3725)
     '1:02:05'
@@ -160,7 +163,7 @@ def _time(seconds: float) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """For people: columns, and below a failed stage the path of its log."""
+    """Return the rows as columns, with the path of the log below each failed stage."""
     heads = ("stage", "name", "state", "job", "node", "progress", "left", "note")
     cells = [heads, *(row[: len(heads)] for row in rows)]
     widths = [max(len(row[k]) for row in cells) for k in range(len(heads))]
@@ -175,22 +178,23 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def wait(study: Study, root: Path, seconds: float = 5.0) -> bool:
-    """Print what changes until nothing of a study runs or waits any more; returns
-    whether it is complete.
+    """Print changes until no job of a study runs or waits any more.
+
+    Return whether the study is complete.
     """
-    shown: dict[tuple[str, str], Row] = {}
+    printed: dict[tuple[str, str], Row] = {}
     problems = 0
     while True:
         try:
             rows, problems = status(study, root), 0
-        except InputError:  # a controller that restarts
+        except InputError:  # of a controller that restarts
             problems += 1
             if problems > PATIENCE:
                 raise
             time.sleep(seconds)
             continue
         for row in rows:
-            before = shown.get((row.stage, row.name))
+            before = printed.get((row.stage, row.name))
             if before is None or (row.state, row.progress) != (before.state, before.progress):
                 print(
                     "  ".join(
@@ -200,7 +204,7 @@ def wait(study: Study, root: Path, seconds: float = 5.0) -> bool:
                     ),
                     flush=True,
                 )
-            shown[row.stage, row.name] = row
+            printed[row.stage, row.name] = row
         if not any(row.state in ("running", "queued") for row in rows):
             return study.is_complete(root)
         time.sleep(seconds)

@@ -1,4 +1,4 @@
-"""One command's jobs, submitted by submitit."""
+"""Submit one command's jobs with submitit."""
 
 import shlex
 import sys
@@ -24,17 +24,17 @@ from slurm.site import Resources, Site
 
 @dataclass
 class Submission:
-    """One command's jobs: what has been submitted or found, by artefact."""
+    """One command's jobs, by artefact: those it submitted, and those it met."""
 
     root: Path
     site: Site
     code: Path
     known: dict[str, queue.Queued] = field(default_factory=dict)
-    # by config hash; those of an array count as one
+    # by config hash; the jobs of an array count as one
     jobs: dict[str, list[str]] = field(default_factory=dict)
     excluded: list[str] = field(default_factory=list)  # nodes on which jobs died
     num_new: int = 0
-    failed: set[str] = field(default_factory=set)  # hashes; only `local` waits, so only it knows
+    failed: set[str] = field(default_factory=set)  # hashes; known only for `local`, which waits
 
     def add(
         self,
@@ -43,23 +43,23 @@ class Submission:
         after: Sequence[str],
         after_any: Sequence[str] = (),
     ) -> str:
-        """Submit an order, unless its job is alive; returns the job's id.
+        """Submit an order, unless its job is alive, and return the job's id.
 
         Raises:
-            InputError: the site does not take it; the message is what it says.
+            InputError: the site refuses the job; the message quotes the site.
         """
         if (alive := self.alive(order.name)) is not None:
             say(f"{order.name}: job {alive} is there already")
             return alive
         try:
             return self._submit(order, resources, after, after_any)
-        # submitit's, with what sbatch said
+        # submitit raises these errors, with the message of sbatch
         except (RuntimeError, ValueError, FileNotFoundError) as error:
-            said = (str(error).strip() or type(error).__name__).splitlines()[-1]
-            raise InputError(f"{order.name}: the site does not take the job: {said}") from None
+            answer = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            raise InputError(f"{order.name}: the site does not take the job: {answer}") from None
 
     def alive(self, name: str) -> str | None:
-        """The job under a name, if it waits or runs."""
+        """Return the id of the job under a name, if it waits or runs."""
         entry = find(self.root, name)
         if entry is None or entry.cluster != "slurm":
             return None
@@ -79,12 +79,12 @@ class Submission:
                 [sys.executable, "-S", str(self.code / "slurm" / "hold_notices.py")]
             ),
         )
-        chosen = parameters(order.name, resources, self.site, after, after_any)
+        options = parameters(order.name, resources, self.site, after, after_any)
         if self.site.cluster == "slurm" and self.excluded:
-            chosen["slurm_exclude"] = ",".join(
+            options["slurm_exclude"] = ",".join(
                 filter(None, (self.site.slurm_exclude, *self.excluded))
             )
-        executor.update_parameters(**chosen)
+        executor.update_parameters(**options)
         job = OrderedJob(str(path), str(self.root))
         if order.num_parts > 1:
             with executor.batch():
@@ -99,8 +99,8 @@ class Submission:
             + (f", an array of {order.num_parts}" if order.num_parts > 1 else "")
         )
         if self.site.cluster == "local":
-            for one in submitted:
-                one.wait()
+            for part in submitted:
+                part.wait()
         return job_id
 
 

@@ -1,1 +1,1 @@
-"""Pixels: decoding, scaled images, training patches, distortions."""
+"""Pixels: decode images, scale them, cut training patches, distort patches."""

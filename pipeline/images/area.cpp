@@ -1,5 +1,5 @@
-// Shrinks or grows a window of RGB bytes to a square by area: each output pixel is the mean of the box of the window that it
-// covers, border pixels weighted by their overlap. Rows first, into a line of floats, then columns, four floats at a time.
+// Resizes a window of RGB bytes to a square by area: each output pixel is the mean of the box that it covers in the window.
+// Border pixels count by their overlap. Rows are summed first, into a line of floats; then columns, four floats at a time.
 #pragma GCC optimize("fp-contract=off")  // the same bits on every processor
 #include <algorithm>
 #include <cmath>
@@ -21,15 +21,15 @@ struct Box {  // input pixels first .. first + weights.size() - 1
 };
 
 std::vector<Box> boxes(int64_t in, int64_t out) {
-    std::vector<Box> found(out);
+    std::vector<Box> result(out);
     for (int64_t i = 0; i < out; i++) {
         const double from = double(i) * in / out, to = double(i + 1) * in / out;
-        Box &box = found[i];
+        Box &box = result[i];
         box.first = std::min(int64_t(from), in - 1);
         for (int64_t k = box.first; k < in && (k < to || box.weights.empty()); k++)
             box.weights.push_back(float((std::min(double(k + 1), to) - std::max(double(k), from)) / (to - from)));
     }
-    return found;
+    return result;
 }
 
 }  // namespace
@@ -38,7 +38,7 @@ extern "C" WIDEST void resize_area(
     const uint8_t *x, int64_t row_stride, int64_t h, int64_t w, uint8_t *y, int64_t size) {
     typedef float float4 __attribute__((vector_size(16)));
     const std::vector<Box> rows = boxes(h, size), columns = boxes(w, size);
-    std::vector<float> line(3 * w + 1);  // one more, as the last pixel is read as four floats
+    std::vector<float> line(3 * w + 1);  // one more float, as the last pixel is read as four
     for (const Box &row : rows) {
         for (size_t k = 0; k < row.weights.size(); k++) {
             const uint8_t *source = x + (row.first + k) * row_stride;

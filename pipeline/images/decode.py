@@ -1,28 +1,21 @@
-"""Pixels: decoding image files, and scaling them for test-time crops (Pillow; torch if
-a config says so).
-"""
+"""Decode image files, and refuse files that are not usable images."""
 
 import base64
 import io
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
-import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
-from pipeline.configs.evaluate import CropsConfig
-from pipeline.paper.crops import Crop, scaled_size
-
-MAX_PIXELS = 89_478_485  # ours: Pillow's own threshold for a warning of a decompression bomb
-MAX_BYTES = 256 * 2**20  # ours: of a file; it is held in memory
-# ours: Pillow reads more, some through other programs
+MAX_PIXELS = 89_478_485  # ours: at this size Pillow warns of a decompression bomb
+MAX_BYTES = 256 * 2**20  # ours: the largest file, as memory holds it whole
+# ours: Pillow reads more formats, some of them through other programs
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 THUMBNAIL_PIXELS = 160
 END_OF_JPEG = b"\xff\xd9"
-# ours: a strip grows to a huge image when its shorter side is scaled up to a crop's
+# ours: a thin image becomes huge when its shorter side is scaled up to a crop's side
 MAX_ASPECT = 100
 KERNELS = {
     "nearest": Image.Resampling.NEAREST,
@@ -33,32 +26,33 @@ KERNELS = {
 
 
 class BadImage(Exception):
-    """The bytes are not an image that can be used; the message says why."""
+    """The bytes are not a usable image; the message says why."""
 
 
 def header(encoded: bytes) -> Image.Image:
-    """The image with its size and mode known, and no pixel decoded yet: decoding
-    (`convert`, `load`) still raises anything.
+    """Open an image: its size and mode are known, and no pixel is decoded yet.
+
+    Decoding (`convert`, `load`) can still raise any exception.
 
     Raises:
-        BadImage: the bytes are empty, no image, claim too many pixels, or are several
-            images. Nothing large is allocated before.
+        BadImage: the bytes are empty, are no image, claim too many pixels, or hold
+            several images. The check allocates no large memory.
     """
     if not encoded:
         raise BadImage("empty file")
-    # for all of the process: the size is checked here, before any pixel is decoded, and
-    # Pillow's own error would not say it
+    # Pillow's own limit is off for the whole process: this function checks the size
+    # before any pixel is decoded, and its error names the size
     Image.MAX_IMAGE_PIXELS = None
-    with _said_as_bad_image():
+    with _errors_as_bad_image():
         image = Image.open(io.BytesIO(encoded), formats=FORMATS)
         refuse_size(image.width, image.height)
         if image.format == "TIFF":
             tile = [int(image.tag_v2.get(tag, 1)) for tag in (322, 323)]  # type: ignore[attr-defined]  # its width and height
-            if tile[0] * tile[1] > MAX_PIXELS:  # a tile may be larger than the image
+            if tile[0] * tile[1] > MAX_PIXELS:  # a tile can be larger than its image
                 raise BadImage(
                     f"claims tiles of {tile[0]}x{tile[1]} pixels, more than {MAX_PIXELS}"
                 )
-        # MPO: a photograph with a preview behind it
+        # an MPO file is a photograph followed by its preview
         if image.format != "MPO" and getattr(image, "is_animated", False):
             raise BadImage(f"is animated or has several pages ({image.format}); expected one image")
     if image.mode.startswith(("I", "F")) or _bits(image, encoded) > 8:
@@ -69,9 +63,7 @@ def header(encoded: bytes) -> Image.Image:
 
 
 def _bits(image: Image.Image, encoded: bytes) -> int:
-    """Of a channel, where a format has more than 8 and Pillow would cut them off
-    without a word.
-    """
+    """Return the bits of one channel. Pillow would cut more than 8 to 8 silently."""
     if image.format == "PNG":
         return encoded[24]
     if image.format == "TIFF":
@@ -80,11 +72,12 @@ def _bits(image: Image.Image, encoded: bytes) -> int:
 
 
 def look(encoded: bytes) -> tuple[int, int, bool]:
-    """Width, height, and whether simplejpeg can decode the image; what is odd, CMYK
-    too, is for Pillow to judge.
+    """Return the width, the height, and whether simplejpeg can decode the image.
+
+    Pillow decodes all other images, for instance CMYK.
 
     Raises:
-        BadImage: as `header`.
+        BadImage: for the reasons of `header`.
     """
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(encoded)
@@ -96,17 +89,16 @@ def look(encoded: bytes) -> tuple[int, int, bool]:
 
 
 def inspect(encoded: bytes, is_known: bool = False, may_be_cut: bool = False) -> tuple[int, int]:
-    """Width and height of an image, after all of it has been decoded without complaint.
+    """Decode the whole image as a check, and return its width and height.
 
-    Of a JPEG, libjpeg's strict decoder at an eighth of the size reads every bit. If
-    that finds no more data, the rest would be
-    grey: such an image is bad, unless it `may_be_cut`, as one of the validation set,
-    which is classified however it looks. What it doubts otherwise is for Pillow to
-    judge. If the bytes are known to be good (`is_known`), the header and the end of a
-    JPEG are enough.
+    libjpeg's strict decoder reads every bit of a JPEG, at an eighth of the size. If the
+    data ends too early, the rest of the image would be grey: the image is bad, unless
+    it `may_be_cut`. A validation image may be cut, because it is classified anyway.
+    Pillow decides about every other doubt. If the bytes are known to be good
+    (`is_known`), the header and the end of a JPEG are enough.
 
     Raises:
-        BadImage: as `decode`, or it is truncated.
+        BadImage: for the reasons of `decode`, or the image is truncated.
     """
     width, height, is_jpeg = look(encoded)
     if is_jpeg:
@@ -122,9 +114,7 @@ def inspect(encoded: bytes, is_known: bool = False, may_be_cut: bool = False) ->
 
 
 def refuse_size(width: int, height: int) -> None:
-    """Raise BadImage if an image of this size would take too much memory, decoded or
-    scaled.
-    """
+    """Raise BadImage if an image of this size would take too much memory."""
     if width * height > MAX_PIXELS:
         raise BadImage(f"claims {width}x{height} pixels, more than {MAX_PIXELS}")
     if max(width, height) > MAX_ASPECT * min(width, height):
@@ -132,22 +122,23 @@ def refuse_size(width: int, height: int) -> None:
 
 
 def decode(encoded: bytes) -> Image.Image:
-    """Decode to RGB; the EXIF orientation is ignored, as every classic ImageNet
-    pipeline does.
+    """Decode an image to RGB.
+
+    The EXIF orientation is ignored, as in every classic ImageNet pipeline.
 
     Raises:
-        BadImage: as `header`, or the image is truncated or damaged.
+        BadImage: for the reasons of `header`, or the image is truncated or damaged.
     """
     image = header(encoded)
-    with _said_as_bad_image():
+    with _errors_as_bad_image():
         return image.convert("RGB")
 
 
 def shrink(encoded: bytes, shorter_side: int, quality: int) -> bytes | None:
-    """The image as a JPEG of this shorter side; None if it is no larger than that.
+    """Return the image as a JPEG of this shorter side; None if it is not larger.
 
     Raises:
-        BadImage: as `decode`.
+        BadImage: for the reasons of `decode`.
     """
     image = decode(encoded)
     scale = shorter_side / min(image.size)
@@ -161,10 +152,10 @@ def shrink(encoded: bytes, shorter_side: int, quality: int) -> bytes | None:
 
 
 def thumbnail(encoded: bytes) -> str:
-    """A small JPEG of the whole image, in base64, for a page.
+    """Return a small JPEG of the whole image, in base64, for a page.
 
     Raises:
-        BadImage: as `decode`.
+        BadImage: for the reasons of `decode`.
     """
     image = decode(encoded)
     image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
@@ -174,11 +165,11 @@ def thumbnail(encoded: bytes) -> str:
 
 
 @contextmanager
-def _said_as_bad_image() -> Iterator[None]:
-    """Decoders raise nearly anything on damaged files."""
+def _errors_as_bad_image() -> Iterator[None]:
+    """Turn every error of a decoder into BadImage; damaged files cause nearly any."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd EXIF and the like; the pixels are fine
+            warnings.simplefilter("ignore")  # of odd EXIF data and the like; the pixels are fine
             yield
     except BadImage:
         raise
@@ -186,71 +177,3 @@ def _said_as_bad_image() -> Iterator[None]:
         raise BadImage("not an image") from None
     except Exception as error:
         raise BadImage(f"cannot be decoded: {error or type(error).__name__}") from None
-
-
-class Plane(NamedTuple):
-    """What crops are views of: the image at a scale, or, where `side` is not 0, one of
-    its squares at the input size.
-    """
-
-    scale: int
-    left: int = 0
-    top: int = 0
-    side: int = 0
-
-
-def plane_of(crop: Crop, input_size: int) -> Plane:
-    """The plane that a crop is a view of."""
-    return (
-        Plane(crop.scale)
-        if crop.side == input_size
-        else Plane(crop.scale, crop.left, crop.top, crop.side)
-    )
-
-
-def planes(
-    image: Image.Image, wanted: Iterable[Plane], input_size: int, config: CropsConfig
-) -> dict[Plane, np.ndarray]:
-    """The wanted planes of an image, each height x width x 3, uint8. The image is
-    resized once per scale.
-    """
-    library, kernel = config.resize.split("_", 1)
-    resize = _pil_resize if library == "pil" else _torch_resize
-    original = np.array(image)
-    scaled: dict[int, np.ndarray] = {}
-
-    def at_scale(scale: int) -> np.ndarray:
-        if scale not in scaled:
-            width, height = scaled_size(image.width, image.height, scale, config.rules)
-            scaled[scale] = resize(original, width, height, kernel)
-        return scaled[scale]
-
-    found = {}
-    for plane in wanted:
-        pixels = at_scale(plane.scale)
-        if plane.side:
-            square = pixels[
-                plane.top : plane.top + plane.side, plane.left : plane.left + plane.side
-            ]
-            pixels = resize(square, input_size, input_size, kernel)
-        found[plane] = pixels
-    return found
-
-
-def _pil_resize(pixels: np.ndarray, width: int, height: int, kernel: str) -> np.ndarray:
-    # a copy: torch wants it writable
-    return np.array(Image.fromarray(pixels).resize((width, height), KERNELS[kernel]))
-
-
-def _torch_resize(pixels: np.ndarray, width: int, height: int, kernel: str) -> np.ndarray:
-    import torch  # imported late: preparation does not need it
-
-    name, _, aliased = kernel.partition("_")
-    # a view, channels last: torch's fast path for bytes
-    batch = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-    mode = {"bilinear": "bilinear", "cubic": "bicubic"}[name]
-    resized = torch.nn.functional.interpolate(
-        batch, size=(height, width), mode=mode, antialias=not aliased
-    )
-    found: np.ndarray = resized[0].permute(1, 2, 0).numpy()
-    return found

@@ -1,5 +1,6 @@
-"""Photometric distortions of training patches: one by one with Pillow, or a whole batch
-at once on the device.
+"""Photometric distortions of training patches.
+
+Pillow distorts patches one by one; torch distorts a whole batch on the device.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ GREY = (0.299, 0.587, 0.114)  # Pillow's weights of R, G, B (ITU-R 601)
 
 
 def distort(pixels_HWC: np.ndarray, distortion: Distortion) -> np.ndarray:
-    """The distortions of one patch (height x width x 3, uint8)."""
+    """Return one patch (height x width x 3, uint8), distorted."""
     image = Image.fromarray(pixels_HWC)
     for name, factor in distortion.enhancements:
         image = ENHANCERS[name](image).enhance(factor)
@@ -29,19 +30,21 @@ def distort(pixels_HWC: np.ndarray, distortion: Distortion) -> np.ndarray:
 
 
 def as_row(distortion: Distortion) -> Sequence[float]:
-    """A distortion as numbers, to travel with its patch: each enhancement's number and
-    factor, in order, and the shift of R, G, B.
+    """Return a distortion as numbers that travel with its patch.
+
+    The numbers are the index and the factor of each enhancement, in order, then the
+    shift of R, G, B.
     """
     enhancements = [(ENHANCEMENTS.index(name), factor) for name, factor in distortion.enhancements]
     return [value for pair in enhancements for value in pair] + list(distortion.shift)
 
 
 def distort_batch(pixels_NHWC: Tensor, rows_NP: Tensor) -> Tensor:
-    """The distortions of a batch (N x height x width x 3, uint8), from rows of `as_row`
-    (N x P).
+    """Return a batch, distorted: N x height x width x 3, uint8.
 
-    As `distort`, with Pillow's roundings: within a grey level of it, but where its
-    weights of R, G, B are rounded otherwise.
+    `rows_NP` holds a row of `as_row` for each patch. The result rounds as
+    Pillow does and is within a grey level of `distort`, except where Pillow rounds the
+    weights of R, G, B in another way.
     """
     x = pixels_NHWC.float()
     weights = torch.tensor(GREY, device=x.device)

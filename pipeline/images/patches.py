@@ -1,11 +1,10 @@
-"""Training patches: a file's bytes -> the drawn patch at the input size. Nothing here
-is random.
+"""Training patches: cut a drawn patch from a file's bytes, at the input size.
 
-The default, `torch`, is `ours`, for speed: JPEGs are decoded by simplejpeg (the same
-pixels as Pillow's), bilinear and cubic patches are resized by torch (within two grey
-levels of Pillow, which at a patch's border reads on beyond it), and area means what
-TensorFlow means by it: the mean of the box that a pixel covers. Pillow's box takes
-whole pixels only.
+Nothing here is random. The default, `torch`, is `ours`, for speed. simplejpeg decodes
+JPEGs to the same pixels as Pillow. torch resizes bilinear and cubic patches within two
+grey levels of Pillow, which also reads pixels beyond a patch's border. Area means the
+same as in TensorFlow: the mean of the box that a pixel covers. Pillow's box takes whole
+pixels only.
 """
 
 import ctypes
@@ -34,18 +33,24 @@ _SIGNATURES = (
 def cut_patch(
     encoded: bytes, draw: Callable[[int, int], Patch], size: int, config: PatchConfig
 ) -> Tensor:
-    """The patch that `draw(width, height)` chooses, resized and mirrored as it says:
-    size x size x 3, uint8.
+    """Return the patch that `draw(width, height)` chooses: size x size x 3, uint8.
+
+    The patch is resized and mirrored as the draw says.
 
     Raises:
-        BadImage: the bytes are not an image that can be used.
+        BadImage: the bytes are not a usable image.
     """
     width, height, is_jpeg = images.look(encoded)
     patch = draw(width, height)
+<<<<<<< HEAD
     # of the patch, so that it keeps at least `size` pixels a side
     shrink = (
         min(width, height) / patch.warped if patch.warped else min(patch.width, patch.height) / size
     )
+=======
+    # the patch keeps at least `size` pixels a side
+    shrink = min(patch.width, patch.height) / size
+>>>>>>> e69e80214da6107e7b515c8de53f425907505268
     if is_jpeg and config.scaled_decoding and shrink >= 2:
         pixels = _decode(encoded, True, math.ceil(width / shrink), math.ceil(height / shrink))
         if not patch.warped:
@@ -68,11 +73,13 @@ def _box(patch: Patch) -> tuple[int, int, int, int]:
 
 
 def _decode(encoded: bytes, is_jpeg: bool, min_width: int = 0, min_height: int = 0) -> np.ndarray:
-    """Height x width x 3, uint8; with minima, a JPEG at half, a quarter or an eighth of
-    its sides, where that is enough.
+    """Return the image's pixels, height x width x 3, uint8.
+
+    With minima, a JPEG comes at half, a quarter or an eighth of its sides where that is
+    enough.
     """
     if is_jpeg:
-        with suppress(ValueError):  # damaged: Pillow decodes it, or says why not
+        with suppress(ValueError):  # of a damaged file: Pillow decodes it, or says why not
             pixels: np.ndarray = simplejpeg.decode_jpeg(
                 encoded, min_width=min_width, min_height=min_height, min_factor=2
             )
@@ -81,7 +88,7 @@ def _decode(encoded: bytes, is_jpeg: bool, min_width: int = 0, min_height: int =
 
 
 def _on_grid(patch: Patch, across: float, down: float) -> Patch:
-    """The patch on an image whose sides were scaled, in whole pixels."""
+    """Return the patch in whole pixels of the image whose sides were scaled."""
     left, top = round(patch.left * across), round(patch.top * down)
     right, bottom = (
         round((patch.left + patch.width) * across),
@@ -90,6 +97,7 @@ def _on_grid(patch: Patch, across: float, down: float) -> Patch:
     return patch._replace(left=left, top=top, width=right - left, height=bottom - top)
 
 
+<<<<<<< HEAD
 def _pil_resize(
     pixels: np.ndarray, box: tuple[int, int, int, int], size: int, interpolation: str
 ) -> Tensor:
@@ -104,6 +112,10 @@ def _torch_resize(
     """The same by torch, or by C++ of ours for the mean of areas."""
     left, top, right, bottom = box
     window = pixels[top:bottom, left:right]
+=======
+def _resize(window: np.ndarray, size: int, interpolation: str) -> Tensor:
+    """Resize a window of an image to size x size x 3; its rows may lie apart."""
+>>>>>>> e69e80214da6107e7b515c8de53f425907505268
     if interpolation == "area":
         return resize_area(window, size)
     values = torch.from_numpy(window)
@@ -112,8 +124,13 @@ def _torch_resize(
             ((torch.arange(size, dtype=torch.float64) + 0.5) * (n / size)).long()
             for n in window.shape[:2]
         )
+<<<<<<< HEAD
         return values.index_select(0, rows).index_select(1, columns)
     batch = values.permute(2, 0, 1)[None]  # a view, channels last: torch's fast path for bytes
+=======
+        return pixels.index_select(0, rows).index_select(1, columns)
+    batch = pixels.permute(2, 0, 1)[None]  # a channels-last view takes the fast path
+>>>>>>> e69e80214da6107e7b515c8de53f425907505268
     resized = F.interpolate(
         batch, size=(size, size), mode=TORCH_MODES[interpolation], antialias=True
     )
@@ -121,8 +138,10 @@ def _torch_resize(
 
 
 def resize_area(window: np.ndarray, size: int) -> Tensor:
-    """The mean of the box that each pixel covers, borders weighted by overlap. Where
-    C++ cannot be built, by matrices.
+    """Resize a window to a square: each pixel is the mean of the box that it covers.
+
+    Pixels at a box's border count by their overlap. Matrices do the same where C++
+    cannot be built.
     """
     height, width, _ = window.shape
     library = area_library()
@@ -132,20 +151,20 @@ def resize_area(window: np.ndarray, size: int) -> Tensor:
         return torch.einsum("jw,iwc->ijc", columns, by_row).add(0.5).floor().to(torch.uint8)
     if window.strides[1:] != (3, 1):
         window = np.ascontiguousarray(window)
-    found = torch.empty(size, size, 3, dtype=torch.uint8)
+    square = torch.empty(size, size, 3, dtype=torch.uint8)
     library.resize_area(
-        window.ctypes.data, window.strides[0], height, width, found.data_ptr(), size
+        window.ctypes.data, window.strides[0], height, width, square.data_ptr(), size
     )
-    return found
+    return square
 
 
 def area_library() -> ctypes.CDLL | str:
-    """The C++ of `resize_area`, or the reason why there is none."""
+    """Return the C++ library of `resize_area`, or the reason why there is none."""
     return native.library("pipeline.images", "area.cpp", _SIGNATURES)
 
 
 def _box_weights(n: int, size: int) -> np.ndarray:
-    """size x n: the share of input pixel k in output pixel i."""
+    """Return the share of input pixel k in output pixel i (size x n)."""
     edges, pixels = np.arange(size + 1) * n / size, np.arange(n)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
     weights: np.ndarray = np.clip(overlap, 0, None) * (size / n)

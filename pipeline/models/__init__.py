@@ -1,3 +1,4 @@
-"""What runs a network: loading (ours, timm's, torchvision's, Caffe's, a user's), the
-engine, operators, classification.
+"""Networks at work: load them, make them fast, and classify images.
+
+Networks are ours, timm's, torchvision's, Caffe's or a user's.
 """

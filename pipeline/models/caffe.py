@@ -1,5 +1,6 @@
-"""Caffe's weight files (protobuf): `bvlc_googlenet.caffemodel` as tensors of our
-network, in both layer formats.
+"""Read Caffe's weight files (protobuf), in both layer formats.
+
+`bvlc_googlenet.caffemodel` becomes tensors of our network.
 """
 
 import math
@@ -68,15 +69,13 @@ LAYERS = {
 
 
 def googlenet_weights(path: Path) -> dict[str, Tensor]:
-    """The weights of a GoogLeNet in a .caffemodel, under our names; the auxiliary heads
-    where the file has them.
+    """Return the weights of a GoogLeNet in a .caffemodel, under our names.
 
-    Layers may be in the present format (`layer`) or in the old one (`layers`, with
-    four-dimensional blobs throughout).
+    The result has the auxiliary heads where the file has them. Layers may have the new
+    format (`layer`) or the old one (`layers`, where every blob has four dimensions).
 
     Raises:
-        InputError: the file is not a Caffe model, or a layer of the main network is not
-            in it.
+        InputError: the file is not a Caffe model, or lacks a layer of the main network.
     """
     net = message("NetParameter")()
     try:
@@ -104,7 +103,7 @@ def googlenet_weights(path: Path) -> dict[str, Tensor]:
             raise InputError(
                 f"{path}: layer {caffe} has weights of {weight.ndim} dimension; expected 2 or 4"
             )
-        # old format: 1 x 1 x out x in
+        # the old format has 1 x 1 x out x in
         weights[f"{ours}.weight"] = weight.flatten(0, -2) if is_linear else weight
         weights[f"{ours}.bias"] = bias.flatten()
     return weights
@@ -120,27 +119,27 @@ def _tensor(path: Path, layer: str, blob: Any) -> Tensor:
 
 @cache
 def message(name: str) -> Any:
-    """The message class of a name in `FIELDS`."""
+    """Return the message class of a name in `FIELDS`."""
     file = descriptor_pb2.FileDescriptorProto(
         name="caffe_weights.proto", package="caffe", syntax="proto2"
     )
-    described_field = descriptor_pb2.FieldDescriptorProto
+    field_type = descriptor_pb2.FieldDescriptorProto
     types = {
-        "int32": described_field.TYPE_INT32,
-        "int64": described_field.TYPE_INT64,
-        "float": described_field.TYPE_FLOAT,
-        "string": described_field.TYPE_STRING,
+        "int32": field_type.TYPE_INT32,
+        "int64": field_type.TYPE_INT64,
+        "float": field_type.TYPE_FLOAT,
+        "string": field_type.TYPE_STRING,
     }
     for message_name, fields in FIELDS.items():
-        described = file.message_type.add(name=message_name)
+        descriptor = file.message_type.add(name=message_name)
         for field, number, kind, repeated in fields:
-            label = described_field.LABEL_REPEATED if repeated else described_field.LABEL_OPTIONAL
-            added = described.field.add(name=field, number=number, label=label)
+            label = field_type.LABEL_REPEATED if repeated else field_type.LABEL_OPTIONAL
+            entry = descriptor.field.add(name=field, number=number, label=label)
             if kind in types:
-                added.type = types[kind]
-                added.options.packed = repeated and kind != "string"
+                entry.type = types[kind]
+                entry.options.packed = repeated and kind != "string"
             else:
-                added.type, added.type_name = described_field.TYPE_MESSAGE, f".caffe.{kind}"
+                entry.type, entry.type_name = field_type.TYPE_MESSAGE, f".caffe.{kind}"
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"caffe.{name}"))

@@ -1,5 +1,6 @@
-"""From stored images to scores: opening, cutting, classifying, pooling. Knows no
-artefact but the split it reads.
+"""From stored images to scores: open images, cut crops, classify them, pool the scores.
+
+This module knows no artefact but the split that it reads.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from torch import Tensor
 from pipeline.artefacts.dataset import Split
 from pipeline.configs.evaluate import CropsConfig
 from pipeline.images import decode as images
-from pipeline.images.decode import Plane
+from pipeline.images.planes import Plane, plane_of, planes_of
 from pipeline.models.engine import Engine
 from pipeline.paper.crops import CROPS, DENSE, Crop, scales, split_policy
 from pipeline.paper.pooling import pool
@@ -25,10 +26,11 @@ Value = TypeVar("Value")
 
 
 class OpenImage(NamedTuple):
-    """An image ready to be cut: its distinct crops, which of them each kind of crops
-    wants, and the planes they are cut from.
+    """An image that is ready to be cut.
 
-    `problem` says why it cannot be used, if so; then there is nothing to cut.
+    `crops` are its distinct crops, `members` says which of them each kind of crops
+    needs, and crops are cut from `planes`. `problem` says why an image cannot be used;
+    such an image has no crops.
     """
 
     crops: tuple[Crop, ...] = ()
@@ -46,15 +48,16 @@ def classify(
     config: CropsConfig,
     num_loaders: int = 0,
 ) -> tuple[dict[str, np.ndarray], dict[int, str]]:
-    """Scores of the images `ids` by policy (images x classes, float32), and by id the
-    reason why an image has none (NaN).
+    """Return the scores of images by policy, and what is wrong with bad images.
 
-    Each image is decoded once and resized once per scale, each distinct crop is
-    classified once, and every policy pools its own crops: of a square image 48 crops
-    stand for 144. `num_loaders` threads open images ahead.
+    `ids` choose the images. Scores are images x classes, float32. A bad image has NaN,
+    and the second dictionary holds the reason by id. Each image is decoded once and
+    resized once per scale. Each distinct crop is classified once, and every policy
+    pools its own crops: a square image has 48 distinct crops among its 144.
+    `num_loaders` threads open images ahead.
     """
-    wanted = {policy: split_policy(policy) for policy in policies}
-    kinds = tuple(dict.fromkeys(kind for kind, _ in wanted.values()))
+    kind_and_pooling = {policy: split_policy(policy) for policy in policies}
+    kinds = tuple(dict.fromkeys(kind for kind, _ in kind_and_pooling.values()))
     scores = {policy: np.full((len(ids), num_classes), np.nan, np.float32) for policy in policies}
     bad: dict[int, str] = {}
     opened = _ahead(
@@ -64,7 +67,7 @@ def classify(
         if image.problem:
             bad[ids[row]] = image.problem
             continue
-        for policy, (kind, pooling) in wanted.items():
+        for policy, (kind, pooling) in kind_and_pooling.items():
             if kind == DENSE:
                 planes = [
                     engine.normalised(image.planes[Plane(scale)])
@@ -83,18 +86,24 @@ def rank_of_labels(
     num_classes: int,
     config: CropsConfig,
 ) -> np.ndarray:
+<<<<<<< HEAD
     """How many classes score above the true one at a single crop, for each of the
     images `ids`.
     """
     scores, _ = classify(engine, split, ids, num_classes, ("crops_1",), config)
+=======
+    """Return how many classes score above the true one at a single crop, by image."""
+    scores, _ = classify(engine, split, ids, num_classes, ("crops_1",), CropsConfig())
+>>>>>>> e69e80214da6107e7b515c8de53f425907505268
     return rank_of_label(scores["crops_1"], split.labels[np.asarray(ids, np.int64)])
 
 
 def open_image(
     split: Split, index: int, kinds: Sequence[str], input_size: int, config: CropsConfig
 ) -> OpenImage:
-    """Decode an image and scale it for the wanted kinds of crops (names of
-    `paper.crops.CROPS`, or `dense`).
+    """Decode an image and scale it for kinds of crops.
+
+    A kind is a name of `paper.crops.CROPS`, or `dense`.
     """
     encoded = split.encoded(index)
     if hashlib.sha256(encoded).hexdigest() != split.sha256(index):
@@ -103,29 +112,32 @@ def open_image(
         image = images.decode(encoded)
     except images.BadImage as error:
         return OpenImage(problem=str(error))
-    wanted = {
+    crops_of_kind = {
         kind: CROPS[kind](image.width, image.height, input_size, config.rules)
         for kind in kinds
         if kind != DENSE
     }
     distinct = {
         crop: k
-        for k, crop in enumerate(dict.fromkeys(crop for crops in wanted.values() for crop in crops))
+        for k, crop in enumerate(
+            dict.fromkeys(crop for crops in crops_of_kind.values() for crop in crops)
+        )
     }
-    planes = [images.plane_of(crop, input_size) for crop in distinct]
+    planes = [plane_of(crop, input_size) for crop in distinct]
     planes += [Plane(scale) for scale in scales(input_size) if DENSE in kinds]
     return OpenImage(
         crops=tuple(distinct),
-        members={kind: [distinct[crop] for crop in crops] for kind, crops in wanted.items()},
-        planes=images.planes(image, dict.fromkeys(planes), input_size, config),
+        members={kind: [distinct[crop] for crop in crops] for kind, crops in crops_of_kind.items()},
+        planes=planes_of(image, dict.fromkeys(planes), input_size, config),
     )
 
 
 def _classified(
     engine: Engine, opened: Iterable[OpenImage], num_classes: int
 ) -> Iterator[tuple[OpenImage, np.ndarray]]:
-    """Each image with the probabilities of its crops (K x classes), in order. Batches
-    run across images.
+    """Yield each image, in order, with the probabilities of its crops (K x classes).
+
+    A batch may hold crops of several images.
     """
     waiting: deque[OpenImage] = deque()
 
@@ -140,18 +152,16 @@ def _classified(
         while waiting and len(rows_KC) >= (count := len(waiting[0].crops)):
             yield waiting.popleft(), rows_KC[:count]
             rows_KC = rows_KC[count:]
-    while waiting:  # images without crops behind the last batch
+    while waiting:  # images without crops that follow the last batch
         yield waiting.popleft(), rows_KC
 
 
 def cut(engine: Engine, image: OpenImage) -> Iterator[Tensor]:
-    """The crops of an image, as views of its normalised planes and of their mirror
-    images.
-    """
+    """Yield the crops of an image: views of its normalised planes and their mirrors."""
     side = engine.input_size
     normalised: dict[tuple[Plane, bool], Tensor] = {}
     for crop in image.crops:
-        plane = images.plane_of(crop, side)
+        plane = plane_of(crop, side)
         if (plane, False) not in normalised:
             normalised[plane, False] = engine.normalised(image.planes[plane])
         if crop.mirrored and (plane, True) not in normalised:
@@ -166,8 +176,9 @@ def cut(engine: Engine, image: OpenImage) -> Iterator[Tensor]:
 def _ahead(
     function: Callable[[Item], Value], items: Iterable[Item], num_threads: int
 ) -> Iterator[Value]:
-    """`map`, in order, with threads that work ahead by a few items; without threads
-    where there are none.
+    """Map a function over items, in order, with threads that work a few items ahead.
+
+    With 0 threads the caller's thread does the work.
     """
     if not num_threads:
         yield from map(function, items)

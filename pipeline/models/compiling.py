@@ -1,4 +1,4 @@
-"""torch.compile, made ready to use and made to say so where it gives up."""
+"""Set torch.compile up, so that it raises an error where it would silently give up."""
 
 import logging
 import os
@@ -20,20 +20,20 @@ def enable_compiling(device: torch.device) -> None:
         InputError: there is no compiler.
     """
     if device.type == "cpu" and native.compiler() is None:
-        named = os.environ.get("CXX", "g++")
+        command = os.environ.get("CXX", "g++")
         raise InputError(
-            f"torch.compile needs a C++ compiler; {named} is not on the PATH (compiled = false goes"
-            " without)"
+            f"torch.compile needs a C++ compiler; {command} is not on the PATH (compiled = false"
+            " goes without)"
         )
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(native.cache_folder() / "inductor"))
-    # it warns where a CUDA build finds no GPU
+    # this logger warns where a CUDA build of torch finds no GPU
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 
 
 def compile_step(
     step: Callable[[Tensor], Tensor], device: torch.device
 ) -> Callable[[Tensor], Tensor]:
-    """A function of one batch, compiled for the batch's shape at its first call.
+    """Compile a function of one batch, for the batch's shape at the first call.
 
     Raises:
         InputError: there is no compiler, or this torch lacks a setting.
@@ -43,8 +43,10 @@ def compile_step(
     compiled = torch.compile(step, dynamic=False)
 
     def run(batch: Tensor) -> Tensor:
-        """On a CPU the weights become constants, so that oneDNN packs them once. Where
-        torch gives up, it must say so.
+        """Run the compiled function.
+
+        On a CPU the weights become constants, so that oneDNN packs them once. torch
+        raises an error where it gives up.
         """
         with (
             inductor.patch(freezing=device.type == "cpu"),
@@ -57,10 +59,12 @@ def compile_step(
 
 
 def _configs() -> tuple[Any, Any]:
-    """torch's settings of inductor and dynamo, private to it (tried with 2.14).
+    """Return torch's settings of inductor and dynamo.
+
+    They are private to torch (tried with 2.14).
 
     Raises:
-        InputError: this torch has them no more.
+        InputError: this torch no longer has them.
     """
     try:
         inductor, dynamo = map(import_module, ("torch._inductor.config", "torch._dynamo.config"))

@@ -1,17 +1,16 @@
-"""A classifier made ready to run fast on its device. What it computes stays the same,
-but for the last bits.
+"""The engine makes a classifier fast on its device; only the last bits may change.
 
-What is done, and why:
-- Batches of one fixed shape, so that a crop's bits depend on no other crop, and of the
-  size that runs fastest.
-- Channels last; in bf16 the weights of convolutions and linear layers are converted
-  once, not at every call.
-- Max pools and GoogLeNet's local response norms by a small operator (`operators.py`),
-  and in bf16 its first convolution reads a fourth channel of zeros: three channels have
-  no fast kernel.
-- Pixels are normalised once per scaled image, of which crops are views; mirrored crops
-  are views of its mirror image.
-- torch.compile on request, with its kernels cached on disk.
+What the engine does, and why:
+- All batches have one fixed shape, so that a crop's bits depend on no other crop. Their
+  size is the fastest.
+- Tensors are channels last. In bf16 the weights of convolutions and linear layers are
+  converted once, not at every call.
+- A small operator (`operators.py`) computes max pools and GoogLeNet's local response
+  norms. In bf16 the first convolution reads a fourth channel of zeros, because three
+  channels have no fast kernel.
+- Pixels are normalised once per scaled image. Crops are views of the scaled image;
+  mirrored crops are views of its mirror image.
+- torch.compile runs on request, with its kernels cached on disk.
 """
 
 import copy
@@ -35,10 +34,10 @@ BATCH_SIZE = {"cpu": 12, "cuda": 288}
 
 
 class Engine:
-    """Probabilities of batches of crops.
+    """Computes the probabilities of batches of crops.
 
     Args:
-        classifier: its network is copied, never changed.
+        classifier: the engine copies its network and never changes it.
         precision: `bf16` computes convolutions and linear layers in bfloat16 and the
             rest as autocast does.
         compiled: run the network through torch.compile.
@@ -62,7 +61,7 @@ class Engine:
         has_operators = any(
             isinstance(module, operators.OperatorPool) for module in self.network.modules()
         )
-        # what the last bits depend on; noted with every result
+        # the last bits depend on this, so every result notes it
         self.description = (
             f"{device.type}, batches of {self.batch_size}{', operators' if has_operators else ''}"
         )
@@ -82,33 +81,37 @@ class Engine:
         shape = (self.batch_size, self.channels, self.input_size, self.input_size)
         try:
             with autocast(self.device, self.precision):
-                found = self.network(torch.zeros(shape, dtype=self.dtype, device=self.device))
+                output = self.network(torch.zeros(shape, dtype=self.dtype, device=self.device))
         except Exception as error:
             raise InputError(
                 f"{name}: fails on a batch of {self.batch_size} images: {first_line(error)}"
             ) from None
         expected = (self.batch_size, num_classes)
-        if not isinstance(found, Tensor) or tuple(found.shape) != expected:
-            shown = (
-                f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        if not isinstance(output, Tensor) or tuple(output.shape) != expected:
+            kind = (
+                f"shape {tuple(output.shape)}"
+                if isinstance(output, Tensor)
+                else type(output).__name__
             )
-            given = f"{self.batch_size} images, {num_classes} classes"
-            raise InputError(f"{name}: gives {shown}; expected {expected} for {given}")
+            raise InputError(
+                f"{name}: gives {kind}; expected {expected} for {self.batch_size} images,"
+                f" {num_classes} classes"
+            )
 
     def normalised(self, pixels_HWC: np.ndarray) -> Tensor:
-        """Network input from RGB bytes (height x width x 3): height x width x 3, or 4
-        where the fourth channel is used.
+        """Return RGB bytes (height x width x 3) as network input.
+
+        The input is height x width x 3, or x 4 where the fourth channel is used.
         """
         pixels = torch.from_numpy(pixels_HWC).to(self.device)
         values = normalise(pixels[None], self.preprocessing)[0].permute(1, 2, 0).to(self.dtype)
         return F.pad(values, (0, self.channels - 3))
 
     def batches(self, crops_SSC: Iterable[Tensor]) -> Iterator[tuple[Tensor, int]]:
-        """A stream of normalised crops as batches (N x side x side x channels) and how
-        many crops of each are new.
+        """Yield normalised crops as batches, and how many crops of each batch are new.
 
-        All batches are one buffer: the last is filled up with what the one before it
-            left there.
+        Batches are N x side x side x channels. All are one buffer, so the last batch
+        may end with crops of the batch before it.
         """
         side = self.input_size
         batch = torch.zeros(
@@ -126,14 +129,14 @@ class Engine:
 
     @torch.no_grad()
     def probabilities(self, batch_NHWC: Tensor) -> Tensor:
-        """Softmax probabilities of one batch, N x classes, float32, on the device."""
+        """Return the softmax probabilities of a batch: N x classes, float32."""
         return self._step(batch_NHWC)
 
     def classify(self, crops_SSC: Iterable[Tensor]) -> Iterator[np.ndarray]:
-        """Softmax probabilities of a stream of normalised crops, in order, batch by
-        batch (N x classes, float32).
+        """Yield the softmax probabilities of normalised crops in order, batch by batch.
 
-        On a GPU a batch is read back only when the next has been started.
+        A batch is N x classes, float32. It is read back after the next has started, so
+        that a GPU need not wait.
         """
         started: list[tuple[Tensor, int]] = []
         for batch, count in self.batches(crops_SSC):
@@ -145,8 +148,9 @@ class Engine:
 
     @torch.no_grad()
     def dense(self, planes_HWC: Iterable[Tensor]) -> np.ndarray:
-        """Mean over planes of the mean probability over all places of a plane (classes,
-        float32): VGG's dense evaluation.
+        """Return the probabilities (classes, float32) of VGG's dense evaluation.
+
+        They are the mean over planes of the mean over all places of a plane.
 
         Raises:
             InputError: the network is not GoogLeNet with average pooling.
@@ -175,7 +179,7 @@ class Engine:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context in which a network runs at a precision."""
+    """Return the context in which a network runs at a precision."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
@@ -185,9 +189,7 @@ def _rows(probabilities: Tensor, count: int) -> np.ndarray:
 
 
 def _ready(network: nn.Module, device: torch.device, precision: str) -> nn.Module:
-    """A copy on the device, in evaluation mode, with the replacements that this
-    module's docstring names.
-    """
+    """Return a copy of the network on the device, in evaluation mode, made fast."""
     network = copy.deepcopy(network).to(device).to(memory_format=torch.channels_last).eval()
     operators.use_operators(network, device)
     if precision == "bf16":
@@ -200,9 +202,7 @@ def _ready(network: nn.Module, device: torch.device, precision: str) -> nn.Modul
 
 
 def _with_fourth_channel(conv: nn.Conv2d) -> nn.Conv2d:
-    """The same convolution of an input that has a fourth channel, whatever that
-    holds.
-    """
+    """Return the convolution for inputs with a fourth channel, which has no effect."""
     wide = copy.deepcopy(conv)
     wide.in_channels = 4
     weight = F.pad(conv.weight.data, (0, 0, 0, 0, 0, 1))
@@ -213,7 +213,7 @@ def _with_fourth_channel(conv: nn.Conv2d) -> nn.Conv2d:
 
 
 def _first_conv(network: nn.Module) -> ConvReLU | None:
-    """GoogLeNet's first layer, where it is dense."""
+    """Return GoogLeNet's first layer; None where it is separable."""
     return (
         network.conv1
         if isinstance(network, GoogLeNet) and isinstance(network.conv1, ConvReLU)

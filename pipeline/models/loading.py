@@ -1,5 +1,6 @@
-"""Classifiers by config: a run of ours, or what was made elsewhere (Caffe, torchvision,
-timm, a user's own Python file).
+"""Load the classifier that a config names: a run of ours, or a foreign network.
+
+Foreign networks come from Caffe, torchvision, timm or a user's Python file.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,18 +21,24 @@ from pipeline.paper.preprocessing import Preprocessing
 
 
 class Classifier(NamedTuple):
-    """A network that maps N x 3 x side x side to logits (N x classes), and how pixels
-    enter it.
-    """
+    """A network and its preprocessing; N x 3 x side x side becomes N x classes."""
 
     network: nn.Module
     preprocessing: Preprocessing
     input_size: int
 
 
+<<<<<<< HEAD
 def our_classifier(run: TrainConfig, weights: dict[str, Tensor], num_classes: int) -> Classifier:
     """A run's network without its auxiliary heads."""
     network = GoogLeNet(num_classes, **run.network.but(aux_heads=()).model_dump())
+=======
+def our_classifier(
+    shape: NetworkConfig, weights: dict[str, Tensor], num_classes: int
+) -> Classifier:
+    """Return a run's network without its auxiliary heads."""
+    network = GoogLeNet(num_classes, **shape.but(aux_heads=()).model_dump())
+>>>>>>> e69e80214da6107e7b515c8de53f425907505268
     network.load_state_dict(
         {name: tensor for name, tensor in weights.items() if not name.startswith("aux_heads.")}
     )
@@ -39,11 +46,11 @@ def our_classifier(run: TrainConfig, weights: dict[str, Tensor], num_classes: in
 
 
 def foreign_classifier(config: ForeignConfig, num_classes: int) -> Classifier:
-    """A foreign network with its weights.
+    """Return a foreign network with its weights.
 
     Raises:
-        InputError: no such architecture, or the file does not fit it; the first
-            mismatch is named.
+        InputError: there is no such architecture, or the file does not fit it; the
+            message names the first mismatch.
     """
     family, _, name = config.arch.partition(":")
     weights = read_weights(config.weights, config.weights_key) if config.weights else {}
@@ -70,8 +77,8 @@ def load_strictly(network: nn.Module, weights: dict[str, Tensor], path: Path) ->
     """Load weights into a network.
 
     Raises:
-        InputError: a name is missing or unknown, or a shape differs; the first mismatch
-            in the network's order is named.
+        InputError: a name is missing or unknown, or a shape differs; the message names
+            the first mismatch in the network's order.
     """
     expected = network.state_dict()
     for name, tensor in expected.items():
@@ -83,9 +90,9 @@ def load_strictly(network: nn.Module, weights: dict[str, Tensor], path: Path) ->
                 f" {tuple(tensor.shape)}"
             )
         if weights[name].shape != tensor.shape:
-            found = tuple(weights[name].shape)
+            shape = tuple(weights[name].shape)
             raise InputError(
-                f"{path}: {name} has shape {found}; the network expects {tuple(tensor.shape)}"
+                f"{path}: {name} has shape {shape}; the network expects {tuple(tensor.shape)}"
             )
     if unknown := next((name for name in weights if name not in expected), None):
         raise InputError(f"{path}: has a tensor {unknown}, which the network does not know")
@@ -93,7 +100,7 @@ def load_strictly(network: nn.Module, weights: dict[str, Tensor], path: Path) ->
 
 
 class _CallableNetwork(nn.Module):
-    """A user's plain function from images to logits."""
+    """A network that calls a user's function from images to logits."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]):
         super().__init__()
@@ -104,8 +111,9 @@ class _CallableNetwork(nn.Module):
 
 
 def _users_network(path: Path, name: str, num_classes: int) -> nn.Module:
-    """What a function `name(num_classes)` of the user's file returns: a module, or any
-    callable from images to logits.
+    """Return the network that the function `name(num_classes)` of a user's file makes.
+
+    The function returns a module, or any callable from images to logits.
     """
     function = python_function(path, name, f"def {name}(num_classes): returning a torch module")
     try:
@@ -113,9 +121,9 @@ def _users_network(path: Path, name: str, num_classes: int) -> nn.Module:
     except Exception as error:
         raise InputError(error_in(path, error)) from None
     if not callable(network):
-        found = type(network).__name__
+        kind = type(network).__name__
         raise InputError(
-            f"{path}: {name}(num_classes) returned {found}; expected a module or a function, images"
+            f"{path}: {name}(num_classes) returned {kind}; expected a module or a function, images"
             " -> logits"
         )
     return network if isinstance(network, nn.Module) else _CallableNetwork(network)

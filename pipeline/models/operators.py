@@ -1,10 +1,9 @@
-"""A small C++ operator for a network's pools and local response norms on a CPU
-(`native.py` builds it).
+"""A small C++ operator for pools and local response norms on a CPU.
 
-torch's local response norm has no bfloat16 kernel and takes half of a bf16 network's
-time; the network's own band convolution (`paper/layers.py`) costs a twelfth of all
-multiply-adds; torch's max pools read each value up to nine times. This one reads each
-value once.
+`native.py` builds it. torch's local response norm has no bfloat16 kernel and takes half
+of a bf16 network's time. The network's own band convolution (`paper/layers.py`) costs a
+twelfth of all multiply-adds. torch's max pools read each value up to nine times; this
+operator reads each value once.
 """
 
 import ctypes
@@ -22,7 +21,7 @@ NORMS = {"none": 0, "first": 1, "last": 2}
 
 
 class _Shape(ctypes.Structure):
-    """`Shape` of operators.cpp."""
+    """The struct `Shape` of operators.cpp."""
 
     _fields_ = (
         *(
@@ -40,18 +39,18 @@ _SIGNATURES = (
 
 
 def library() -> ctypes.CDLL | str:
-    """The operators, built if need be, or the reason why there are none."""
+    """Return the operators, built if need be, or the reason why there are none."""
     return native.library("pipeline.models", "operators.cpp", _SIGNATURES)
 
 
 @torch.library.custom_op("going_deeper::max_pool", mutates_args=())
 def max_pool(x_NCHW: Tensor, stride: int, norm: str, alpha: float) -> Tensor:
-    """GoogLeNet's 3x3 max pools on the CPU, float32 or bfloat16, with a local response
-    norm on either side.
+    """Compute GoogLeNet's 3x3 max pool on the CPU, with a local response norm if asked.
 
-    Stride 1 is padded by 1; stride 2 is not, and rounds its size up. `norm` is `first`,
-    `last` or `none`, of 5 channels: x / (1 + alpha/5 * sum of squares) ** 0.75, in
-    float32. Maps have at least 2 x 2 pixels.
+    x is float32 or bfloat16; maps have at least 2 x 2 pixels. Stride 1 pads by 1;
+    stride 2 does not pad and rounds the output's size up. `norm` says whether the norm
+    comes `first`, `last`, or not at all (`none`). The norm is over 5 channels, in
+    float32: x / (1 + alpha/5 * sum of squares) ** 0.75.
     """
     x = x_NCHW.contiguous(memory_format=torch.channels_last)
     y = _pooled_like(x, stride)
@@ -63,8 +62,9 @@ def max_pool(x_NCHW: Tensor, stride: int, norm: str, alpha: float) -> Tensor:
 def max_pool_backward(
     x_NCHW: Tensor, dy_NCHW: Tensor, stride: int, norm: str, alpha: float
 ) -> Tensor:
-    """The gradient of `max_pool` at x. Of equal largest values the first takes it all,
-    as in torch.
+    """Return the gradient of `max_pool` at x.
+
+    If several values are largest, the first takes all of the gradient, as in torch.
     """
     x, dy = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x_NCHW, dy_NCHW))
     dx = torch.empty_like(x)
@@ -110,7 +110,7 @@ max_pool.register_autograd(_differentiate, setup_context=_keep)
 
 def _pooled_like(x: Tensor, stride: int) -> Tensor:
     n, c, h, w = x.shape
-    # from 2 pixels on, a window that starts inside ends the row
+    # in maps of 2 pixels or more, a window that starts inside ends the row
     size = (h, w) if stride == 1 else (h // 2, w // 2)
     return torch.empty(
         n, c, *size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last
@@ -118,11 +118,10 @@ def _pooled_like(x: Tensor, stride: int) -> Tensor:
 
 
 class OperatorPool(nn.Module):
-    """Stands in for a max pool, or for a max pool and the local response norm beside
-    it.
+    """Replaces a max pool, or a max pool and the local response norm beside it.
 
-    Inputs that the operator does not know (float64, a single image without a batch, a
-    map of one pixel) take `original`.
+    `original` computes inputs that the operator does not know: float64, a single image
+    without a batch, a map of one pixel.
     """
 
     def __init__(
@@ -136,9 +135,11 @@ class OperatorPool(nn.Module):
         self.original, self.stride, self.norm, self.alpha = original, stride, norm, alpha
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        known = x_NCHW.dtype in TYPES and x_NCHW.ndim == 4 and min(x_NCHW.shape[2:]) > 1
+        is_known = x_NCHW.dtype in TYPES and x_NCHW.ndim == 4 and min(x_NCHW.shape[2:]) > 1
         y: Tensor = (
-            max_pool(x_NCHW, self.stride, self.norm, self.alpha) if known else self.original(x_NCHW)
+            max_pool(x_NCHW, self.stride, self.norm, self.alpha)
+            if is_known
+            else self.original(x_NCHW)
         )
         return y
 
@@ -146,8 +147,8 @@ class OperatorPool(nn.Module):
 def use_operators(network: nn.Module, device: torch.device) -> bool:
     """Replace, in place, the pools that the operator knows and GoogLeNet's norms.
 
-    Only on a CPU with one thread, as our ranks have, and where the operators can be
-    built; else False, and nothing changes.
+    Return whether the network changed. It changes only on a CPU with one thread, as our
+    ranks have, and only where the operators can be built.
     """
     if device.type != "cpu" or torch.get_num_threads() > 1 or isinstance(library(), str):
         return False
@@ -167,8 +168,9 @@ def use_operators(network: nn.Module, device: torch.device) -> bool:
 
 
 def _stride_of(module: nn.Module) -> int | None:
-    """The stride of a max pool that the operator computes; None of any other module, a
-    subclass or one with hooks included.
+    """Return the stride of a max pool that the operator computes, or None.
+
+    Every other module has None, also a subclass of the max pool or one with hooks.
     """
     if type(module) is not nn.MaxPool2d or module.return_indices or _has_hooks(module):
         return None
@@ -181,10 +183,10 @@ def _stride_of(module: nn.Module) -> int | None:
 
 
 def _has_hooks(module: nn.Module) -> bool:
-    """Whether a module's call does more than its `forward`.
+    """Return whether a module's call does more than its `forward`.
 
-    Where hooks are noted is private to torch (tried with 2.14); where that is gone, any
-    module may have some.
+    The attributes that hold hooks are private to torch (tried with 2.14). If a version
+    lacks them, any module counts as one with hooks.
     """
     return any(getattr(module, kind, True) for kind in ("_forward_hooks", "_forward_pre_hooks"))
 

@@ -1,6 +1,4 @@
-"""Our network for others: an entry for `torch.hub`, and for timm's registry once that
-is asked for.
-"""
+"""Our network for other projects: an entry for `torch.hub` and for timm's registry."""
 
 import inspect
 from typing import Any
@@ -10,6 +8,7 @@ from pipeline.paper.preprocessing import PREPROCESSING
 
 
 def googlenet(pretrained: bool = False, num_classes: int = 1000, **options: Any) -> GoogLeNet:
+<<<<<<< HEAD
     """GoogLeNet of Table 1; `options` are `GoogLeNet`'s: input_size, width, aux_heads,
     dropout, aux_dropout, conv1, modules, norm, head.
 
@@ -18,11 +17,18 @@ def googlenet(pretrained: bool = False, num_classes: int = 1000, **options: Any)
     others.
     In training mode the output is `Logits`, with those of the auxiliary heads;
     `aux_heads=()` has none.
+=======
+    """Return the GoogLeNet of Table 1.
+
+    `options` are those of `GoogLeNet`: input_size, width, aux_heads, dropout, conv1,
+    modules, norm, head. timm's `drop_rate` and `img_size` mean `dropout` and
+    `input_size`. In training mode the output is `Logits`, which include the logits of
+    the auxiliary heads; with `aux_heads=()` there are no such heads.
+>>>>>>> e69e80214da6107e7b515c8de53f425907505268
 
     Raises:
-        ValueError: `pretrained` is asked for (weights of this network are not
-            published), or other than 3 channels, or an option that this network does
-            not have.
+        ValueError: the call sets `pretrained` (no weights of this network are
+            published), a number of channels other than 3, or an unknown option.
     """
     if pretrained:
         raise ValueError(
@@ -57,7 +63,7 @@ def googlenet(pretrained: bool = False, num_classes: int = 1000, **options: Any)
 
 
 def register_with_timm() -> None:
-    """From now on `timm.create_model("googlenet")` makes our network."""
-    from timm.models import register_model  # late, as torch.hub's entry does without timm
+    """Make `timm.create_model("googlenet")` return our network from now on."""
+    from timm.models import register_model  # late, as the entry for torch.hub needs no timm
 
     register_model(googlenet)

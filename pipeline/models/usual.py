@@ -1,5 +1,7 @@
-"""What the weights of an architecture usually need: how pixels enter, and how their
-makers resize and cut; and what an evaluation did in its place.
+"""The preprocessing that an architecture's weights usually need.
+
+It says how pixels enter and how the makers of the weights resize and cut images.
+`notes` says where an evaluation differs from that.
 """
 
 import re
@@ -22,8 +24,10 @@ RESIZE: dict[str | None, Resize] = {"bilinear": "pil_bilinear", "bicubic": "pil_
 
 
 class Usual(NamedTuple):
-    """The preprocessing of `owner`'s weights. `kernel` and `crop`, the share of the
-    shorter side that their one crop has, are None where they do not say.
+    """The preprocessing that the weights of `owner` need.
+
+    `crop` is the share of the shorter side that the owner's one crop has. `kernel` and
+    `crop` are None where the owner does not say.
     """
 
     owner: str
@@ -31,21 +35,22 @@ class Usual(NamedTuple):
     input_size: int
     kernel: str | None = None
     crop: float | None = None
-    is_recognised: bool = False  # the file is its owner's own, by its digest
+    is_recognised: bool = False  # by its digest, the file is the owner's own
     remark: str = ""
 
     @property
     def resize(self) -> Resize:
-        """The kernel under our name; the usual one where they have none, or another."""
+        """The kernel under our name; bilinear where the owner's is unknown to us."""
         return RESIZE.get(self.kernel, "pil_bilinear")
 
 
 def usual(arch: str, weights: Path | None, sha256: str | None) -> Usual | None:
-    """What an architecture's weights usually need, the user may say otherwise; None
-    where timm does not say.
+    """Return what an architecture's weights usually need; None where timm does not say.
+
+    The user's config may say otherwise.
 
     Raises:
-        InputError: no such architecture.
+        InputError: there is no such architecture.
     """
     family, _, name = arch.partition(":")
     if family == "timm":
@@ -60,8 +65,9 @@ def usual(arch: str, weights: Path | None, sha256: str | None) -> Usual | None:
 
 
 def notes(config: EvaluateConfig) -> list[str]:
-    """What an evaluation of foreign weights does otherwise than their makers, and what
-    it took for granted: a sentence each.
+    """Return where an evaluation of foreign weights differs from their makers.
+
+    Each note is a sentence. Some notes say what the evaluation assumed.
     """
     foreign = config.classifier
     if not isinstance(foreign, ForeignConfig) or foreign.arch.startswith("python:"):
@@ -69,10 +75,10 @@ def notes(config: EvaluateConfig) -> list[str]:
     theirs = usual(foreign.arch, foreign.weights, foreign.sha256)
     if theirs is None:
         return [f"{foreign.arch}: timm says nothing of its preprocessing; all of it is yours"]
-    said = [theirs.remark] if theirs.remark else []
+    sentences = [theirs.remark] if theirs.remark else []
     mean, std, order = theirs.preprocessing
-    said += [
-        f"{what} {_shown(value)}, where {theirs.owner} has {_shown(other)}"
+    sentences += [
+        f"{what} {_text(value)}, where {theirs.owner} has {_text(other)}"
         for what, value, other in (
             ("input size", foreign.input_size, theirs.input_size),
             ("mean", foreign.mean, mean),
@@ -84,19 +90,20 @@ def notes(config: EvaluateConfig) -> list[str]:
     ]
     shorter = scales(foreign.input_size)
     if theirs.crop is not None and abs(theirs.crop - foreign.input_size / shorter[0]) > 0.005:
-        said.append(
+        sentences.append(
             f"crops are the paper's, of shorter sides from {shorter[0]} to {shorter[-1]} px (one"
             f" crop is {foreign.input_size / shorter[0]:.1%} of the side), where {theirs.owner} has"
             f" one crop of {theirs.crop:.1%}: errors are not comparable with those published"
         )
     if foreign.arch in TRANSFORMING:
         own = "torchvision's own" if theirs.is_recognised else "not one that torchvision published"
-        said.append(
+        sentences.append(
             f"transform_input is {foreign.transform_input}; the file is {own} (by its SHA-256)"
         )
-    return [f"{foreign.arch}: {sentence}" for sentence in said]
+    return [f"{foreign.arch}: {sentence}" for sentence in sentences]
 
 
+<<<<<<< HEAD
 class Note(NamedTuple):
     """What a file of our weights says of its network."""
 
@@ -107,10 +114,17 @@ class Note(NamedTuple):
 def note_in(path: Path) -> Note | None:
     """What a file of our weights says of its network, or None where it says nothing.
     Files of before the pixels were an option have the usual ones.
+=======
+def exported_shape(path: Path) -> NetworkConfig | None:
+    """Return the shape of a network that `going-deeper export` wrote.
+
+    The result is None where the file does not say.
+>>>>>>> e69e80214da6107e7b515c8de53f425907505268
     """
     if path.suffix != ".safetensors":
         return None
     with safe_open(path, "pt") as file:
+<<<<<<< HEAD
         noted = file.metadata() or {}
     if "network" not in noted:
         return None
@@ -118,11 +132,16 @@ def note_in(path: Path) -> Note | None:
         NetworkConfig.model_validate_json(noted["network"]),
         PixelConfig.model_validate_json(noted.get("pixels", "{}")),
     )
+=======
+        shape = (file.metadata() or {}).get("network")
+    return None if shape is None else NetworkConfig.model_validate_json(shape)
+>>>>>>> e69e80214da6107e7b515c8de53f425907505268
 
 
 def torchvision_with(name: str) -> Any:
-    """torchvision's models, which have one of this name; imported late, as training
-    ranks do without.
+    """Return torchvision's models, after a check that one of them has this name.
+
+    The import is late, because training ranks do not need torchvision.
     """
     from torchvision import models
 
@@ -134,8 +153,9 @@ def torchvision_with(name: str) -> Any:
 
 
 def timm_with(name: str) -> Any:
-    """timm, which has a model of this name; imported late, as training ranks do
-    without.
+    """Return timm, after a check that it has a model of this name.
+
+    The import is late, because training ranks do not need timm.
     """
     import timm
 
@@ -145,14 +165,14 @@ def timm_with(name: str) -> Any:
 
 
 def timm_network(name: str, num_classes: int | None = None) -> nn.Module:
-    """timm's network of that name, without weights; old names are known too.
+    """Return timm's network of this name, without weights; old names are known too.
 
     Raises:
-        InputError: no such model, or timm no longer makes it.
+        InputError: there is no such model, or timm no longer makes it.
     """
     timm = timm_with(name)
     try:
-        with warnings.catch_warnings():  # of an old name; `notes` tells it
+        with warnings.catch_warnings():  # of an old name; `notes` reports it
             warnings.filterwarnings("ignore", "Mapping deprecated model name")
             network: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes)
     except (AssertionError, RuntimeError) as error:  # of names that lead nowhere
@@ -161,8 +181,9 @@ def timm_network(name: str, num_classes: int | None = None) -> nn.Module:
 
 
 def _timms(name: str) -> Usual | None:
-    """By the configuration of the network that timm makes: an old name has none of its
-    own.
+    """Return the preprocessing of the network that timm makes under this name.
+
+    The network's own configuration says it, because an old name has none.
     """
     timm = timm_with(name)
     with torch.device("meta"):  # no weights are drawn
@@ -198,8 +219,9 @@ def _entry(declared: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _torchvisions(name: str, sha256: str) -> Usual:
-    """By the weights that torchvision has under this name: those of which the file is a
-    copy, or else its best.
+    """Return the preprocessing of torchvision's weights under this name.
+
+    These are the weights that the file is a copy of, or else torchvision's best.
     """
     published = torchvision_with(name).get_model_weights(name)
     own = [weights for weights in published if sha256.startswith(_digits(weights.url))]
@@ -216,7 +238,7 @@ def _torchvisions(name: str, sha256: str) -> Usual:
 
 
 def _digits(url: str) -> str:
-    """The first digits of a file's SHA-256, which torchvision writes into its name."""
+    """Return the start of the SHA-256 that torchvision writes into a file's name."""
     digits = re.search(r"-([0-9a-f]{8,})\.pth$", url)
     return digits[1] if digits else "none"
 
@@ -228,5 +250,5 @@ def _in_255(mean: tuple[float, ...], std: tuple[float, ...]) -> Preprocessing:
     )
 
 
-def _shown(value: object) -> str:
+def _text(value: object) -> str:
     return ",".join(f"{item:g}" for item in value) if isinstance(value, tuple) else str(value)

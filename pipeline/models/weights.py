@@ -1,5 +1,6 @@
-"""A file's tensors by name: .caffemodel, .safetensors, or what torch saved. Of several
-sets of weights in one file none is guessed.
+"""Read a file's tensors by name: .caffemodel, .safetensors, or a file that torch saved.
+
+If a file holds several sets of weights, the user chooses; nothing is guessed.
 """
 
 from argparse import Namespace
@@ -15,19 +16,20 @@ from torch import Tensor
 from pipeline.errors import InputError
 from pipeline.models.caffe import googlenet_weights
 
-TOP = "."  # the key of the tensors that lie in no dictionary of their own
+TOP = "."  # the key of tensors at the top, in no dictionary of their own
 
 
 def read_weights(path: Path, key: str | None = None) -> dict[str, Tensor]:
-    """A file's tensors by name: .caffemodel (as our network's), .safetensors, or a
-    PyTorch state dict, alone or as the only one in a checkpoint; `key` chooses among
-    several, such as `model_ema` or `callbacks.average.weights`.
+    """Return a file's tensors by name.
 
-    A pickle is read with `weights_only=True`, so that it cannot run code.
+    The file is a .caffemodel (its tensors get our names), a .safetensors, or a PyTorch
+    state dict, alone or in a checkpoint. `key` chooses among several state dicts, for
+    instance `model_ema` or `callbacks.average.weights`. A pickle is read with
+    `weights_only=True`, so that it cannot run code.
 
     Raises:
-        InputError: no such file, it cannot be read as what its name says, it holds
-            several sets of weights and `key` names none of them.
+        InputError: there is no such file, its content does not fit its name, or it
+            holds several sets of weights and `key` names none of them.
     """
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "no such weights file"
@@ -39,7 +41,7 @@ def read_weights(path: Path, key: str | None = None) -> dict[str, Tensor]:
             )
         return googlenet_weights(path) if path.suffix == ".caffemodel" else _safetensors(path)
     try:
-        # timm's and torchvision's trainings leave their options in the file
+        # the training scripts of timm and torchvision save their options in the file
         with torch.serialization.safe_globals([Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # torch's own message advises to run the pickle's code
@@ -47,26 +49,26 @@ def read_weights(path: Path, key: str | None = None) -> dict[str, Tensor]:
             f"{path}: cannot be read as a PyTorch state dict; expected a zip or pickle of tensors"
             " only"
         ) from None
-    # what else lies in a checkpoint, such as a mean or the state of a random
-    # generator, has one dimension
+    # other tensors in a checkpoint, such as a mean or the state of a random
+    # generator, have one dimension
     sets = list(_sets(content, 2, set())) or list(_sets(content, 0, set()))
-    wanted = [tensors for name, tensors in sets if key in (None, name)]
+    choices = [tensors for name, tensors in sets if key in (None, name)]
     if not sets:
         raise InputError(f"{path}: holds no state dict; expected tensors by name")
-    if len(wanted) != 1:
+    if len(choices) != 1:
         listed = ", ".join(f"{name} ({_size(tensors)})" for name, tensors in sets)
         problem = (
             f"holds {len(sets)} sets of weights: {listed}; choose one by --weights-key KEY"
-            if key is None or len(wanted) > 1
+            if key is None or len(choices) > 1
             else f"has no weights under --weights-key {key}; expected one of {listed}"
         )
         raise InputError(f"{path}: {problem}")
-    if not isinstance(wanted[0], dict):
+    if not isinstance(choices[0], dict):
         raise InputError(
             f"{path}: {key or sets[0][0]} is a list of tensors without names, which fits no"
             " network; expected tensors by name"
         )
-    return wanted[0]
+    return choices[0]
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
@@ -79,9 +81,10 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 def _sets(
     content: Any, dimensions: int, seen: set[int], at: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, dict[str, Tensor] | list[Tensor]]]:
-    """The sets of weights in a checkpoint, each with its key: what holds floating point
-    tensors of so many dimensions or more, whatever its name, except in an optimiser's
-    state.
+    """Yield the sets of weights in a checkpoint, each with its key.
+
+    A set holds a floating point tensor of at least `dimensions` dimensions. Its name
+    does not matter. The state of an optimiser is no set.
     """
     if id(content) in seen or not isinstance(content, Mapping | Sequence) or _is_text(content):
         return
@@ -91,7 +94,7 @@ def _sets(
     items = list(content.items() if isinstance(content, Mapping) else enumerate(content))
     tensors = {name: value for name, value in items if isinstance(value, Tensor)}
     if any(value.is_floating_point() and value.ndim >= dimensions for value in tensors.values()):
-        # torch's own dictionary carries versions of its layers along
+        # torch's own dictionary also has the versions of its layers
         whole = content if isinstance(content, dict) and len(tensors) == len(items) else tensors
         by_name = all(isinstance(name, str) for name in tensors)
         yield ".".join(at) or TOP, whole if by_name else list(tensors.values())

@@ -1,3 +1,1 @@
-"""Processes and what they are granted: ranks, pools, signals, environment, native
-builds, progress.
-"""
+"""Processes and what they use: ranks, pools, signals, environment, devices, builds."""

@@ -1,4 +1,4 @@
-"""The device that computes, by name, with what its last bits depend on."""
+"""The device that computes: its name, and the facts that its last bits depend on."""
 
 import os
 import platform
@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import torch
 
-DRIVER = Path("/proc/driver/nvidia")  # what NVIDIA's driver says of itself and its GPUs
+DRIVER = Path("/proc/driver/nvidia")  # NVIDIA's driver and its GPUs
 
 
 @cache
 def processor() -> str:
-    """The model of this machine's CPU."""
+    """Return the model of this machine's CPU."""
     return _line(Path("/proc/cpuinfo"), r"model name\s*: (.*)") or platform.machine()
 
 
 class Device(NamedTuple):
-    """What computes: a `core` or a `GPU`, and its model; no name where none is known.
-    The rate of one forecasts no other's.
+    """A `core` or a `GPU`, and its model; the name is empty where it is unknown.
+
+    The rate of one device does not forecast that of another.
     """
 
     kind: str
@@ -33,8 +34,9 @@ class Device(NamedTuple):
 
 
 def here() -> Device:
-    """What a rank would compute on: the first GPU, or else a core. Known without
-    torch.
+    """Return the device of a rank on this machine: the first GPU, or else a core.
+
+    The function does not import torch.
     """
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
     gpu = None if hidden else next(_gpus(), None)
@@ -42,10 +44,12 @@ def here() -> Device:
 
 
 def facts(device: "torch.device") -> dict[str, str]:
-    """A device's `name`; of a GPU also its capability, the driver, CUDA, cuDNN and
-    NCCL; of a CPU the instructions that torch uses.
+    """Return the facts of a device: its `name` and its `capability`.
+
+    The capability of a CPU is the instructions that torch uses. A GPU also has the
+    versions of its driver, CUDA, cuDNN and NCCL.
     """
-    import torch  # late: reports and looks at a study do without
+    import torch  # late, because reports and studies do not need torch
 
     if device.type != "cuda":
         return {"name": processor(), "capability": torch.backends.cpu.get_cpu_capability()}
@@ -60,15 +64,15 @@ def facts(device: "torch.device") -> dict[str, str]:
     }
 
 
-def joined(found: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Facts of several devices as of one, each value once.
+def joined(devices: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Join the facts of several devices; each value appears once.
 
     >>> joined([{"name": "A100"}, {"name": "H100"}, {"name": "A100"}])
     {'name': 'A100, H100'}
     """
-    names = dict.fromkeys(name for each in found for name in each)
+    names = dict.fromkeys(name for each in devices for name in each)
     return {
-        name: ", ".join(dict.fromkeys(each[name] for each in found if name in each))
+        name: ", ".join(dict.fromkeys(each[name] for each in devices if name in each))
         for name in names
     }
 
@@ -80,11 +84,9 @@ def _gpus() -> Iterator[str]:
 
 
 def _line(path: Path, pattern: str) -> str:
-    """What the first group of a pattern matches in a file; nothing where it does
-    not.
-    """
+    """Return what a pattern's first group matches in a file, or an empty text."""
     try:
-        found = re.search(pattern, path.read_text())
+        match = re.search(pattern, path.read_text())
     except OSError:
         return ""
-    return found[1].strip() if found else ""
+    return match[1].strip() if match else ""

@@ -1,5 +1,6 @@
-"""Writing so that a file is either whole or absent, also after a power cut and on a
-shared disk.
+"""Write files so that each is either whole or absent.
+
+This holds after a power cut and on a shared disk.
 """
 
 import hashlib
@@ -24,8 +25,9 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def publish(path: Path, data: bytes) -> bool:
-    """Write `data` to `path` unless it exists; say whether it was written. The first
-    writer wins, on a shared disk too.
+    """Write `data` to `path` unless it exists, and return whether it was written.
+
+    The first writer wins, on a shared disk too.
     """
     temporary = _write_beside(path, data)
     try:
@@ -43,16 +45,16 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
+    """Return the SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def private_folder(folder: Path) -> Path:
-    """A folder that only its owner can write, made if need be: code is run from it.
+    """Make a folder that only its owner can write to, as code is run from it.
 
     Raises:
-        InputError: it exists and others can write to it.
+        InputError: the folder exists and others can write to it.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if folder.stat().st_mode & 0o022 or folder.stat().st_uid != os.getuid():
@@ -62,14 +64,14 @@ def private_folder(folder: Path) -> Path:
     return folder
 
 
-def rename(made: Path, target: Path) -> None:
-    """Give a folder or a file its name, for good."""
-    made.rename(target)
+def rename(source: Path, target: Path) -> None:
+    """Rename a folder or a file, and sync the new name to the disk."""
+    source.rename(target)
     _sync_folder(target.parent)
 
 
 def fresh_folder(path: Path) -> Path:
-    """An empty folder at `path`; remains of an interrupted attempt are removed."""
+    """Make an empty folder; the remains of an interrupted attempt are removed."""
     if path.exists():
         shutil.rmtree(path)
     path.mkdir(parents=True)

@@ -1,12 +1,11 @@
-"""What the environment grants a process, and the variables that libraries read as it
-starts.
-"""
+"""The cores of a process, and the variables that libraries read at its start."""
 
 import os
 
-# what the user typed, for stages that run in processes of their own
+# the user's command line, for stages that run in their own processes
 COMMAND = "GOING_DEEPER_COMMAND"
 
+<<<<<<< HEAD
 # ours: glibc gives large buffers back to the kernel at once, which costs a fifth of the
 # speed of a training step, and more of a large batch's
 ALLOCATOR = {
@@ -16,6 +15,11 @@ ALLOCATOR = {
 }
 # ours: several threads a process stall whenever a neighbour is busy, as OpenMP spins.
 # Every rank compiles for itself.
+=======
+# ours: if a process has several threads, they stall when a neighbour is busy, because
+# OpenMP spins. glibc gives large buffers back to the kernel at once, which costs a
+# fifth of the speed of a training step. Every rank compiles for itself.
+>>>>>>> e69e80214da6107e7b515c8de53f425907505268
 PROCESS_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "TORCHINDUCTOR_COMPILE_THREADS": "1",
@@ -26,17 +30,18 @@ PROCESS_ENVIRONMENT = {
 
 
 def num_cores() -> int:
-    """The cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def cores_per_rank() -> int:
-    """This rank's share of the cores that it may use: what SLURM gave each task, or an
-    equal part for each local rank.
+    """Return this rank's number of cores.
+
+    SLURM says how many each task has; elsewhere the local ranks have equal parts.
     """
-    cores, granted = num_cores(), os.environ.get("SLURM_CPUS_PER_TASK")
+    cores, task_cores = num_cores(), os.environ.get("SLURM_CPUS_PER_TASK")
     return (
-        min(cores, int(granted))
-        if granted
+        min(cores, int(task_cores))
+        if task_cores
         else max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     )

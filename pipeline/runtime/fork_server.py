@@ -1,9 +1,8 @@
-"""New processes in a tenth of a second: forks of a server that has imported the stages
-already (multiprocessing's).
+"""Start new processes in a tenth of a second, as forks of multiprocessing's server.
 
-A fresh Python takes seconds to import torch, and a study starts many. One server serves
-all of a command. It has no threads and has not touched a GPU, so that a fork of it may
-do both.
+A new Python takes seconds to import torch, and a study starts many processes. The
+server has imported the stages already, and serves one command. It has no threads and
+has not used a GPU, so that its forks may do both.
 """
 
 import atexit
@@ -23,24 +22,23 @@ from pipeline.errors import StageFailed, present
 from pipeline.runtime.environment import PROCESS_ENVIRONMENT
 from pipeline.runtime.signals import ENDING
 
-# to the whole group: the server must not end before its forks
+# they reach the whole group of processes: the server must not end before its forks
 HELD = {signal.SIGINT, signal.SIGHUP, *ENDING}
-LONGEST = 70  # of TMPDIR, in characters: the path of a socket in it ends at 108
+LONGEST = 70  # characters of TMPDIR: the path of a socket in it has at most 108
 
 
 def forks(*preloaded: str) -> ForkServerContext:
-    """The context whose processes are forks; its server starts now, and imports
-    `preloaded` while this process goes on.
+    """Return the context whose processes are forks, and start its server.
 
-    Each fork calls `begin` first. A server that runs already stays as it is: the first
-    call decides what is preloaded.
+    The server imports `preloaded` while this process goes on. Each fork calls `begin`
+    first. The first call decides what is preloaded: a running server does not change.
     """
     context = multiprocessing.get_context("forkserver")
     if preloaded:
         context.set_forkserver_preload(list(preloaded))
     if len(tempfile.gettempdir()) > LONGEST:
         _keep_sockets_in("/tmp")
-    # else the server's start would start it, and unblock signals meanwhile
+    # otherwise the start of the server starts this tracker, which unblocks signals
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     try:
@@ -54,7 +52,7 @@ def forks(*preloaded: str) -> ForkServerContext:
 
 
 def start(target: Callable[..., object], *arguments: object) -> BaseProcess:
-    """A fork that calls `target`, which calls `begin` first.
+    """Start a fork that calls `target`; `target` must call `begin` first.
 
     Raises:
         StageFailed: the server has died.
@@ -70,11 +68,11 @@ def start(target: Callable[..., object], *arguments: object) -> BaseProcess:
 
 
 def _end_server() -> None:
-    """With the command, however early that ends: it may still import, and have starts
-    to serve that nobody waits for.
+    """End the server with the command.
 
-    Its id is private to Python (tried with 3.11); where that is gone, the server ends
-    by itself, once it has imported and served.
+    The server may still import, or serve starts that nobody waits for. Its process id
+    is private to Python (tried with 3.11). Without it the server ends by itself, after
+    its imports and starts.
     """
     server = getattr(forkserver, "_forkserver", None)
     if (process_id := getattr(server, "_forkserver_pid", None)) is not None:
@@ -85,18 +83,18 @@ def _end_server() -> None:
 def _keep_sockets_in(folder: str) -> None:
     before, tempfile.tempdir = tempfile.tempdir, folder
     try:
-        util.get_temp_dir()  # is made once, and kept
+        util.get_temp_dir()  # makes the folder once, and keeps it
     finally:
         tempfile.tempdir = before
 
 
 def begin(environment: Mapping[str, str]) -> None:
-    """What a fork does first: end with the process that asked for it, however that
-    ends; take signals; have its variables.
+    """Prepare a fork: it calls this function first.
 
-    The server's death tells a fork nothing, nor does its own parent's, which is the
-    server. Ctrl-C is for the process that
-    asked: it ends its forks, once they have saved.
+    From now on the fork ends with the process that started it, receives signals, and
+    has its own variables. Its parent is the server, so the death of its parent says
+    nothing. Ctrl-C is for the process that started it, which ends its forks after they
+    have saved.
     """
     parent = present(multiprocessing.parent_process(), "the parent of a fork")
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
@@ -113,9 +111,10 @@ def _end_with(sentinel: int) -> None:
 
 @contextmanager
 def _server_environment() -> Iterator[None]:
-    """Within, the variables with which a server starts: those that libraries read as
-    they are loaded, and the modules of this process's path alone, as a folder
-    `pipeline` in the working folder might be another's.
+    """Set, within the block, the variables with which a server starts.
+
+    Libraries read some of them when they are loaded. The others limit imports to this
+    process's path: a folder `pipeline` in the working folder may be another project's.
     """
     before = dict(os.environ)
     os.environ.update(PROCESS_ENVIRONMENT | before)

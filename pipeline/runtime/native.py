@@ -1,5 +1,6 @@
-"""Small C++ libraries, built on first use by the system's compiler and kept in this
-user's cache.
+"""Build small C++ libraries on first use, and keep them in this user's cache.
+
+The system's compiler builds them.
 """
 
 import ctypes
@@ -19,15 +20,14 @@ from pipeline.errors import InputError
 from pipeline.runtime import disk
 
 FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fPIC", "-shared")
-Signatures = tuple[tuple[str, tuple[Any, ...]], ...]  # each function and the types of its arguments
+Signatures = tuple[tuple[str, tuple[Any, ...]], ...]  # functions and argument types
 
 
 def cache_folder() -> Path:
-    """Where what is compiled on this machine is kept: below XDG_CACHE_HOME or ~/.cache,
-    for this user alone.
+    """Return this user's folder for compiled code, below XDG_CACHE_HOME or ~/.cache.
 
     Raises:
-        InputError: it cannot be made, or others can write to it.
+        InputError: the folder cannot be made, or others can write to it.
     """
     try:
         folder = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "going-deeper"
@@ -39,15 +39,16 @@ def cache_folder() -> Path:
 
 
 def compiler() -> list[str] | None:
-    """The C++ compiler that CXX names, or g++; None where there is none."""
+    """Return the C++ compiler that CXX names, or g++; None where there is none."""
     command = shlex.split(os.environ.get("CXX", "g++"))
     return command if command and shutil.which(command[0]) else None
 
 
 @cache
 def library(package: str, source: str, signatures: Signatures) -> ctypes.CDLL | str:
-    """The functions of a C++ file that lies in a package, built if need be, or the
-    reason why there are none.
+    """Return the functions of a package's C++ file, built if need be.
+
+    The result is a text with the reason where there are none.
     """
     command = compiler()
     if command is None:
@@ -55,8 +56,8 @@ def library(package: str, source: str, signatures: Signatures) -> ctypes.CDLL | 
     try:
         loaded = _load(_build(package, source, command, cache_folder()))
     except subprocess.CalledProcessError as error:
-        said = error.stderr.decode(errors="replace").strip() or "no message"
-        return f"{shlex.join(command)} cannot build {source}: {said.splitlines()[0]}"
+        message = error.stderr.decode(errors="replace").strip() or "no message"
+        return f"{shlex.join(command)} cannot build {source}: {message.splitlines()[0]}"
     except (InputError, OSError) as error:
         return str(error)
     for name, types in signatures:
@@ -65,28 +66,26 @@ def library(package: str, source: str, signatures: Signatures) -> ctypes.CDLL | 
 
 
 def _build(package: str, name: str, command: list[str], folder: Path) -> Path:
-    """The library's file, which is named for all that it is made from."""
+    """Build the library, and return its file; the name depends on all inputs."""
     source = resources.files(package).joinpath(name).read_bytes()
-    made_from = (source, FLAGS, command, platform.machine(), platform.libc_ver())
-    path = (
-        folder / f"{Path(name).stem}-{hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]}.so"
-    )
+    inputs = (source, FLAGS, command, platform.machine(), platform.libc_ver())
+    path = folder / f"{Path(name).stem}-{hashlib.sha256(repr(inputs).encode()).hexdigest()[:16]}.so"
     if not path.exists():
         with tempfile.TemporaryDirectory() as scratch:
-            built = Path(scratch) / path.name
+            result = Path(scratch) / path.name
             subprocess.run(
-                [*command, *FLAGS, "-x", "c++", "-", "-o", str(built)],
+                [*command, *FLAGS, "-x", "c++", "-", "-o", str(result)],
                 input=source,
                 capture_output=True,
                 check=True,
             )
-            disk.write_atomic(path, built.read_bytes())
+            disk.write_atomic(path, result.read_bytes())
     return path
 
 
 def _load(path: Path) -> ctypes.CDLL:
     try:
         return ctypes.CDLL(str(path))
-    except OSError:  # a damaged file would else be in the way for ever
+    except OSError:  # a damaged file would fail every later load
         path.unlink()
         raise

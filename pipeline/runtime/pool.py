@@ -14,8 +14,8 @@ from typing import TypeVar
 from pipeline.errors import StageFailed
 from pipeline.runtime import fork_server
 
-# ours: 1.75 GiB, that a piece of work may take beyond what its process has; in all
-# below 2 GB
+# ours: a piece of work may take 1.75 GiB more than its process has; the sum is below
+# 2 GB
 MEMORY_BYTES = 7 * 2**28
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -24,11 +24,13 @@ Result = TypeVar("Result")
 def share(
     work: Callable[[Item], Result], items: Sequence[Item], num_processes: int
 ) -> Iterator[Result]:
-    """What `work` makes of each item, as it is done; both must be picklable. The
-    processes end with this one, however it ends.
+    """Yield the result of `work` for each item, as soon as it is done.
+
+    `work` and the items must be picklable. The processes end with this one, however it
+    ends. Errors of `work` are raised here.
 
     Raises:
-        StageFailed: a process died; and whatever `work` raises.
+        StageFailed: a process died.
     """
     num_processes = min(num_processes, len(items))
     if num_processes <= 1:
@@ -46,23 +48,24 @@ def share(
             ) from None
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
-            # none after an undisturbed run but idle ones
+            # after an undisturbed run all of them are idle
             for process in multiprocessing.active_children():
                 process.terminate()
 
 
 @contextmanager
 def _limited_memory() -> Iterator[None]:
-    """An image that wants more is refused by the allocator, and rejected; the machine
-    stays whole.
+    """Limit the memory of the process within the block.
+
+    The allocator refuses an image that needs more, and the image is rejected.
     """
-    # of data, that this process has already
+    # the data pages that this process already has
     pages = int(Path("/proc/self/statm").read_text().split()[5])
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    wanted = pages * resource.getpagesize() + MEMORY_BYTES
+    limit = pages * resource.getpagesize() + MEMORY_BYTES
     resource.setrlimit(
         resource.RLIMIT_DATA,
-        (wanted if before[1] == resource.RLIM_INFINITY else min(wanted, before[1]), before[1]),
+        (limit if before[1] == resource.RLIM_INFINITY else min(limit, before[1]), before[1]),
     )
     try:
         yield

@@ -1,5 +1,6 @@
-"""Joining the ranks that share a stage (accelerate over torch.distributed), whoever
-started them.
+"""Join the ranks that share a stage, whoever started them.
+
+accelerate joins them, over torch.distributed.
 """
 
 import os
@@ -15,32 +16,32 @@ from pipeline.runtime.variables import refuse_contrary
 
 
 def join(*precisions: str) -> Accelerator:
-    """Join the ranks that the environment describes (RANK, WORLD_SIZE ...), to compute
-    in `precisions`; alone where it describes none.
+    """Join the ranks that the environment describes (RANK, WORLD_SIZE and so on).
 
-    accelerate takes its settings from the environment unless it is told: here it is
-    told all that change a number. Autocast, accumulation and compilation are ours.
+    The process computes alone where the environment describes no ranks. accelerate
+    reads settings from the environment unless a call sets them: this call sets all that
+    change a number. Autocast, accumulation and compilation are our own.
 
     Raises:
-        InputError: a variable of the environment contradicts that.
+        InputError: a variable of the environment contradicts `precisions`.
         StageFailed: accelerate sees another world size than the environment, so each
-            rank would train alone; or another device than a CPU or a CUDA GPU.
+            rank would train alone; or its device is no CPU and no CUDA GPU.
     """
     refuse_contrary(precisions, os.environ)
     on_cpu = not torch.cuda.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
-    if not on_cpu:  # fp32 means fp32, not TF32, and what is run again gives the same bits
+    if not on_cpu:  # fp32 is not TF32, and a second run gives the same bits
         torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
         torch.backends.cuda.matmul.fp32_precision = "ieee"
         torch.backends.cudnn.deterministic = True
     accelerator = Accelerator(
         cpu=on_cpu,
         mixed_precision="no",
-        # the number of steps alone would yield to a variable
+        # a variable would override a plain number of steps
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         dynamo_backend="no",
     )
     if on_cpu:
-        torch.set_num_threads(1)  # last: accelerate sets another where no variable does
+        torch.set_num_threads(1)  # last, because accelerate may set another number
     if accelerator.device.type not in ("cpu", "cuda"):
         raise StageFailed(f"accelerate chose the device {accelerator.device}; expected cpu or cuda")
     expected = int(os.environ.get("WORLD_SIZE", "1"))
@@ -52,11 +53,11 @@ def join(*precisions: str) -> Accelerator:
 
 
 def hardware(accelerator: Accelerator) -> dict[str, str]:
-    """The facts of all ranks' devices. Every rank asks."""
+    """Return the facts of all ranks' devices; every rank must call this."""
     return device.joined(gather_object([device.facts(accelerator.device)]))
 
 
 def leave() -> None:
-    """Leave them, if they were joined."""
+    """Leave the ranks, if this process joined them."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

@@ -1,6 +1,4 @@
-"""Progress of long steps: a bar on a terminal (tqdm), a plain line now and then in a
-log.
-"""
+"""Progress of long work: a bar on a terminal (tqdm), a plain line at times in a log."""
 
 import sys
 import time
@@ -17,7 +15,7 @@ T = TypeVar("T")
 
 
 class Progress:
-    """Counts `total` units of work; `note` is shown behind the count."""
+    """Counts `total` units of work; a `note` is shown after the count."""
 
     def __init__(self, label: str, total: int, unit: str, done: int = 0, silent: bool = False):
         self.label, self.total, self.unit, self.done = label, total, unit, done
@@ -74,14 +72,12 @@ class Progress:
 
 @cache
 def _lock_without_semaphore() -> None:
-    """tqdm's own lock is a semaphore of the system, which a killed rank would leave
-    behind.
-    """
+    """Replace tqdm's lock, a system semaphore that a killed rank would leave behind."""
     tqdm.set_lock(RLock())
 
 
 def progress_of(items: Iterable[T], label: str, total: int, unit: str) -> Iterator[T]:
-    """Pass items through, reporting each."""
+    """Yield the items, and report each as progress."""
     with Progress(label, total, unit) as progress:
         for item in items:
             yield item

@@ -1,5 +1,6 @@
-"""Processes that share a stage on this machine: one per GPU, or one single-threaded per
-CPU core.
+"""Ranks: processes of this machine that share a stage.
+
+There is a rank per GPU, or a single-threaded rank per CPU core.
 """
 
 import multiprocessing
@@ -22,48 +23,48 @@ from pipeline.runtime import fork_server
 from pipeline.runtime.environment import PROCESS_ENVIRONMENT, num_cores
 from pipeline.runtime.signals import ENDING, end_forwarded
 
-GRACE_SECONDS = 15.0  # ours: for the other ranks to end by themselves, once one has
-END_SECONDS = 10.0  # ours: for the first rank to save, when it is asked to end
+GRACE_SECONDS = 15.0  # ours: the other ranks may end by themselves after one has failed
+END_SECONDS = 10.0  # ours: the first rank may save after it is asked to end
 SERVER_DIED = 255  # multiprocessing's exit code of a fork whose server is gone
 
 
 @cache
 def num_local() -> int:
-    """How many ranks this machine serves: its GPUs, or else its cores. A fork counts
-    them, as that takes torch.
+    """Return how many ranks this machine can run: its GPUs, or else its cores.
+
+    A fork counts the GPUs, because that needs torch.
     """
     reader, writer = multiprocessing.Pipe(duplex=False)
     process = fork_server.start(_count_gpus, dict(os.environ), writer)
     writer.close()
     try:
-        found: int = reader.recv()
+        num_gpus: int = reader.recv()
     except EOFError:
         raise StageFailed(
             "the process that counts this machine's GPUs died; --processes N does without it"
         ) from None
     process.join()
-    return found or num_cores()
+    return num_gpus or num_cores()
 
 
 def _count_gpus(variables: Mapping[str, str], writer: Connection) -> None:
     fork_server.begin(variables)
-    import torch  # late: the process that launches ranks does without
+    import torch  # late, because the process that launches ranks needs no torch
 
     writer.send(torch.cuda.device_count())
 
 
 def launch(function: Callable[..., object], num_ranks: int, *arguments: Any) -> None:
-    """Run `function(*arguments)` in `num_ranks` new processes of this machine and wait
-    for all.
+    """Run `function(*arguments)` in `num_ranks` new processes, and wait for all.
 
-    If this process dies, so do they; if one of them fails, the others are ended;
-    SIGTERM and SIGUSR2 are passed on to them.
+    If this process dies, the ranks die. If one rank fails, the others are ended.
+    SIGTERM and SIGUSR2 are passed on to the ranks.
 
     Raises:
-        ExpectedError: a rank raised it, of whatever kind; StageEnded: they were asked
-            to end, and did.
+        ExpectedError: a rank raised this error, of whatever kind.
+        StageEnded: the ranks were asked to end, and ended.
         StageFailed: a rank was killed, or could not read or write a file.
-        Bug: a rank raised anything else.
+        Bug: a rank raised any other error.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -89,7 +90,7 @@ def launch(function: Callable[..., object], num_ranks: int, *arguments: Any) -> 
             codes, errors = _wait(processes, readers)
     finally:
         _end(processes)
-    if (ended := _ending(codes[0])) is not None:  # another may have failed for want of the first
+    if (ended := _ending(codes[0])) is not None:  # others may fail without the first
         raise StageEnded(f"{ended.name}: the ranks have ended, with nothing half-done")
     if any(codes):
         raise _cause(errors, codes)
@@ -105,19 +106,19 @@ def _rank(
     try:
         function(*arguments)
     except Exception as error:
-        said = _to_say(error)
+        report = _to_report(error)
         with suppress(OSError):  # nobody listens any more
-            errors.send(said)  # before this rank leaves the others, who then fail for want of it
+            errors.send(report)  # before this rank leaves: then the other ranks fail
         raise SystemExit(
-            said.exit_code if isinstance(said, ExpectedError) else StageFailed.exit_code
+            report.exit_code if isinstance(report, ExpectedError) else StageFailed.exit_code
         ) from None
     finally:
-        if (joined := sys.modules.get("pipeline.runtime.process_group")) is not None:
-            joined.leave()
+        if (process_group := sys.modules.get("pipeline.runtime.process_group")) is not None:
+            process_group.leave()
 
 
-def _to_say(error: Exception) -> ExpectedError | Bug:
-    """What the process that launched this rank is to raise."""
+def _to_report(error: Exception) -> ExpectedError | Bug:
+    """Return the error that the process that launched this rank will raise."""
     if isinstance(error, ExpectedError):
         return error
     return of_file(error) if is_of_file(error) else Bug(traceback.format_exc())
@@ -126,9 +127,11 @@ def _to_say(error: Exception) -> ExpectedError | Bug:
 def _wait(
     processes: Sequence[BaseProcess], readers: dict[Connection, int]
 ) -> tuple[list[int], list[tuple[int, Exception]]]:
-    """Until all have ended; once one has failed, the others have some seconds to do so
-    by themselves. Returns their exit codes, 0 of those that have not ended then, and
-    the errors that they sent, each with its rank, in the order of their coming.
+    """Wait for all ranks, and return their exit codes and the errors that they sent.
+
+    After one rank has failed, the others have some seconds to end by themselves. A rank
+    that still runs has exit code 0. Each error comes with its rank, in order of
+    arrival.
     """
     deadline = None
     errors: list[tuple[int, Exception]] = []
@@ -147,9 +150,7 @@ def _wait(
 
 
 def _read(reader: Connection, readers: dict[Connection, int]) -> list[tuple[int, Exception]]:
-    """What a rank has sent, if anything; a reader that has come to its end is struck
-    off.
-    """
+    """Return what a rank has sent, if anything; a reader at its end is removed."""
     try:
         return [(readers[reader], reader.recv())] if reader.poll() else []
     except (EOFError, OSError):
@@ -158,8 +159,9 @@ def _read(reader: Connection, readers: dict[Connection, int]) -> list[tuple[int,
 
 
 def _end(processes: Sequence[BaseProcess]) -> None:
-    """Those that are left: asked to, which lets the first one save, then made to; also
-    those whose server is gone.
+    """End the ranks that are left: ask them, let the first one save, then kill them.
+
+    Ranks whose server is gone are killed too.
     """
     for process in processes:
         if process.is_alive():
@@ -176,13 +178,15 @@ def _end(processes: Sequence[BaseProcess]) -> None:
 
 
 def _ending(code: int) -> signal.Signals | None:
-    """The signal that asked a rank to end, if that is why it did."""
+    """Return the signal that ended a rank with this exit code, if one did."""
     return next((number for number in ENDING if code in (-number, 128 + number)), None)
 
 
 def _cause(errors: Sequence[tuple[int, Exception]], codes: Sequence[int]) -> Exception:
-    """What to say of ranks that failed. One that fails for want of another says less
-    than that one, silent or not.
+    """Return the error that explains why ranks failed.
+
+    A rank may fail only because another rank is gone. The other rank explains more,
+    even if it sent no error.
     """
     for _, error in errors:
         if isinstance(error, ExpectedError):

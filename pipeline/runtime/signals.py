@@ -1,5 +1,6 @@
-"""Signals that ask a process to end: noted at once, obeyed when nothing is
-half-done.
+"""Signals that ask a process to end.
+
+They are noted at once, and obeyed when nothing is half-done.
 """
 
 import os
@@ -16,12 +17,13 @@ ENDING = (signal.SIGTERM, signal.SIGUSR2)  # a scheduler's notices that the end 
 
 
 class EndNotice:
-    """A signal that asked this process to end, if one came. A handler only notes it:
-    saving inside a handler tears files, as it may interrupt another save. Whoever is
-    between two steps saves and then obeys.
+    """A signal that asked this process to end, if one came.
 
-    A rank that does not save must not obey either: the one that saves would wait for it
-    in vain. It ends with that one, or at the second signal of a kind.
+    A handler only notes the signal: a save inside a handler could interrupt another
+    save and damage files. The training saves between two steps, and then obeys.
+
+    A rank that does not save must not obey: the rank that saves would wait for it
+    without end. It ends with that rank, or at the second signal of the same kind.
     """
 
     def __init__(self, saves: bool = True) -> None:
@@ -30,19 +32,20 @@ class EndNotice:
         self.handlers: dict[int, Any] = {}
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """The handler."""
+        """Handle a signal: note it."""
         if number == self.signal and not self._saves:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.signal = signal.Signals(number)
 
     def obey(self) -> None:
-        """Do what would have been done: end, or what an earlier handler does
-        (submitit's has the job requeued, and ends).
+        """Do what the signal asks: call the earlier handler, or end.
+
+        submitit's handler requeues the job and ends.
 
         Raises:
-            SystemExit: no earlier handler; its code is 128 + the signal's number, as a
-                shell says it.
+            SystemExit: there is no earlier handler. The code is 128 + the signal's
+                number, as in a shell.
         """
         number, self.signal = self.signal, None
         if number is None:
@@ -56,8 +59,9 @@ class EndNotice:
 
 @contextmanager
 def end_noted(saves: bool) -> Iterator[EndNotice]:
-    """Within, signals that ask to end are noted. `saves`: this process will save and
-    obey.
+    """Note, within the block, the signals that ask to end.
+
+    `saves` says whether this process saves and obeys.
     """
     notice = EndNotice(saves)
     with _handled_by(notice.note) as notice.handlers:
@@ -66,8 +70,9 @@ def end_noted(saves: bool) -> Iterator[EndNotice]:
 
 @contextmanager
 def end_forwarded(process_ids: Sequence[int]) -> Iterator[EndNotice]:
-    """Within, signals that ask to end are noted and passed on to other processes, whose
-    end this one waits for.
+    """Note, within the block, the signals that ask to end, and pass them on.
+
+    This process waits for the other processes to end.
     """
     notice = EndNotice()
 
@@ -83,18 +88,19 @@ def end_forwarded(process_ids: Sequence[int]) -> Iterator[EndNotice]:
 
 @contextmanager
 def end_is_stop() -> Iterator[None]:
-    """Within, SIGTERM stops the work at once: what is done is done, and nothing else is
-    half-done.
+    """Make SIGTERM stop the work within the block at once.
+
+    This suits work that leaves nothing half-done.
 
     Raises:
-        StageEnded: in place of the signal.
+        StageEnded: SIGTERM came.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise StageEnded(f"{signal.Signals(number).name}: what was finished is kept")
 
     in_main_thread = threading.current_thread() is threading.main_thread()
-    # a scheduler's own handler knows better
+    # a scheduler's own handler stays
     if not in_main_thread or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
@@ -106,15 +112,16 @@ def end_is_stop() -> Iterator[None]:
 
 
 def ignore_notices() -> None:
-    """For a process that another one ends."""
+    """Ignore the signals, in a process that another process ends."""
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
 def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[dict[int, Any]]:
-    """Set a handler, only possible in the main thread; yields the earlier ones, and
-    restores them.
+    """Set a handler within the block, and yield the earlier handlers.
+
+    Only the main thread can set handlers.
     """
     in_main_thread = threading.current_thread() is threading.main_thread()
     before: dict[int, Any] = (

@@ -1,11 +1,11 @@
-"""Every variable and file of the environment that could move a number although the
-config, and so the hash, stays the same; and what becomes of each.
+"""Variables and files of the environment that could change a number.
 
-Swept: the sources of torch, accelerate, timm, torchvision, datasets, huggingface_hub,
-numpy, scipy, scikit-learn, Pillow and pyarrow for what they read, and the strings of
-torch's libraries (oneDNN, MKL, OpenMP, FBGEMM, Gloo), cuBLAS, cuDNN, NCCL, OpenBLAS,
-libjpeg-turbo and glibc. A library's new variable is recorded without a line here, as
-all with its prefix are.
+They could do so although the config and its hash stay the same. A table says how each
+is treated. It comes from a search of what these read: the sources of torch, accelerate,
+timm, torchvision, datasets, huggingface_hub, numpy, scipy, scikit-learn, Pillow and
+pyarrow, and the strings of torch's libraries (oneDNN, MKL, OpenMP, FBGEMM, Gloo),
+cuBLAS, cuDNN, NCCL, OpenBLAS, libjpeg-turbo and glibc. A new variable of a library
+needs no line here: all variables with its prefix are recorded.
 """
 
 import os
@@ -17,18 +17,19 @@ from typing import Literal, NamedTuple
 from pipeline.errors import InputError
 from pipeline.runtime.environment import PROCESS_ENVIRONMENT
 
-# refused: it would contradict the config; an error that names it, unless its value is
-#     one of `valid`.
-# pinned: the product's own setting wins where it counts; recorded beside it.
-# recorded: it may move last bits, as another machine may; with every artefact.
-# harmless: it cannot move a number.
+# refused: the variable would contradict the config; an error names it, unless its value
+#     is one of `valid`.
+# pinned: the product's own setting wins where it counts; the variable is recorded too.
+# recorded: it may change last bits, as another machine may; each artefact records it.
+# harmless: it cannot change a number.
 Treatment = Literal["refused", "pinned", "recorded", "harmless"]
 OFF = ("0", "false", "no", "off", "f", "n", "")  # as accelerate and torch read it
 
 
 class Variable(NamedTuple):
-    """What becomes of the variables whose name matches a pattern, and why. Of several
-    patterns the first counts.
+    """The treatment of the variables whose names match a pattern, and its reason.
+
+    If several patterns match, the first counts.
     """
 
     pattern: str
@@ -147,18 +148,16 @@ FILES = ("/etc/nccl.conf", "~/.nccl.conf")
 
 
 def treatment(name: str) -> Variable | None:
-    """The line of the table for a variable; None where nothing that computes reads
-    it.
-    """
+    """Return the table's line for a variable; None where no library reads it."""
     return next((line for line in TABLE if fnmatchcase(name, line.pattern)), None)
 
 
 def refuse_contrary(precisions: Collection[str], environment: Mapping[str, str]) -> None:
-    """Refuse variables that contradict what is to be computed, in `precisions` of
-    configs.
+    """Refuse variables that contradict the precisions of the configs.
 
     Raises:
-        InputError: names the first, its value, and what is valid.
+        InputError: a variable contradicts them; the message names the first one, its
+            value, and what is valid.
     """
     agreeing = ("bf16",) if set(precisions) == {"bf16"} else ()
     for name, value in sorted(environment.items()):
@@ -177,11 +176,12 @@ def _origin(name: str) -> str:
 
 
 def recorded(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What of the environment may move last bits, by name: variables that are set to
-    other values than the product's own, and files with their content.
+    """Return the variables and files that may change last bits, by name.
+
+    Variables count if their value is not the product's own. A file has its content.
     """
     variables = os.environ if environment is None else environment
-    found = {
+    values = {
         name: value
         for name, value in sorted(variables.items())
         if (line := treatment(name)) is not None
@@ -191,5 +191,5 @@ def recorded(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     for file in FILES:
         path = Path(file).expanduser()
         if path.is_file():
-            found[file] = path.read_text(errors="replace")
-    return found
+            values[file] = path.read_text(errors="replace")
+    return values

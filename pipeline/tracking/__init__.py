@@ -1,3 +1,1 @@
-"""Weights & Biases: the tracker, upload of offline runs, workspace and report. A mirror
-of the files.
-"""
+"""Weights & Biases, a mirror of the files: tracker, upload, workspace and report."""

@@ -1,9 +1,9 @@
-"""A run on W&B's server made equal to an artefact's files. What the server has already
-is not sent again.
+"""Make a run on W&B's server equal to an artefact's files.
 
-W&B numbers the rows of a history from 0 on, and can only add to it. Here row k is row k
-of metrics.jsonl, then come the tables: so the number at which a run goes on says what
-is missing. Only rows that a checkpoint covers are sent, as a resume takes others back.
+What the server has is not sent again. W&B numbers the rows of a history from 0, and
+only appends. Row k is row k of metrics.jsonl; the tables follow. The number of the next
+row says what is missing. Only rows that a checkpoint covers are sent, because a resume
+removes the others.
 """
 
 import base64
@@ -20,15 +20,17 @@ from pipeline.configs.base import StageConfig
 from pipeline.configs.recipes import arm_of
 from pipeline.tracking.page import Page
 
-# ours: GoogLeNet's weights; a larger file stays where it is, and is a reference
+# ours: GoogLeNet's weights fit; a larger file stays in its folder, as a reference
 MAX_UPLOAD_BYTES = 32 * 2**20
-INIT_SECONDS = 20  # ours: a server that hangs must not hold a stage up
+INIT_SECONDS = 20  # ours: a server that hangs must not delay a stage
 FINISH_SECONDS = 120  # ours: weights have to be uploaded
 
 
 class Mirror:
-    """An open run of W&B's. A run that the server deleted (HTTP 409 or 410), or that
-    holds more than the files, gets another id.
+    """An open run of W&B.
+
+    A run gets another id if the server deleted it (HTTP 409 or 410), or if it holds
+    more rows than the files.
     """
 
     def __init__(self, page: Page, root: Path, step: int | None = None):
@@ -44,12 +46,12 @@ class Mirror:
         self._run.define_metric("*", step_metric="trainer/step")
 
     def _open(self) -> Any:
-        """The run; if the server refuses its id but takes another, under that."""
+        """Open the run; if the server refuses its id, open it under another id."""
         try:
             return _init(self.page, self._root)
         except Exception as error:
             if "Timed out" in str(error) and "HTTP 409" not in str(error):
-                raise  # no server, and no answer about this id
+                raise  # there is no server, so nothing is known about this id
             other = self.page.but(run_id=self.page.new_id(), sent=0, delivered=None)
             try:
                 run = _init(other, self._root)
@@ -68,10 +70,10 @@ class Mirror:
         self._next = max(self._next, len(entries))
 
     def finish(self) -> None:
-        """Send all there is, and see that the server has it.
+        """Send everything that is missing, and check that the server has all rows.
 
         Raises:
-            RuntimeError: the server does not have all of it.
+            RuntimeError: the server lacks rows.
         """
         self.send()
         is_complete, figures = self._config.is_complete(self._root), self.page.figures
@@ -90,44 +92,44 @@ class Mirror:
         self._run.finish(exit_code=exit_code)
 
     def _entries(self, step: int | None) -> list[Any]:
-        rows = [self._shown(row) for row in self.page.rows(self._root, step)]
+        rows = [self._columns(row) for row in self.page.rows(self._root, step)]
         return rows + [
             lambda name=name, table=table: {name: _table(table)}
             for name, table in self.page.tables.items()
             if table
         ]
 
-    def _shown(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        shown = {"trainer/step": row["step"], **{k: v for k, v in row.items() if k != "step"}}
+    def _columns(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        columns = {"trainer/step": row["step"], **{k: v for k, v in row.items() if k != "step"}}
         error, published = row.get("val_top5_error_averaged"), self.page.published
         if error is not None and published is not None:
-            shown |= {"published_top5_error": published, "gap_to_published": error - published}
-        return shown
+            columns |= {"published_top5_error": published, "gap_to_published": error - published}
+        return columns
 
     def _publish(self) -> None:
-        """The artefact as one of W&B's, made from those of its inputs."""
-        for named in self._config.inputs:
-            # use_artifact, but without its wait
+        """Log the artefact as an artifact of W&B, made from those of its inputs."""
+        for source in self._config.inputs:
+            # as use_artifact does, but without its wait
             self._run._log_artifact(
-                _artifact(named, self._root), is_user_created=True, use_after_commit=True
+                _artifact(source, self._root), is_user_created=True, use_after_commit=True
             )
         self._run.log_artifact(_artifact(self._config, self._root))
 
 
 def rows_on_server(path: str) -> int:
-    """How many rows the history of a run, `entity/project/id`, has."""
+    """Return the number of rows in the history of a run, `entity/project/id`."""
     import wandb
 
     return 1 + int(wandb.Api(timeout=INIT_SECONDS).run(path).lastHistoryStep)
 
 
 def _keep_below(root: Path) -> None:
-    """Else wandb writes below the home folder."""
+    """Make wandb write below the root, not below the home folder."""
     folder = root.absolute() / "wandb"
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
         os.environ.setdefault(name, str(folder))
-    # another process's: it would take a run that was killed for one that goes on
+    # this is another process's service, which would treat a killed run as still running
     os.environ.pop("WANDB_SERVICE", None)
 
 
@@ -159,7 +161,10 @@ def _init(page: Page, root: Path) -> Any:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Any:
-    """A table of rows of the same names; a `picture` is a JPEG in base64, or empty."""
+    """Return a table of rows with the same names.
+
+    A `picture` is a JPEG in base64, or empty.
+    """
     import wandb
 
     def cell(name: str | int, value: Any) -> Any:
@@ -174,13 +179,14 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Any:
 
 
 def _artifact(config: StageConfig, root: Path) -> Any:
-    """A complete artefact as W&B's: the same for the run that made it and for those
-    that use it.
+    """Return a complete artefact as an artifact of W&B.
+
+    It is the same for the run that made it and for the runs that use it.
     """
     import wandb
 
     sealed, folder = sealing.unseal(config, root), (root / config.folder).absolute()
-    found = wandb.Artifact(
+    artifact = wandb.Artifact(
         f"{config.stage}-{config.hash}",
         type=config.artifact_type,
         metadata={
@@ -192,7 +198,7 @@ def _artifact(config: StageConfig, root: Path) -> Any:
     for path in (folder / name for name in (*sealed.files, config.last_file)):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and path.stat().st_size <= MAX_UPLOAD_BYTES:
-            found.add_file(str(path), name=name, policy="immutable", skip_cache=True)
+            artifact.add_file(str(path), name=name, policy="immutable", skip_cache=True)
         elif path.is_file():
-            found.add_reference(path.as_uri(), name=name, checksum=False)
-    return found
+            artifact.add_reference(path.as_uri(), name=name, checksum=False)
+    return artifact

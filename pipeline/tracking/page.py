@@ -1,9 +1,8 @@
-"""tracking.json, beside an artefact's files: what W&B is to show of it, under which
-id.
+"""tracking.json, beside an artefact's files: what W&B shows of it, and under which id.
 
-It is written whether a server can be reached or not, so that nothing that wandb's own
-client loses with a killed process is lost: the rows are in metrics.jsonl, the rest is
-here, and `going-deeper sync` sends what the server does not have.
+A stage writes the file even if no server answers. wandb's own client loses data with a
+killed process; here nothing is lost. The rows are in metrics.jsonl, the rest is in this
+file, and `going-deeper sync` sends what the server lacks.
 """
 
 import os
@@ -23,9 +22,11 @@ FILE = "tracking.json"
 
 
 class Page(Frozen):
-    """What W&B shows of one artefact. `sent`: no more rows than these were ever handed
-    over. `delivered`: how much the server holds for sure: rows, and whether the
-    figures. `published`: the error that those of the rows are compared with.
+    """What W&B shows of one artefact.
+
+    `sent`: the largest number of rows that were sent. `delivered`: the number of rows
+    that the server certainly holds, and whether it holds the figures. `published`: the
+    published error, which the errors of the rows are compared with.
     """
 
     run_id: str
@@ -40,28 +41,31 @@ class Page(Frozen):
 
     @property
     def config(self) -> StageConfig:
-        """The artefact's."""
+        """The artefact's config."""
         return STAGES[self.stage].model_validate(self.content)
 
     def write(self, root: Path, **changes: Any) -> Self:
-        """The page with fields replaced, also on the disk."""
+        """Return the page with fields replaced, and write it to the disk."""
         changed = self.but(**changes)
         disk.write_atomic(path_of(self.config, root), changed.model_dump_json().encode())
         return changed
 
     def renewed(self, root: Path) -> Self:
-        """The page with another id, under which nothing was sent: the server's run was
-        deleted, or holds rows that a resume took back.
+        """Return the page with another id, under which nothing was sent.
+
+        The old run on the server was deleted, or holds rows that a resume removed.
         """
         return self.write(root, run_id=self.new_id(), sent=0, delivered=None)
 
     def new_id(self) -> str:
-        """Another id for the same artefact."""
+        """Return another id for the same artefact."""
         return _new_id(self.config)
 
     def rows(self, root: Path, step: int | None = None) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl that no resume takes back: up to a checkpoint's
-        `step` (by default the newest's), or all of a complete training.
+        """Return the rows of metrics.jsonl that no resume removes.
+
+        These are the rows up to a checkpoint's `step` (by default the newest one's), or
+        all rows of a complete training.
         """
         config = self.config
         if not isinstance(config, TrainConfig):
@@ -70,7 +74,7 @@ class Page(Frozen):
         if config.is_complete(root):
             return rows
         if step is None:
-            # late: torch, for a training that was killed
+            # late, as this imports torch, and only a training that was killed needs it
             from pipeline.artefacts.checkpoints import Checkpoints
 
             newest = Checkpoints(root / config.folder / "checkpoints").newest()
@@ -78,18 +82,19 @@ class Page(Frozen):
         return [row for row in rows if row["step"] <= step]
 
     def is_delivered(self, root: Path) -> bool:
-        """Whether the server holds all that there is by now."""
+        """Return whether the server holds everything that the files hold now."""
         return self.delivered == (len(self.rows(root)), self.figures is not None)
 
 
 def path_of(config: StageConfig, root: Path) -> Path:
-    """Where the page of an artefact is."""
+    """Return the path of an artefact's page."""
     return root / config.folder / FILE
 
 
 def begin(config: StageConfig, root: Path) -> Page:
-    """The page of an artefact, made if there is none. Of several processes that make it
-    at once, the first wins, and a requeue finds it.
+    """Return the page of an artefact; make it if there is none.
+
+    If several processes make it at once, the first wins. A requeued job finds it.
     """
     page = Page(
         run_id=_new_id(config),
@@ -102,16 +107,16 @@ def begin(config: StageConfig, root: Path) -> Page:
 
 
 def read(path: Path) -> Page:
-    """The page in a file.
+    """Read the page in a file.
 
     Raises:
-        ValueError: it is damaged.
+        ValueError: the file is damaged.
     """
     return Page.model_validate_json(path.read_text())
 
 
 def run_id(config: StageConfig, root: Path) -> str | None:
-    """Under which id W&B knows an artefact, if it was tracked."""
+    """Return the id of an artefact at W&B; None if it was not tracked."""
     try:
         return read(path_of(config, root)).run_id
     except (OSError, ValueError):
@@ -123,7 +128,7 @@ def _new_id(config: StageConfig) -> str:
 
 
 def pages(root: Path) -> list[Path]:
-    """The pages below a root, inputs before what is made from them."""
+    """Return the pages below a root; inputs come before what is made from them."""
     return [
         path for kind in STAGES.values() for path in sorted((root / kind.room).glob(f"*/{FILE}"))
     ]

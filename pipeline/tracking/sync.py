@@ -1,4 +1,4 @@
-"""Sending to W&B what its server does not have yet, from the files of the artefacts."""
+"""Send W&B's server what it lacks, from the files of the artefacts."""
 
 import os
 import socket
@@ -8,13 +8,14 @@ from pipeline.tracking.page import Page
 
 
 def server() -> str:
-    """The address of the user's W&B."""
+    """Return the address of the user's W&B."""
     return os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
 
 
 def is_reachable() -> bool:
-    """Whether the server can be connected to; its own client would try for many
-    minutes.
+    """Return whether the server accepts a connection.
+
+    wandb's own client would try for many minutes.
     """
     host, _, port = server().split("://")[-1].rstrip("/").partition(":")
     try:
@@ -27,15 +28,16 @@ def is_reachable() -> bool:
 
 
 def upload(page: Page, root: Path) -> str:
-    """Send what is missing of an artefact; returns why it could not be, in one line, or
-    nothing.
+    """Send what the server lacks of an artefact.
+
+    Return the reason in one line if that fails, or an empty text.
     """
-    # late: pictures, and wandb
+    # late, as this imports Pillow and wandb
     from pipeline.tracking.mirror import Mirror
 
     try:
         Mirror(page, root).finish()
-    # wandb's, of the connection: whatever it is, the next sync goes on
+    # wandb raises nearly any error of the connection; the next sync goes on
     except Exception as error:
         return " ".join(str(error).split()) or type(error).__name__
     return ""

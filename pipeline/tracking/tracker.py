@@ -1,9 +1,7 @@
-"""Weights & Biases: mirrors what the files hold. Never raises, never the only copy of a
-number.
+"""Weights & Biases mirrors the files. It never raises, and holds no number's only copy.
 
-Offline by default: then nothing but the artefact's page is written, and `going-deeper
-sync` sends it. The user's own WANDB_MODE, WANDB_PROJECT, WANDB_ENTITY and
-WANDB_BASE_URL are honoured.
+The default is offline: a stage writes only the artefact's page, and `going-deeper sync`
+sends it. The user's WANDB_MODE, WANDB_PROJECT, WANDB_ENTITY and WANDB_BASE_URL count.
 """
 
 import os
@@ -21,11 +19,12 @@ from pipeline.tracking.page import Page
 
 
 class Tracker:
-    """One W&B run for one artefact: its id is the artefact's hash with a suffix that
-    its folder keeps, its group the study, its job type the stage.
+    """One W&B run for one artefact.
 
-    A training goes on after `step` steps. `published` is the error that its validations
-    are compared with, None where the published one says nothing about them.
+    The run's id is the artefact's hash and a suffix that its folder keeps. Its group is
+    the study, its job type the stage. A training goes on after `step` steps.
+    `published` is the error that its validations are compared with, or None where the
+    published error says nothing about them.
     """
 
     def __init__(
@@ -48,23 +47,24 @@ class Tracker:
     ) -> None:
         page = pages.begin(config, self._root)
         if step is not None and page.sent > len(page.rows(self._root, step)):
-            page = page.renewed(self._root)  # rows were taken back that the server may have
+            page = page.renewed(self._root)  # the server may have rows that were removed
         self._page = page.write(self._root, published=published)
         if online:
             self._mirror = Mirror(self._page, self._root, step)
             self.send(step)
 
     def send(self, step: int | None) -> None:
-        """Send the rows up to a checkpoint's step: none of them is taken back again."""
+        """Send the rows up to a checkpoint's step; no resume removes them."""
         self._guard(lambda: self._mirror.send(step) if self._mirror else None)
 
     def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Show a table of rows of the same names; a `picture` is a JPEG in base64, or
-        empty.
+        """Show a table of rows with the same names.
+
+        A `picture` is a JPEG in base64, or empty.
         """
         if self._page:
             table = {name: [dict(row) for row in rows]}
-            self._guard(lambda: self._change(tables=self._at_hand().tables | table))
+            self._guard(lambda: self._change(tables=self._newest_page().tables | table))
 
     def conclude(self, figures: Mapping[str, float | int | None]) -> None:
         """Set the final figures of the artefact."""
@@ -73,12 +73,12 @@ class Tracker:
     def _change(self, **changes: Any) -> None:
         if self._page is None:
             return
-        # from the file: the mirror may have changed it before it went off
-        self._page = self._at_hand().write(self._root, **changes)
+        # from the file, which the mirror may have changed before it stopped
+        self._page = self._newest_page().write(self._root, **changes)
         if self._mirror:
             self._mirror.page = self._page
 
-    def _at_hand(self) -> Page:
+    def _newest_page(self) -> Page:
         page = present(self._page, "a page of tracking")
         return pages.read(pages.path_of(page.config, self._root))
 

@@ -1,5 +1,6 @@
-"""W&B workspaces and reports as code: what a study's dashboard shows, built offline,
-saved to the user's server.
+"""W&B workspaces and reports as code: the dashboard of a study.
+
+They are built offline and saved to the user's server.
 """
 
 import os
@@ -17,8 +18,9 @@ GAP, TARGET = "gap_to_published", "published_top5_error"
 
 
 class Contents(NamedTuple):
-    """What a dashboard is made from. `run_ids` are W&B's; the texts are
-    Markdown, empty where there is none.
+    """The contents of a dashboard.
+
+    `run_ids` are those of W&B. The texts are Markdown, and may be empty.
     """
 
     study: str
@@ -31,9 +33,7 @@ class Contents(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """Under which names the server knows a workspace and a report; empty before the
-    first save.
-    """
+    """The server's names of a workspace and a report; empty before the first save."""
 
     workspace_name: str = ""
     workspace_id: str = ""
@@ -44,7 +44,7 @@ NEW = Saved()
 
 
 def sections(contents: Contents) -> list[tuple[str, list[Any]]]:
-    """The panels under their headings: what matters first."""
+    """Return the panels under their headings; the most important come first."""
     error = f"top{contents.top}_error"
     validated, arm = f"val_{error}_averaged", wr.Config("arm")
     spread: dict[str, Any] = {
@@ -142,8 +142,8 @@ def sections(contents: Contents) -> list[tuple[str, list[Any]]]:
 
 
 def workspace(contents: Contents, entity: str, project: str, saved: Saved = NEW) -> ws.Workspace:
-    """A workspace that shows the study's runs only."""
-    made = ws.Workspace(
+    """Return a workspace that shows only the study's runs."""
+    board = ws.Workspace(
         entity=entity,
         project=project,
         name=contents.title,
@@ -154,34 +154,35 @@ def workspace(contents: Contents, entity: str, project: str, saved: Saved = NEW)
         runset_settings=ws.RunsetSettings(filters=_filters(contents)),
         auto_generate_panels=False,
     )
-    _take_names(made, saved)
-    return made
+    _take_names(board, saved)
+    return board
 
 
 def report(contents: Contents, entity: str, project: str, saved: Saved = NEW) -> wr.Report:
-    """The same as a report: a page to read from top to bottom and to send round."""
+    """Return the dashboard as a report: a page to read from top to bottom."""
     runset = wr.Runset(
         entity=entity, project=project, name=contents.study, filters=_filters(contents)
     )
     blocks: list[Any] = [wr.TableOfContents()]
     for name, panels in sections(contents):
         texts = [panel.markdown for panel in panels if isinstance(panel, wr.MarkdownPanel)]
-        drawn = [panel for panel in panels if not isinstance(panel, wr.MarkdownPanel)]
+        charts = [panel for panel in panels if not isinstance(panel, wr.MarkdownPanel)]
         blocks += [wr.H2(text=name), *(wr.MarkdownBlock(text=text) for text in texts)]
-        blocks.append(wr.PanelGrid(runsets=[runset], panels=drawn))
-    made = wr.Report(
+        blocks.append(wr.PanelGrid(runsets=[runset], panels=charts))
+    page = wr.Report(
         entity=entity, project=project, title=contents.title[:128], blocks=blocks, width="fluid"
     )
-    made.id = saved.report_id
-    return made
+    page.id = saved.report_id
+    return page
 
 
 def save(contents: Contents, saved: Saved) -> tuple[Saved, list[str]]:
-    """Create both on the user's server, or update those of an earlier save; returns
-    their names there and addresses.
+    """Save the workspace and the report on the user's server, and update earlier ones.
+
+    Return their names on the server, and their addresses.
 
     Raises:
-        wandb.errors.Error: there is no key, or the server does not take them.
+        wandb.errors.Error: there is no key, or the server refuses them.
     """
     api = wandb.Api(timeout=20)
     entity = os.environ.get("WANDB_ENTITY") or api.default_entity or ""
@@ -190,17 +191,18 @@ def save(contents: Contents, saved: Saved) -> tuple[Saved, list[str]]:
         report(contents, entity, project, saved),
         workspace(contents, entity, project, saved),
     )
-    page.save()  # makes the project, if need be
+    page.save()  # this makes the project, if need be
     board.save()
     return Saved(*_names(board), page.id), [board.url, page.url]
 
 
 def _names(board: ws.Workspace) -> tuple[str, str]:
-    """Under which the server knows a workspace. They are private to wandb-workspaces
-    (tried with 0.4.13).
+    """Return the server's two names of a workspace.
+
+    They are private to wandb-workspaces (tried with 0.4.13).
 
     Raises:
-        InputError: this version has them no more.
+        InputError: this version no longer has them.
     """
     try:
         return board._internal_name, board._internal_id
@@ -212,7 +214,7 @@ def _names(board: ws.Workspace) -> tuple[str, str]:
 
 
 def _take_names(board: ws.Workspace, saved: Saved) -> None:
-    _names(board)  # else new attributes would be set, and a second workspace saved
+    _names(board)  # a check: on another version this would save a second workspace
     board._internal_name, board._internal_id = saved.workspace_name, saved.workspace_id
 
 

@@ -1,1 +1,1 @@
-"""What changes weights: the learner, its batches, its metrics log, its alarms."""
+"""Training: the learner, its batches, its metrics log, its alarms."""

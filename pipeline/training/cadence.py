@@ -1,5 +1,6 @@
-"""What is due at which step of a training. Pure: steps count from 1, and no clock is
-asked.
+"""What is due at each step of a training.
+
+Steps count from 1. No function reads a clock.
 """
 
 import math
@@ -13,9 +14,10 @@ WINDOW = 20  # ours: steps a row of metrics
 
 
 class Step(NamedTuple):
-    """One optimiser step: its number, its learning rate, whether the weights enter the
-    average after it, and whether all ranks hold the same weights then (always, but for
-    local SGD between two averagings).
+    """One optimiser step: its number and its learning rate.
+
+    `averages`: the weights enter the average after this step. `settles`: all ranks hold
+    the same weights after this step; only local SGD has steps that do not settle.
     """
 
     number: int
@@ -26,24 +28,24 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Cadence:
-    """The steps of a training of so many images."""
+    """The steps of a training with `num_images` images."""
 
     config: TrainConfig
     num_images: int
 
     @property
     def num_steps(self) -> int:
-        """Steps in all."""
+        """The total number of steps."""
         return schedule.total_steps(
             self.num_images, self.config.num_epochs, self.config.global_batch_size
         )
 
     def epoch_at(self, number: int) -> float:
-        """The epochs done after so many steps."""
+        """Return the epochs done after `number` steps."""
         return float(number * self.config.global_batch_size / self.num_images)
 
     def step(self, number: int) -> Step:
-        """What a step is like."""
+        """Return the step of this number."""
         config, epoch = self.config, self.epoch_at(number)
         rate = schedule.learning_rate(
             config.learning_rate,
@@ -58,12 +60,14 @@ class Cadence:
         return Step(number, rate, epoch >= config.averaging_start_epoch, settles)
 
     def closes_window(self, number: int) -> bool:
-        """Whether a row of metrics ends with this step."""
+        """Return whether a row of metrics ends with this step."""
         return number % WINDOW == 0 or number == self.num_steps
 
     def validates_at(self, number: int) -> bool:
-        """Whether validation is due after this step: the first settled one behind a
-        boundary of epochs, and the last of all.
+        """Return whether validation is due after this step.
+
+        It is due after the first settled step behind a boundary of epochs, and after
+        the last step.
         """
         if number == self.num_steps:
             return True
@@ -73,7 +77,7 @@ class Cadence:
         ) > self._validations(settled_before)
 
     def saves_at(self, number: int) -> bool:
-        """Whether a checkpoint is due after this step, whatever the clock says."""
+        """Return whether the number of steps makes a checkpoint due after this step."""
         every = self.config.checkpoint_every_steps
         return every is not None and number % every == 0
 

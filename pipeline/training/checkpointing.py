@@ -1,5 +1,6 @@
-"""When a training saves, and what: the learner, the metrics log, and the digest of its
-data.
+"""Checkpoints of a training: when it saves, and what.
+
+A checkpoint holds the learner, the metrics log, and the digest of the data.
 """
 
 import time
@@ -19,8 +20,10 @@ from pipeline.training.state import TrainingState
 
 
 class Checkpointing:
-    """The first rank's saves of one training: at steps or seconds of the config, at a
-    new lowest error, before an end.
+    """Saves the checkpoints of one training, on the first rank.
+
+    It saves at the steps or seconds of the config, at a new lowest error, and before an
+    end.
     """
 
     def __init__(
@@ -39,11 +42,12 @@ class Checkpointing:
         self._saved_at = time.monotonic()
 
     def after(self, number: int, error: float | None, notice: EndNotice, tracker: Tracker) -> None:
-        """After a settled step: save if that is due, and let W&B have the rows so far;
-        obey a signal that asked to end. `error` is that of a validation.
+        """Save after a settled step if that is due, and send W&B the rows so far.
+
+        Then obey a signal that asked to end. `error` is the error of a validation.
 
         Raises:
-            TrainingDiverged: what would be saved is no number.
+            TrainingDiverged: a loss is not a finite number.
         """
         if number == self._cadence.num_steps or not (
             self._is_due(number) or self.is_lowest(error) or notice.signal
@@ -67,7 +71,7 @@ class Checkpointing:
             notice.obey()
 
     def is_lowest(self, error: float | None) -> bool:
-        """Whether no earlier validation had as low an error."""
+        """Return whether this error is lower than that of every earlier validation."""
         return error is not None and error < self._lowest
 
     def _is_due(self, number: int) -> bool:
@@ -76,25 +80,25 @@ class Checkpointing:
 
 
 def load_state(folder: Path) -> TrainingState:
-    """What a checkpoint of a training holds, on the CPU."""
+    """Read a checkpoint of a training, on the CPU."""
     return cast(TrainingState, checkpoints.load(folder))
 
 
 def load_newest(
     newest: Path | None, run: Run, data: Dataset, learner: Learner
 ) -> TrainingState | None:
-    """Become what a checkpoint holds; returns it, or None where there is none.
+    """Load a checkpoint into the learner, and return it; None where there is none.
 
     Raises:
-        InputError: it was trained on other data.
+        InputError: the checkpoint was trained on other data.
     """
     if newest is None:
         return None
-    saved = load_state(newest)
-    if saved["data_digest"] != data.manifest.digest:
+    state = load_state(newest)
+    if state["data_digest"] != data.manifest.digest:
         raise InputError(
             f"{newest}: was trained on other data than {data.folder}; remove {run.folder} to begin"
             " anew"
         )
-    learner.load(saved["learner"])
-    return saved
+    learner.load(state["learner"])
+    return state

@@ -1,21 +1,22 @@
-"""Is a training well? Pure judgements on its losses and its time."""
+"""Whether a training is healthy, judged by its losses and its times."""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
-GUESSING = 0.99  # ours: a loss above this share of a guesser's is a guesser's
-# ours: a fresh network guesses for a while; at least this long, and at least an epoch
+GUESSING = 0.99  # ours: a loss above this share of a guess's loss is a guess's
+# ours: a new network guesses for at least this long, and for at least an epoch
 PATIENCE_STEPS = 500
-WAITING = 0.2  # ours: the share of time spent on images from which the loader is the bottleneck
+WAITING = 0.2  # ours: the loader is the bottleneck above this share of time spent waiting
 
 
 def guessing_loss(
     labels: np.ndarray, num_classes: int, class_balance: float = 0.0, label_smoothing: float = 0.0
 ) -> float:
-    """The least mean cross entropy of outputs that do not look at the image: the
-    entropy of the sampled labels.
+    """Return the lowest mean cross entropy of outputs that do not look at the image.
+
+    It is the entropy of the sampled labels.
 
     >>> guessing_loss(np.arange(1000), 1000) == math.log(1000)
     True
@@ -28,13 +29,14 @@ def guessing_loss(
 
 
 def patience(warmup_steps: float, steps_per_epoch: float) -> float:
-    """The step from which a network should have learned something."""
+    """Return the step by which a network should have learned something."""
     return warmup_steps + max(PATIENCE_STEPS, steps_per_epoch)
 
 
 def dead_outputs(names: Sequence[str], losses: Sequence[float], guessing: float) -> list[str]:
-    """The outputs whose mean loss is a guesser's: dead units or a rate that is too high
-    or too low (Caffe#1598).
+    """Return the outputs whose mean loss is as high as a guess's.
+
+    Their units are dead, or the learning rate is too high or too low (Caffe#1598).
 
     >>> dead_outputs(["main", "4a"], [3.0, 6.90], math.log(1000))
     ['4a']

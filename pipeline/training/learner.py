@@ -1,4 +1,4 @@
-"""What training changes, and how one step changes it."""
+"""The learner: what training changes, and how one step changes it."""
 
 import math
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
@@ -24,15 +24,17 @@ from pipeline.paper.initialisation import INITIALISATIONS
 from pipeline.training.cadence import Step
 from pipeline.training.loader import Batch
 
-# Any optimiser imports it; here, a fork server has it before its forks want it. Private
-# to torch (tried with 2.14); where it is gone, the first step takes longer.
+# Every optimiser imports this module. A fork server that imports it here saves its
+# forks the time. It is private to torch (tried with 2.14); without it the first step
+# takes longer.
 with suppress(ImportError):
     import_module("torch._dynamo")
 
 
 class Learner:
-    """The weights, their average, and the optimiser's momentum; the same on all ranks
-    after every step that settles.
+    """The weights, their average, and the optimiser's momentum.
+
+    They are the same on all ranks after every step that settles.
     """
 
     def __init__(self, config: TrainConfig, num_classes: int, accelerator: Accelerator):
@@ -44,8 +46,8 @@ class Learner:
         self.has_operators = use_operators(self.network, accelerator.device)
         decay = config.averaging_decay**config.settles_every
         update = equal() if config.averaging == "equal" else exponential(decay)
-        # the count is read on the CPU, where it lies: what AveragedModel passes would
-        # have each step wait for the GPU
+        # the count is read from the CPU's copy: with the count that AveragedModel
+        # passes, each step would wait for the GPU
         self.average = AveragedModel(
             self.network,
             multi_avg_fn=lambda mean, new, _: update(mean, new, self.average.n_averaged),
@@ -63,17 +65,18 @@ class Learner:
             self._forward = torch.compile(self._model, dynamic=False)
 
     def state(self) -> dict[str, Any]:
-        """All of it, to save."""
+        """Return the state to save."""
         return {name: part.state_dict() for name, part in self._parts().items()}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Become what was saved."""
+        """Load a saved state."""
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
 
     def step(self, step: Step, batch: Batch) -> Tensor:
-        """One optimiser step on this rank's share of the batch; returns its losses by
-        output (1 + heads), mean of ranks.
+        """Take one optimiser step on this rank's share of the batch.
+
+        Return the losses by output (1 + heads), the mean over the ranks.
         """
         for group, factor in zip(
             self.optimizer.param_groups, (1.0, self.config.bias_rate), strict=True
@@ -97,8 +100,9 @@ class Learner:
         return mean_losses
 
     def _gradient(self, batch: Batch) -> Tensor:
-        """Backward on the share, in equal parts of at most `max_device_batch_size`
-        images; returns the mean losses.
+        """Compute the gradient of the rank's share, and return its mean losses.
+
+        The share is split into equal parts of at most `max_device_batch_size` images.
         """
         share = len(batch.labels_N)
         num_parts = math.ceil(share / (self.config.max_device_batch_size or share))
@@ -117,17 +121,23 @@ class Learner:
             )
             with waits:
                 with autocast(self.accelerator.device, self.config.precision):
+<<<<<<< HEAD
                     outputs = self._forward(normalise(pixels, self._preprocessing))
                 found = output_losses(outputs, labels, self.config.label_smoothing) * (
+=======
+                    outputs = self._forward(normalise(pixels))
+                part_losses = output_losses(outputs, labels, self.config.label_smoothing) * (
+>>>>>>> e69e80214da6107e7b515c8de53f425907505268
                     len(labels) / share
                 )
-                self.accelerator.backward(training_loss(found, self.config.aux_weight))
-            losses = losses + found.detach()
+                self.accelerator.backward(training_loss(part_losses, self.config.aux_weight))
+            losses = losses + part_losses.detach()
         return losses
 
     def _settle(self) -> None:
-        """Average weights and momentum over the ranks of local SGD (momentum too is
-        `ours`: a checkpoint holds but one).
+        """Average weights and momentum over the ranks of local SGD.
+
+        To average momentum too is `ours`: a checkpoint holds only one momentum.
         """
         if not self._local.enabled:
             return
@@ -137,7 +147,7 @@ class Learner:
         self._apart.enter_context(self._local)
 
     def _agree_on_buffers(self) -> None:
-        """Batch norm's running statistics are each rank's own: all take the mean."""
+        """Give all ranks the mean of their running statistics of batch norm."""
         if self.config.network.norm != "batch" or self.accelerator.num_processes == 1:
             return
         for buffer in self.network.buffers():

@@ -1,5 +1,6 @@
-"""Training patches in the order of the steps (torch's DataLoader around a stateless
-stream).
+"""Training patches in the order of the steps, by torch's DataLoader.
+
+The draws are stateless.
 """
 
 from collections.abc import Generator, Iterator
@@ -22,8 +23,9 @@ from pipeline.runtime.signals import ignore_notices
 
 
 class Batch(NamedTuple):
-    """One rank's share of a step: pixels (N x H x W x 3, uint8), labels (N), and the
-    distortions that are left to the device, as rows of `as_row` (N x P, or N x 0).
+    """One rank's share of a step: pixels (N x H x W x 3, uint8) and labels (N).
+
+    The distortions are those left to the device, as rows of `as_row` (N x P, or N x 0).
     """
 
     pixels_NHWC: Tensor
@@ -32,11 +34,10 @@ class Batch(NamedTuple):
 
 
 class Patches(TorchDataset[Batch]):
-    """Training patches by (epoch, index), as batches without their first dimension: the
-    same for the same key anywhere.
+    """Training patches by (epoch, index), as batches without their first dimension.
 
-    An image that cannot be decoded any more raises BadImage; preparation has left out
-    those that never could.
+    The same key gives the same patch everywhere. An image that can no longer be decoded
+    raises BadImage; preparation leaves out the images that never could be decoded.
     """
 
     def __init__(self, config: TrainConfig, split: Split):
@@ -69,8 +70,9 @@ class Patches(TorchDataset[Batch]):
 def keys(
     config: TrainConfig, labels: np.ndarray, steps: range, rank: int, world_size: int
 ) -> Iterator[list[tuple[int, int]]]:
-    """One rank's share of the global batch of each step, as (epoch, index); the ranks
-    share the batch without overlap.
+    """Yield one rank's share of the global batch of each step, as (epoch, index).
+
+    The shares of the ranks do not overlap.
     """
     size = config.global_batch_size
     order, order_epoch = np.empty(0, np.int64), -1
@@ -94,28 +96,28 @@ def training_batches(
     num_workers: int,
     pin_memory: bool,
 ) -> Generator[Batch]:
-    """This rank's share of each of the steps. `num_workers` processes decode ahead;
-    with 0, this one decodes as it goes.
+    """Yield this rank's share of each step.
 
-    Close it to end them: they end by themselves only where this process is killed.
+    `num_workers` processes decode ahead; with 0, this process decodes. Close the
+    generator to end the workers: they end by themselves only if this process is killed.
     """
     area_library()  # built once, before each worker would build it
     loader = DataLoader(
         Patches(config, split),
         batch_sampler=keys(config, split.labels, steps, rank, world_size),
         num_workers=num_workers,
-        # a spawned rank would spawn, and import all of torch again
+        # a spawned rank would spawn its workers, and each would import torch again
         multiprocessing_context="fork" if num_workers else None,
         pin_memory=pin_memory,
         worker_init_fn=_outlive_notices,
-        # private: the loader must not draw from the one that feeds dropout
+        # its own: the loader must not draw from the generator of dropout
         generator=torch.Generator().manual_seed(0),
     )
     batches = iter(loader)
     try:
         yield from batches
-    # also where an image raised: its traceback would keep the workers waiting, and this
-    # process waiting for them
+    # also after an error of an image: its traceback would keep the workers alive, and
+    # this process would wait for them
     finally:
         if num_workers:
             _end_workers(batches)
@@ -124,15 +126,16 @@ def training_batches(
 def _end_workers(batches: object) -> None:
     """End a loader's processes now.
 
-    Private to torch (tried with 2.14); where it is gone, they end with the iterator, as
-    soon as nothing refers to that any more.
+    The method is private to torch (tried with 2.14). Without it the processes end with
+    the iterator, once nothing refers to the iterator any more.
     """
     if (end := getattr(batches, "_shutdown_workers", None)) is not None:
         end()
 
 
 def _outlive_notices(worker: int) -> None:
-    """A notice that the end is near may go to a whole group of processes; the rank,
-    which saves first, ends its workers.
+    """Ignore notices of the end: the rank saves first, then ends its workers.
+
+    A notice may go to a whole group of processes.
     """
     ignore_notices()

@@ -1,4 +1,4 @@
-"""What a training says of itself: rows of metrics, lines for people, alarms."""
+"""The metrics log of a training: rows of metrics, lines for people, alarms."""
 
 import math
 import resource
@@ -23,11 +23,10 @@ from pipeline.training.state import Journal, TrainingState
 
 
 class MetricsLog:
-    """Keeps the losses of a window of steps, and tells the run's files and
-    the screen about it.
+    """Keeps the losses of a window of steps, and reports them.
 
-    Times: `seconds` counts from the first attempt on; of a window's time, `data_wait`
-        is the share spent waiting for images.
+    Reports go to the run's files and to the screen. `seconds` counts from the first
+    attempt. `data_wait` is the share of a window's time spent waiting for images.
     """
 
     def __init__(self, run: Run, cadence: Cadence, images: Split, num_classes: int, writes: bool):
@@ -41,64 +40,65 @@ class MetricsLog:
         self._patience = health.patience(config.warmup_epochs * per_epoch, per_epoch)
         self._losses: list[Tensor] = []
         self._dead: list[str] = []
-        self._starved = False
+        self._is_starved = False
         self._waited = 0.0
         self.note = ""
 
-    def begin(self, saved: TrainingState | None, world_size: int, progress: Progress) -> None:
-        """Begin, or go on behind a checkpoint, as the `state` in it says."""
+    def begin(self, checkpoint: TrainingState | None, world_size: int, progress: Progress) -> None:
+        """Begin, or resume from a checkpoint."""
         self._progress = progress
         self._started = time.monotonic()
         self._window = (0, 0.0)
-        if saved is None:
+        if checkpoint is None:
             return
-        self._started -= saved["journal"]["seconds"]
-        self._losses = list(saved["journal"]["losses"])
-        self._window = (saved["step"], self.seconds())
-        self.say(f"resumes at step {saved['step']} of {self._cadence.num_steps}")
-        if saved["world_size"] != world_size:
+        self._started -= checkpoint["journal"]["seconds"]
+        self._losses = list(checkpoint["journal"]["losses"])
+        self._window = (checkpoint["step"], self.seconds())
+        self.say(f"resumes at step {checkpoint['step']} of {self._cadence.num_steps}")
+        if checkpoint["world_size"] != world_size:
             self.say(
-                f"{saved['world_size']} ranks became {world_size}: sums are rounded otherwise"
+                f"{checkpoint['world_size']} ranks became {world_size}: sums are rounded otherwise"
                 " from here on"
             )
 
     def state(self) -> Journal:
-        """What a checkpoint must hold, so that a window which an end cut in two is
-        logged as if there had been none.
+        """Return what a checkpoint must hold of the log.
+
+        With it, a window that an end cuts in two is logged as if it had no end inside.
         """
         return {"seconds": self.seconds(), "losses": [losses.cpu() for losses in self._losses]}
 
     def seconds(self) -> float:
-        """Of training, over all attempts."""
+        """Return the seconds of training, over all attempts."""
         seconds: float = time.monotonic() - self._started
         return round(seconds, 2)
 
     def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The batches, with the time spent waiting for them counted. The first does not
-        count: loaders have to start.
+        """Yield the batches, and count the time spent waiting for them.
+
+        The wait for the first batch does not count, because loaders have to start.
         """
         iterator = iter(batches)
         if (first := next(iterator, None)) is not None:
             self._window = (self._window[0], self.seconds())
             yield first
         while True:
-            asked = time.monotonic()
+            wait_start = time.monotonic()
             batch = next(iterator, None)
-            self._waited += time.monotonic() - asked
+            self._waited += time.monotonic() - wait_start
             if batch is None:
                 return
             yield batch
 
     def add(self, losses: Tensor) -> None:
-        """The losses of a step's outputs, mean of the ranks; they stay on the device,
-        so that nothing waits for them.
+        """Add the losses of a step's outputs, the mean over the ranks.
+
+        They stay on the device, so that nothing waits for them.
         """
         self._losses.append(losses)
 
     def refuse_divergence(self, step: int) -> None:
-        """Raise TrainingDiverged if the last step's losses are no numbers: what follows
-        would be saved.
-        """
+        """Raise TrainingDiverged if a loss of the last step is not a finite number."""
         if self._losses and not self._losses[-1].isfinite().all():
             self._end_diverged(step, self._by_step())
 
@@ -106,7 +106,7 @@ class MetricsLog:
         """Log the mean losses of the window that ends at `step`.
 
         Raises:
-            TrainingDiverged: one is no number.
+            TrainingDiverged: a loss is not a finite number.
         """
         by_step = self._by_step()
         self._losses.clear()
@@ -116,10 +116,10 @@ class MetricsLog:
         loss = float(
             training_loss(torch.tensor(means, dtype=torch.float64), self.run.config.aux_weight)
         )
-        first, began = self._window
-        took = max(self.seconds() - began, 0.01)
-        speed = (step - first) * self.run.config.global_batch_size / took
-        wait, self._waited = min(1.0, self._waited / took), 0.0
+        first, start = self._window
+        duration = max(self.seconds() - start, 0.01)
+        speed = (step - first) * self.run.config.global_batch_size / duration
+        wait, self._waited = min(1.0, self._waited / duration), 0.0
         self._window = (step, self.seconds())
         self.note = f"loss {loss:.3f}, {speed:.0f} images/s"
         self._raise_alarms(step, means, wait)
@@ -137,22 +137,23 @@ class MetricsLog:
         )
 
     def record(self, step: int, row: dict[str, float]) -> None:
-        """One row of metrics.jsonl."""
+        """Write one row of metrics.jsonl."""
         if self._writes:
-            placed = {
+            columns = {
                 "epoch": round(self._cadence.epoch_at(step), 4),
                 "seconds": self.seconds(),
                 **row,
             }
-            self.run.log({"step": step, **placed})
+            self.run.log({"step": step, **columns})
 
     def say(self, text: str) -> None:
-        """A line on the screen, of this run."""
+        """Print a line about this run on the screen."""
         self._progress.say(f"train {self.run.config.hash[:8]}: {text}")
 
     def record_validation(self, step: int, errors: Validation) -> None:
-        """A row with the errors of a validation, and a line with those of the averaged
-        weights.
+        """Write a row with the errors of a validation.
+
+        Print a line with the errors of the averaged weights.
         """
         self.record(step, columns_of(errors))
         top1, top5 = (
@@ -166,25 +167,26 @@ class MetricsLog:
         )
 
     def _by_step(self) -> list[list[float]]:
-        """The losses of the window so far, by step and output."""
+        """Return the losses of the window so far, by step and output."""
         by_step: list[list[float]] = torch.stack([losses.cpu() for losses in self._losses]).tolist()
         return by_step
 
     def _end_diverged(self, step: int, losses: list[list[float]]) -> NoReturn:
-        """The window that ends at `step` has a loss that is no number: a file says what
-        is known of it.
+        """Raise TrainingDiverged for the window that ends at `step`.
+
+        A loss in it is not a finite number; a file records what is known.
         """
         wrong = next(k for k, row in enumerate(losses) if not all(map(math.isfinite, row)))
         first = step - len(losses) + 1 + wrong
         if self._writes:
             (batch,) = keys(self.run.config, self._images.labels, range(first - 1, first), 0, 1)
             names = [self._images.image_ids[index] for _, index in batch]
-            known = {
+            report = {
                 "step": first,
                 "losses": [str(loss) for loss in losses[wrong]],
                 "losses_before": losses[:wrong],
             }
-            self.run.write_postmortem({**known, "images": names})
+            self.run.write_postmortem({**report, "images": names})
         raise TrainingDiverged(
             f"{self.run.folder}: loss is {sum(losses[wrong])} at step {first}; lower learning_rate,"
             f" or set a lower clip_norm; {self.run.postmortem_path.name} names the images of that"
@@ -192,8 +194,9 @@ class MetricsLog:
         )
 
     def _raise_alarms(self, step: int, means: Sequence[float], wait: float) -> None:
-        """Say when an output learns nothing, and when the network waits for images;
-        once, until that is over.
+        """Say once that an output learns nothing or that the network waits for images.
+
+        An alarm that is over can be raised again.
         """
         dead = (
             health.dead_outputs(self.outputs, means, self._guessing)
@@ -209,17 +212,17 @@ class MetricsLog:
                     " clip_norm"
                 )
         self._dead = dead
-        starved = wait > health.WAITING
-        if starved and not self._starved:
+        is_starved = wait > health.WAITING
+        if is_starved and not self._is_starved:
             self.say(
                 f"the loader is the bottleneck: {100 * wait:.0f} % of the time until step {step}"
                 " went into waiting for images"
             )
-        self._starved = starved
+        self._is_starved = is_starved
 
 
 def _memory_gb() -> float:
-    """The most memory held so far: of the GPU, or else of this process."""
+    """Return the peak memory in GB: of the GPU, or else of this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9

@@ -1,4 +1,4 @@
-"""What a checkpoint of a training holds, by the names in its file (state.pt)."""
+"""The contents of a training's checkpoint, by the names in its file (state.pt)."""
 
 from typing import Any, TypedDict
 
@@ -6,14 +6,14 @@ from torch import Tensor
 
 
 class Journal(TypedDict):
-    """Of the metrics log: seconds of training, and the losses of the window so far."""
+    """The metrics log: seconds of training, and the losses of the window so far."""
 
     seconds: float
     losses: list[Tensor]
 
 
 class TrainingState(TypedDict):
-    """All of it. `learner` holds state dicts of torch."""
+    """The whole checkpoint. `learner` holds state dicts of torch."""
 
     step: int
     world_size: int
