@@ -74,7 +74,7 @@ def report(
 def _judge(study: Study, root: Path) -> None:
     """Judge claims and arms whose results are complete, as after a change of the rules.
 
-    Arms of ensembles need the scores of all images; a published root does not hold them.
+    Arms of ensembles need the scores of all images, and a published root has none.
     """
     arms = [config for config in study.comparisons if config.models == 1]
     for config in (study.check, *arms):

@@ -10,8 +10,9 @@ Precision = Literal["fp32", "bf16"]
 
 
 class NetworkConfig(Frozen):
-    """GoogLeNet's shape; the options are described in paper/googlenet.py. The defaults
-    are the paper's network.
+    """GoogLeNet's shape; the defaults are the paper's network.
+
+    paper/googlenet.py describes the options.
     """
 
     # ours: so that all crops lie on whole pixels

@@ -108,7 +108,7 @@ def _num_images(config: PrepareConfig, root: Path, split: str) -> int:
 
 
 def _amount(config: TrainConfig | EvaluateConfig, count: int) -> int:
-    """Return how many images the network sees: in all steps, or as crops of all images."""
+    """Return how many images pass the network: of all steps, or all crops."""
     if isinstance(config, TrainConfig):
         return (
             total_steps(count, config.num_epochs, config.global_batch_size)
