@@ -126,9 +126,11 @@ def finished(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Fi
     folder = tmp_path_factory.mktemp("finished")
     experiment, root = folder / "tiny.py", folder / "root"
     experiment.write_text(EXPERIMENT)
-    said = going_deeper("run", experiment, "--data", image_folder, "--root", root, "--processes", 2)
-    assert said.returncode == 0, said.stderr
-    return Finished(experiment, image_folder, root, said)
+    process = going_deeper(
+        "run", experiment, "--data", image_folder, "--root", root, "--processes", 2
+    )
+    assert process.returncode == 0, process.stderr
+    return Finished(experiment, image_folder, root, process)
 
 
 @pytest.fixture

@@ -22,16 +22,16 @@ def test_contenders_agree_with_the_naive_one(
     monkeypatch.setattr(benchmark, "CONTENDERS", {name: CONTENDERS[name] for name in chosen})
     monkeypatch.setattr(benchmark, "FASTEST", "ours bf16")
     monkeypatch.setattr(benchmark, "NEIGHBOUR_ROUNDS", 2)
-    found = in_process(
+    process = in_process(
         "benchmark", "evaluate", "--input-size", 42, "--rounds", 1, "--root", tmp_path
     )
-    assert found.returncode == 0, found.stderr
+    assert process.returncode == 0, process.stderr
     (path,) = tmp_path.glob("benchmarks/*/benchmark.json")
     facts = json.loads(path.read_text())
-    assert str(path) in found.stdout
+    assert str(path) in process.stdout
     shown = [
         line.split("  ")[0]
-        for line in found.stdout.splitlines()
+        for line in process.stdout.splitlines()
         if re.match(r"(naive|careful|ours).* \(", line)
     ]
     assert shown == list(facts["contenders"]) == list(chosen)
@@ -44,13 +44,15 @@ def test_contenders_agree_with_the_naive_one(
 
 @pytest.mark.slow  # seven processes that import torch
 def test_a_training_step_beside_its_peers(tmp_path: Path) -> None:
-    found = in_process("benchmark", "train", "--input-size", 42, "--rounds", 1, "--root", tmp_path)
-    assert found.returncode == 0, found.stderr
+    process = in_process(
+        "benchmark", "train", "--input-size", 42, "--rounds", 1, "--root", tmp_path
+    )
+    assert process.returncode == 0, process.stderr
     (path,) = tmp_path.glob("benchmarks/*/benchmark.json")
     facts = json.loads(path.read_text())
     assert all(contender["images_per_second"][1] > 0 for contender in facts["contenders"].values())
     times = facts["step_times_torchvision"][1]
-    assert f"Our step: {times:.2f} times torchvision's as people run it" in found.stdout
+    assert f"Our step: {times:.2f} times torchvision's as people run it" in process.stdout
 
 
 def test_wrong_input_is_one_line(tmp_path: Path) -> None:

@@ -73,10 +73,10 @@ def test_no_help_and_no_completion_waits_for_libraries() -> None:
     program += (
         "for name in COMMANDS: commands.get_command(None, name)\nprint(' '.join(sys.modules))"
     )
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", program], cwd=TOP, capture_output=True, text=True, check=True
     ).stdout
-    assert set(said.split()) & HEAVY <= LIGHT
+    assert set(output.split()) & HEAVY <= LIGHT
 
 
 EFFECTS = """
@@ -111,9 +111,9 @@ def test_a_report_needs_no_torch(finished: Finished, tmp_path: Path) -> None:
     """Nor does publishing and counting again."""
     root = finished.copy(tmp_path)
     for command, *more in (["report"], ["publish", "--to", tmp_path / "kept"], ["recount"]):
-        found = imported("pipeline", command, finished.experiment, "--root", root, *more)
-        assert "pyarrow" in found
-        assert not found & {
+        modules = imported("pipeline", command, finished.experiment, "--root", root, *more)
+        assert "pyarrow" in modules
+        assert not modules & {
             "torch",
             "torchvision",
             "accelerate",
@@ -171,5 +171,5 @@ def test_the_table_of_commands_is_true() -> None:
         command = commands.get_command(click.Context(commands), name)
         assert command is not None
         assert command.name == name
-        said = " ".join((command.help or "").split())
-        assert said.startswith(line.rstrip(".")), name
+        text = " ".join((command.help or "").split())
+        assert text.startswith(line.rstrip(".")), name

@@ -49,8 +49,8 @@ class _Handler(BaseHTTPRequestHandler):
         operation = path
         time.sleep(self.stub.delay)
         if is_call:
-            found = re.search(r"(?:query|mutation)\s+(\w+)", content["query"])
-            operation = content.get("operationName") or (found[1] if found else "?")
+            match = re.search(r"(?:query|mutation)\s+(\w+)", content["query"])
+            operation = content.get("operationName") or (match[1] if match else "?")
         with self.stub.lock:
             given = (content.get("variables") or {}) if is_call else {}
             names = {given.get("name"), path.split("/")[-2]}

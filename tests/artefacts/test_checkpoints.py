@@ -128,9 +128,9 @@ def test_twenty_kills_during_saves(tmp_path: Path, capsys: pytest.CaptureFixture
         assert writer.is_alive(), kill
         os.kill(writer.pid or 0, signal.SIGKILL)
         writer.join()
-        found = checkpoints.newest()
-        assert found is not None
-        loaded = load(found)
+        newest_path = checkpoints.newest()
+        assert newest_path is not None
+        loaded = load(newest_path)
         newest = loaded["step"]
         assert torch.equal(loaded["weights"], torch.full((200_000,), float(newest)))
         assert newest >= int(acknowledged.read_text().split()[-1])
@@ -167,12 +167,12 @@ def test_a_hundred_mutated_checkpoints_are_passed_over(
         content = path.read_bytes()
         path.write_bytes(changed := MUTATIONS[number // 2 % len(MUTATIONS)](content, rng))
         newest = checkpoints.newest()
-        said = capsys.readouterr().err
+        message = capsys.readouterr().err
         if path.name == "checkpoint.json" and _same(changed, content):  # whitespace alone
             assert newest == mutated
             continue
         assert newest == folder / "step_00000001"
-        assert said == f"{mutated}: checkpoint is damaged; trying the one before\n"
+        assert message == f"{mutated}: checkpoint is damaged; trying the one before\n"
         assert checkpoints.best() == folder / "step_00000001"
         checkpoints.save(2, {"step": 2})  # a damaged one is made anew
         assert checkpoints.newest() == mutated

@@ -36,13 +36,13 @@ def visible(folder: Path) -> dict[str, object]:
     """What is read of finished artefacts: no remains of writes, which have hidden
     names, and no provenance.
     """
-    found: dict[str, object] = {}
+    files: dict[str, object] = {}
     for name, content in contents(folder).items():
         parts = Path(name).parts
         if NOT_COMPARED.isdisjoint(parts) and not any(part.startswith(".") for part in parts):
             sealed = json.loads(content) if parts[-1] in SEALS else None
-            found[name] = content if sealed is None else sealed | {"provenance": None}
-    return found
+            files[name] = content if sealed is None else sealed | {"provenance": None}
+    return files
 
 
 def assert_deaths_leave_no_trace(

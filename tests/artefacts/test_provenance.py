@@ -27,9 +27,9 @@ def of_copy(folder: Path) -> dict[str, Any]:
     """What a copy of our packages says, outside a git checkout, as a wheel's is."""
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
     command = [sys.executable, "-c", PROGRAM]
-    said = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=True)
-    found: dict[str, Any] = json.loads(said.stdout)
-    return found
+    process = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=True)
+    provenance: dict[str, Any] = json.loads(process.stdout)
+    return provenance
 
 
 def test_code_without_a_commit_has_a_digest(tmp_path: Path) -> None:

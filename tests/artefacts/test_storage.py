@@ -137,8 +137,8 @@ def test_shards_open_without_our_code(tmp_path: Path, data: PrepareConfig) -> No
     assert rows["image_id"] == split.image_ids
     assert rows["label"] == split.labels.tolist()
     assert rows.features["label"].names == ["blue", "green", "red"]
-    found = np.asarray(rows[3]["image"])
-    assert (found == np.asarray(images.decode(split.encoded(3)))).all()
+    pixels = np.asarray(rows[3]["image"])
+    assert (pixels == np.asarray(images.decode(split.encoded(3)))).all()
 
 
 def test_preparing_again_gives_the_same_bytes(tmp_path: Path, data: PrepareConfig) -> None:

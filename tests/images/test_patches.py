@@ -85,17 +85,17 @@ def test_area_is_the_mean_of_what_a_pixel_covers(
     exact = fine.reshape(size, height, size, width, 3).mean((1, 3))
     # rows that are apart
     window = np.pad(pixels, ((1, 2), (3, 1), (0, 0)))[1 : 1 + height, 3 : 3 + width]
-    found = patches.resize_area(window, size)
-    assert np.abs(found.numpy() - exact).max() <= 0.5 + 1e-3
+    small = patches.resize_area(window, size)
+    assert np.abs(small.numpy() - exact).max() <= 0.5 + 1e-3
 
 
 def test_area_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.array(photograph())
-    found = patches.resize_area(pixels, 96)
+    fast = patches.resize_area(pixels, 96)
     monkeypatch.setattr(native, "library", lambda *_: "no compiler")
     slow = patches.resize_area(pixels, 96)
-    assert (found.int() - slow.int()).abs().max() <= 1
-    assert (found != slow).float().mean() < 1e-3
+    assert (fast.int() - slow.int()).abs().max() <= 1
+    assert (fast != slow).float().mean() < 1e-3
 
 
 @pytest.mark.parametrize(
@@ -177,11 +177,11 @@ def test_a_batch_is_distorted_as_its_patches_are() -> None:
     noise = np.random.default_rng(1).integers(0, 256, (15, 30, 40, 3))
     pixels = np.concatenate([np.asarray(photograph(40, 30))[None], noise]).astype(np.uint8)
     drawn = [training_distortion(stream("distortion", k)) for k in range(len(pixels))]
-    found = distort_batch(
+    batch = distort_batch(
         torch.from_numpy(pixels), torch.tensor([as_row(distortion) for distortion in drawn])
     )
     for k, distortion in enumerate(drawn):
-        difference = np.abs(found[k].numpy().astype(int) - distort(pixels[k], distortion))
+        difference = np.abs(batch[k].numpy().astype(int) - distort(pixels[k], distortion))
         assert difference.max() <= 2
         assert difference.mean() < 0.05
     assert set(INTERPOLATIONS) == {"nearest", "area", *patches.TORCH_MODES}

@@ -211,12 +211,12 @@ def test_ranks_are_gone_when_their_parent_is_killed(tmp_path: Path) -> None:
 
 def members(session: int) -> list[int]:
     """The processes of a session that have not ended."""
-    found = []
+    pids = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, _, _, its_session = path.read_text().rpartition(") ")[2].split()[:4]
         except OSError:
             continue
         if int(its_session) == session and state != "Z":
-            found.append(int(path.parent.name))
-    return found
+            pids.append(int(path.parent.name))
+    return pids

@@ -51,8 +51,8 @@ def power_off(cluster: Cluster, node: str) -> None:
 def run_here(study: Long) -> None:
     """On one rank, undisturbed, at full speed."""
     study.hurry()
-    found = study.command("run", "--processes", 1)
-    assert found.returncode == 0, found.stderr
+    process = study.command("run", "--processes", 1)
+    assert process.returncode == 0, process.stderr
 
 
 def pause_twice(study: Long) -> None:
@@ -110,11 +110,11 @@ def studies(
 ) -> Iterator[Studies]:
     """The same study in roots of its own, all at once, by what is done to it."""
     kinds = (run_here, pause_twice, kill_nodes, lose_node)
-    made = {
+    long_studies = {
         what: Long(cluster, tmp_path_factory.mktemp(what.__name__), image_folder) for what in kinds
     }
     with ThreadPoolExecutor() as beside:
-        yield {what: beside.submit(ended, what, study) for what, study in made.items()}
+        yield {what: beside.submit(ended, what, study) for what, study in long_studies.items()}
 
 
 @pytest.fixture
@@ -129,14 +129,14 @@ def test_a_time_limit_is_a_pause(studies: Studies, undisturbed: dict[Path, bytes
     study = studies[pause_twice].result()
     table = study.wait()
     assert complete(table) == 4, table
-    said = study.log("train")
-    assert said.count("SIGUSR2: saved after step") >= 2, said
+    log = study.log("train")
+    assert log.count("SIGUSR2: saved after step") >= 2, log
     saved, resumed = (
-        re.findall(pattern, said)
+        re.findall(pattern, log)
         for pattern in (r"SIGUSR2: saved after step (\d+)", r"resumes at step (\d+) of")
     )
     # on a loaded machine some attempts end without that line in the log
-    assert set(saved) <= set(resumed), said
+    assert set(saved) <= set(resumed), log
     assert study.contents() == undisturbed != {}
 
 

@@ -23,10 +23,10 @@ def test_a_notice_during_the_imports_is_delivered_once_the_job_listens() -> None
     command = [sys.executable, "-S", str(TOP / "slurm" / "hold_notices.py"), "-u", "-c", JOB]
     with subprocess.Popen(command, cwd=TOP, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        said = [process.stdout.readline()]
+        lines = [process.stdout.readline()]
         process.send_signal(NOTICE)
-        said += process.stdout.readlines()
-    assert (process.returncode, said) == (0, ["started\n", "listens\n", "noticed\n"])
+        lines += process.stdout.readlines()
+    assert (process.returncode, lines) == (0, ["started\n", "listens\n", "noticed\n"])
 
 
 DONE = """

@@ -89,11 +89,11 @@ def seven_members(seven_root: Path, data: PrepareConfig, run_config: TrainConfig
             num_images=len(split), world_size=1, device="cpu", num_rejected=0
         )
         predictions.merge([range(len(split))], split.image_ids, split.labels, evaluation)
-    made = Study(
+    seven = Study(
         name="seven", title="Seven <members>", check=CheckConfig(results=table3(tuple(members)))
     )
-    for cell in made.check.results:
+    for cell in seven.check.results:
         ensemble(cell, seven_root)
-    check(made.check, seven_root)
-    report(made, seven_root)
-    return made
+    check(seven.check, seven_root)
+    report(seven, seven_root)
+    return seven

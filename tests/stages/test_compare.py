@@ -122,7 +122,7 @@ def test_the_report_shows_the_forest(
     assert f"| {shown} points |" in results
     assert (page.parent / "charts/ablation_1.svg").is_file()
     ablations = json.loads((page.parent / "tables.json").read_text())["ablations"]
-    assert [(found["top"], found["arm"]) for found in ablations] == [
+    assert [(ablation["top"], ablation["arm"]) for ablation in ablations] == [
         (t, arm) for t in (1, 5) for arm in ("first", "second", "third")
     ]
     assert "| third |" in contents_of(study, seven_root).ablations
@@ -148,9 +148,9 @@ def test_arms_that_cannot_be_paired_are_refused(seven_members: Study) -> None:
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
 def test_holm_is_between_the_raw_and_bonferroni(p_values: list[float]) -> None:
     corrected = holm(p_values)
-    for raw, found in zip(p_values, corrected, strict=True):
-        assert raw <= found <= min(1.0, len(p_values) * raw * (1 + 1e-12))
-    in_order = [found for _, found in sorted(zip(p_values, corrected, strict=True))]
+    for raw, p in zip(p_values, corrected, strict=True):
+        assert raw <= p <= min(1.0, len(p_values) * raw * (1 + 1e-12))
+    in_order = [p for _, p in sorted(zip(p_values, corrected, strict=True))]
     assert in_order == sorted(in_order)
 
 

@@ -74,7 +74,7 @@ def slow_reference(
         with torch.no_grad():
             return torch.softmax(network(x.permute(2, 0, 1)[None]), 1)[0].numpy()
 
-    found: dict[str, list[np.ndarray]] = {policy: [] for policy in POLICIES}
+    outputs: dict[str, list[np.ndarray]] = {policy: [] for policy in POLICIES}
     for scale_number, scale in enumerate(size * s // 224 for s in (256, 288, 320, 352)):
         width, height = image.size
         short = min(width, height)
@@ -96,13 +96,13 @@ def slow_reference(
                 for mirrored in (False, True):
                     cut = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else view
                     value = probabilities(cut)
-                    found["crops_144"].append(value)
+                    outputs["crops_144"].append(value)
                     if (scale_number, square_number) == (0, 1) and view_number < 5:
-                        found["crops_10"].append(value)
+                        outputs["crops_10"].append(value)
                         if view_number == 0 and not mirrored:
-                            found["crops_1"].append(value)
-    assert [len(values) for values in found.values()] == [1, 10, 144]
-    return {policy: np.mean(values, axis=0) for policy, values in found.items()}
+                            outputs["crops_1"].append(value)
+    assert [len(values) for values in outputs.values()] == [1, 10, 144]
+    return {policy: np.mean(values, axis=0) for policy, values in outputs.items()}
 
 
 def test_equals_the_slow_reference(
@@ -164,9 +164,9 @@ def test_any_world_size_and_chunk_give_the_same_bytes(
         copy = config.but(images_per_chunk=images_per_chunk)
         assert copy.hash == config.hash
         ranks.launch(evaluate, world_size, copy, root)
-        found = written(copy, root)
-        expected = expected or found
-        assert found == expected
+        content = written(copy, root)
+        expected = expected or content
+        assert content == expected
     assert expected.keys() == {
         "crops_1.safetensors",
         "crops_10.safetensors",
@@ -273,10 +273,10 @@ def test_bad_images_keep_their_slot_and_are_named(
     }
     assert f"{names[14]}: not an image; it counts as an error" in capsys.readouterr().err
     for policy in policies:
-        found = predictions.probabilities(policy)
-        assert np.flatnonzero(np.isnan(found).all(axis=1)).tolist() == [3, 14]
-        kept = ~np.isnan(found).any(axis=1)
-        assert np.array_equal(found[kept], scores[policy][kept])
+        probabilities = predictions.probabilities(policy)
+        assert np.flatnonzero(np.isnan(probabilities).all(axis=1)).tolist() == [3, 14]
+        kept = ~np.isnan(probabilities).any(axis=1)
+        assert np.array_equal(probabilities[kept], scores[policy][kept])
     single = EnsembleConfig(members=(predictions.config,), policy="crops_144")
     assert ensemble(single, root).errors(1)[[3, 14]].all()
     study = Study(name="bad", title="Bad", check=CheckConfig(results=(single,)))

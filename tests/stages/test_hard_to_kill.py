@@ -42,9 +42,9 @@ def undisturbed(
 ) -> tuple[dict[str, bytes], list[dict[str, object]], Path]:
     trace = root / "undisturbed.jsonl"
     trained.run(world_size, config, root, trace)
-    found = trained.final(config, root), trained.rows(config, root), trace
+    outcome = trained.final(config, root), trained.rows(config, root), trace
     shutil.rmtree(root / config.folder)
-    return found
+    return outcome
 
 
 @pytest.mark.slow  # twenty starts, and each step more than once
@@ -79,11 +79,11 @@ def test_twenty_kills_of_a_random_rank_leave_no_trace(
     assert trained.final(long_run, root) == weights
     assert trained.rows(long_run, root) == rows
     expected = {step["step"]: step for step in trained.steps(reference)}
-    found = trained.steps(trace)
+    steps = trained.steps(trace)
     assert len(expected) == STEPS
-    assert len(found) > STEPS  # some were done twice,
-    assert all(step == expected[step["step"]] for step in found)  # with the same batch and losses
-    assert {step["step"] for step in found} == expected.keys()
+    assert len(steps) > STEPS  # some were done twice,
+    assert all(step == expected[step["step"]] for step in steps)  # with the same batch and losses
+    assert {step["step"] for step in steps} == expected.keys()
     sealed = json.loads((root / long_run.folder / "run.json").read_text())
     assert sealed["attempts"] == KILLS + 1
 

@@ -29,10 +29,10 @@ def test_an_output_that_learns_nothing_is_named(
     config = run_config.but(num_epochs=20, learning_rate=1e-9, class_balance=0.0)
     config = config.but(checkpoint_every_seconds=60.0, validate_every_epochs=20)
     train(config, root)
-    said = capsys.readouterr().err
+    messages = capsys.readouterr().err
     for name in ("main", "4a", "4d"):
-        assert said.count(f"output {name} learns nothing: its loss at step 40 is ") == 1
-    assert "a guess gives 1.099; see learning_rate" in said
+        assert messages.count(f"output {name} learns nothing: its loss at step 40 is ") == 1
+    assert "a guess gives 1.099; see learning_rate" in messages
     assert [
         row["dead_outputs"] for row in Run(config, root).metrics() if "dead_outputs" in row
     ] == [0, 3, 3]

@@ -29,8 +29,8 @@ def test_wilson(errors: int) -> None:
 
 def test_images_to_decide() -> None:
     """E9: 7.89 % against 6.67 %, at a power of 50, 80 and 90 %."""
-    found = [power.images_to_decide(0.0789, 0.0667, chance) for chance in (0.5, 0.8, 0.9)]
-    assert found == pytest.approx([3485, 7118, 9529], abs=2)
+    counts = [power.images_to_decide(0.0789, 0.0667, chance) for chance in (0.5, 0.8, 0.9)]
+    assert counts == pytest.approx([3485, 7118, 9529], abs=2)
 
 
 def test_cost_is_models_times_crops() -> None:

@@ -39,7 +39,7 @@ def test_a_study_without_differences_decides_nothing_19_times_of_20() -> None:
     decided, each_way = 0, 0
     for _ in range(STUDIES):
         tests = null_study(rng)
-        decided += any(found.outcome != "undecided" for found in decide(tests))
+        decided += any(decision.outcome != "undecided" for decision in decide(tests))
         halves = [
             [
                 test.p_value / 2 if (test.difference > 0) == up else 1 - test.p_value / 2

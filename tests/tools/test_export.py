@@ -50,9 +50,9 @@ def test_export(tmp_path: Path, study: Study) -> None:
     )
     x = normalise(torch.from_numpy(pixels))
     session = onnxruntime.InferenceSession(str(into / "model.onnx"))
-    (found,) = session.run(None, {"images": x.contiguous().numpy()})
+    (logits,) = session.run(None, {"images": x.contiguous().numpy()})
     with torch.no_grad():
-        np.testing.assert_allclose(found, network.eval()(x).numpy(), atol=1e-4)
+        np.testing.assert_allclose(logits, network.eval()(x).numpy(), atol=1e-4)
 
 
 @pytest.mark.processes

@@ -36,7 +36,7 @@ def test_offline_only_the_page_is_written(
         tracker.table("confusions", [{"truth": "a", "count": 3}])
         tracker.conclude({"top1_error": 0.5})
     path = pages.path_of(data, tmp_path)
-    assert [found for found in tmp_path.rglob("*") if found.is_file()] == [path]
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == [path]
     page = pages.read(path)
     assert (page.config.hash, page.group) == (data.hash, "a-study")
     assert (page.figures, page.tables) == (
