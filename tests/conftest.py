@@ -122,7 +122,7 @@ def experiment(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """Made once for all tests that look at what a study came to."""
+    """The finished study, made once for all tests that look at its artefacts."""
     folder = tmp_path_factory.mktemp("finished")
     experiment, root = folder / "tiny.py", folder / "root"
     experiment.write_text(EXPERIMENT)

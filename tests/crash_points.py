@@ -56,7 +56,7 @@ def deaths(
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder by name, and every empty folder."""
+    """Return every file below a folder by name, and every empty folder."""
     paths = (
         path for path in sorted(folder.rglob("*")) if path.is_file() or not any(path.iterdir())
     )

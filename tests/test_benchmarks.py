@@ -15,8 +15,8 @@ from tests.commands import in_process
 def test_contenders_agree_with_the_naive_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those that are compiled differ by their compiler alone, so one of them stands for
-    all; the figures are in a file.
+    """One compiled contender stands for all, as they differ by their compiler alone.
+    The figures are in a file.
     """
     chosen = ("naive", "careful compiled", "ours fp32", "ours bf16")
     monkeypatch.setattr(benchmark, "CONTENDERS", {name: CONTENDERS[name] for name in chosen})

@@ -14,7 +14,7 @@ from tests.commands import EXPERIMENT, TOP, Finished, contents, going_deeper, in
 
 
 def test_a_study_from_one_command_and_again(finished: Finished) -> None:
-    """The first run is the fixture's. The second does nothing, and touches nothing."""
+    """The fixture makes the first run. The second does nothing, and touches nothing."""
     command = (
         "run",
         finished.experiment,
@@ -50,8 +50,8 @@ def test_a_study_from_one_command_and_again(finished: Finished) -> None:
 
 
 def test_a_report_is_made_again_from_what_is_published(finished: Finished, tmp_path: Path) -> None:
-    """report, publish, recount; from the small files alone the same RESULTS.md, to the
-    byte.
+    """publish, report and recount make the same RESULTS.md from the small files alone,
+    to the byte.
     """
     root, data = finished.copy(tmp_path), ("--data", finished.data)
     reported = in_process(
@@ -85,7 +85,7 @@ def test_a_report_is_made_again_from_what_is_published(finished: Finished, tmp_p
 def test_killed_and_run_again_it_finishes_with_the_same_results(
     finished: Finished, tmp_path: Path
 ) -> None:
-    """SIGKILL to the command while it trains; the same command then goes on, to the
+    """SIGKILL ends the command while it trains; the same command then goes on, to the
     same bytes.
     """
     command = (
@@ -139,8 +139,8 @@ def test_jobs_of_this_machine_give_the_same_bytes(finished: Finished, tmp_path: 
 
 
 def assert_part_of(finished: Finished, root: Path) -> None:
-    """A study of the first member alone: its weights and probabilities are those of the
-    finished study's, to the byte.
+    """Check a study of the first member alone: its weights and probabilities are those
+    of the finished study, to the byte.
     """
     files, expected = contents(root), contents(finished.root)
     assert len([path for path in files if path.parts[0] == "runs"]) == 3
@@ -154,8 +154,8 @@ def assert_part_of(finished: Finished, root: Path) -> None:
 def test_a_failed_stage_is_one_line_and_exit_code_3(
     experiment: Path, image_folder: Path, tmp_path: Path
 ) -> None:
-    """Here and as a job: what diverged, and what to do; no traceback and no name of a
-    class.
+    """The line says what diverged and what to do, here and as a job. There is no
+    traceback and no name of a class.
     """
     experiment.write_text(
         EXPERIMENT.replace("num_epochs=epochs", "num_epochs=epochs, learning_rate=1e9")
@@ -190,7 +190,7 @@ def test_a_failed_stage_is_one_line_and_exit_code_3(
 def test_a_mistake_of_ours_says_where_to_find_it(
     finished: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A traceback, and a file with it that can be sent."""
+    """The user sees a traceback, and a file with it to send."""
 
     def mistaken(*_: object) -> None:
         raise KeyError("step")

@@ -77,7 +77,9 @@ def test_damage_is_named_and_repaired(
 def test_any_damaged_byte_is_found(
     dataset: Dataset, data: PrepareConfig, tmp_path: Path, share: float
 ) -> None:
-    """Or it is one of Arrow's own that says nothing: then every row reads as it was."""
+    """A byte that is not found is one of Arrow's own without meaning: then every row
+    reads as it was.
+    """
     path = dataset.shards_folder / "train-00000.arrow"
     content = bytearray(path.read_bytes())
     before = [
@@ -207,8 +209,8 @@ def test_wrong_commands_are_one_line(tmp_path: Path, image_folder: Path) -> None
 def test_training_images_may_be_stored_smaller(
     data: PrepareConfig, dataset: Dataset, tmp_path: Path
 ) -> None:
-    """Those that are larger; validation images stay, and the digest of the source's
-    bytes is kept for the leak check.
+    """Only larger images are stored smaller. Validation images stay, and the digest of
+    the source's bytes is kept for the leak check.
     """
     smaller = prepare(data.but(reencode=ReencodeConfig(shorter_side=50)), tmp_path, processes=1)
     before, after = dataset.split("train"), smaller.split("train")

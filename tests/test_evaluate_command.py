@@ -193,8 +193,8 @@ def test_wrong_evaluations_are_one_line(
 def test_guessing_is_said_loudly(
     image_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """On the screen, in the report and as a fact; a right order of the classes, and
-    nothing is said.
+    """It is said on the screen, in the report and as a fact. With the right order of
+    classes nothing is said.
     """
     file = tmp_path / "mine.py"
     file.write_text(USERS_NETWORK)

@@ -31,8 +31,8 @@ def test_a_study_says_how_it_is_run(path: Path, tmp_path: Path) -> None:
 
 
 def test_ablations_share_their_baseline(tmp_path: Path) -> None:
-    """Six ablations and the seven members of Table 3: the data set once, a baseline
-    once.
+    """Six ablations and the seven members of Table 3 share one data set and one
+    baseline.
     """
     studies = [load(name, tmp_path) for name in ABLATIONS]
     studies.append(load("caltech101", tmp_path, "--members", "7"))

@@ -35,7 +35,7 @@ def room(module: str) -> str:
 
 
 def names_in(path: Path) -> set[str]:
-    """Every name that a file imports, dotted."""
+    """Return every name that a file imports, dotted."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -47,8 +47,8 @@ def names_in(path: Path) -> set[str]:
 
 
 def imported(module: str) -> set[str]:
-    """The files of ours that a file imports: of `from a.b import c`, a/b/c.py if it is
-    there, else a/b.py.
+    """Return the files of ours that a file imports: of `from a.b import c`, a/b/c.py if
+    it is there, else a/b.py.
     """
     files = set()
     for name in names_in(MODULES[module]):
@@ -62,7 +62,7 @@ GRAPH = {module: imported(module) for module in MODULES}
 
 
 def circle(graph: dict[str, set[str]]) -> list[str]:
-    """One circle of a graph, if there is one."""
+    """Return one circle of a graph, if there is one."""
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:

@@ -1,4 +1,4 @@
-"""Training as a user runs it: asked to end, under torchrun, and looking for a rate."""
+"""Training as a user runs it: ended by a signal, under torchrun, and by find-rate."""
 
 import json
 import os
@@ -28,8 +28,8 @@ def test_asked_to_end_it_saves_first(
     ranks: int,
     send: Callable[[int, int], None],
 ) -> None:
-    """Whether the command alone gets the signal or all its processes, loaders too, the
-    ranks save after the current step.
+    """The ranks save after the current step, whether the signal reaches the command
+    alone or all its processes, loaders too.
     """
     command = [
         "run",
@@ -69,8 +69,8 @@ def test_asked_to_end_it_saves_first(
 
 @pytest.mark.slow  # torchrun's ranks are Pythons of their own
 def test_under_torchrun_the_same_bytes(finished: Finished, tmp_path: Path) -> None:
-    """torchrun's two ranks and our own two: the same artefacts, and a table on the
-    screen once.
+    """Two ranks of torchrun and two of our own make the same artefacts, and print one
+    table.
     """
     torchrun = [
         Path(sys.executable).parent / "torchrun",

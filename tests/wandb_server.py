@@ -29,7 +29,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that was killed drops its connection."""
+        """A killed client drops its connection: no error is printed."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -37,7 +37,7 @@ class _Handler(BaseHTTPRequestHandler):
     stub: WandbStub
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Say nothing."""
+        """Write no line for a request."""
 
     def do_POST(self) -> None:
         path = self.path.partition("?")[0]

@@ -276,7 +276,7 @@ class WandbStub:
         }
 
     def delete(self, name: str, status: int) -> None:
-        """As a user does on the web page: the id is refused for ever."""
+        """Delete a run as a user does on the web page: the id is refused for ever."""
         with self.lock:
             self.runs.pop(name, None)
             self.deleted[name] = status

@@ -32,8 +32,9 @@ def miniature(
     minutes in bf16. A processor without bf16 instructions emulates them and is some ten
     times as slow, so fp32 is the default.
 
-    All constants are ours, for a sixteenth of the cost:
+    All constants are ours:
 
+    - width and input size, for a sixteenth of the cost;
     - a cosine schedule, as a short training must end at a small learning rate;
     - an average of the weights over some two epochs;
     - clipping, as the steps of a network without batch norm are uneven;

@@ -110,7 +110,7 @@ def test_a_wrong_field_is_refused_in_one_line(
 
 
 def test_what_is_no_number_is_kept(tmp_path: Path, run_config: TrainConfig) -> None:
-    """As JSON has it in Python; a file says what was measured."""
+    """JSON in Python has NaN and infinities, so a file says what was measured."""
     seal(run_config.data, tmp_path)
     seal(run_config, tmp_path, core_or_gpu_hours=float("nan"), seconds=float("inf"))
     run = sealing.RUN.unseal(run_config, tmp_path)

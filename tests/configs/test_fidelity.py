@@ -1,4 +1,4 @@
-"""What of a study's members is not the paper's: refused, or remarked upon."""
+"""Differences of a study's members from the paper's are refused or remarked upon."""
 
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def test_every_other_network_is_refused(field: str, value: Any) -> None:
 
 
 def test_every_field_of_the_network_is_tried() -> None:
-    """A new one must be compared with the paper's too."""
+    """A new field must be compared with the paper's too."""
     assert set(OTHER_NETWORKS) == set(NetworkConfig.model_fields)
 
 

@@ -70,9 +70,7 @@ def test_policies_nest(width: int, height: int, input_size: int) -> None:
 
 @given(sides)
 def test_a_square_has_48_distinct_crops(side: int) -> None:
-    """E2: and each of them counts three times, so that nothing is lost by classifying
-    48.
-    """
+    """E2: each crop counts three times, so that it is enough to classify 48."""
     boxes = crops.crops_144(side, side)
     assert len(set(boxes)) == 48
     assert all(boxes.count(crop) == 3 for crop in set(boxes))

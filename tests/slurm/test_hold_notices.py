@@ -51,7 +51,7 @@ def end_of(function: str) -> int:
 
 
 def test_a_notice_after_the_work_is_done_is_of_no_account() -> None:
-    """As Python ends it takes its handlers away, and the notice would kill it; SLURM
+    """At its end Python removes its handlers. The notice would then kill it, and SLURM
     would call the job failed.
     """
     assert end_of("listen") == -NOTICE

@@ -108,7 +108,9 @@ def test_the_wrong_way_round_is_said(tmp_path: Path) -> None:
 
 
 def test_numbers_are_for_imagenet_only(tmp_path: Path) -> None:
-    """By what it is: here 50,000 images of 1000 classes are of another origin."""
+    """The origin of the images decides: here 50,000 images of 1000 classes are of
+    another one.
+    """
     by_claim = verdicts(tmp_path, PAPER, md5={})
     assert {verdict.decision for verdict in by_claim.values() if verdict.published} == {"not_run"}
     assert "any has images that are not named as ILSVRC" in by_claim["R1"].words

@@ -64,8 +64,8 @@ def config(data: PrepareConfig, run_config: TrainConfig) -> EvaluateConfig:
 def slow_reference(
     network: torch.nn.Module, image: Image.Image, size: int
 ) -> dict[str, np.ndarray]:
-    """The protocol of PAPER.md 3.1, written out again: one crop at a time, nothing
-    shared.
+    """Return the scores of the protocol of PAPER.md 3.1, written out again: one crop at
+    a time, nothing shared.
     """
 
     def probabilities(cut: Image.Image) -> np.ndarray:
@@ -125,8 +125,8 @@ def test_equals_the_slow_reference(
 
 
 def written(config: EvaluateConfig, root: Path) -> dict[str, bytes]:
-    """What an evaluation wrote, without its seal, which tells of time and place; the
-    artefact is removed.
+    """Remove an evaluation, and return what it wrote, without the seal, which holds
+    time and place.
     """
     folder = root / config.folder
     files = {
@@ -139,7 +139,7 @@ def written(config: EvaluateConfig, root: Path) -> dict[str, bytes]:
 def test_images_opened_ahead_give_the_same_scores(
     root: Path, config: EvaluateConfig, run_config: TrainConfig
 ) -> None:
-    """What a GPU's rank does: the order stays, whatever thread is first."""
+    """A GPU's rank opens images ahead: the order stays, whichever thread is first."""
     split = Dataset(config.data, root).split("val")
     weights = Run(run_config, root).weights("averaged")
     ours = engine.Engine(our_classifier(run_config.network, weights, 3), torch.device("cpu"))

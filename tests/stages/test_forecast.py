@@ -29,7 +29,9 @@ def of_one(run: TrainConfig, **more: object) -> tuple[Study, EvaluateConfig]:
 def test_cost_is_of_the_same_work(
     tmp_path: Path, data: PrepareConfig, run_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """24 training images, batches of 8: 3 steps an epoch. 15 validation images."""
+    """There are 24 training images in batches of 8, so an epoch has 3 steps, and 15
+    validation images.
+    """
     monkeypatch.setattr(provenance, "processor", lambda: "")
     longer = run_config.but(data_seed=7, num_epochs=10)
     study, evaluation = of_one(longer)

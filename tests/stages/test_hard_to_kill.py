@@ -92,7 +92,9 @@ def test_twenty_kills_of_a_random_rank_leave_no_trace(
 def test_a_notice_is_obeyed_between_two_steps(
     root: Path, long_run: TrainConfig, number: signal.Signals
 ) -> None:
-    """Saved at the very step, although no save was due; the run goes on from there."""
+    """The training is saved at that very step, although no save was due, and the run
+    goes on from there.
+    """
     config = long_run.but(checkpoint_every_steps=None, num_epochs=20)
     weights, rows, _ = undisturbed(2, config, root)
     trace = root / "noticed.jsonl"
@@ -131,8 +133,8 @@ def test_local_sgd_is_resumed_bit_for_bit(root: Path, long_run: TrainConfig) -> 
 
 
 def test_a_stale_attempt_cannot_write(root: Path, run_config: TrainConfig) -> None:
-    """As when a lock did not hold: the newer attempt goes on, the older one is stopped
-    at its next write.
+    """Where a lock did not hold, the newer attempt goes on, and the older one is
+    stopped at its next write.
     """
     config = run_config
     stale, fresh = Run(config, root), Run(config, root)

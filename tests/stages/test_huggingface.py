@@ -118,7 +118,7 @@ def test_a_path_in_a_row_is_never_opened(splits: datasets.DatasetDict, tmp_path:
 
 
 def test_several_processes_read_rows_alike(splits: datasets.DatasetDict, tmp_path: Path) -> None:
-    """One MiB a shard, and larger images."""
+    """The shards are of one MiB, and the images are larger."""
     images = [{"bytes": photograph(k) + bytes(2**19), "path": None} for k in range(8)]
     rows = datasets.Dataset.from_dict(
         {"image": images, "label": [0, 1] * 4}, features=splits["train"].features
@@ -164,7 +164,7 @@ def test_columns_must_be_plain(splits: datasets.DatasetDict, tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_the_hub_is_asked_for_one_revision(parquet: Path, tmp_path: Path) -> None:
-    """Then the cache is enough; a revision that it does not hold is refused, not
+    """After that the cache is enough. A revision that it does not hold is refused, not
     replaced by the one that it holds.
     """
 

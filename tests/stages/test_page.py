@@ -35,7 +35,9 @@ def browser() -> str:
 
 
 def browse(page: Path, folder: Path, *options: str) -> "subprocess.CompletedProcess[str]":
-    """Open a page; what the browser prints. The names of all hosts lead nowhere."""
+    """Open a page, and return what the browser prints. The names of all hosts lead
+    nowhere.
+    """
     folder.mkdir(exist_ok=True)
     command: list[str | Path] = [
         browser(),

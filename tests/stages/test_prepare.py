@@ -21,7 +21,7 @@ from pipeline.stages.prepare import prepare
 
 @pytest.fixture
 def folder(image_folder: Path, tmp_path: Path) -> Path:
-    """A copy of the image folder to spoil."""
+    """Return a copy of the image folder to spoil."""
     return Path(shutil.copytree(image_folder, tmp_path / "copy"))
 
 

@@ -71,7 +71,9 @@ def test_table3_compares_with_its_base(root: Path, study: Study) -> None:
 
 
 def test_mistakes_are_mistakes(root: Path, study: Study) -> None:
-    """The surest first; the unreadable image is an error, but nothing was guessed."""
+    """The surest mistakes come first. The unreadable image is an error, but nothing was
+    guessed.
+    """
     result = Result(study.check.results[0], root)
     assert 0 < len(result.mistakes) == int(result.errors(1).sum()) - 1
     leads = []
@@ -141,8 +143,8 @@ def test_results_md_says_of_each_claim_what_the_files_say(root: Path, study: Stu
 
 
 def test_a_study_in_progress_has_a_page(root: Path, study: Study, tmp_path: Path) -> None:
-    """With the results and curves that exist, where each stage stands, and no
-    verdict.
+    """The page has the results and curves that exist and the state of each stage, and
+    no verdict.
     """
     longer = Study(
         name="longer", title="A longer <study>", check=CheckConfig(results=study.check.results[:3])

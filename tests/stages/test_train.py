@@ -79,7 +79,9 @@ def test_a_run_is_whole(run_config: TrainConfig, undisturbed: Path) -> None:
 
 @pytest.mark.processes
 def test_a_run_says_on_what_its_earlier_attempts_ran(root: Path, run_config: TrainConfig) -> None:
-    """Where that differs from the last: each once. The model card names a GPU."""
+    """Hardware that differs from that of the last attempt is named, each once. The
+    model card names a GPU.
+    """
     hardware = {"name": "A100", "driver": "535"}
     for _ in range(2):
         Run(run_config, root).claim(MACHINE.model_copy(update={"hardware": hardware}), "")
@@ -222,7 +224,7 @@ def test_world_sizes_and_accumulation_agree(
 
 @pytest.mark.processes
 def test_local_sgd_averages_the_workers(root: Path, run_config: TrainConfig) -> None:
-    """With an averaging at every step and no momentum, two workers are one: a mean of
+    """With an average at every step and no momentum, two workers are one: a mean of
     steps is the step of the mean.
     """
     network = run_config.network.but(aux_heads=(), dropout=0.0)
@@ -270,7 +272,7 @@ def test_compiled_steps_are_the_same_but_for_rounding(
 
 
 def test_distortions_on_the_device_train_alike(root: Path, run_config: TrainConfig) -> None:
-    """The same draws, rounded otherwise."""
+    """The draws are the same; only the rounding differs."""
     config = run_config.but(photometric=True, num_epochs=1)
     on_device = config.but(patches=PatchConfig(distort_on="device"))
     for each in (config, on_device):

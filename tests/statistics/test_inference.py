@@ -69,7 +69,9 @@ def test_gains_of_table3() -> None:
 
 
 def test_what_a_tolerance_cannot_tell_is_said() -> None:
-    """Of each published error: the other cells of Table 3 that would pass for it."""
+    """For each published error the report names the other cells of Table 3 that would
+    pass for it.
+    """
     for claim in CLAIMS:
         if claim.kind == "error":
             assert claim.tolerance
@@ -81,7 +83,7 @@ def test_what_a_tolerance_cannot_tell_is_said() -> None:
 
 
 def test_no_gain_passes_for_a_published_gain() -> None:
-    """Nor does the whole of what the ensemble at 144 crops gains."""
+    """The whole gain of the ensemble at 144 crops does not pass either."""
     gains = [claim for claim in CLAIMS if claim.kind == "gain"]
     assert len(gains) == 7
     for claim in gains:

@@ -40,7 +40,7 @@ def test_a_second_save_updates(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Before the study has run; then again; then without a key; then without a
+    """The saves come before the study has run, after it, without a key, and without a
     server.
     """
     command = ("dashboard", experiment, "--data", image_folder, "--root", tmp_path)
@@ -80,7 +80,9 @@ def test_a_second_save_updates(
 
 
 def spec() -> object:
-    """Of the workspace, without the names that are drawn anew each time."""
+    """Return the spec of the workspace, without the names that are drawn anew each
+    time.
+    """
     model = dashboard.workspace(CONTENTS, "someone", "going-deeper")._to_model()
     content = json.loads(model.spec.model_dump_json(by_alias=True, exclude_none=True))
 

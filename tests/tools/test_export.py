@@ -1,4 +1,4 @@
-"""What export writes can be used without this project."""
+"""Files that export writes can be used without this project."""
 
 from pathlib import Path
 

@@ -69,7 +69,7 @@ def test_a_dead_tracker_fails_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """What it was told is on the page all the same."""
+    """The page still holds all that the tracker was told."""
     monkeypatch.setenv("WANDB_MODE", "online")
 
     def dead(*_: object, **__: object) -> None:
@@ -110,7 +110,7 @@ with Tracker(PrepareConfig(source="imagefolder", name="colours"), Path(sys.argv[
 def test_a_dead_wandb_process_is_one_line(
     server: WandbStub, tmp_path: Path, signal_sent: str
 ) -> None:
-    """As when scancel reaches wandb's own process before ours: the stage goes on."""
+    """scancel may reach wandb's own process before ours; the stage goes on."""
     assert hasattr(signal, signal_sent)
     command = [sys.executable, "-c", FAULTY, str(tmp_path), signal_sent]
     environment = {**os.environ, "WANDB_MODE": "online"}
