@@ -14,9 +14,9 @@ Differs: 112 px, half the channels (also of the seventh member), 101 classes, 6,
          evenly than they come (the validation images are balanced, the training images
          are not)
 
-With --seeds 3 the report also asks what aux_heads.py --arms both,none asks, and
-crop_counts.py of as many seeds as there are members; with --members 7 --independent 3
-what ensemble_size.py asks. All share their trainings.
+With --seeds 3 the report also answers aux_heads.py --arms both,none, and crop_counts.py
+with a seed for each member. With --members 7 --independent 3 it also answers
+ensemble_size.py. All share their trainings.
 """
 
 from pipeline.configs import CheckConfig, CompareConfig, Study, TrainConfig, comparison, table3
@@ -32,16 +32,16 @@ from pipeline.configs.recipes import aux_heads, crop_counts
 @of_miniature
 def experiment(base: TrainConfig, members: int = 1, seeds: int = 0, independent: int = 0) -> Study:
     predictions = miniature_members(base, members)
-    asked: tuple[CompareConfig, ...] = ()
+    comparisons: tuple[CompareConfig, ...] = ()
     if seeds:
         arms = aux_heads(base)
         heads = miniature_arms({name: arms[name] for name in ("both", "none")}, seeds)
-        asked = (
+        comparisons = (
             comparison("Do the auxiliary heads help?", heads),
             *crop_counts(miniature_members(base, max(members, seeds))),
         )
     if independent:
-        asked += same_or_independent(base, independent)
+        comparisons += same_or_independent(base, independent)
     return Study(
         name="caltech101",
         title=(
@@ -49,5 +49,5 @@ def experiment(base: TrainConfig, members: int = 1, seeds: int = 0, independent:
             f" {base.network.width:g}"
         ),
         check=CheckConfig(results=table3(predictions, predictions[0].policies)),
-        comparisons=asked,
+        comparisons=comparisons,
     )

@@ -14,13 +14,13 @@ from pipeline.configs.miniature import miniature_members, of_miniature, same_or_
 
 @of_miniature
 def experiment(base: TrainConfig, members: int = 7, independent: int = 3) -> Study:
-    made = miniature_members(base, members)
+    predictions = miniature_members(base, members)
     return Study(
         name="ensemble_size",
         title=(
             f"How many models are enough? All ensembles of {members}, and {independent} with"
             " initial weights of their own"
         ),
-        check=CheckConfig(results=table3(made, made[0].policies)),
+        check=CheckConfig(results=table3(predictions, predictions[0].policies)),
         comparisons=same_or_independent(base, independent),
     )

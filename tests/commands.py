@@ -51,15 +51,15 @@ class Finished(NamedTuple):
     said: "subprocess.CompletedProcess[str]"
 
     def copy(self, folder: Path) -> Path:
-        """A root of one's own with all of it."""
+        """Copy the root into a folder of the test's own."""
         return Path(shutil.copytree(self.root, folder / "root", symlinks=True))
 
 
 def going_deeper(
     *arguments: object, environment: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str]":
-    """In a process of its own, `environment` added to that of the tests: what ranks say
-    is in `stderr` too.
+    """Run the command in a process of its own, with `environment` added to that of the
+    tests. What ranks print is in `stderr` too.
     """
     command = [sys.executable, "-m", "pipeline", *map(str, arguments)]
     more = os.environ | dict(environment or {})
@@ -67,8 +67,8 @@ def going_deeper(
 
 
 def in_process(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    """The same in this process, which has imported all there is: for what is over
-    before a rank starts, or starts none.
+    """Run the command in this process, which has imported everything. It is for
+    commands that start no rank, or end before.
     """
     words, before, code = list(map(str, arguments)), dict(os.environ), 0
     with (
@@ -90,7 +90,7 @@ def in_process(*arguments: object) -> "subprocess.CompletedProcess[str]":
 
 
 def contents(root: Path) -> dict[Path, bytes]:
-    """What a study came to: weights, probabilities, hits. Equal bytes are equal
+    """Return what a study came to: weights, probabilities, hits. Equal bytes are equal
     numbers.
     """
     patterns = (

@@ -122,13 +122,15 @@ def experiment(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """Made once for all tests that look at what a study came to."""
+    """The finished study, made once for all tests that look at its artefacts."""
     folder = tmp_path_factory.mktemp("finished")
     experiment, root = folder / "tiny.py", folder / "root"
     experiment.write_text(EXPERIMENT)
-    said = going_deeper("run", experiment, "--data", image_folder, "--root", root, "--processes", 2)
-    assert said.returncode == 0, said.stderr
-    return Finished(experiment, image_folder, root, said)
+    process = going_deeper(
+        "run", experiment, "--data", image_folder, "--root", root, "--processes", 2
+    )
+    assert process.returncode == 0, process.stderr
+    return Finished(experiment, image_folder, root, process)
 
 
 @pytest.fixture

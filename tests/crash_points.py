@@ -56,13 +56,13 @@ def deaths(
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder by name, and every empty folder."""
-    found = (
+    """Return every file below a folder by name, and every empty folder."""
+    paths = (
         path for path in sorted(folder.rglob("*")) if path.is_file() or not any(path.iterdir())
     )
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else b""
-        for path in found
+        for path in paths
     }
 
 
@@ -81,11 +81,11 @@ def _die_at(number: int, folder: Path, action: Callable[[Path], object]) -> str:
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as file:
-        said = file.read()
+        message = file.read()
     _, status = os.waitpid(child, 0)
     killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-    assert killed or (os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0), said
-    return said
+    assert killed or (os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0), message
+    return message
 
 
 class _Countdown:

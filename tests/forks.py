@@ -12,7 +12,7 @@ PRELOADED = ("pipeline.stages.train", "pipeline.stages.evaluate", "pandas")
 
 
 def fork(target: Callable[..., object], *arguments: object, **variables: str) -> BaseProcess:
-    """A new process, with these variables beside this one's."""
+    """Start a new process with these variables beside this one's."""
     context = fork_server.forks(*PRELOADED)
     process = context.Process(target=_begin, args=({**os.environ, **variables}, target, arguments))
     process.start()

@@ -56,11 +56,11 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def _listing(self, folder: str) -> list[dict[str, object]]:
-        found = []
+        items = []
         for path in sorted((self.repository / folder).iterdir()):
             kind, size = ("file", path.stat().st_size) if path.is_file() else ("directory", 0)
             name = path.relative_to(self.repository).as_posix()
-            found.append(
+            items.append(
                 {
                     "type": kind,
                     "path": name,
@@ -68,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
                     "oid": hashlib.sha1(name.encode()).hexdigest(),
                 }
             )
-        return found
+        return items
 
     def _send_file(self, path: Path) -> None:
         headers = {"X-Repo-Commit": self.revision}
@@ -90,4 +90,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Say nothing."""
+        """Write no line for a request."""

@@ -55,7 +55,7 @@ MADE_UP: dict[str, Facts] = {
 
 
 def run_facts(**changes: Any) -> RunFacts:
-    """Of a training, made up but for `changes`."""
+    """Return the facts of a training, made up but for `changes`."""
     return RunFacts.model_validate({**MADE_UP["train"].plain(), **changes})
 
 

@@ -15,23 +15,23 @@ from tests.commands import in_process
 def test_contenders_agree_with_the_naive_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those that are compiled differ by their compiler alone, so one of them stands for
-    all; the figures are in a file.
+    """One compiled contender stands for all, as they differ by their compiler alone.
+    The figures are in a file.
     """
     chosen = ("naive", "naive, malloc", "careful compiled", "ours fp32", "ours bf16")
     monkeypatch.setattr(benchmark, "CONTENDERS", {name: CONTENDERS[name] for name in chosen})
     monkeypatch.setattr(benchmark, "FASTEST", "ours bf16")
     monkeypatch.setattr(benchmark, "NEIGHBOUR_ROUNDS", 2)
-    found = in_process(
+    process = in_process(
         "benchmark", "evaluate", "--input-size", 42, "--rounds", 1, "--root", tmp_path
     )
-    assert found.returncode == 0, found.stderr
+    assert process.returncode == 0, process.stderr
     (path,) = tmp_path.glob("benchmarks/*/benchmark.json")
     facts = json.loads(path.read_text())
-    assert str(path) in found.stdout
+    assert str(path) in process.stdout
     shown = [
         line.split("  ")[0]
-        for line in found.stdout.splitlines()
+        for line in process.stdout.splitlines()
         if re.match(r"(naive|careful|ours).* \(", line)
     ]
     assert shown == list(facts["contenders"]) == list(chosen)
@@ -46,13 +46,15 @@ def test_contenders_agree_with_the_naive_one(
 
 @pytest.mark.slow  # nine processes that import torch
 def test_a_training_step_beside_its_peers(tmp_path: Path) -> None:
-    found = in_process("benchmark", "train", "--input-size", 42, "--rounds", 1, "--root", tmp_path)
-    assert found.returncode == 0, found.stderr
+    process = in_process(
+        "benchmark", "train", "--input-size", 42, "--rounds", 1, "--root", tmp_path
+    )
+    assert process.returncode == 0, process.stderr
     (path,) = tmp_path.glob("benchmarks/*/benchmark.json")
     facts = json.loads(path.read_text())
     assert all(contender["images_per_second"][1] > 0 for contender in facts["contenders"].values())
     times = facts["step_times_torchvision"][1]
-    assert f"Our step: {times:.2f} times torchvision's as people run it" in found.stdout
+    assert f"Our step: {times:.2f} times torchvision's as people run it" in process.stdout
 
 
 def test_wrong_input_is_one_line(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tests.commands import EXPERIMENT, TOP, Finished, contents, going_deeper, in
 
 
 def test_a_study_from_one_command_and_again(finished: Finished) -> None:
-    """The first run is the fixture's. The second does nothing, and touches nothing."""
+    """The fixture makes the first run. The second does nothing, and touches nothing."""
     command = (
         "run",
         finished.experiment,
@@ -50,8 +50,8 @@ def test_a_study_from_one_command_and_again(finished: Finished) -> None:
 
 
 def test_a_report_is_made_again_from_what_is_published(finished: Finished, tmp_path: Path) -> None:
-    """report, publish, recount; from the small files alone the same RESULTS.md, to the
-    byte.
+    """publish, report and recount make the same RESULTS.md from the small files alone,
+    to the byte.
     """
     root, data = finished.copy(tmp_path), ("--data", finished.data)
     reported = in_process(
@@ -85,7 +85,7 @@ def test_a_report_is_made_again_from_what_is_published(finished: Finished, tmp_p
 def test_killed_and_run_again_it_finishes_with_the_same_results(
     finished: Finished, tmp_path: Path
 ) -> None:
-    """SIGKILL to the command while it trains; the same command then goes on, to the
+    """SIGKILL ends the command while it trains; the same command then goes on, to the
     same bytes.
     """
     command = (
@@ -139,14 +139,14 @@ def test_jobs_of_this_machine_give_the_same_bytes(finished: Finished, tmp_path: 
 
 
 def assert_part_of(finished: Finished, root: Path) -> None:
-    """A study of the first member alone: its weights and probabilities are those of the
-    finished study's, to the byte.
+    """Check a study of the first member alone: its weights and probabilities are those
+    of the finished study, to the byte.
     """
-    found, expected = contents(root), contents(finished.root)
-    assert len([path for path in found if path.parts[0] == "runs"]) == 3
-    assert len([path for path in found if path.parts[0] == "predictions"]) == 3
+    files, expected = contents(root), contents(finished.root)
+    assert len([path for path in files if path.parts[0] == "runs"]) == 3
+    assert len([path for path in files if path.parts[0] == "predictions"]) == 3
     assert all(
-        expected[path] == content for path, content in found.items() if path.parts[0] != "results"
+        expected[path] == content for path, content in files.items() if path.parts[0] != "results"
     )
 
 
@@ -154,8 +154,8 @@ def assert_part_of(finished: Finished, root: Path) -> None:
 def test_a_failed_stage_is_one_line_and_exit_code_3(
     experiment: Path, image_folder: Path, tmp_path: Path
 ) -> None:
-    """Here and as a job: what diverged, and what to do; no traceback and no name of a
-    class.
+    """The line says what diverged and what to do, here and as a job. There is no
+    traceback and no name of a class.
     """
     experiment.write_text(
         EXPERIMENT.replace("num_epochs=epochs", "num_epochs=epochs, learning_rate=1e9")
@@ -163,24 +163,24 @@ def test_a_failed_stage_is_one_line_and_exit_code_3(
     arguments = ("run", experiment, "--data", image_folder, "--members", 1, "--root")
     failed = going_deeper(*arguments, tmp_path / "here", "--processes", 2)
     assert failed.returncode == 3
-    said = [line for line in failed.stderr.splitlines() if not line.startswith(("prepare", "["))]
-    assert len(said) == 1
+    lines = [line for line in failed.stderr.splitlines() if not line.startswith(("prepare", "["))]
+    assert len(lines) == 1
     assert re.fullmatch(
         r"going-deeper: \S+: loss is (nan|inf) at step \d+; lower learning_rate, or set a lower"
         r" clip_norm; .*",
-        said[0],
+        lines[0],
     )
     site = in_process(*arguments, tmp_path / "site", "--site", TOP / "slurm/sites/local.toml")
     assert site.returncode == 3
-    said = site.stderr.strip().splitlines()
+    lines = site.stderr.strip().splitlines()
     assert any(
         re.match(r"train-\w+: failed: \S+: loss is (nan|inf) at step .*lower learning_rate", line)
-        for line in said
+        for line in lines
     )
     assert re.match(
         r"going-deeper: tiny: no verdict, as these are missing: train \w+, evaluate \w+; 0 of its"
         r" results",
-        said[-1],
+        lines[-1],
     )
     assert "Traceback" not in site.stderr + "".join(
         path.read_text() for path in tmp_path.glob("site/jobs/*_log.err")
@@ -190,7 +190,7 @@ def test_a_failed_stage_is_one_line_and_exit_code_3(
 def test_a_mistake_of_ours_says_where_to_find_it(
     finished: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A traceback, and a file with it that can be sent."""
+    """The user sees a traceback, and a file with it to send."""
 
     def mistaken(*_: object) -> None:
         raise KeyError("step")
@@ -200,12 +200,12 @@ def test_a_mistake_of_ours_says_where_to_find_it(
     assert failed.returncode == 3
     assert "Traceback" in failed.stderr
     last = failed.stderr.splitlines()[-1]
-    found = re.fullmatch(
+    match = re.fullmatch(
         r"going-deeper: a mistake of ours: KeyError: 'step'; please report it with the file (\S+)",
         last,
     )
-    assert found, last
-    report = Path(found[1])
+    assert match, last
+    report = Path(match[1])
     assert f"going-deeper plan {finished.experiment}" in report.read_text()
     assert "in mistaken" in report.read_text()
     report.unlink()
@@ -239,11 +239,11 @@ def test_interrupt_is_said_in_one_line(
     while not list(tmp_path.glob("root/runs/*/checkpoints/step_*")) and time.monotonic() < deadline:
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C does
-    _, said = process.communicate(timeout=60)
+    _, messages = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "SIGTERM: saved after step" in said
+    assert "SIGTERM: saved after step" in messages
     assert (
-        said.strip().splitlines()[-1]
+        messages.strip().splitlines()[-1]
         == "going-deeper: interrupted; the same command goes on from here"
     )
-    assert "Traceback" not in said
+    assert "Traceback" not in messages

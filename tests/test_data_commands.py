@@ -17,24 +17,26 @@ from tests.commands import in_process
 
 
 @pytest.fixture
-def made(data: PrepareConfig, tmp_path: Path) -> Dataset:
+def dataset(data: PrepareConfig, tmp_path: Path) -> Dataset:
     return prepare(data, tmp_path, processes=1)
 
 
 def problems(data: PrepareConfig, root: Path) -> dict[str, str]:
-    return {found.file: found.problem for found in verify_data.verify(data, root, processes=1)}
+    return {state.file: state.problem for state in verify_data.verify(data, root, processes=1)}
 
 
-def test_damage_is_named_and_repaired(made: Dataset, data: PrepareConfig, tmp_path: Path) -> None:
+def test_damage_is_named_and_repaired(
+    dataset: Dataset, data: PrepareConfig, tmp_path: Path
+) -> None:
     """A bit of an image, a label, a cut file, a missing file, a changed list: each is
     found; a repair gives the same bytes.
     """
-    shards = [made.shards_folder / name for name in ("train-00000.arrow", "val-00000.arrow")]
+    shards = [dataset.shards_folder / name for name in ("train-00000.arrow", "val-00000.arrow")]
     sound = {path: path.read_bytes() for path in shards}
-    digest = made.manifest.digest
+    digest = dataset.manifest.digest
     assert problems(data, tmp_path) == {}
 
-    image = made.split("train").encoded(5)
+    image = dataset.split("train").encoded(5)
     at = sound[shards[0]].index(image) + len(image) // 2
     flipped = bytearray(sound[shards[0]])
     flipped[at] ^= 4
@@ -52,35 +54,37 @@ def test_damage_is_named_and_repaired(made: Dataset, data: PrepareConfig, tmp_pa
     assert problems(data, tmp_path)["val-00000.arrow"].startswith("cannot be read as a shard")
     shards[1].unlink()
     assert problems(data, tmp_path)["val-00000.arrow"] == "is missing"
-    (made.folder / "rejected.jsonl").write_text("{}\n")
+    (dataset.folder / "rejected.jsonl").write_text("{}\n")
 
-    ended = in_process("data", "verify", made.folder, "--processes", 1)
+    ended = in_process("data", "verify", dataset.folder, "--processes", 1)
     assert ended.returncode == 3
     assert f"{shards[0]}: the bytes of blue/5.jpg" in ended.stdout
     assert (
         ended.stdout.splitlines()[-1]
-        == f"{made.folder}: to make 3 files again from the source: going-deeper data verify"
-        f" {made.folder} --repair"
+        == f"{dataset.folder}: to make 3 files again from the source: going-deeper data verify"
+        f" {dataset.folder} --repair"
     )
     ended = in_process("data", "verify", "--root", tmp_path, "--processes", 1, "--repair")
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.splitlines()[-1] == f"{made.folder}: repaired, 3 files made again"
+    assert ended.stdout.splitlines()[-1] == f"{dataset.folder}: repaired, 3 files made again"
     assert {path: path.read_bytes() for path in shards} == sound
     assert Dataset(data, tmp_path).manifest.digest == digest
-    ended = in_process("data", "verify", made.folder)
-    assert ended.stdout == f"{made.folder}: colours is as it was prepared\n"
+    ended = in_process("data", "verify", dataset.folder)
+    assert ended.stdout == f"{dataset.folder}: colours is as it was prepared\n"
 
 
 @pytest.mark.parametrize("share", [k / 40 for k in range(40)])
 def test_any_damaged_byte_is_found(
-    made: Dataset, data: PrepareConfig, tmp_path: Path, share: float
+    dataset: Dataset, data: PrepareConfig, tmp_path: Path, share: float
 ) -> None:
-    """Or it is one of Arrow's own that says nothing: then every row reads as it was."""
-    path = made.shards_folder / "train-00000.arrow"
+    """A byte that is not found is one of Arrow's own without meaning: then every row
+    reads as it was.
+    """
+    path = dataset.shards_folder / "train-00000.arrow"
     content = bytearray(path.read_bytes())
     before = [
-        (*made.split("train").image_ids,),
-        [made.split("train").encoded(k) for k in range(24)],
+        (*dataset.split("train").image_ids,),
+        [dataset.split("train").encoded(k) for k in range(24)],
     ]
     at = int(share * len(content))
     content[at : at + 16] = bytes(value ^ 0xA5 for value in content[at : at + 16])
@@ -90,8 +94,8 @@ def test_any_damaged_byte_is_found(
         assert [(*now.image_ids,), [now.encoded(k) for k in range(24)]] == before
 
 
-def test_repair_needs_the_source(made: Dataset, data: PrepareConfig, tmp_path: Path) -> None:
-    (made.shards_folder / "val-00000.arrow").unlink()
+def test_repair_needs_the_source(dataset: Dataset, data: PrepareConfig, tmp_path: Path) -> None:
+    (dataset.shards_folder / "val-00000.arrow").unlink()
     elsewhere = data.but(path=tmp_path / "nowhere")
     with pytest.raises(InputError, match="no such folder"):
         verify_data.repair(elsewhere, tmp_path, verify_data.verify(data, tmp_path))
@@ -102,13 +106,13 @@ def test_a_repair_gives_what_was_there_or_nothing(image_folder: Path, tmp_path: 
     folder = tmp_path / "images"
     shutil.copytree(image_folder, folder)
     config = PrepareConfig(source="imagefolder", name="colours", path=folder)
-    made = prepare(config, tmp_path, processes=1)
-    (made.shards_folder / "val-00000.arrow").unlink()
+    dataset = prepare(config, tmp_path, processes=1)
+    (dataset.shards_folder / "val-00000.arrow").unlink()
     image = folder / "val/red/1.jpg"
     image.write_bytes(image.read_bytes()[:-1] + b"x")
     with pytest.raises(InputError, match=r"no longer holds what val-00000\.arrow was made from"):
         verify_data.repair(config, tmp_path, verify_data.verify(config, tmp_path, processes=1))
-    assert sorted(path.name for path in made.folder.iterdir()) == [
+    assert sorted(path.name for path in dataset.folder.iterdir()) == [
         "leaks.jsonl",
         "manifest.json",
         "rejected.jsonl",
@@ -116,11 +120,11 @@ def test_a_repair_gives_what_was_there_or_nothing(image_folder: Path, tmp_path: 
     ]
 
 
-def test_manifests_are_not_trusted(made: Dataset, data: PrepareConfig, tmp_path: Path) -> None:
+def test_manifests_are_not_trusted(dataset: Dataset, data: PrepareConfig, tmp_path: Path) -> None:
     """A path in it is not followed, counts are counted, and a copy is not taken for the
     original.
     """
-    path = made.folder / "manifest.json"
+    path = dataset.folder / "manifest.json"
     sound = path.read_text()
     victim = tmp_path / "victim.txt"
     victim.write_text("here")
@@ -131,7 +135,7 @@ def test_manifests_are_not_trusted(made: Dataset, data: PrepareConfig, tmp_path:
     with pytest.raises(InputError, match=r"manifest.json: is damaged; remove it and prepare"):
         verify_data.repair(data, tmp_path, verify_data.verify(data, tmp_path, processes=1))
     path.write_text(sound)
-    shutil.copytree(made.folder, tmp_path / "datasets/backup")
+    shutil.copytree(dataset.folder, tmp_path / "datasets/backup")
     with pytest.raises(
         InputError,
         match=f"backup: has another name than it was made under; call it ROOT/datasets/{data.hash}",
@@ -140,7 +144,7 @@ def test_manifests_are_not_trusted(made: Dataset, data: PrepareConfig, tmp_path:
     assert victim.read_text() == "here"
 
 
-def test_a_damaged_manifest_stops_no_other_check(made: Dataset, tmp_path: Path) -> None:
+def test_a_damaged_manifest_stops_no_other_check(dataset: Dataset, tmp_path: Path) -> None:
     other = tmp_path / "datasets" / ("0" * 16)
     other.mkdir()
     (other / "manifest.json").write_text("{")
@@ -151,7 +155,7 @@ def test_a_damaged_manifest_stops_no_other_check(made: Dataset, tmp_path: Path) 
             f"{other}/manifest.json: is damaged; remove it and prepare the data set again: whole"
             " shards are kept (Invalid JSON: EOF while parsing an object at line 1 column 1)"
         ),
-        f"{made.folder}: colours is as it was prepared",
+        f"{dataset.folder}: colours is as it was prepared",
     ]
 
 
@@ -166,9 +170,9 @@ def test_what_is_no_data_set_is_said(tmp_path: Path) -> None:
     )
 
 
-def test_show_is_one_page(made: Dataset, tmp_path: Path) -> None:
+def test_show_is_one_page(dataset: Dataset, tmp_path: Path) -> None:
     page = tmp_path / "sheet.html"
-    ended = in_process("data", "show", made.folder, "--images", 10, "--out", page)
+    ended = in_process("data", "show", dataset.folder, "--images", 10, "--out", page)
     assert ended.returncode == 0, ended.stderr
     assert "train: images 24, MB 0.1, classes 3, a class: least 8, most 8" in ended.stdout
     html = page.read_text()
@@ -203,13 +207,13 @@ def test_wrong_commands_are_one_line(tmp_path: Path, image_folder: Path) -> None
 
 
 def test_training_images_may_be_stored_smaller(
-    data: PrepareConfig, made: Dataset, tmp_path: Path
+    data: PrepareConfig, dataset: Dataset, tmp_path: Path
 ) -> None:
-    """Those that are larger; validation images stay, and the digest of the source's
-    bytes is kept for the leak check.
+    """Only larger images are stored smaller. Validation images stay, and the digest of
+    the source's bytes is kept for the leak check.
     """
     smaller = prepare(data.but(reencode=ReencodeConfig(shorter_side=50)), tmp_path, processes=1)
-    before, after = made.split("train"), smaller.split("train")
+    before, after = dataset.split("train"), smaller.split("train")
     for index in range(len(before)):
         old, new = (
             images.decode(before.encoded(index)).size,
@@ -219,7 +223,7 @@ def test_training_images_may_be_stored_smaller(
         assert new == (after.table["width"][index].as_py(), after.table["height"][index].as_py())
         source = after.table["source_sha256"][index].as_py()
         assert source == (before.sha256(index) if min(old) > 50 else None)
-    assert smaller.manifest.files["val-00000.arrow"] == made.manifest.files["val-00000.arrow"]
+    assert smaller.manifest.files["val-00000.arrow"] == dataset.manifest.files["val-00000.arrow"]
     assert json.loads((smaller.folder / "manifest.json").read_text())["config"]["reencode"] == {
         "shorter_side": 50,
         "quality": 90,

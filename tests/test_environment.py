@@ -148,7 +148,7 @@ evaluate(config, root)
 
 
 def of(*treatments: str) -> dict[str, str]:
-    """The variables that are treated so."""
+    """Return the variables with this treatment."""
     lines = {name: treatment(name) for name in SET}
     return {
         name: SET[name] for name, line in lines.items() if line and line.treatment in treatments
@@ -157,7 +157,7 @@ def of(*treatments: str) -> dict[str, str]:
 
 def python(root: Path, config: TrainConfig, *launcher: str, **variables: str) -> str:
     """Prepare, train and evaluate in a Python of its own, which reads the variables as
-    its libraries are loaded; returns the digest of weights and probabilities.
+    it loads its libraries. Return the digest of weights and probabilities.
     """
     (program := root.with_suffix(".py")).write_text(PROGRAM)
     evaluation = EvaluateConfig(
@@ -177,7 +177,7 @@ def python(root: Path, config: TrainConfig, *launcher: str, **variables: str) ->
 
 @pytest.fixture(scope="module")
 def bits(run_config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What no variable may change."""
+    """The digest that no variable may change."""
     return python(tmp_path_factory.mktemp("plain") / "root", run_config)
 
 
@@ -242,8 +242,8 @@ def test_a_variable_that_agrees_is_accepted() -> None:
 def test_what_cannot_move_a_number_does_not(
     bits: str, run_config: TrainConfig, tmp_path: Path
 ) -> None:
-    """All at once, and with them those that agree with the config, as one rank of
-    torchrun: were one to move bits, no other would move them back.
+    """All such variables are set at once, with those that agree with the config, as one
+    rank of torchrun. If one moved bits, no other would move them back.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -261,7 +261,9 @@ def test_what_cannot_move_a_number_does_not(
 @pytest.mark.slow
 @pytest.mark.processes
 def test_what_may_move_bits_stands_in_the_result(run_config: TrainConfig, tmp_path: Path) -> None:
-    """Of training and of evaluation; all at once: a record of one hides no other."""
+    """The results of training and of evaluation hold them. All are set at once, as a
+    record of one hides no other.
+    """
     wanted = of("recorded", "pinned")
     python(tmp_path / "root", run_config, **wanted)
     for kind in ("runs/*/run.json", "predictions/*/predictions.json"):
@@ -275,7 +277,9 @@ def test_what_may_move_bits_stands_in_the_result(run_config: TrainConfig, tmp_pa
 
 
 def launcher(folder: Path, precision: str) -> tuple[Mapping[str, str], tuple[str, ...]]:
-    """`accelerate launch` of a user whose accelerate config asks for a precision."""
+    """Return `accelerate launch` for a user whose accelerate config asks for a
+    precision.
+    """
     file = folder / "accelerate" / "default_config.yaml"
     file.parent.mkdir()
     file.write_text(
@@ -290,8 +294,8 @@ def launcher(folder: Path, precision: str) -> tuple[Mapping[str, str], tuple[str
 def test_accelerate_launch_makes_the_same_bits_or_is_refused(
     bits: str, run_config: TrainConfig, tmp_path: Path
 ) -> None:
-    """Where the user's config file says no mixed precision, and where it says one that
-    contradicts the training; the variable that it becomes may agree with another.
+    """The user's config file asks for no mixed precision, or for one that contradicts
+    the training. The variable that it becomes may agree with another.
     """
     for precision in ("no", "bf16"):
         (tmp_path / precision).mkdir()

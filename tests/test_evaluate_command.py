@@ -27,7 +27,7 @@ def test_any_classifier_from_one_command(image_folder: Path, tmp_path: Path) -> 
         "--weights",
         tmp_path / "w.safetensors",
     )
-    found = in_process(
+    process = in_process(
         *arguments,
         "--data",
         image_folder,
@@ -38,9 +38,9 @@ def test_any_classifier_from_one_command(image_folder: Path, tmp_path: Path) -> 
         "--processes",
         2,
     )
-    assert found.returncode == 0, found.stderr
-    assert "torchvision:squeezenet1_1 (w.safetensors) on " in found.stdout
-    rows = [line.split() for line in found.stdout.splitlines() if line.startswith("     1 ")]
+    assert process.returncode == 0, process.stderr
+    assert "torchvision:squeezenet1_1 (w.safetensors) on " in process.stdout
+    rows = [line.split() for line in process.stdout.splitlines() if line.startswith("     1 ")]
     assert [row[1] for row in rows] == ["1", "2", "10", "36", "72", "108", "144"]
     # what is done otherwise than by the weights' makers, for people and as a fact
     sealed = json.loads(next(tmp_path.glob("root/predictions/*/predictions.json")).read_text())
@@ -106,7 +106,7 @@ def test_a_users_own_network(image_folder: Path, tmp_path: Path) -> None:
         return in_process("evaluate", "--arch", f"{file}:{function}", *common, *more)
 
     policies = "crops_144,crops_144_max,crops_144_geometric,vgg_150"
-    found = evaluate(
+    process = evaluate(
         "function",
         "--policies",
         policies,
@@ -117,11 +117,11 @@ def test_a_users_own_network(image_folder: Path, tmp_path: Path) -> None:
         "--precision",
         "bf16",
     )
-    assert found.returncode == 0, found.stderr
+    assert process.returncode == 0, process.stderr
     for label in ("144", "144 (max)", "144 (geometric)", "150 (VGG)"):
         # colours are easy
-        assert re.search(rf"^     1 {re.escape(label)} +0.00 %", found.stdout, re.MULTILINE), (
-            found.stdout
+        assert re.search(rf"^     1 {re.escape(label)} +0.00 %", process.stdout, re.MULTILINE), (
+            process.stdout
         )
     assert evaluate("network", "--policies", "crops_1", "--compile").returncode == 0
     folders = sorted(tmp_path.glob("root/predictions/*/predictions.json"))
@@ -195,10 +195,18 @@ def test_wrong_evaluations_are_one_line(
     assert not (tmp_path / "root").exists()
 
 
+<<<<<<< HEAD
 @pytest.mark.processes
 def test_guessing_is_said_loudly(image_folder: Path, tmp_path: Path) -> None:
     """On the screen, in the report and as a fact; a right order of the classes, and
     nothing is said.
+=======
+def test_guessing_is_said_loudly(
+    image_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It is said on the screen, in the report and as a fact. With the right order of
+    classes nothing is said.
+>>>>>>> 8db84f97ad726862a5db6f7c82d1758c03fd8112
     """
     file = tmp_path / "mine.py"
     file.write_text(USERS_NETWORK)

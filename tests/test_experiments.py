@@ -31,8 +31,8 @@ def test_a_study_says_how_it_is_run(path: Path, tmp_path: Path) -> None:
 
 
 def test_ablations_share_their_baseline(tmp_path: Path) -> None:
-    """Six ablations and the seven members of Table 3: the data set once, a baseline
-    once.
+    """Six ablations and the seven members of Table 3 share one data set and one
+    baseline.
     """
     studies = [load(name, tmp_path) for name in ABLATIONS]
     studies.append(load("caltech101", tmp_path, "--members", "7"))
@@ -53,9 +53,9 @@ def test_ablations_share_their_baseline(tmp_path: Path) -> None:
 def test_ablations_share_at_any_width_and_precision(name: str, tmp_path: Path) -> None:
     options = ("--epochs", "24", "--width", "0.25", "--precision", "bf16")
     shared = load("caltech101", tmp_path, "--members", "7", "--independent", "3", *options)
-    made = {stage.hash for stage in shared.stages}
+    stages = {stage.hash for stage in shared.stages}
     runs = {stage.hash for stage in load(name, tmp_path, *options).stages if stage.stage == "train"}
-    assert len(runs & made) == 3  # the baseline's seeds
+    assert len(runs & stages) == 3  # the baseline's seeds
 
 
 def test_one_study_answers_what_three_others_ask(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_help_has_an_example(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("group", ["data", "site", "slurm", "benchmark"])
 def test_a_list_of_commands_is_not_cut(group: str) -> None:
-    """Each has its line whole, on a screen of 80 columns."""
+    """Each command has its line whole, on a screen of 80 columns."""
     command = commands.get_command(click.Context(commands), group)
     assert isinstance(command, click.Group)
     with click.Context(command, info_name=group, terminal_width=80) as context:
@@ -42,7 +42,9 @@ def test_a_list_of_commands_is_not_cut(group: str) -> None:
 
 
 def test_an_experiments_own_options_are_shown(tmp_path: Path) -> None:
-    """With those of the command; without an experiment it is said how."""
+    """They stand beside the options of the command. Without an experiment the help says
+    how to see them.
+    """
     shown = in_process("plan", "experiments/demo.py", "--help").stdout
     assert "--members INTEGER  [default: 2]" in shown
     assert "--members" not in (alone := in_process("plan", "--help").stdout.split("Example")[0])

@@ -34,8 +34,8 @@ def room(module: str) -> str:
     return ".".join(module.split(".")[: 2 if module.startswith("pipeline") else 1])
 
 
-def named(path: Path) -> set[str]:
-    """Every name that a file imports, dotted."""
+def names_in(path: Path) -> set[str]:
+    """Return every name that a file imports, dotted."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -47,22 +47,22 @@ def named(path: Path) -> set[str]:
 
 
 def imported(module: str) -> set[str]:
-    """The files of ours that a file imports: of `from a.b import c`, a/b/c.py if it is
-    there, else a/b.py.
+    """Return the files of ours that a file imports: of `from a.b import c`, a/b/c.py if
+    it is there, else a/b.py.
     """
-    found = set()
-    for name in named(MODULES[module]):
+    files = set()
+    for name in names_in(MODULES[module]):
         while name and name not in MODULES:
             name = name.rpartition(".")[0]
-        found.add(name)
-    return found - {"", module}
+        files.add(name)
+    return files - {"", module}
 
 
 GRAPH = {module: imported(module) for module in MODULES}
 
 
 def circle(graph: dict[str, set[str]]) -> list[str]:
-    """One circle of a graph, if there is one."""
+    """Return one circle of a graph, if there is one."""
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -98,7 +98,7 @@ def test_submitit_is_the_launchers_alone() -> None:
     users = {
         module
         for module, path in MODULES.items()
-        if any(name.split(".")[0] == "submitit" for name in named(path))
+        if any(name.split(".")[0] == "submitit" for name in names_in(path))
     }
     assert users <= set(WITH_SUBMITIT)
 

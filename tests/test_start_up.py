@@ -40,7 +40,7 @@ HEAVY |= {
 
 
 def imported(*arguments: object) -> set[str]:
-    """The heavy modules that a Python has at its end."""
+    """Return the heavy modules that a Python has at its end."""
     program = (
         "import atexit, sys; atexit.register(lambda: print('|' + ' '.join(sys.modules),"
         " file=sys.stderr)); "
@@ -73,10 +73,10 @@ def test_no_help_and_no_completion_waits_for_libraries() -> None:
     program += (
         "for name in COMMANDS: commands.get_command(None, name)\nprint(' '.join(sys.modules))"
     )
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", program], cwd=TOP, capture_output=True, text=True, check=True
     ).stdout
-    assert set(said.split()) & HEAVY <= LIGHT
+    assert set(output.split()) & HEAVY <= LIGHT
 
 
 EFFECTS = """
@@ -99,7 +99,9 @@ print((Image.MAX_IMAGE_PIXELS, getattr(tqdm, "_lock", None)) == (limit, lock))
 
 
 def test_an_import_changes_nothing_outside() -> None:
-    """Neither the environment, nor limits and locks of others, nor what forks do."""
+    """It changes neither the environment, nor limits and locks of others, nor what
+    forks do.
+    """
     ended = subprocess.run(
         [sys.executable, "-c", EFFECTS], cwd=TOP, capture_output=True, text=True, check=True
     )
@@ -108,12 +110,12 @@ def test_an_import_changes_nothing_outside() -> None:
 
 
 def test_a_report_needs_no_torch(finished: Finished, tmp_path: Path) -> None:
-    """Nor does publishing and counting again."""
+    """publish and recount need none either."""
     root = finished.copy(tmp_path)
     for command, *more in (["report"], ["publish", "--to", tmp_path / "kept"], ["recount"]):
-        found = imported("pipeline", command, finished.experiment, "--root", root, *more)
-        assert "pyarrow" in found
-        assert not found & {
+        modules = imported("pipeline", command, finished.experiment, "--root", root, *more)
+        assert "pyarrow" in modules
+        assert not modules & {
             "torch",
             "torchvision",
             "accelerate",
@@ -143,8 +145,8 @@ print(" ".join(before), "|", " ".join(sys.modules))
 def test_a_training_rank_imports_no_more_than_it_needs(
     run_config: TrainConfig, tmp_path: Path
 ) -> None:
-    """Beside torch and accelerate, nothing that takes its time; scipy and jinja2 at the
-    end, for the model card.
+    """Beside torch and accelerate it imports nothing that takes long; scipy and jinja2
+    come at the end, for the model card.
     """
     command = [sys.executable, "-c", RANK, run_config.model_dump_json(), str(tmp_path)]
     ended = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=True)
@@ -164,12 +166,12 @@ def test_a_training_rank_imports_no_more_than_it_needs(
 
 
 def test_the_table_of_commands_is_true() -> None:
-    """Each command lies where the table says, and its line there is how its own help
-    begins.
+    """Each command lies where the table says, and its own help begins with its line
+    there.
     """
     for name, (_, line) in COMMANDS.items():
         command = commands.get_command(click.Context(commands), name)
         assert command is not None
         assert command.name == name
-        said = " ".join((command.help or "").split())
-        assert said.startswith(line.rstrip(".")), name
+        text = " ".join((command.help or "").split())
+        assert text.startswith(line.rstrip(".")), name

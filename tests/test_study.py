@@ -71,7 +71,7 @@ def test_defaults_do_not_drift() -> None:
         config = PrepareConfig(source=source, name="colours")
         defaults |= config.model_dump(exclude={"source", "name", "shard_mib"}, exclude_none=True)
     assert defaults == plain
-    found = TrainConfig(data=data, num_epochs=1).model_dump(exclude={"data", "num_epochs"})
+    fields = TrainConfig(data=data, num_epochs=1).model_dump(exclude={"data", "num_epochs"})
     expected = tomllib.loads((Path(__file__).parent / "golden/train_defaults.toml").read_text())
     evaluation = EvaluateConfig(data=data, classifier=TrainConfig(data=data, num_epochs=1))
     assert evaluation.model_dump(exclude={"data", "classifier", "images_per_chunk"}) == {
@@ -94,7 +94,7 @@ def test_defaults_do_not_drift() -> None:
     off = dict.fromkeys(
         ("clip_norm", "local_sgd", "max_device_batch_size", "checkpoint_every_steps")
     )
-    assert found == {
+    assert fields == {
         **expected,
         **off,
         "network": {**expected["network"], "aux_heads": ("4a", "4d")},
@@ -149,7 +149,7 @@ def test_hash_survives_copies_and_files(study: Study) -> None:
 def test_stages_come_after_their_inputs_and_once(study: Study) -> None:
     seen: set[str] = set()
     for config in study.stages:
-        assert {named.hash for named in config.inputs} <= seen
+        assert {source.hash for source in config.inputs} <= seen
         assert config.hash not in seen
         seen.add(config.hash)
     kinds = [config.stage for config in study.stages]

@@ -1,4 +1,4 @@
-"""Training as a user runs it: asked to end, under torchrun, and looking for a rate."""
+"""Training as a user runs it: ended by a signal, under torchrun, and by find-rate."""
 
 import json
 import os
@@ -28,8 +28,8 @@ def test_asked_to_end_it_saves_first(
     ranks: int,
     send: Callable[[int, int], None],
 ) -> None:
-    """Whether the command alone gets the signal or all its processes, loaders too, the
-    ranks save after the current step.
+    """The ranks save after the current step, whether the signal reaches the command
+    alone or all its processes, loaders too.
     """
     command = [
         "run",
@@ -54,23 +54,23 @@ def test_asked_to_end_it_saves_first(
     while not list(tmp_path.glob("root/runs/*/checkpoints/step_*")) and time.monotonic() < deadline:
         time.sleep(0.01)
     send(process.pid, number)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 143, said
-    (step,) = re.findall(rf"train \w+: {number.name}: saved after step (\d+)", said)
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == 143, messages
+    (step,) = re.findall(rf"train \w+: {number.name}: saved after step (\d+)", messages)
     assert (
-        said.strip().splitlines()[-1]
+        messages.strip().splitlines()[-1]
         == f"going-deeper: {number.name}: the ranks have ended, with nothing half-done; the same"
         " command goes on from here"
     )
-    assert "Traceback" not in said
+    assert "Traceback" not in messages
     newest = max(tmp_path.glob("root/runs/*/checkpoints/step_*"))
     assert newest.name == f"step_{int(step):08d}"
 
 
 @pytest.mark.slow  # torchrun's ranks are Pythons of their own
 def test_under_torchrun_the_same_bytes(finished: Finished, tmp_path: Path) -> None:
-    """torchrun's two ranks and our own two: the same artefacts, and a table on the
-    screen once.
+    """Two ranks of torchrun and two of our own make the same artefacts, and print one
+    table.
     """
     torchrun = [
         Path(sys.executable).parent / "torchrun",
@@ -97,9 +97,9 @@ def test_under_torchrun_the_same_bytes(finished: Finished, tmp_path: Path) -> No
 
 def test_find_rate(experiment: Path, image_folder: Path, tmp_path: Path) -> None:
     command = ("find-rate", experiment, "--data", image_folder, "--root", tmp_path / "root")
-    found = in_process(*command, "--steps", 40, "--json")
-    assert found.returncode == 0, found.stderr
-    facts = json.loads(found.stdout)
+    process = in_process(*command, "--steps", 40, "--json")
+    assert process.returncode == 0, process.stderr
+    facts = json.loads(process.stdout)
     assert len(facts["rates"]) == len(facts["losses"]) <= 40
     assert facts["rates"][0] == 1e-5
     assert facts["suggested"] > 0

@@ -1,4 +1,4 @@
-"""Wrong input is said in one line, before anything is done."""
+"""Wrong input is refused in one line, before any work."""
 
 from pathlib import Path
 

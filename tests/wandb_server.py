@@ -29,7 +29,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that was killed drops its connection."""
+        """A killed client drops its connection: no error is printed."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -37,7 +37,7 @@ class _Handler(BaseHTTPRequestHandler):
     stub: WandbStub
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Say nothing."""
+        """Write no line for a request."""
 
     def do_POST(self) -> None:
         path = self.path.partition("?")[0]
@@ -49,8 +49,8 @@ class _Handler(BaseHTTPRequestHandler):
         operation = path
         time.sleep(self.stub.delay)
         if is_call:
-            found = re.search(r"(?:query|mutation)\s+(\w+)", content["query"])
-            operation = content.get("operationName") or (found[1] if found else "?")
+            match = re.search(r"(?:query|mutation)\s+(\w+)", content["query"])
+            operation = content.get("operationName") or (match[1] if match else "?")
         with self.stub.lock:
             given = (content.get("variables") or {}) if is_call else {}
             names = {given.get("name"), path.split("/")[-2]}

@@ -55,8 +55,8 @@ class Artifact:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.given.get("metadata") or "{}")
-        return found
+        content: dict[str, Any] = json.loads(self.given.get("metadata") or "{}")
+        return content
 
 
 class WandbStub:
@@ -142,11 +142,11 @@ class WandbStub:
         ):
             return {"entity": None}
         if (
-            found := getattr(
+            method := getattr(
                 self, "_" + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).lower(), None
             )
         ) is not None:
-            answered: dict[str, Any] = found(given.get("input", given))
+            answered: dict[str, Any] = method(given.get("input", given))
             return answered
         self.unknown.append(operation)
         return {}
@@ -159,9 +159,9 @@ class WandbStub:
 
     def _create_artifact(self, given: dict[str, Any]) -> dict[str, Any]:
         name = given["artifactCollectionName"]
-        made = Artifact(given, f"{name}-{given['digest'][:8]}")
-        if name not in self.artifacts or self.artifacts[name].id != made.id:
-            self.artifacts[name] = made
+        version = Artifact(given, f"{name}-{given['digest'][:8]}")
+        if name not in self.artifacts or self.artifacts[name].id != version.id:
+            self.artifacts[name] = version
         artifact = self.artifacts[name]
         return {
             "createArtifact": {
@@ -276,7 +276,7 @@ class WandbStub:
         }
 
     def delete(self, name: str, status: int) -> None:
-        """As a user does on the web page: the id is refused for ever."""
+        """Delete a run as a user does on the web page: the id is refused for ever."""
         with self.lock:
             self.runs.pop(name, None)
             self.deleted[name] = status

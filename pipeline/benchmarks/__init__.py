@@ -1,3 +1,3 @@
-"""Measurements that users can repeat: ours beside what people usually write,
+"""Measurements that users can repeat: our code beside what people usually write,
 interleaved in one run.
 """

@@ -1,9 +1,9 @@
-"""Ways to classify the 144 crops of an image: as people first write it, as they write
-it with care, and ours.
+"""Ways to classify the 144 crops of an image: people's first code, their careful code,
+and ours.
 
-Each is a function of the network that returns what classifies one image (its bytes ->
-`Timing`). The peers are built here from Pillow, torchvision and torch alone, so that
-nothing of ours makes them faster or slower.
+Each way is a function of the network that returns a function of one image (its number
+-> `Timing`). The peers use Pillow, torchvision and torch alone: no code of ours makes
+them faster or slower.
 """
 
 import io
@@ -33,8 +33,9 @@ POLICY = ("crops_144",)
 
 
 class Timing(NamedTuple):
-    """Seconds of one image, and its mean probabilities. `bound` is the network alone,
-    on the same crops in memory.
+    """The seconds of one image, and its mean probabilities.
+
+    `bound` is the time of the network alone, on the same crops in memory.
     """
 
     total: float
@@ -44,8 +45,9 @@ class Timing(NamedTuple):
 
 
 class Contender(NamedTuple):
-    """A way to do it, and the environment of the process it runs in: the peers have
-    what a user has, on one thread.
+    """A way to classify, and the environment of its process.
+
+    The peers have the environment of a user, with one thread.
     """
 
     text: str
@@ -57,11 +59,11 @@ class Contender(NamedTuple):
 def peer(
     network: GoogLeNet, split: Split, per_crop: bool, compiled: bool
 ) -> Callable[[int], Timing]:
-    """PIL, torchvision's ToTensor and Normalize, one batch of 144 crops, float32, NCHW,
-    torch's own LocalResponseNorm.
+    """Classify with what people use: PIL, torchvision's ToTensor and Normalize, torch's
+    LocalResponseNorm, one batch of 144 crops in float32 and NCHW.
 
-    `per_crop`: the image is resized again for every crop; else once for each scale and
-        square.
+    With `per_crop` every crop resizes the image again; otherwise each scale and square
+    does so once.
     """
     network.norm1, network.norm2 = (
         nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0) for _ in range(2)
@@ -103,8 +105,9 @@ def _at_scale(image: Image.Image, scale: int) -> Image.Image:
 
 
 def _cut(scaled: Image.Image, scale: int, place: int, view: int, size: int) -> Image.Image:
-    """View 0 to 4: corners and centre, 5: the whole square, of the first, middle or
-    last square.
+    """Cut a view of the first, middle or last square.
+
+    Views 0 to 4 are the corners and the centre, view 5 is the whole square.
     """
     slack = max(scaled.size) - scale
     offset = (0, slack // 2, slack)[place]
@@ -121,7 +124,9 @@ def _cut(scaled: Image.Image, scale: int, place: int, view: int, size: int) -> I
 def ours(
     network: GoogLeNet, split: Split, precision: str, compiled: bool, resize: str
 ) -> Callable[[int], Timing]:
-    """The product's own code, from the stored bytes to the averaged probabilities."""
+    """Classify with our own code, from the stored bytes to the averaged
+    probabilities.
+    """
     size = network.input_size
     engine = Engine(
         Classifier(network, PREPROCESSING, size), torch.device("cpu"), precision, compiled
@@ -196,8 +201,9 @@ PEAK_LAYERS = ((128, 28), (256, 14), (512, 14))
 
 
 def conv_peaks(_: int) -> dict[str, float]:
-    """The core's measured peak by type, in FLOP/s: the fastest of a few well-shaped
-    convolutions, channels last.
+    """Measure the peak of the core by type, in FLOP/s.
+
+    It is the speed of the fastest of a few well-shaped convolutions, channels last.
     """
     return {
         str(dtype): max(_conv_speed(dtype, *layer) for layer in PEAK_LAYERS)

@@ -1,9 +1,9 @@
-"""How fast 144 crops of a photograph are classified: ours beside what people usually
-write, one core, interleaved.
+"""How fast 144 crops of a photograph are classified: our code beside what people
+usually write, on one core, interleaved.
 
-Every contender waits in a process of its own, with one thread; they take turns on the
-same photographs, so that whatever else the machine does falls on all alike. Ratios are
-taken within a round; medians and quartiles are over rounds.
+Every contender waits in a process of its own, with one thread. They take turns on the
+same photographs: other work of the machine slows all alike. Ratios are within a round;
+medians and quartiles are over rounds.
 """
 
 import os
@@ -96,8 +96,10 @@ def _network(input_size: int) -> GoogLeNet:
 
 
 def _with_neighbour(contender: Connection, progress: Progress) -> list[float]:
-    """Speed beside a busy process as a share of the speed alone, by pairs of turns."""
-    # it does not outlive this process
+    """Return the speed beside a busy process as a share of the speed alone, for each
+    pair of turns.
+    """
+    # the neighbour does not outlive this process
     busy = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
     neighbour = subprocess.Popen([sys.executable, "-c", busy])
     shares = []
@@ -125,12 +127,12 @@ def _times(peer: str, rounds: list[dict[str, Any]], samples: list[Timing]) -> Qu
 def _facts(
     config: BenchmarkConfig, rounds: list[dict[str, Any]], disturbed: list[float], num_images: int
 ) -> EvaluateFacts:
-    """All figures: medians, each with its quartiles."""
+    """Return all figures: medians, each with its quartiles."""
     flop = 2 * CROPS * count_parts(GoogLeNet(input_size=config.input_size, aux_heads=()))[""].macs
     contenders = {}
     for name, contender in CONTENDERS.items():
-        samples = [found[name] for found in rounds]
-        peak = [found[PEAK][str(contender.dtype)] for found in rounds]
+        samples = [results[name] for results in rounds]
+        peak = [results[PEAK][str(contender.dtype)] for results in rounds]
         bounds = [s.bound / s.total for s in samples if s.bound is not None]
         contenders[name] = Classification(
             text=contender.text,
@@ -138,6 +140,7 @@ def _facts(
             preprocessing_seconds=quartiles([s.preprocessing for s in samples]),
             images_per_second=quartiles([1 / s.total for s in samples]),
             crops_per_second=quartiles([CROPS / s.total for s in samples]),
+<<<<<<< HEAD
             times_naive=_times(NAIVE, rounds, samples),
             times_naive_tuned=_times(NAIVE_TUNED, rounds, samples),
             times_careful_compiled=_times("careful compiled", rounds, samples),
@@ -145,6 +148,24 @@ def _facts(
                 [
                     found[NAIVE].preprocessing / s.preprocessing
                     for found, s in zip(rounds, samples, strict=True)
+=======
+            times_naive=quartiles(
+                [
+                    results["naive"].total / s.total
+                    for results, s in zip(rounds, samples, strict=True)
+                ]
+            ),
+            times_careful_compiled=quartiles(
+                [
+                    results["careful compiled"].total / s.total
+                    for results, s in zip(rounds, samples, strict=True)
+                ]
+            ),
+            preprocessing_times_naive=quartiles(
+                [
+                    results["naive"].preprocessing / s.preprocessing
+                    for results, s in zip(rounds, samples, strict=True)
+>>>>>>> 8db84f97ad726862a5db6f7c82d1758c03fd8112
                 ]
             ),
             preprocessing_share=quartiles([s.preprocessing / s.total for s in samples]),
@@ -152,8 +173,13 @@ def _facts(
                 [flop / s.total / p for s, p in zip(samples, peak, strict=True)]
             ),
             largest_difference=max(
+<<<<<<< HEAD
                 float(np.abs(found[NAIVE].probabilities - s.probabilities).max())
                 for found, s in zip(rounds, samples, strict=True)
+=======
+                float(np.abs(results["naive"].probabilities - s.probabilities).max())
+                for results, s in zip(rounds, samples, strict=True)
+>>>>>>> 8db84f97ad726862a5db6f7c82d1758c03fd8112
             ),
             share_of_bound=quartiles(bounds) if bounds else None,
         )
@@ -163,7 +189,7 @@ def _facts(
         num_images=num_images,
         gflop_per_image=flop / 1e9,
         peak_gflops={
-            name: quartiles([found[PEAK][name] / 1e9 for found in rounds])
+            name: quartiles([results[PEAK][name] / 1e9 for results in rounds])
             for name in rounds[0][PEAK]
         },
         contenders=contenders,

@@ -1,8 +1,8 @@
-"""How fast images get from a raw archive into shards: ours beside what reading and
-hashing alone allow; one core, interleaved.
+"""How fast images get from a raw archive into shards: our code beside reading and
+hashing alone, on one core, interleaved.
 
-The archive lies in the page cache. A store cannot be faster than reading, hashing and
-writing.
+The archive lies in the page cache. No code that stores images can be faster than
+reading, hashing and writing.
 """
 
 import hashlib
@@ -61,11 +61,11 @@ def benchmark_prepare(config: BenchmarkConfig, root: Path) -> PrepareFacts:
         contenders={
             name: Storing(
                 text=text,
-                images_per_second=quartiles([found[name] for found in rounds]),
+                images_per_second=quartiles([results[name] for results in rounds]),
                 megabytes_per_second=quartiles(
-                    [found[name] * num_bytes / num_images / 1e6 for found in rounds]
+                    [results[name] * num_bytes / num_images / 1e6 for results in rounds]
                 ),
-                share=quartiles([found[name] / found[BOUND] for found in rounds]),
+                share=quartiles([results[name] / results[BOUND] for results in rounds]),
             )
             for name, (text, _) in CONTENDERS.items()
         },
@@ -75,10 +75,10 @@ def benchmark_prepare(config: BenchmarkConfig, root: Path) -> PrepareFacts:
 
 
 def _write_archive(path: Path, config: BenchmarkConfig) -> int:
-    """So many images, the same again where there are fewer."""
-    found = list(photographs(config.path, config.num_images))
+    """Write the images, some again where there are too few; return how many."""
+    records = list(photographs(config.path, config.num_images))
     with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
-        for number, record in zip(range(config.num_images), cycle(found), strict=False):
+        for number, record in zip(range(config.num_images), cycle(records), strict=False):
             info = tarfile.TarInfo(f"{number:06d}.JPEG")
             info.size = len(record.image)
             archive.addfile(info, io.BytesIO(record.image))
@@ -95,8 +95,8 @@ def _make(name: str, folder: Path, num_images: int) -> Measure:
             return num_images / (time.perf_counter() - started)
 
     def measure(_: int) -> float:
-        # a virtual machine's host may have to find the pages that a file is written to;
-        # the next finds them there
+        # the host of a virtual machine may first have to allocate the pages of a file;
+        # the second run has them
         once()
         return once()
 
@@ -128,7 +128,7 @@ def _md5(archive: Path, target: Path) -> None:
 
 
 def _usual(archive: Path, target: Path) -> None:
-    # one that this benchmark wrote itself; the product never extracts
+    # this benchmark wrote the archive itself; the product never extracts one
     with tarfile.open(archive) as opened:
         opened.extractall(target, filter="data")
     for path in sorted(target.iterdir()):

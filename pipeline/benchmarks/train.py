@@ -1,9 +1,9 @@
-"""How fast a training step and its loader are: ours beside torchvision's GoogLeNet, one
-core, interleaved.
+"""How fast a training step and its loader are: our code beside torchvision's GoogLeNet,
+on one core, interleaved.
 
-torchvision's network has no LRN, 3x3 in place of 5x5, and batch norm: other work, but
-the GoogLeNet that people run. It trains as people run it (eager, NCHW, float32), and
-with every switch that ours uses (channels last, bfloat16).
+torchvision's network has no LRN, 3x3 in place of 5x5, and batch norm. That is other
+work, but the GoogLeNet that people run. It trains as people run it (eager, NCHW,
+float32), and with every switch that our code uses (channels last, bfloat16).
 """
 
 import io
@@ -66,7 +66,7 @@ def benchmark_train(config: BenchmarkConfig, root: Path) -> TrainFacts:
 
 def _facts(config: BenchmarkConfig, rounds: list[dict[str, float]]) -> TrainFacts:
     def ratio(of: str, to: str) -> Quartiles:
-        return quartiles([found[of] / found[to] for found in rounds])
+        return quartiles([results[of] / results[to] for results in rounds])
 
     return TrainFacts(
         input_size=config.input_size,
@@ -74,7 +74,7 @@ def _facts(config: BenchmarkConfig, rounds: list[dict[str, float]]) -> TrainFact
         batch=BATCH,
         contenders={
             name: Training(
-                text=text, images_per_second=quartiles([found[name] for found in rounds])
+                text=text, images_per_second=quartiles([results[name] for results in rounds])
             )
             for name, (text, _, _) in CONTENDERS.items()
         },
@@ -84,15 +84,22 @@ def _facts(config: BenchmarkConfig, rounds: list[dict[str, float]]) -> TrainFact
         step_fp32_times_torchvision_tuned=ratio("ours fp32", "torchvision, malloc"),
         step_times_torchvision_switched=ratio("ours bf16", "torchvision switched"),
         loader_times_peer=ratio("our loader", "usual loader"),
+<<<<<<< HEAD
         loader_times_peer_tuned=ratio("our loader", "usual loader, malloc"),
         overhead_of_loading=quartiles([1 - found["both"] / found["ours bf16"] for found in rounds]),
         allocator=ALLOCATOR,
+=======
+        overhead_of_loading=quartiles(
+            [1 - results["both"] / results["ours bf16"] for results in rounds]
+        ),
+>>>>>>> 8db84f97ad726862a5db6f7c82d1758c03fd8112
     )
 
 
 def torchvision_step(input_size: int, shards: list[Path], switched: bool) -> Measure:
-    """SGD with momentum on torchvision's GoogLeNet and its two heads; `switched`:
-    channels last and bfloat16.
+    """Train torchvision's GoogLeNet and its two heads by SGD with momentum.
+
+    With `switched` it runs in channels last and bfloat16.
     """
     network = models.googlenet(
         weights=None, num_classes=CLASSES, aux_logits=True, init_weights=False
@@ -117,7 +124,7 @@ def torchvision_step(input_size: int, shards: list[Path], switched: bool) -> Mea
 
 
 def our_step(input_size: int, shards: list[Path], precision: str) -> Measure:
-    """The product's own step: normalisation, forward, backward, clipping, SGD, and the
+    """Train with our own step: normalisation, forward, backward, clipping, SGD, and the
     average of the weights.
     """
     learner = Learner(_config(input_size, precision), CLASSES, process_group.join())
@@ -127,7 +134,7 @@ def our_step(input_size: int, shards: list[Path], precision: str) -> Measure:
 
 
 def both(input_size: int, shards: list[Path]) -> Measure:
-    """The same step fed by one loader process."""
+    """Train with our own step, fed by one loader process."""
     config = _config(input_size, "bf16")
     learner = Learner(config, CLASSES, process_group.join())
     batches = training_batches(
@@ -139,7 +146,7 @@ def both(input_size: int, shards: list[Path]) -> Measure:
 
 
 def usual_loader(input_size: int, shards: list[Path]) -> Measure:
-    """Pillow and torchvision's v1 transforms on the full JPEG."""
+    """Load with Pillow and torchvision's v1 transforms on the full JPEG."""
     split = Split(shards)
     transform = transforms.Compose(
         [
@@ -160,8 +167,9 @@ def usual_loader(input_size: int, shards: list[Path]) -> Measure:
 
 
 def our_loader(input_size: int, shards: list[Path]) -> Measure:
-    """The product's own patches: decoded, cut, resized, mirrored; normalised later, on
-    the device.
+    """Load our own patches: decoded, cut, resized and mirrored.
+
+    The device normalises them later.
     """
     split = Split(shards)
     patches, images = Patches(_config(input_size, "bf16"), split), iter(range(10**9))
@@ -181,7 +189,7 @@ def _config(input_size: int, precision: str) -> TrainConfig:
 
 
 def _rate(work: Callable[[], object], times: int, images: int) -> float:
-    """Images a second."""
+    """Return the images a second of some work, done `times` times."""
     started = time.perf_counter()
     for _ in range(times):
         work()

@@ -1,5 +1,5 @@
-"""Contenders in processes of their own that take turns, so that whatever else the
-machine does falls on all alike.
+"""Contenders in processes of their own that take turns: other work of the machine slows
+all alike.
 """
 
 import hashlib
@@ -24,13 +24,14 @@ from pipeline.errors import InputError, StageFailed, first_line
 from pipeline.images import decode as images
 from pipeline.runtime.progress import Progress
 
-Measure = Callable[[int], Any]  # what a contender does in its turn, given the number of an image
+Measure = Callable[[int], Any]  # what a contender does in its turn, by the number of an image
 
 
 @contextmanager
 def worker(make: Callable[[], Measure], environment: Mapping[str, str]) -> Iterator[Connection]:
-    """A process that has made a contender and lets it measure whenever it is sent a
-    number. `make` must be picklable.
+    """Start a process that makes a contender, and yield the connection to it.
+
+    The contender measures whenever it receives a number. `make` must be picklable.
     """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
@@ -53,7 +54,7 @@ def worker(make: Callable[[], Measure], environment: Mapping[str, str]) -> Itera
 
 def _serve(connection: Connection, make: Callable[[], Measure]) -> None:
     torch.set_num_threads(1)
-    # it warns where a CUDA build finds no GPU
+    # this logger warns where a CUDA build sees no GPU
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     try:
         measure = make()
@@ -69,27 +70,28 @@ def _serve(connection: Connection, make: Callable[[], Measure]) -> None:
 def take_turns(
     workers: Mapping[str, Connection], rounds: int, progress: Progress
 ) -> list[dict[str, Any]]:
-    """What every contender measured, round by round. A first round builds and warms up;
-    it does not count.
+    """Return what every contender measured, round by round.
+
+    A first round builds and warms up; it does not count.
     """
-    found = []
+    results = []
     for number in range(-1, rounds):
         measured = {}
         for name, contender in workers.items():
             measured[name] = ask(contender, name, max(number, 0))
             progress.advance(note=name)
-        found.append(measured)
-    return found[1:]
+        results.append(measured)
+    return results[1:]
 
 
 def ask(worker: Connection, name: str, number: int) -> Any:
-    """Give a contender its turn; returns what it measured.
+    """Give a contender its turn, and return what it measured.
 
     Raises:
-        StageFailed: it failed or died.
+        StageFailed: the contender failed or died.
     """
     try:
-        with suppress(BrokenPipeError):  # it ended before its turn; what it said is still there
+        with suppress(BrokenPipeError):  # it ended before its turn; its answer is still there
             worker.send(number)
         answer = worker.recv()
     except EOFError:
@@ -100,8 +102,8 @@ def ask(worker: Connection, name: str, number: int) -> Any:
 
 
 def photograph_shard(folder: Path, path: Path | None, num_images: int) -> Path:
-    """A shard in `folder` of the first usable images below `path`, or of the two
-    photographs that scikit-learn ships.
+    """Write a shard of the first usable images below `path` into `folder`, and return
+    its path. Without `path` it holds the two photographs that scikit-learn ships.
 
     Raises:
         InputError: there is no such folder, or no usable image in it.
@@ -112,7 +114,11 @@ def photograph_shard(folder: Path, path: Path | None, num_images: int) -> Path:
 
 
 def photographs(path: Path | None, num_images: int) -> Iterator[Record]:
-    """The images themselves; raises as `photograph_shard`."""
+    """Yield the images of `photograph_shard`.
+
+    Raises:
+        InputError: there is no such folder, or no usable image in it.
+    """
     if path is None:
         folder = resources.files("sklearn.datasets").joinpath("images")
         files: Mapping[str, Traversable] = {
@@ -138,6 +144,6 @@ def photographs(path: Path | None, num_images: int) -> Iterator[Record]:
 
 
 def quartiles(values: list[float]) -> Quartiles:
-    """Lower quartile, median, upper quartile."""
+    """Return the lower quartile, the median and the upper quartile."""
     lower, median, upper = np.percentile(values, (25, 50, 75)).tolist()
     return lower, median, upper

@@ -1,3 +1,3 @@
-"""The command line. Each file holds the commands on one subject, and is imported when
-one of them is called.
+"""The command line. Each file holds the commands on one subject; a call of one of
+them imports the file.
 """

@@ -50,8 +50,9 @@ class Names(click.ParamType[tuple[str, ...]]):
 def choices(
     model: type[Frozen], usual: Mapping[str, str]
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """An option for each field of a config whose fields are all choices; `usual` says
-    in words what those are that have no default here.
+    """Add an option for each field of a config whose fields are all choices.
+
+    A field in `usual` has no default here: its text tells the user what is usual.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -72,17 +73,17 @@ def choices(
 
 
 class StudyCommand(click.Command):
-    """A command on a study: its help lists the experiment's own options too, where one
-    is named.
+    """A command on a study. Its help also lists the options of the experiment, where
+    the user names one.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Keep what was typed, as `--help` is served before EXPERIMENT is read."""
+        """Keep the typed words: click serves `--help` before it reads EXPERIMENT."""
         ctx.meta[TYPED] = tuple(args)
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The command's options, then the experiment's."""
+        """Write the options of the command, then those of the experiment."""
         super().format_options(ctx, formatter)
         paths = (Path(word) for word in ctx.meta.get(TYPED, ()) if word.endswith(".py"))
         with formatter.section("Options of the experiment"):
@@ -95,7 +96,7 @@ class StudyCommand(click.Command):
 
 
 def study_command(example: str) -> Callable[[Callable[..., None]], click.Command]:
-    """A command on a study: EXPERIMENT, the experiment's own options, and --root."""
+    """Make a command on a study: it takes EXPERIMENT, its options, and --root."""
 
     def decorate(function: Callable[..., None]) -> click.Command:
         options = click.argument(

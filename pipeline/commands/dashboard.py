@@ -1,4 +1,4 @@
-"""A study's page on W&B."""
+"""The command that writes the pages of a study on W&B: dashboard."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -57,7 +57,7 @@ def prepare(
     root: Path,
     processes: int | None,
     shorter_side: int | None,
-    **given: Any,
+    **options: Any,
 ) -> None:
     """Store a source's images as shards that are checked, digested and read at full
     speed.
@@ -70,7 +70,7 @@ def prepare(
     from pipeline.stages import prepare as preparation
 
     fields = {
-        name: value for name, value in given.items() if value is not None and value is not False
+        name: value for name, value in options.items() if value is not None and value is not False
     }
     if where is None and source != "digits":
         raise InputError(
@@ -88,8 +88,8 @@ def prepare(
         config = PrepareConfig.model_validate(fields)
     except ValidationError as error:
         raise InputError(one_line(error)) from None
-    made = preparation.prepare(config, root, processes)
-    print(f"data set: {made.folder}")
+    dataset = preparation.prepare(config, root, processes)
+    print(f"data set: {dataset.folder}")
 
 
 @data.command(
@@ -124,8 +124,8 @@ def verify(
             print(error)
             continue
         damaged = verification.verify(config, place, processes)
-        for found in damaged:
-            print(f"{verification.place_of(config, place, found)}: {found.problem}")
+        for state in damaged:
+            print(f"{verification.place_of(config, place, state)}: {state.problem}")
         if damaged and repair:
             verification.repair(
                 config if source is None else config.but(path=source.absolute()), place, damaged
@@ -178,7 +178,7 @@ def show(folders: tuple[Path, ...], images: int, out: Path | None, root: Path) -
         print(f"page: {page}")
 
 
-def _some(found: tuple[Path, ...], root: Path) -> tuple[Path, ...]:
-    if not found:
+def _some(folders: tuple[Path, ...], root: Path) -> tuple[Path, ...]:
+    if not folders:
         raise InputError(f"{root}: holds no complete data set; name a FOLDER or another --root")
-    return found
+    return folders

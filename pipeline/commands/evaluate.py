@@ -91,7 +91,7 @@ from pipeline.tools.external import foreign_study
 @choices(CropsConfig, usual={"resize": "the architecture's, or pil_bilinear"})
 @ROOT
 @PROCESSES
-def evaluate(**given: Any) -> None:
+def evaluate(**options: Any) -> None:
     """Measure any classifier on up to 144 crops, under the paper's protocol, every
     count from one pass.
 
@@ -99,5 +99,5 @@ def evaluate(**given: Any) -> None:
     paper's), vgg_150, each also with _max or _geometric behind it; dense for GoogLeNet
     on whole images. The last options settle what the paper leaves open.
     """
-    root, processes = given.pop("root"), given.pop("processes")
-    run_missing(foreign_study(**given), root, None, processes)
+    root, processes = options.pop("root"), options.pop("processes")
+    run_missing(foreign_study(**options), root, None, processes)

@@ -16,7 +16,7 @@ from pipeline.configs.experiment import load_study
 @click.option("--into", type=PATH, required=True, help="Folder to write to.")
 def export(experiment: Path, arguments: Sequence[str], root: Path, member: int, into: Path) -> None:
     """Write a trained member as safetensors and ONNX, with a model card."""
-    # late, as in every command that loads much: --help and completion do without
+    # late, as in every command that loads much: --help and completion do not need it
     from pipeline.tools import export as stage
 
     print(stage.export(load_study(experiment, arguments), root, member, into))

@@ -1,4 +1,4 @@
-"""Running the stages of a study on this machine, and showing what they came to."""
+"""Run the stages of a study on this machine, and show the results."""
 
 import os
 import sys
@@ -21,10 +21,10 @@ POLL_SECONDS = 0.5  # ours
 
 
 def run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) -> None:
-    """Run stages one after the other, those that can on several ranks.
+    """Run stages one after the other. A stage that has ranks runs on several.
 
-    Where torchrun or the like has started the ranks, this process is one of them: all
-    share the stages that can be shared, the first does the others.
+    Where torchrun or the like has started the ranks, this process is one of them. All
+    ranks share the stages that have ranks; the first rank runs the others.
 
     Raises:
         ExpectedError: a stage raised it; StageFailed also where a file could not be
@@ -33,13 +33,12 @@ def run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) 
     """
     for config in missing:
         if processes is not None:
-            # a wrong number is said before anything is done
+            # refuse a wrong number before any work
             num_ranks(config, processes, processes)
     started = time.monotonic()
     if is_rank() and missing:
-        _wait_for_ranks(
-            precisions_of(missing)
-        )  # so that all have listed what is missing before anything is made
+        # every rank lists the missing stages before any rank makes one
+        _wait_for_ranks(precisions_of(missing))
     elif shared := sorted({config.stage for config in missing if config.has_ranks}):
         fork_server.forks(*map(module_of, shared))  # imports them while the data is prepared
     for number, config in enumerate(missing, start=1):
@@ -55,7 +54,7 @@ def run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) 
 
 
 def _stage(config: StageConfig, root: Path, **resources: Any) -> None:
-    """A stage, of whose failures with files a user is told in a line."""
+    """Run a stage. A failure with a file becomes one line for the user."""
     try:
         run_stage(config, root, **resources)
     except OSError as error:
@@ -92,21 +91,26 @@ def is_first() -> bool:
 
 
 def _wait_for_ranks(precisions: Collection[str]) -> None:
-    from pipeline.runtime import process_group  # late: who launches ranks does without torch
+    from pipeline.runtime import process_group  # late: the launcher of ranks needs no torch
 
     process_group.join(*precisions).wait_for_everyone()
 
 
 def precisions_of(stages: Sequence[StageConfig]) -> set[str]:
-    """The precisions in which stages compute."""
+    """Return the precisions in which stages compute."""
     return {
         config.precision for config in stages if isinstance(config, TrainConfig | EvaluateConfig)
     }
 
 
 def num_ranks(config: StageConfig, wanted: int | None, available: int) -> int:
-    """Ranks for a stage here. A training's global batch must be shared equally; by
-    default as many ranks as can do so.
+    """Return the number of ranks for a stage on this machine.
+
+    The ranks of a training share its global batch equally. The default is the largest
+    number that can.
+
+    Raises:
+        InputError: the `wanted` ranks cannot share the batch equally.
     """
     if not isinstance(config, TrainConfig):
         return wanted or available
@@ -121,8 +125,10 @@ def num_ranks(config: StageConfig, wanted: int | None, available: int) -> int:
 
 
 def refuse_stale(study: Study, root: Path) -> None:
-    """Raise InputError if artefacts were made from inputs that have since been
-    replaced; all of them are named.
+    """Refuse artefacts whose inputs have been replaced since.
+
+    Raises:
+        InputError: there are such artefacts; the message names them all.
     """
     if root.exists() and not root.is_dir():
         raise InputError(f"{root}: is a file; --root takes a folder")
@@ -139,14 +145,15 @@ def refuse_stale(study: Study, root: Path) -> None:
 
 
 def forget_report(study: Study, root: Path) -> None:
-    """Have the report made again: it is quick, and what it shows may be newer than
-    it.
+    """Remove the seal of the report, so that it is made again.
+
+    That is quick, and its inputs may be newer than the report.
     """
     (root / study.folder / study.last_file).unlink(missing_ok=True)
 
 
 def show(study: Study, root: Path) -> None:
-    """Print the study's table and where its report lies."""
+    """Print the table of a complete study, and where its report lies."""
     if study.is_complete(root) and is_first():
         print(sealing.REPORT.unseal(study, root).summary)
         print(f"report: {root / study.folder / 'report.html'}")

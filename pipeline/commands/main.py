@@ -1,5 +1,5 @@
-"""The command `going-deeper`: which command lies in which file, and how each end is
-said.
+"""The command `going-deeper`: where each command lies, and what the user reads at its
+end.
 """
 
 import os
@@ -82,11 +82,11 @@ class LazyGroup(click.Group):
         self._table = table
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order of the table."""
+        """Return the names in the order of the table."""
         return list(self._table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command; its file has it under its own name."""
+        """Import a command from its file, where it has the same name."""
         if cmd_name not in self._table:
             return None
         module = import_module(f"pipeline.commands.{self._table[cmd_name][0]}")
@@ -94,18 +94,18 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The table."""
+        """Write the table of commands."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in self._table.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Names of commands, then options."""
-        named = [
+        """Return the names of commands, then options."""
+        names = [
             CompletionItem(name, help=line)
             for name, (_, line) in self._table.items()
             if name.startswith(incomplete)
         ]
-        return named + click.Command.shell_complete(self, ctx, incomplete)
+        return names + click.Command.shell_complete(self, ctx, incomplete)
 
 
 commands = LazyGroup(
@@ -118,8 +118,9 @@ commands = LazyGroup(
 
 
 def main() -> None:
-    """Run the command line. Whatever a user can expect to go wrong is one line, and has
-    its exit code (errors.py).
+    """Run the command line.
+
+    An error that a user can expect is one line, and has an exit code (errors.py).
     """
     os.environ.setdefault(COMMAND, shlex.join(["going-deeper", *sys.argv[1:]]))
     _open_standard_files()
@@ -150,8 +151,9 @@ def main() -> None:
 
 
 def _open_standard_files() -> None:
-    """Those that a caller has closed: else the next file that is opened would take
-    their place.
+    """Open the standard files that a caller has closed.
+
+    Otherwise the next open file would take their place.
     """
     for descriptor in range(3):
         try:
@@ -168,8 +170,9 @@ def _exit(code: int, message: str) -> None:
 
 
 def _write_report(text: str) -> Path:
-    """A file with what is needed to find a mistake of ours: the command, the machine,
-    the traceback.
+    """Write a file that helps to find a mistake of ours, and return its path.
+
+    The file holds the command, the machine and the traceback.
     """
     descriptor, name = tempfile.mkstemp(prefix="going-deeper-", suffix=".txt")
     with os.fdopen(descriptor, "w") as file:

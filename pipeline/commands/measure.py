@@ -54,8 +54,8 @@ def find_rate(
         raise InputError("find-rate runs on one process; go without torchrun")
     run = load_study(experiment, arguments).trained_member(member)
     prepare(run.data, root)
-    found = stage.find_rate(run, root, steps)
-    print(found.as_json() if as_json else found.text())
+    test = stage.find_rate(run, root, steps)
+    print(test.as_json() if as_json else test.text())
 
 
 @click.group()
@@ -66,8 +66,8 @@ def benchmark() -> None:
 def _measurement(
     what: str, short: str, doc: str, rounds: int, images: int = 4, input_size: int = 224
 ) -> None:
-    """Add `benchmark WHAT`; the function `benchmark_WHAT` of
-    pipeline/benchmarks/WHAT.py measures.
+    """Add the command `benchmark WHAT`, which calls `benchmark_WHAT` of
+    pipeline/benchmarks/WHAT.py.
     """
 
     @benchmark.command(

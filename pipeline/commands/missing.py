@@ -1,5 +1,5 @@
-"""Making what a study misses, here or on a site, and saying what it came to: for `run`
-and `evaluate`.
+"""Run the missing stages of a study, here or on a site, and show the results: for the
+commands `run` and `evaluate`.
 """
 
 import os
@@ -32,7 +32,7 @@ def run_missing(
     os.environ.setdefault("WANDB_RUN_GROUP", study.name)
     if site is not None and is_rank():
         raise InputError(f"--site {site}: the ranks have been started already; go without --site")
-    place = None if site is None else load_site(site)  # wrong input is said before anything is done
+    place = None if site is None else load_site(site)  # refuse wrong input before any work
     refuse_stale(study, root)
     for config in study.stages:
         if isinstance(config, PrepareConfig) and config.is_complete(root):
@@ -44,7 +44,7 @@ def run_missing(
         missing.append(study)
     for config in missing:
         if isinstance(config, PrepareConfig):
-            open_source(config)  # a wrong path is said here, not in a job's log
+            open_source(config)  # refuse a wrong path here, not in a job's log
     if not missing:
         print(f"nothing to do: all {len(study.stages)} stages of {study.name} are complete")
     elif place is not None:
@@ -57,8 +57,10 @@ def run_missing(
 
 
 def _refuse_environment(missing: Sequence[StageConfig], place: Site | None) -> None:
-    """Said here, not in a rank or in a job's log: jobs inherit this environment, and
-    have their site's beside it.
+    """Refuse variables that contradict the precisions of the stages.
+
+    The user reads it here, not in the log of a rank or of a job. Jobs inherit this
+    environment, and add that of their site.
     """
     if precisions := precisions_of(missing):
         refuse_contrary(precisions, {**os.environ, **(place.environment if place else {})})

@@ -74,17 +74,18 @@ def report(
 def _judge(study: Study, root: Path) -> None:
     """Judge claims and arms whose results are complete, as after a change of the rules.
 
-    Arms of ensembles need the scores of all images, which a published root has not.
+    Arms of ensembles need the scores of all images, and a published root has none.
     """
     arms = [config for config in study.comparisons if config.models == 1]
     for config in (study.check, *arms):
-        if not config.is_complete(root) and all(made.is_complete(root) for made in config.inputs):
+        if not config.is_complete(root) and all(stage.is_complete(root) for stage in config.inputs):
             run_stage(config, root)
 
 
 def rebuild(study: Study, root: Path, anew: bool = True) -> Path:
-    """Make the report, also if it is there (`anew`), or the page of a study in
-    progress; returns the page.
+    """Make the report, or the page of a study in progress, and return its path.
+
+    With `anew` the report is made again if it exists.
     """
     from pipeline.stages.report import report_progress
 
@@ -141,12 +142,12 @@ def recount(experiment: Path, arguments: Sequence[str], root: Path) -> None:
 
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Say nothing."""
+        """Write no line for a request."""
 
 
 @contextmanager
 def _server(page: Path, port: int) -> Iterator[None]:
-    """Within, a page and what lies beside it are served to this machine alone."""
+    """Serve the folder of a page to this machine alone, while the context lasts."""
     try:
         server = ThreadingHTTPServer(
             ("127.0.0.1", port), partial(_Quiet, directory=str(page.parent))

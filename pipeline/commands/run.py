@@ -1,4 +1,4 @@
-"""Running a study, and what it would take: run, plan."""
+"""The commands that run a study, and that tell its cost: run, plan."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,10 +59,10 @@ def plan(experiment: Path, arguments: Sequence[str], root: Path, site: Path | No
         cost = forecast.in_words(
             costs.get(config.hash), ranks.get(config.stage), devices.get(config.stage, here)
         )
-        said = "; ".join(filter(None, (words, cost)))
+        details = "; ".join(filter(None, (words, cost)))
         print(
             f"  {'complete' if is_complete else 'missing':9} {config.stage:9}"
-            f" {root / config.folder}  {said}".rstrip()
+            f" {root / config.folder}  {details}".rstrip()
         )
     print(forecast.sharing(study))
     if costs:

@@ -1,5 +1,5 @@
-"""The commands about a study's jobs: status, logs, cancel; about a site: site check;
-and a cluster to try them on: slurm.
+"""The commands about jobs (status, logs, cancel), about a site (site check), and about
+a cluster to try them on (slurm).
 """
 
 import sys
@@ -97,7 +97,7 @@ def cancel(experiment: Path, arguments: Sequence[str], root: Path) -> None:
     known = queue.jobs([entry.job_id for entry in submitted])
     ids = {entry.job_id for entry in submitted if any(job.is_alive for job in entry.jobs(known))}
     alive = sorted(ids, key=int, reverse=True)
-    queue.cancel(alive)  # the last first, so that none starts for want of another
+    queue.cancel(alive)  # the last first: none starts because another has ended
     print(
         f"cancelled: {', '.join(alive)}"
         if alive

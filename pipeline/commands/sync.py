@@ -1,4 +1,4 @@
-"""What was tracked, to W&B."""
+"""The command that uploads tracked runs to W&B: sync."""
 
 from pathlib import Path
 

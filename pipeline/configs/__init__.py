@@ -1,7 +1,7 @@
-"""What a study says: frozen configs that name each other, one class a stage. Knows
-pydantic and the paper, no artefact.
+"""What a study says: frozen configs that hold each other, one class a stage.
 
-An experiment file takes all it needs from here.
+The configs know pydantic and the paper, and no artefact. An experiment file imports all
+it needs from here.
 """
 
 from pipeline.configs.compare import Arm, CompareConfig, EnsembleConfig, comparison, table3

@@ -1,10 +1,10 @@
 """Base of all stage configs: how an artefact gets its name.
 
-A config names its inputs by holding their configs. Its hash covers every field that
-changes the numbers and the hashes of its inputs, so the path of an artefact follows
-from the config alone. The hash leaves out resources (where data lies, how often to
-save) and fields at their default, so that a new option orphans no artefact. `version`
-is raised with any change of code or of a default that moves numbers.
+A config holds the configs of its inputs. Its hash covers the hashes of its inputs and
+every field that changes the numbers. So the config alone gives the path of an artefact.
+The hash leaves out resources (where data lies, how often to save) and fields at their
+default: a new option orphans no artefact. Any change of code or of a default that moves
+numbers raises `version`.
 """
 
 import hashlib
@@ -17,25 +17,27 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Frozen(BaseModel):
-    """A value: immutable, and unknown fields are errors. `resources` names the fields
-    that change no number.
+    """An immutable value; an unknown field is an error.
+
+    `resources` names the fields that change no number.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     resources: ClassVar[frozenset[str]] = frozenset()
 
     def but(self, **changes: Any) -> Self:
-        """A copy with fields replaced, validated like any other."""
+        """Return a copy with other values of some fields, validated like any config."""
         return type(self).model_validate({**dict(self), **changes})
 
 
 class StageConfig(Frozen):
-    """Base of all stage configs, which say what a stage is, once for all who run,
-    submit, track or publish it.
+    """Base of all stage configs.
+
+    It says what a stage is, for all code that runs, submits, tracks or publishes it.
     """
 
-    # The hash, once computed. A slot, as every copy, changed or not, begins without it,
-    # and fields, equality, pickles and dumps do not see it.
+    # The hash, once it is computed. It is a slot: every copy begins without it, and
+    # fields, equality, pickles and dumps do not see it.
     __slots__ = ("_own_hash",)
 
     stage: ClassVar[str]  # the function of pipeline/stages/<stage>.py
@@ -50,9 +52,7 @@ class StageConfig(Frozen):
 
     @property
     def hash(self) -> str:
-        """16 hex digits that name the artefact; equal for equal science, whatever the
-        resources.
-        """
+        """The 16 hex digits that name the artefact; resources do not change them."""
         if not (own := getattr(self, "_own_hash", "")):
             own = self._compute_hash()
             object.__setattr__(self, "_own_hash", own)
@@ -87,26 +87,27 @@ class StageConfig(Frozen):
 
     @property
     def inputs(self) -> tuple["StageConfig", ...]:
-        """The artefacts this one is made from, each once."""
-        named: dict[str, StageConfig] = {}
+        """The configs of the artefacts that this one is made from, each once."""
+        inputs: dict[str, StageConfig] = {}
         for name in type(self).model_fields:
             value = getattr(self, name)
             for item in value if isinstance(value, tuple) else (value,):
                 if isinstance(item, StageConfig):
-                    named.setdefault(item.hash, item)
-        return tuple(named.values())
+                    inputs.setdefault(item.hash, item)
+        return tuple(inputs.values())
 
     def is_complete(self, root: Path) -> bool:
-        """Whether the artefact exists under `root`, whole."""
+        """Return whether the artefact exists under `root` and is complete."""
         return (root / self.folder / self.last_file).is_file()
 
 
 def differences(
     chosen: Frozen, reference: Frozen | None = None, without: Collection[str] = ()
 ) -> Iterator[str]:
-    """In what a config differs from another of its kind, or from the defaults, spelled
-    for people. Stages that it is made from, resources and fields `without` are left
-    out.
+    """Yield each field in which a config differs from another of its kind, or from the
+    defaults, as text for people.
+
+    Inputs, resources and the fields in `without` are left out.
     """
     for name, field in type(chosen).model_fields.items():
         value = getattr(chosen, name)

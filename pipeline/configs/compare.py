@@ -10,8 +10,10 @@ from pipeline.configs.evaluate import POLICIES, EvaluateConfig, Policies, Policy
 
 
 class EnsembleConfig(StageConfig):
-    """One cell of Table 3. `choose` says how members become models: all, or the one of
-    lowest top-1 error (section 7).
+    """One cell of Table 3.
+
+    `choose` says how members become models: all of them, or the one of lowest top-1
+    error (section 7).
     """
 
     stage: ClassVar[str] = "ensemble"
@@ -37,14 +39,14 @@ class EnsembleConfig(StageConfig):
 
     @property
     def num_models(self) -> int:
-        """Models whose probabilities are averaged."""
+        """The number of models whose probabilities are averaged."""
         return len(self.members) if self.choose == "all" else 1
 
 
 class Arm(Frozen):
     """One arm of an ablation: the same training under several seeds, evaluated alike.
 
-    `policy` is for arms that differ in their crops; without it the comparison's holds.
+    `policy` is for arms that differ in their crops; the default is the comparison's.
     """
 
     name: str = Field(min_length=1, max_length=64)
@@ -53,11 +55,11 @@ class Arm(Frozen):
 
 
 class CompareConfig(StageConfig):
-    """Arms of an ablation against the first of them, on the same images: the first
-    member against the first, and so on.
+    """The arms of an ablation, each compared with the first arm on the same images.
 
-    With `models` above 1 it is ensembles that are compared: the mean error of all that
-    so many of an arm's members make.
+    Members are paired in order: the first with the first, and so on. With `models`
+    above 1 ensembles are compared: the mean error of all ensembles that so many of an
+    arm's members make.
     """
 
     stage: ClassVar[str] = "compare"
@@ -96,7 +98,7 @@ class CompareConfig(StageConfig):
         return self
 
     def policy_of(self, arm: Arm) -> Policy:
-        """The crops of an arm."""
+        """Return the crops of an arm."""
         return arm.policy or self.policy
 
     @property
@@ -108,8 +110,9 @@ class CompareConfig(StageConfig):
 def table3(
     members: tuple[EvaluateConfig, ...], policies: Policies = POLICIES
 ) -> tuple[EnsembleConfig, ...]:
-    """The cells of the paper's Table 3: the best single model and the ensemble, at 1,
-    10 and 144 crops, or at others.
+    """Return the cells of the paper's Table 3: the best single model and the ensemble.
+
+    The default `policies` are 1, 10 and 144 crops.
     """
     choices: tuple[Literal["best_top1", "all"], ...] = (
         ("best_top1", "all") if len(members) > 1 else ("all",)
@@ -125,6 +128,9 @@ def comparison(
     policy: Policy = "crops_10",
     models: int = 1,
 ) -> CompareConfig:
-    """Arms by name, each with its members; the first is the baseline."""
-    made = tuple(Arm(name=arm, members=tuple(members)) for arm, members in arms.items())
-    return CompareConfig(question=question, arms=made, policy=policy, models=models)
+    """Return the comparison of arms, by name, each with its members.
+
+    The first arm is the baseline.
+    """
+    in_order = tuple(Arm(name=arm, members=tuple(members)) for arm, members in arms.items())
+    return CompareConfig(question=question, arms=in_order, policy=policy, models=models)

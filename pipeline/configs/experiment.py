@@ -1,5 +1,6 @@
-"""Experiment files: a Python file whose function `experiment(**options) -> Study` has
-its options as keyword parameters.
+"""Experiment files: Python files with a function `experiment(**options) -> Study`.
+
+Its keyword parameters are the options.
 """
 
 import importlib.util
@@ -19,16 +20,16 @@ from pipeline.errors import InputError
 
 # the function of an experiment file, as its name and its signature
 EXPERIMENT = ("experiment", "experiment(**options) -> Study")
-LONGEST_VALUE = 120  # ours: of a wrong value in a message, in characters
+LONGEST_VALUE = 120  # ours: the most characters of a wrong value in a message
 
 
 def load_study(path: Path, arguments: Sequence[str]) -> Study:
-    """The study that an experiment file defines for command-line options such as
+    """Return the study that an experiment file defines for command-line options such as
     `["--members", "3"]`.
 
     Raises:
-        InputError: no such file, no function `experiment` in it, an unknown option, or
-            a value out of range.
+        InputError: there is no such file, no function `experiment` in it, an unknown
+            option, or a value out of range.
     """
     function = python_function(path, *EXPERIMENT)
     command = click.Command(path.stem, params=options(function), add_help_option=False)
@@ -55,16 +56,18 @@ def load_study(path: Path, arguments: Sequence[str]) -> Study:
 
 
 def options_of(path: Path) -> list[click.Parameter]:
-    """The options of an experiment file.
+    """Return the options of an experiment file.
 
     Raises:
-        InputError: no such file, or no function `experiment` in it.
+        InputError: there is no such file, or no function `experiment` in it.
     """
     return options(python_function(path, *EXPERIMENT))
 
 
 def options(function: Callable[..., Study]) -> list[click.Parameter]:
-    """One command-line option for each keyword parameter, typed by its annotation."""
+    """Return a command-line option for each keyword parameter, with the type of its
+    annotation.
+    """
     return [
         click.Option(
             [f"--{name.replace('_', '-')}", name],
@@ -81,32 +84,32 @@ def options(function: Callable[..., Study]) -> list[click.Parameter]:
 
 
 def one_line(error: ValidationError) -> str:
-    """All errors of a validation as one line: field, value, what would be valid."""
-    found = error.errors()
+    """Return the errors of a validation as one line: field, value, what is valid."""
+    items = error.errors()
     inner = [
         item
-        for item in found
-        if not any(o["loc"][: len(item["loc"])] == item["loc"] for o in found if o is not item)
+        for item in items
+        if not any(o["loc"][: len(item["loc"])] == item["loc"] for o in items if o is not item)
     ]
     lines = []
-    for item in inner or found:
+    for item in inner or items:
         field, message = (
             ".".join(str(part) for part in item["loc"]),
             item["msg"].removeprefix("Value error, "),
         )
         value = repr(item["input"])
-        # of a config it would be pages
+        # a whole config would fill pages
         value = value if len(value) <= LONGEST_VALUE else f"{value[:LONGEST_VALUE]} ..."
         lines.append(f"{field} = {value}: {message}" if field else message)
     return "; ".join(lines)
 
 
 def python_function(path: Path, name: str, expected: str) -> Callable[..., Any]:
-    """A function of a user's Python file, which is run to define it.
+    """Run a user's Python file, and return a function that it defines.
 
     Raises:
-        InputError: no such file or function, or the file fails; `expected` says what
-            would be right.
+        InputError: there is no such file or function, or the file fails; `expected`
+            says what would be right.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such Python file; expected one that defines {expected}")
@@ -124,12 +127,12 @@ def python_function(path: Path, name: str, expected: str) -> Callable[..., Any]:
     function = getattr(module, name, None)
     if not callable(function):
         raise InputError(f"{path}: defines no function {name}; expected {expected}")
-    found: Callable[..., Any] = function
-    return found
+    defined: Callable[..., Any] = function
+    return defined
 
 
 def error_in(path: Path, error: BaseException) -> str:
-    """One line for an error inside a user's Python file."""
+    """Return one line for an error inside a user's Python file."""
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)

@@ -1,5 +1,5 @@
-"""How far the members of a study are the paper's: what makes a published number say
-nothing about them, and what is only worth a remark.
+"""How close the members of a study are to the paper's: refusals, for which a published
+number says nothing about them, and remarks.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,8 +15,10 @@ INPUT_SIZE = 224  # paper, section 5
 
 
 class Fidelity(NamedTuple):
-    """`refusals`: another network, or weights chosen on the validation images.
-    `remarks`: what the paper leaves open, or does otherwise in training.
+    """The differences between the members of a study and the paper's.
+
+    `refusals` are another network, or weights chosen on the validation images.
+    `remarks` are what the paper leaves open, or does differently in training.
     """
 
     refusals: tuple[str, ...]

@@ -1,5 +1,5 @@
-"""The paper's questions in miniature: a training that one CPU core does in an hour, and
-what is asked of it.
+"""The paper's questions in miniature: a training of one hour on a CPU core, and the
+studies of it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,18 +25,24 @@ def miniature(
     width: float = 0.5,
     precision: Precision = "fp32",
 ) -> TrainConfig:
-    """On a folder of photographs, Caltech-101's: half the width at 112 px, for a CPU.
+    """Return a training for a CPU: half the width, at 112 px, on the photographs of
+    Caltech-101.
 
     On one core of an Intel Xeon with AMX, 24 epochs of 7,000 photographs took 19
     minutes in bf16. A processor without bf16 instructions emulates them and is some ten
     times as slow, so fp32 is the default.
 
-    All constants are ours: a sixteenth of the cost; a cosine, as a short training must
-    end at a small rate; an average over some two epochs; clipping, as steps of a
-    network without batch norm are uneven; a small rate (after 6 epochs 62 % top-5
-    errors, 72 % at 0.03) and large patches, as the objects fill these photographs
-    (after 5 epochs 62 %, 65 % from 20 % on); sampling between images alike and classes
-    alike, as validation has the same number of each class.
+    All constants are ours:
+
+    - width and input size, for a sixteenth of the cost;
+    - a cosine schedule, as a short training must end at a small learning rate;
+    - an average of the weights over some two epochs;
+    - clipping, as the steps of a network without batch norm are uneven;
+    - a small learning rate: after 6 epochs 62 % top-5 errors, and 72 % at 0.03;
+    - large patches, as the objects fill these photographs: after 5 epochs 62 % errors,
+      and 65 % with patches of at least 20 % of an image;
+    - a sampling between "images alike" and "classes alike", as validation has the same
+      number of each class.
     """
     return TrainConfig(
         data=PrepareConfig(source="imagefolder", name="caltech101", path=data),
@@ -57,8 +63,9 @@ def miniature(
 def of_miniature(
     experiment: Callable[Concatenate[TrainConfig, ...], Study],
 ) -> Callable[..., Study]:
-    """Give an experiment the options of `miniature` beside its own; its first parameter
-    becomes the training that they define.
+    """Give an experiment the options of `miniature` beside its own.
+
+    They define the training that becomes the first argument of the experiment.
     """
     shared, (_, *own) = (
         signature(function, eval_str=True).parameters.values()
@@ -77,14 +84,14 @@ def of_miniature(
 def miniature_members(
     run: TrainConfig, seeds: int, independent: bool = False
 ) -> tuple[EvaluateConfig, ...]:
-    """A miniature training under so many seeds, each evaluated at every number of crops
-    in one pass.
+    """Return a member for each seed of a miniature training, evaluated at every number
+    of crops in one pass.
 
-    As in the paper they share their initial weights, unless they are to be
-    `independent`: then none has those of the others.
+    As in the paper the members share their initial weights. `independent` members draw
+    their own.
 
     Raises:
-        InputError: there are none.
+        InputError: `seeds` is less than 1.
     """
     if seeds < 1:
         raise InputError(f"{seeds} members: expected at least 1")
@@ -103,13 +110,17 @@ def miniature_members(
 def miniature_arms(
     trainings: Mapping[str, TrainConfig], seeds: int, independent: bool = False
 ) -> dict[str, tuple[EvaluateConfig, ...]]:
-    """The members of each arm, by name: the first arm's at every number of crops, as
-    they are those of Table 3; the others' at one and at 10, where arms are compared,
-    which is a tenth of the work.
+    """Return the members of each arm, by name.
+
+    Members of the first arm are evaluated at every number of crops, as Table 3 shows
+    them. All others are evaluated at 1 and 10 crops, where arms are compared; that is a
+    tenth of the work.
     """
     members = {arm: miniature_members(run, seeds, independent) for arm, run in trainings.items()}
     first = next(iter(members))
-    return {arm: found if arm == first else _at_few_crops(found) for arm, found in members.items()}
+    return {
+        arm: of_arm if arm == first else _at_few_crops(of_arm) for arm, of_arm in members.items()
+    }
 
 
 def _at_few_crops(members: Sequence[EvaluateConfig]) -> tuple[EvaluateConfig, ...]:
@@ -123,11 +134,11 @@ def miniature_ablation(
     independent: bool = False,
     raw: Sequence[str] = (),
 ) -> Callable[..., Study]:
-    """The `experiment` of an ablation in miniature: its question, and its arms made
-    from the miniature's training.
+    """Return the function `experiment` of an ablation in miniature.
 
-    Arms named in `raw` are evaluated with the weights of the last step; seeds that are
-    `independent` draw weights of their own.
+    `arms_of` makes the arms from the training of the miniature. The arms in `raw` are
+    evaluated with the weights of the last step. `independent` seeds draw initial
+    weights of their own.
     """
 
     @of_miniature
@@ -144,10 +155,10 @@ def miniature_ablation(
 
 
 def _chosen(trainings: Mapping[str, TrainConfig], arms: str | None) -> Mapping[str, TrainConfig]:
-    """Of all arms those that an option `--arms` names, in its order.
+    """Return the arms that the option `--arms` names, in its order.
 
     Raises:
-        InputError: it names another, or only one.
+        InputError: the option names an unknown arm, or only one.
     """
     if arms is None:
         return trainings
@@ -162,13 +173,14 @@ def _chosen(trainings: Mapping[str, TrainConfig], arms: str | None) -> Mapping[s
 
 
 def same_or_independent(run: TrainConfig, seeds: int) -> tuple[CompareConfig, ...]:
-    """Ensembles of every size that so many members make: with equal initial weights, as
-    in the paper, and with their own.
+    """Return comparisons of ensembles, one for each size of an ensemble.
 
+    The members of one arm share their initial weights, as in the paper; those of the
+    other draw their own.
     Each size is a question by itself: its p is not corrected for the others.
 
     Raises:
-        InputError: there are fewer than two.
+        InputError: `seeds` is less than 2.
     """
     if seeds < 2:
         raise InputError(

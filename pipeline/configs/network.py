@@ -15,8 +15,9 @@ LARGEST = 256  # ours: some divide by it
 
 
 class NetworkConfig(Frozen):
-    """GoogLeNet's shape; the options are described in paper/googlenet.py. The defaults
-    are the paper's network.
+    """GoogLeNet's shape; the defaults are the paper's network.
+
+    paper/googlenet.py describes the options.
     """
 
     # ours: so that all crops lie on whole pixels

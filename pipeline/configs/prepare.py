@@ -15,14 +15,15 @@ TRAIN, VAL, DEVKIT = (
     "ILSVRC2012_img_val.tar",
     "ILSVRC2012_devkit_t12.tar.gz",
 )
-# paper, section 7, where the first is "about 1.2 million"
+# paper, section 7; it says "about 1.2 million" of the training images
 ILSVRC2012_IMAGES = {"train": 1_281_167, "val": 50_000}
 
 
 class ReencodeConfig(Frozen):
-    """`ours`: training images whose shorter side is longer than this are stored
-    smaller, as JPEGs: faster to read and decode, and other pixels than the paper's.
-    Validation images always stay as they are.
+    """Training images whose shorter side is longer are stored smaller, as JPEGs.
+
+    This is `ours`: they are faster to read and decode, but their pixels are not the
+    paper's. Validation images always stay as they are.
     """
 
     shorter_side: int = Field(default=352, ge=32)  # as large as the largest of the paper's scales
@@ -30,8 +31,10 @@ class ReencodeConfig(Frozen):
 
 
 class PrepareConfig(StageConfig):
-    """Images and labels, as shards. `name` says what the source holds, `shard_mib` is
-    the size of a shard, in MiB of images.
+    """A data set: images and labels, as shards.
+
+    `name` says what the source holds; `shard_mib` is the size of a shard in MiB of
+    images.
 
     Each source has a class of its own below, with the fields that suit it:
     `PrepareConfig(source="digits", name="digits")` is a `DigitsConfig`.
@@ -54,7 +57,7 @@ class PrepareConfig(StageConfig):
     # ours: few inodes, and small enough to copy or to make again
     shard_mib: int = Field(default=256, ge=1, le=65_536)
 
-    if TYPE_CHECKING:  # which fields there are, only `source` says
+    if TYPE_CHECKING:  # only `source` says which fields there are
 
         def __init__(self, **fields: Any) -> None: ...
 
@@ -67,7 +70,7 @@ class PrepareConfig(StageConfig):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that it has."""
+        """The splits of the data set."""
         return ("train", "val")
 
     @model_validator(mode="wrap")
@@ -84,11 +87,13 @@ class PrepareConfig(StageConfig):
 
     @classmethod
     def _is_of_others(cls, field: str, value: Any) -> bool:
-        """Whether only other sources have the field. At its default it says nothing:
-        earlier versions wrote all fields of all sources.
+        """Return whether only other sources have the field.
+
+        At its default value it is ignored, as earlier versions wrote all fields of all
+        sources.
 
         Raises:
-            ValueError: it has another value.
+            ValueError: the field has another value than its default.
         """
         if field in cls.model_fields:
             return False
@@ -122,7 +127,7 @@ class SplitsConfig(PhotographsConfig):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that it has."""
+        """The splits of the data set."""
         return ("val",) if self.only_val else ("train", "val")
 
     @model_validator(mode="after")
@@ -146,7 +151,7 @@ class DigitsConfig(PrepareConfig):
 
 
 class ImageFolderConfig(FolderConfig, PhotographsConfig):
-    """train/<class>/ and val/<class>/."""
+    """A folder with train/<class>/ and val/<class>/."""
 
     source: Literal["imagefolder"] = "imagefolder"
 
@@ -159,8 +164,9 @@ class LabelledFolderConfig(FolderConfig):
 
 
 class ILSVRC2012Config(FolderConfig, SplitsConfig):
-    """The folder of the three archives. With `trust_archives` they may be others than
-    the originals, and every image is decoded.
+    """The folder of the three archives of ILSVRC-2012.
+
+    With `trust_archives` they need not be the originals; every image is then decoded.
     """
 
     source: Literal["ilsvrc2012"] = "ilsvrc2012"
@@ -168,8 +174,9 @@ class ILSVRC2012Config(FolderConfig, SplitsConfig):
 
 
 class HubConfig(TablesConfig):
-    """A data set of the Hugging Face Hub by its name there, pinned to a `revision`: the
-    40 hex digits of a commit.
+    """A data set of the Hugging Face Hub, by its name there.
+
+    Its `revision` is the 40 hex digits of a commit.
     """
 
     source: Literal["hub"] = "hub"

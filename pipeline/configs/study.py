@@ -19,8 +19,8 @@ PublishedId = Literal["R7", "R8"]
 
 
 class PublishedWeights(Frozen):
-    """That the weights are those of a neighbour of paper/published.toml, by its id:
-    known by the file's digest, or because the user said so.
+    """The neighbour of paper/published.toml whose weights were measured, by its id, and
+    how that is known.
     """
 
     id: PublishedId
@@ -41,8 +41,15 @@ class PublishedRecipe(Frozen):
 
 
 class CheckConfig(StageConfig):
+<<<<<<< HEAD
     """The claims of the paper judged on these results, and the errors published for a
     `neighbour`, where it is its weights, or its recipe, that were measured.
+=======
+    """The claims of the paper, judged on these results.
+
+    Where the weights of a `neighbour` were measured, its published errors are judged
+    too.
+>>>>>>> 8db84f97ad726862a5db6f7c82d1758c03fd8112
     """
 
     stage: ClassVar[str] = "check"
@@ -58,16 +65,17 @@ class CheckConfig(StageConfig):
 
     @property
     def cells(self) -> dict[Cell, EnsembleConfig]:
-        """The results that claims are judged on: of the paper's crops, averaged. Of
-        several ensembles the last is "all".
+        """The results that claims are judged on: those of the paper's crops, averaged.
+
+        The last of several ensembles is "all".
         """
         cells: dict[Cell, EnsembleConfig] = {}
-        for named in self.results:
-            if named.policy in CURVE:
-                crops = NUM_CROPS[named.policy]
-                cells[Cell(named.num_models, crops)] = named
-                if named.num_models > 1:
-                    cells[Cell("all", crops)] = named
+        for result in self.results:
+            if result.policy in CURVE:
+                crops = NUM_CROPS[result.policy]
+                cells[Cell(result.num_models, crops)] = result
+                if result.num_models > 1:
+                    cells[Cell("all", crops)] = result
         return cells
 
 
@@ -88,8 +96,9 @@ class BenchmarkConfig(StageConfig):
 
 
 class Study(StageConfig):
-    """A named question: results, the claims judged on them, and arms compared. Its own
-    stage is the last, the report: RESULTS.md and report.html.
+    """A question with a name: results, the claims judged on them, and compared arms.
+
+    Its own stage is the last one, the report: RESULTS.md and report.html.
     """
 
     stage: ClassVar[str] = "report"
@@ -103,7 +112,7 @@ class Study(StageConfig):
     comparisons: tuple[CompareConfig, ...] = ()
 
     def trained_member(self, number: int) -> TrainConfig:
-        """The training of a member, from 0.
+        """Return the training of a member; members count from 0.
 
         Raises:
             InputError: there is no such member, or it was trained elsewhere.
@@ -118,19 +127,17 @@ class Study(StageConfig):
 
     @property
     def folder(self) -> Path:
-        """Named for people: the study, then the hash."""
+        """The folder of the report; people read its name: the study, then the hash."""
         return Path(self.room) / f"{self.name}-{self.hash}"
 
     @property
     def stages(self) -> tuple[StageConfig, ...]:
-        """Every stage once, inputs before what is made from them; the study itself is
-        the last.
-        """
+        """Every stage once, each after its inputs; the study itself is the last."""
         ordered: dict[str, StageConfig] = {}
 
         def visit(config: StageConfig) -> Iterator[StageConfig]:
-            for named in config.inputs:
-                yield from visit(named)
+            for source in config.inputs:
+                yield from visit(source)
             yield config
 
         for config in visit(self):
@@ -144,8 +151,9 @@ def ablation(
     arms: Mapping[str, Sequence[EvaluateConfig]],
     policy: Policy = "crops_10",
 ) -> Study:
-    """A study of arms, by name, each with its members (one a seed); the first arm is
-    the baseline, and has its Table 3.
+    """Return a study of arms, by name, each with its members (one a seed).
+
+    The first arm is the baseline, and Table 3 is made from it.
     """
     compared = comparison(question, arms, policy)
     baseline = compared.arms[0].members

@@ -1,3 +1,3 @@
-"""What looks at artefacts, or makes other files from them: verify, show, forecast,
+"""Tools that read artefacts, or make other files from them: verify, show, forecast,
 recount, export, audit.
 """

@@ -12,7 +12,7 @@ from pipeline.reporting.wording import AUDIT_TITLES
 
 
 def audit_facts() -> dict[str, Any]:
-    """Everything the audit finds, as plain values."""
+    """Return all results of the audit as plain values."""
     rows = [
         {
             "name": row.name,
@@ -40,8 +40,8 @@ def audit_facts() -> dict[str, Any]:
 
 
 def neighbours() -> tuple[audit.Example, ...]:
-    """torchvision's GoogLeNet, counted here: batch norm, 3x3 in place of 5x5, no LRN,
-    so another network.
+    """Count the parameters of torchvision's GoogLeNet, which is another network: batch
+    norm, 3x3 in place of 5x5, no LRN.
     """
     with torch.device("meta"):
         plain, heads = (
@@ -50,8 +50,8 @@ def neighbours() -> tuple[audit.Example, ...]:
         )
     counts = (sum(p.numel() for p in network.parameters()) for network in (plain, heads))
     return tuple(
-        audit.Example(what, "torchvision.models.googlenet", stated, found)
-        for what, stated, found in zip(
+        audit.Example(what, "torchvision.models.googlenet", stated, count)
+        for what, stated, count in zip(
             ("torchvision's GoogLeNet, parameters", "with both heads"),
             (6_624_904, 13_004_888),
             counts,
@@ -61,12 +61,12 @@ def neighbours() -> tuple[audit.Example, ...]:
 
 
 def audit_json() -> str:
-    """The facts as JSON."""
+    """Return the facts of the audit as JSON."""
     return json.dumps(audit_facts(), indent=1)
 
 
 def audit_text() -> str:
-    """The facts as plain tables."""
+    """Return the facts of the audit as plain tables."""
     facts = audit_facts()
     lines = [
         (
@@ -93,9 +93,9 @@ def audit_text() -> str:
     for key, title in AUDIT_TITLES.items():
         lines += ["", title, f"  {'':48} {'stated':>13} {'found':>13}"]
         for example in facts[key]:
-            stated, found = (f"{example[which]:,.12g}" for which in ("stated", "found"))
-            differs = "" if stated == found else "  differs"
+            stated, count = (f"{example[which]:,.12g}" for which in ("stated", "found"))
+            differs = "" if stated == count else "  differs"
             lines.append(
-                f"  {example['what']:48} {stated:>13} {found:>13}  {example['formula']}{differs}"
+                f"  {example['what']:48} {stated:>13} {count:>13}  {example['formula']}{differs}"
             )
     return "\n".join(lines)

@@ -1,6 +1,4 @@
-"""A study's dashboard on W&B, created or brought up to date: what it shows comes from
-the files under the root.
-"""
+"""Create or update the dashboard of a study on W&B, from the files under the root."""
 
 import json
 import os
@@ -23,12 +21,12 @@ from pipeline.tracking.workspace import Contents, Saved
 
 
 def save_dashboard(study: Study, root: Path) -> list[str]:
-    """Create or update the workspace and the report of a study; returns their
+    """Create or update the workspace and the report of a study, and return their
     addresses.
 
     Raises:
         InputError: the server does not answer, or there is no key for it.
-        StageFailed: it does not take them.
+        StageFailed: the server does not take them.
     """
     server = wandb_sync.server()
     if not wandb_sync.is_reachable():
@@ -48,14 +46,14 @@ def save_dashboard(study: Study, root: Path) -> list[str]:
         ) from None
     try:
         saved, addresses = dashboard.save(contents_of(study, root), earlier)
-    # wandb's, pydantic's, of the connection: whatever it is, nothing was written here
+    # an error of wandb, pydantic or the connection: nothing was written here
     except Exception as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if "api_key" in said.lower() or "logged in" in said.lower() or "api key" in said.lower():
+        message = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if any(words in message.lower() for words in ("api_key", "logged in", "api key")):
             raise InputError(
                 f"{server} wants a key; set WANDB_API_KEY, or run wandb login"
             ) from None
-        raise StageFailed(f"{server} does not take the dashboard: {said}") from None
+        raise StageFailed(f"{server} does not take the dashboard: {message}") from None
     disk.write_json(
         path, {"server": server, "place": place, "saved": saved._asdict(), "addresses": addresses}
     )
@@ -63,9 +61,7 @@ def save_dashboard(study: Study, root: Path) -> list[str]:
 
 
 def contents_of(study: Study, root: Path) -> Contents:
-    """What the dashboard of a study shows now, whether it is complete or in
-    progress.
-    """
+    """Return what the dashboard of a study shows now; the study may be in progress."""
     first = study.check.results[0]
     is_known = first.is_complete(root)
     verdicts = read_verdicts(study.check, root)[0] if study.check.is_complete(root) else []

@@ -21,11 +21,13 @@ from pipeline.statistics.label_ranks import rank_of_label
 
 
 def export(study: Study, root: Path, member: int, into: Path) -> Path:
-    """Write model.safetensors, model.onnx (images N x 3 x side x side -> logits) and
-    README.md of one member to `into`.
+    """Write one member to the folder `into`: model.safetensors, model.onnx and
+    README.md. Return the folder.
+
+    The ONNX program takes images of N x 3 x side x side and returns logits.
 
     Raises:
-        InputError: no such member, or it is not trained yet.
+        InputError: there is no such member, or it is not trained yet.
     """
     config, evaluation = study.trained_member(member), study.check.results[0].members[member]
     run = Run(config, root)
@@ -34,6 +36,11 @@ def export(study: Study, root: Path, member: int, into: Path) -> Path:
     classifier = our_classifier(config, run.weights(evaluation.weights), data.num_classes)
 
     into.mkdir(parents=True, exist_ok=True)
+<<<<<<< HEAD
+=======
+    # `evaluate --arch googlenet` reads the network's options here
+    shape = config.network.model_dump_json()
+>>>>>>> 8db84f97ad726862a5db6f7c82d1758c03fd8112
     disk.write_atomic(
         into / "model.safetensors", save(run.weights(evaluation.weights), config.note)
     )

@@ -1,4 +1,4 @@
-"""The study that measures a classifier trained elsewhere: data, evaluation, results,
+"""The study that measures a classifier trained elsewhere: data, evaluation and results,
 without an experiment file.
 """
 
@@ -44,17 +44,17 @@ def foreign_study(
     published_as: PublishedId | None = None,
     **crops: str | None,
 ) -> Study:
-    """A study of one classifier on one folder; what is not given is what the
+    """Return a study of one classifier on one folder. The defaults are what the
     architecture usually needs.
 
-    `arch` may be FILE.py:FUNCTION. `crops` are fields of `CropsConfig`. torchvision's
-    `transform_input` is on for its own files alone, where it is not given.
-    `published_as` says that the weights are those of a neighbour of the paper, which
-    are otherwise known by the digest of their file.
+    `arch` may be FILE.py:FUNCTION. `crops` are fields of `CropsConfig`. By default
+    `transform_input` is on only for torchvision's own files. `published_as` names the
+    neighbour of the paper whose weights these are; by default the digest of the file
+    tells it.
 
     Raises:
-        InputError: no such file or architecture, several sets of weights, or a value
-            out of range.
+        InputError: there is no such file or architecture, the file holds several sets
+            of weights, or a value is out of range.
     """
     from pipeline.models.weights import read_weights
 
@@ -107,7 +107,9 @@ def foreign_study(
 
 
 def _published(weights: Path | None, published_as: PublishedId | None) -> PublishedWeights | None:
-    """Whose published errors the weights have to show."""
+    """Return the neighbour of the paper whose published errors the weights must show,
+    if there is one.
+    """
     if published_as is not None:
         return PublishedWeights(id=published_as, known_by="the user's word")
     if weights is None:
@@ -123,7 +125,9 @@ def _published(weights: Path | None, published_as: PublishedId | None) -> Publis
 
 
 def _arch_and_code(arch: str, weights: Path | None) -> tuple[str, Path | None]:
-    """An architecture as configs name it, and the user's file if it is in one."""
+    """Return an architecture as configs name it, and the user's file that defines it,
+    if there is one.
+    """
     code, _, function = arch.rpartition(":")
     if arch.startswith("python:"):
         raise InputError(f"--arch {arch}: a network of your own is FILE.py:FUNCTION")
@@ -138,7 +142,7 @@ def _arch_and_code(arch: str, weights: Path | None) -> tuple[str, Path | None]:
         raise InputError(
             f"--arch {arch}: {function!r} is no name of a function; expected FILE.py:FUNCTION"
         )
-    # a wrong file is said before the data is prepared
+    # refuse a wrong file before the data is prepared
     python_function(Path(code), function, f"{function}(num_classes)")
     return f"python:{function}", Path(code)
 
@@ -151,8 +155,9 @@ def _usual(
     std: Triple | None,
     input_size: int | None,
 ) -> "Usual":
-    """What the architecture's weights usually need; where nobody says, what the user
-    gives must be the whole of it.
+    """Return what the weights of the architecture usually need.
+
+    Where this is unknown, the user must give mean, std and input size.
     """
     from pipeline.models.usual import Usual, usual
     from pipeline.paper.preprocessing import Preprocessing
@@ -168,8 +173,8 @@ def _usual(
 
 
 def _images(data: Path, name: str, classes: Path | None) -> PrepareConfig:
-    """A folder of images, or of ILSVRC-2012's raw validation archive and devkit, which
-    know their classes themselves.
+    """Return the config of a folder: images, or ILSVRC-2012's raw validation archive
+    and devkit, which lists the classes.
     """
     if not (data / ILSVRC_VAL).is_file():
         return PrepareConfig(
@@ -184,7 +189,7 @@ def _images(data: Path, name: str, classes: Path | None) -> PrepareConfig:
 
 
 def _lines(path: Path | None) -> tuple[str, ...] | None:
-    """A class a line, in order; blank lines do not count."""
+    """Read a file with one class a line, in order; blank lines do not count."""
     if path is None:
         return None
     try:

@@ -1,5 +1,5 @@
-"""A learning-rate range test (Smith, 1506.01186): the rate grows at every step until
-the loss does.
+"""A learning-rate range test (Smith, 1506.01186): the learning rate grows at every
+step until the loss diverges.
 """
 
 import json
@@ -22,13 +22,14 @@ from pipeline.training.loader import training_batches
 
 LOWEST, HIGHEST = 1e-5, 10.0  # ours
 MEMORY = 0.9  # ours: of the running mean of the losses
-DIVERGED = 2.0  # ours: the loss is so many times the lowest so far
-MARGIN = 4.0  # ours: the suggestion's distance from where the loss is lowest, as that is the edge
+DIVERGED = 2.0  # ours: a loss of so many times the lowest diverges
+MARGIN = 4.0  # ours: the lowest loss is the edge; the suggestion is so many times smaller
 
 
 class RateTest(NamedTuple):
-    """The running mean of the loss at each rate; `diverged_at` is None where the
-    highest rate did not diverge.
+    """The running mean of the loss at each learning rate.
+
+    `diverged_at` is None where the highest rate did not diverge.
     """
 
     rates: list[float]
@@ -37,14 +38,15 @@ class RateTest(NamedTuple):
 
     @property
     def suggested(self) -> float:
-        """A base rate with a margin to the edge. The first losses are means of too few
-        to tell.
+        """A base learning rate with a margin to the edge.
+
+        The first means do not count, as they are over too few losses.
         """
         settled = self.losses[min(round(1 / (1 - MEMORY)), len(self.losses) - 1) :]
         return self.rates[self.losses.index(min(settled))] / MARGIN
 
     def text(self) -> str:
-        """A table for people: some twenty lines."""
+        """Return a table for people, of some twenty lines."""
         every = max(1, len(self.rates) // 20)
         rows = [
             f"{rate:12.2e}  {loss:8.4f}"
@@ -64,18 +66,17 @@ class RateTest(NamedTuple):
         )
 
     def as_json(self) -> str:
-        """All of it."""
+        """Return all figures as JSON."""
         return json.dumps({**self._asdict(), "suggested": self.suggested}, indent=1)
 
 
 def find_rate(config: TrainConfig, root: Path, num_steps: int) -> RateTest:
     """Train from the initial weights for at most `num_steps` steps on this process
-    alone; nothing is written.
+    alone; write nothing.
 
     Raises:
         InputError: the data set is not prepared, a variable of the environment
-            contradicts the config, an image of it is damaged, or the
-            first loss is no number.
+            contradicts the config, an image is damaged, or the first loss is no number.
     """
     data = Dataset(config.data, root)
     accelerator = process_group.join(config.precision)
@@ -117,14 +118,14 @@ def find_rate(config: TrainConfig, root: Path, num_steps: int) -> RateTest:
 
 
 def running_mean(losses: Sequence[float]) -> list[float]:
-    """Exponentially weighted mean of the losses so far, without the bias of a start at
-    zero.
+    """Return the exponentially weighted mean of the losses at each step, without the
+    bias of a start at zero.
 
     >>> running_mean([2.0, 2.0, 2.0])
     [2.0, 2.0, 2.0]
     """
-    found, mean = [], 0.0
+    means, mean = [], 0.0
     for number, loss in enumerate(losses, start=1):
         mean = MEMORY * mean + (1 - MEMORY) * loss
-        found.append(round(mean / (1 - MEMORY**number), 12))
-    return found
+        means.append(round(mean / (1 - MEMORY**number), 12))
+    return means

@@ -1,4 +1,4 @@
-"""What the missing stages of a study will cost, judged by what the same work took
+"""Forecast the cost of the missing stages of a study, from the cost of the same work
 before under this root.
 """
 
@@ -26,13 +26,14 @@ from pipeline.paper.schedule import total_steps
 from pipeline.runtime.device import Device, joined
 
 FULL_NETWORK = NetworkConfig()
-# contenders of benchmarks/train.py and evaluate.py, of one core
+# the contenders of benchmarks/train.py and evaluate.py that are ours, on one core
 BENCHMARKED = {"bf16": "ours bf16", "fp32": "ours fp32"}
 
 
 class Cost(NamedTuple):
-    """Core- or GPU-hours of a stage, and the device they are of; no hours where nothing
-    like it was measured.
+    """The core- or GPU-hours of a stage, and the device that they are measured on.
+
+    `hours` is None where no such work was measured.
     """
 
     hours: float | None
@@ -40,19 +41,21 @@ class Cost(NamedTuple):
 
 
 def forecast(study: Study, root: Path, here: Device | None = None) -> dict[str, Cost]:
-    """The cost of each missing training and evaluation, by its hash: seconds for an
-    image of earlier ones, times images. Of the device that is `here`, if
-    it was measured; else of the one that was measured last, which the cost names.
+    """Return the cost of each missing training and evaluation, by its hash.
 
-    Trainings are alike if network, precision and compilation are; evaluations if the
-    classifier is too, crop for crop.
+    The cost is the number of images times the seconds an image of earlier work. The
+    device is `here` if it was measured, otherwise the device that was measured last;
+    the cost names it.
+
+    Trainings are alike if network, precision and compilation are equal; evaluations
+    are alike if the classifier is equal too. An evaluation costs by the crop.
     """
     measured: dict[str, dict[Device, float]] = {}
     for kind, device, seconds in _measured(root):
         rates = measured.setdefault(kind, {})
         rates.pop(device, None)  # the newest comes last
         rates[device] = seconds
-    found = {}
+    costs = {}
     for config in study.stages:
         if isinstance(config, TrainConfig | EvaluateConfig) and not config.is_complete(root):
             rates = measured.get(_kind(config), {})
@@ -60,31 +63,32 @@ def forecast(study: Study, root: Path, here: Device | None = None) -> dict[str, 
                 config.data, root, "train" if isinstance(config, TrainConfig) else "val"
             )
             if not rates or not count:
-                found[config.hash] = Cost(None)
+                costs[config.hash] = Cost(None)
             else:
                 device = max(reversed(rates), key=lambda device: device == here)
-                found[config.hash] = Cost(rates[device] * _amount(config, count) / 3600, device)
-    return found
+                costs[config.hash] = Cost(rates[device] * _amount(config, count) / 3600, device)
+    return costs
 
 
 def sharing(study: Study) -> str:
-    """How many trainings a study takes, and how many its questions would take if each
-    were asked alone.
+    """Say how many trainings a study takes, and how many its questions would take if
+    each were a study of its own.
     """
-    members = {member.hash for named in study.check.results for member in named.members}
+    members = {member.hash for result in study.check.results for member in result.members}
     arms = [
         {member.hash for member in arm.members}
         for compared in study.comparisons
         for arm in compared.arms
     ]
-    asked = [] if members in arms else [members]  # of an arm it is no question of its own
-    asked += [{member.hash for member in compared.inputs} for compared in study.comparisons]
+    # the results of an arm are no question of their own
+    questions = [] if members in arms else [members]
+    questions += [{member.hash for member in compared.inputs} for compared in study.comparisons]
     runs = {
         config.hash: config.classifier.hash
         for config in study.stages
         if isinstance(config, EvaluateConfig) and isinstance(config.classifier, TrainConfig)
     }
-    sets = {frozenset(runs[name] for name in names if name in runs) for names in asked}
+    sets = {frozenset(runs[name] for name in names if name in runs) for names in questions}
     total = sum(isinstance(config, TrainConfig) for config in study.stages)
     text = f"{total} training{'s' if total != 1 else ''}"
     return (
@@ -95,15 +99,16 @@ def sharing(study: Study) -> str:
 
 
 def _num_images(config: PrepareConfig, root: Path, split: str) -> int:
-    """Those that are prepared; of the original ILSVRC-2012 they are known
-    beforehand.
+    """Return the number of images of a data set, or 0 where it is not known yet.
+
+    For the original ILSVRC-2012 it is known before the preparation.
     """
     original = isinstance(config, ILSVRC2012Config) and not config.trust_archives
     return num_images(config, root, split) or (ILSVRC2012_IMAGES[split] if original else 0)
 
 
 def _amount(config: TrainConfig | EvaluateConfig, count: int) -> int:
-    """Images through the network: in all steps, or crops of all images."""
+    """Return how many images pass the network: of all steps, or all crops."""
     if isinstance(config, TrainConfig):
         return (
             total_steps(count, config.num_epochs, config.global_batch_size)
@@ -113,25 +118,26 @@ def _amount(config: TrainConfig | EvaluateConfig, count: int) -> int:
 
 
 def _kind(config: TrainConfig | EvaluateConfig) -> str:
-    """Equal for work that costs the same."""
+    """Return a text that is equal for work of equal cost."""
     if isinstance(config, TrainConfig):
-        return _named("train", config.network, config.precision, config.compiled)
+        return _work("train", config.network, config.precision, config.compiled)
     if isinstance(config.classifier, ForeignConfig):
         what: Any = (config.classifier.arch, config.classifier.input_size)
     else:
         what = config.classifier.network.but(aux_heads=())
-    return _named("evaluate", what, config.precision, config.compiled)
+    return _work("evaluate", what, config.precision, config.compiled)
 
 
-def _named(stage: str, what: Any, precision: str, compiled: bool) -> str:
+def _work(stage: str, what: Any, precision: str, compiled: bool) -> str:
     return json.dumps(
         [stage, what.model_dump() if isinstance(what, NetworkConfig) else what, precision, compiled]
     )
 
 
 def _measured(root: Path) -> Iterator[tuple[str, Device, float]]:
-    """Kinds of work, devices, and seconds of each for an image: first the benchmarks',
-    then those of finished stages.
+    """Yield the kind of each measured work, its device, and its seconds an image.
+
+    Benchmarks come first, then finished stages.
     """
     for path in _oldest_first(root, BenchmarkConfig):
         with suppress(InputError):
@@ -154,25 +160,26 @@ def _measured(root: Path) -> Iterator[tuple[str, Device, float]]:
 
 
 def _benchmarked(sealed: Sealed) -> Iterator[tuple[str, Device, float]]:
-    """A core's seconds for an image of the full network, of those that are ours."""
+    """Yield kind, device and seconds an image of our contenders in a benchmark."""
     network = FULL_NETWORK.but(input_size=sealed.config["input_size"])
     device = _device("cpu", [], sealed.provenance)
     for precision, name in BENCHMARKED.items():
         if isinstance(sealed, SealedTrain):
             rate = sealed.contenders[name].images_per_second[1]
-            yield _named("train", network, precision, False), device, 1 / rate
+            yield _work("train", network, precision, False), device, 1 / rate
         elif isinstance(sealed, SealedEvaluate):
-            for compiled, named in ((False, name), (True, f"{name} compiled")):
-                rate = NUM_CROPS["crops_144"] * sealed.contenders[named].images_per_second[1]
-                like = _named("evaluate", network.but(aux_heads=()), precision, compiled)
+            for compiled, contender in ((False, name), (True, f"{name} compiled")):
+                rate = NUM_CROPS["crops_144"] * sealed.contenders[contender].images_per_second[1]
+                like = _work("evaluate", network.but(aux_heads=()), precision, compiled)
                 yield like, device, 1 / rate
 
 
 def _device(
     device: str, hardware: Sequence[Mapping[str, str] | None], provenance: Provenance
 ) -> Device:
-    """What an artefact was made on, of a training in all attempts. Of a GPU before its
-    name was noted, none is known.
+    """Return the device that an artefact was made on, over all attempts of a training.
+
+    Older artefacts do not hold the name of their GPU; it is then empty.
     """
     name = joined([each for each in hardware if each is not None]).get("name")
     if not device.startswith("cpu"):
@@ -181,14 +188,15 @@ def _device(
 
 
 def _oldest_first(root: Path, config: type[StageConfig]) -> list[Path]:
-    """The last files of all artefacts of a sort: the newest measurement counts."""
+    """Return the last files of all artefacts of a stage, the newest at the end."""
     paths = (root / config.room).glob(f"*/{config.last_file}")
     return sorted(paths, key=lambda path: path.stat().st_mtime)
 
 
 def in_words(cost: Cost | None, ranks: int | None, where: Device | None = None) -> str:
-    """What a stage costs, for people, and how long so many ranks take, each on a device
-    such as `where`; nothing of stages that take no time to speak of.
+    """Say what a stage costs, and how long `ranks` take, each on a device like `where`.
+
+    The text is empty for a stage that takes almost no time.
     """
     if cost is None:
         return ""
@@ -203,7 +211,7 @@ def in_words(cost: Cost | None, ranks: int | None, where: Device | None = None) 
 
 
 def total_in_words(costs: Collection[Cost]) -> str:
-    """What all stages cost together."""
+    """Say what all stages cost together."""
     known = [cost for cost in costs if cost.hours is not None]
     devices = sorted({cost.device for cost in known if cost.device})
     sums = [

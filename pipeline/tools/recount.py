@@ -1,5 +1,5 @@
-"""Stage: the small files of a study, copied to where they are kept; and its figures,
-made again from the hits among them.
+"""Copy the small files of a study to where they are kept, and make its figures again
+from the hits among them.
 """
 
 import math
@@ -30,13 +30,15 @@ HITS = "hits.parquet"
 
 
 def publish(study: Study, root: Path, kept: Path) -> list[Path]:
-    """Copy what the report and the verdicts rest on to the folder `kept`, a root in
-    which they can be made again: no data set, weights or scores of images, but small
-    pictures of the worst mistakes. Returns the copies.
+    """Copy the small files of a study to the folder `kept`, and return the copies.
+
+    That folder is a root in which the report and the verdicts can be made again. It
+    has no data set, weights or scores of images, but small pictures of the worst
+    mistakes.
 
     Raises:
         InputError: the study is not complete, a file is not the one that was sealed, or
-            `kept` is its root; nothing is written.
+            `kept` is the root of the study. Then nothing is written.
     """
     if kept.resolve() == root.resolve():
         raise InputError(f"--to {kept}: is the root itself; expected another folder")
@@ -45,7 +47,7 @@ def publish(study: Study, root: Path, kept: Path) -> list[Path]:
         raise InputError(f"{problems[0]}; nothing is published")
     copies = []
     for config in study.stages[:-1]:
-        # incomplete until all of it is copied
+        # the artefact is incomplete until all its files are copied
         (kept / config.folder / config.last_file).unlink(missing_ok=True)
         for name in (*config.kept, config.last_file):
             copies.append(kept / config.folder / name)
@@ -54,13 +56,13 @@ def publish(study: Study, root: Path, kept: Path) -> list[Path]:
 
 
 def recount(study: Study, root: Path) -> tuple[int, list[str]]:
-    """Make every figure of a study again from the hits of every image; returns how
-    many, and a line for each that is another. Of a training it is only seen whether the
-    errors are the last of its metrics: of raw weights no hits are kept.
+    """Make every figure of a study again from the hits of every image.
 
-    Files that are kept are also compared with the digests that the artefact was sealed
-    with, and the hits of a result's or an arm's members with those of their
-    evaluations.
+    Return the number of figures, and a line for each that differs. A training keeps no
+    hits of its raw weights, so its errors are compared with the last of its metrics.
+
+    Kept files are also compared with the digests in the seal of the artefact, and the
+    hits of a result's or an arm's members with those of their evaluations.
 
     Raises:
         InputError: the study is not complete.
@@ -89,7 +91,7 @@ def recount(study: Study, root: Path) -> tuple[int, list[str]]:
 
 
 def _damages(config: StageConfig, root: Path) -> list[str]:
-    """Which files of an artefact, of those that are kept, are not what was sealed."""
+    """Return a line for each kept file of an artefact that is not what was sealed."""
     facts = sealing.unseal(config, root)
     sealed = facts.files
     paths = {name: root / config.folder / name for name in config.kept}
@@ -104,8 +106,8 @@ def _damages(config: StageConfig, root: Path) -> list[str]:
 
 
 def _stored_and_again(config: StageConfig, root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The figures of an artefact, each by its name, as they are stored, and from the
-    hits; of a training, from its metrics.
+    """Return the figures of an artefact by name, twice: as stored, and made again from
+    the hits. For a training they come from its metrics.
     """
     figured: dict[str, Any]
     if isinstance(config, TrainConfig):
@@ -113,9 +115,7 @@ def _stored_and_again(config: StageConfig, root: Path) -> tuple[dict[str, Any], 
         return sealing.RUN.unseal(config, root).validation.plain(), last.plain()
     if isinstance(config, CheckConfig):
         verdicts = (read_verdicts(config, root)[0], judge_all(config, root))
-        stored, again = (
-            {verdict.claim: asdict(verdict) for verdict in found} for found in verdicts
-        )
+        stored, again = ({verdict.claim: asdict(verdict) for verdict in side} for side in verdicts)
         return dict(_leaves(stored)), dict(_leaves(again))
     if isinstance(config, EnsembleConfig):
         hits = _hits(config, root)
@@ -151,16 +151,16 @@ def _stored_and_again(config: StageConfig, root: Path) -> tuple[dict[str, Any], 
     else:
         return {}, {}
     facts = sealing.unseal(config, root).plain()
-    told = {f"{name} of the members": True for name in ranks}
-    found = {
+    expected = {f"{name} of the members": True for name in ranks}
+    equal = {
         f"{name} of the members": np.array_equal(
             hits[name], Predictions(member, root).ranks(policy)
         )
         for name, (member, policy) in ranks.items()
     }
     return (
-        dict(_leaves({name: facts.get(name) for name in figured})) | told,
-        dict(_leaves(figured)) | found,
+        dict(_leaves({name: facts.get(name) for name in figured})) | expected,
+        dict(_leaves(figured)) | equal,
     )
 
 
@@ -170,7 +170,7 @@ def _hits(config: StageConfig, root: Path) -> dict[str, np.ndarray]:
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """What is in nested dicts and lists, each by its way there."""
+    """Yield each value in nested dicts and lists, with its path."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from _leaves(item, f"{name}.{key}" if name else str(key))
@@ -183,6 +183,6 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 def _is_same(value: Any, stored: Any) -> bool:
     if isinstance(value, float) and isinstance(stored, float):
-        # ours: other versions of scipy round otherwise
+        # ours: other versions of scipy round differently
         return math.isclose(value, stored, rel_tol=1e-6, abs_tol=1e-12)
     return bool(value == stored)

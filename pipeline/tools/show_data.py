@@ -68,17 +68,17 @@ def show(config: PrepareConfig, root: Path, num_pictures: int, out: Path) -> str
     disk.write_atomic(out, templates().get_template("data.html").render(facts).encode())
     lines = [f"{config.name}: {line}" for line in in_words(data.manifest)]
     for row in rows:
-        said = ", ".join(
+        line = ", ".join(
             f"{title} {value}" for title, value in zip(SPLIT_TITLES, row["figures"], strict=True)
         )
-        lines.append(f"  {row['split']}: {said}")
+        lines.append(f"  {row['split']}: {line}")
     return "\n".join(lines)
 
 
 def _class_names(data: Dataset) -> list[str]:
     words = data.manifest.class_words
     return (
-        [f"{name} {said}" for name, said in zip(data.classes, words, strict=True)]
+        [f"{name} {text}" for name, text in zip(data.classes, words, strict=True)]
         if words
         else data.classes
     )
@@ -112,18 +112,18 @@ class Picture(NamedTuple):
 
 
 def _pictures(name: str, split: Split, names: list[str], count: int) -> list[Picture]:
-    """Evenly over the images in the order of their labels, so that every class has its
+    """Return pictures at even distances in the order of labels: every class has its
     share.
     """
     order = np.argsort(split.labels, kind="stable")
     chosen = order[np.linspace(0, len(order) - 1, min(count, len(order))).astype(int)]
-    found = []
+    pictures = []
     for index in chosen.tolist():
         width, height = (split.table[side][index].as_py() for side in ("width", "height"))
         thumbnail = _thumbnail(split.encoded(index)) if width else ""
         label = names[int(split.labels[index])]
         size = f"{width} x {height}"
-        found.append(
+        pictures.append(
             Picture(
                 split=name,
                 image_id=split.image_ids[index],
@@ -132,7 +132,7 @@ def _pictures(name: str, split: Split, names: list[str], count: int) -> list[Pic
                 thumbnail=thumbnail,
             )
         )
-    return found
+    return pictures
 
 
 def _thumbnail(encoded: bytes) -> str:

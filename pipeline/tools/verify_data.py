@@ -1,5 +1,5 @@
-"""Whether a data set is still what was prepared: every byte of every image, every row,
-every list.
+"""Check that a data set is still what was prepared: every byte of every image, every
+row, every list. Repair it from the source.
 """
 
 import hashlib
@@ -29,8 +29,8 @@ from pipeline.stages.prepare import lists
 FILE = re.compile(r"(train|val)-\d{5}\.arrow|(rejected|leaks)\.jsonl|shards/[0-9a-f]{16}")
 
 
-class Found(NamedTuple):
-    """What is wrong with a file of a data set; nothing, if `problem` is empty."""
+class FileState(NamedTuple):
+    """The state of a file of a data set; it is sound if `problem` is empty."""
 
     file: str
     problem: str = ""
@@ -38,7 +38,7 @@ class Found(NamedTuple):
 
 
 def data_sets(root: Path) -> tuple[Path, ...]:
-    """The folders of all complete data sets under a root."""
+    """Return the folders of all complete data sets under a root."""
     return tuple(
         sorted(
             path.parent for path in (root / PrepareConfig.room).glob(f"*/{PrepareConfig.last_file}")
@@ -47,7 +47,7 @@ def data_sets(root: Path) -> tuple[Path, ...]:
 
 
 def config_of(folder: Path) -> tuple[PrepareConfig, Path]:
-    """The config that a data set was prepared with, and the root that it lies under.
+    """Return the config of a data set, and the root that it lies under.
 
     Raises:
         InputError: the folder holds no data set, a damaged one, one of another version,
@@ -79,14 +79,14 @@ def config_of(folder: Path) -> tuple[PrepareConfig, Path]:
     return config, root
 
 
-def verify(config: PrepareConfig, root: Path, processes: int | None = None) -> list[Found]:
-    """Check every digest and the counts; returns what is wrong."""
+def verify(config: PrepareConfig, root: Path, processes: int | None = None) -> list[FileState]:
+    """Check every digest and the counts, and return the problems."""
     data = Dataset(config, root)
     files = data.manifest.files
     if data.manifest.digest != sealing.digest_of(files) or not all(
         map(FILE.fullmatch, [*files, data.manifest.shards])
     ):
-        return [Found(config.last_file, "does not list the files that were sealed")]
+        return [FileState(config.last_file, "does not list the files that were sealed")]
     check = partial(_check, data.folder, data.shards_folder, files, data.classes)
     results = list(
         progress_of(
@@ -96,53 +96,54 @@ def verify(config: PrepareConfig, root: Path, processes: int | None = None) -> l
             "files",
         )
     )
-    problems = sorted(found for found in results if found.problem)
+    problems = sorted(state for state in results if state.problem)
     for split, number in data.manifest.num_images.items():
-        rows = sum(found.num_images for found in results if found.file.startswith(f"{split}-"))
+        rows = sum(state.num_images for state in results if state.file.startswith(f"{split}-"))
         if rows != number and not problems:
             problems.append(
-                Found(config.last_file, f"says {number} {split} images, the shards hold {rows}")
+                FileState(config.last_file, f"says {number} {split} images, the shards hold {rows}")
             )
     return problems
 
 
-def repair(config: PrepareConfig, root: Path, damaged: list[Found]) -> None:
-    """Make the damaged files again, from the source and the notes on the shards; all
-    others stay as they are.
+def repair(config: PrepareConfig, root: Path, damaged: list[FileState]) -> None:
+    """Make the damaged files again, from the source and the notes on the shards.
+
+    All other files stay as they are.
 
     Raises:
-        InputError: the source is no longer there or is another, or the manifest itself
-            is damaged.
+        InputError: the source is gone or holds other files, or the manifest itself is
+            damaged.
     """
     with locks.lock(config, root):
         _repair(config, root, damaged)
 
 
-def _repair(config: PrepareConfig, root: Path, damaged: list[Found]) -> None:
+def _repair(config: PrepareConfig, root: Path, damaged: list[FileState]) -> None:
     refuse_other_files(config, root)
     data = Dataset(config, root)
-    if any(found.file == config.last_file for found in damaged):
+    if any(state.file == config.last_file for state in damaged):
         raise InputError(
             f"{data.folder / config.last_file}: is damaged; remove it and prepare the data set"
             " again"
         )
     work, steps = work_of(config, sources.open_source(config), root)
-    made = work._replace(folder=data.folder / "repair")
+    repaired = work._replace(folder=data.folder / "repair")
     shards = [step for step in steps if isinstance(step, Shard)]
     sealed = data.manifest.files
-    names = {found.file for found in damaged}
+    names = {state.file for state in damaged}
     for shard in shards:
         if shard.name in names or read_note(data.shards_folder / f"{shard.name}.json") is None:
-            made.fill(shard)
-            note = made.note(shard.name)
+            repaired.fill(shard)
+            note = repaired.note(shard.name)
             if note is None or note.digest != sealed.get(shard.name):
-                shutil.rmtree(made.folder)
+                shutil.rmtree(repaired.folder)
                 raise InputError(
                     f"{config.path if isinstance(config, FolderConfig) else config.source}: no"
                     f" longer holds what {shard.name} was made from; prepare the data set anew"
                 )
             for name in (shard.name, f"{shard.name}.json"):
-                disk.rename(made.folder / name, data.shards_folder / name)
+                disk.rename(repaired.folder / name, data.shards_folder / name)
     notes = [
         note for shard in shards if (note := read_note(data.shards_folder / f"{shard.name}.json"))
     ]
@@ -154,33 +155,33 @@ def _repair(config: PrepareConfig, root: Path, damaged: list[Found]) -> None:
             )
         if name in names:
             disk.write_atomic(data.folder / name, content)
-    shutil.rmtree(made.folder, ignore_errors=True)
+    shutil.rmtree(repaired.folder, ignore_errors=True)
 
 
-def place_of(config: PrepareConfig, root: Path, found: Found) -> Path:
-    """The path of a file that was checked."""
+def place_of(config: PrepareConfig, root: Path, state: FileState) -> Path:
+    """Return the path of a checked file."""
     data = Dataset(config, root)
-    return (data.shards_folder if found.file.endswith(".arrow") else data.folder) / found.file
+    return (data.shards_folder if state.file.endswith(".arrow") else data.folder) / state.file
 
 
 def _check(
     folder: Path, shards: Path, files: dict[str, str], classes: list[str], name: str
-) -> Found:
+) -> FileState:
     path = (shards if name.endswith(".arrow") else folder) / name
     if not path.is_file():
-        return Found(name, "is missing")
+        return FileState(name, "is missing")
     if path.suffix != ".arrow":
-        return Found(name, "" if disk.sha256(path) == files[name] else "has other bytes")
+        return FileState(name, "" if disk.sha256(path) == files[name] else "has other bytes")
     try:
         digest, count, damaged = check_shard(path, classes)
     except InputError as error:
-        return Found(name, str(error).partition(": ")[2])
+        return FileState(name, str(error).partition(": ")[2])
     if damaged:
         more = f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
-        return Found(
+        return FileState(
             name, f"the bytes of {', '.join(damaged[:3])}{more} are not those that were prepared"
         )
-    return Found(
+    return FileState(
         name,
         "" if digest == files[name] else "has other rows (names, labels, sizes or digests)",
         count,

@@ -1,4 +1,4 @@
-"""For the tests that fork processes which die."""
+"""Fixtures of the tests that fork processes which die."""
 
 import os
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def unsynced(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
-    """Nothing waits for the disk, as no test here cuts the power; and one thread, as a
-    fork has but the one that forked.
+    """No test here cuts the power, so nothing waits for the disk. A fork has only the
+    thread that forked it, so torch runs on one.
     """
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)

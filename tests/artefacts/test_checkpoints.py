@@ -35,8 +35,8 @@ def save_for_ever(folder: Path, acknowledged: Path, first: int) -> None:
 
 
 def three_saved(folder: Path, damaged: tuple[int, ...] = ()) -> None:
-    """The first is the best. A checkpoint of each step in `damaged` is damaged; then
-    there is rubbish of deaths, too.
+    """Save three checkpoints, of which the first is the best. The checkpoints of the
+    steps in `damaged` are damaged; then there is also rubbish of deaths.
     """
     checkpoints = Checkpoints(folder)
     for step, error in ((1, 0.5), (2, None), (3, 0.6)):
@@ -47,8 +47,8 @@ def three_saved(folder: Path, damaged: tuple[int, ...] = ()) -> None:
 
 
 def go_on(folder: Path, error: float, last: int) -> None:
-    """Save what comes after the newest, up to step `last`. Step 4 was validated, step 5
-    was not.
+    """Save the checkpoints after the newest one, up to step `last`. Step 4 was
+    validated, step 5 was not.
     """
     checkpoints = Checkpoints(folder)
     newest = checkpoints.newest()
@@ -112,8 +112,8 @@ def test_a_death_at_any_point_of_a_save(
 
 
 def test_twenty_kills_during_saves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The machine's own moments, amid writes: 0 unusable, 0 acknowledged checkpoints
-    lost; none was ever seen half-written.
+    """The kills come at moments of the machine, amid writes. No checkpoint is unusable
+    or half-written, and no acknowledged one is lost.
     """
     folder, acknowledged = tmp_path / "checkpoints", tmp_path / "acknowledged"
     acknowledged.touch()
@@ -128,9 +128,9 @@ def test_twenty_kills_during_saves(tmp_path: Path, capsys: pytest.CaptureFixture
         assert writer.is_alive(), kill
         os.kill(writer.pid or 0, signal.SIGKILL)
         writer.join()
-        found = checkpoints.newest()
-        assert found is not None
-        loaded = load(found)
+        newest_path = checkpoints.newest()
+        assert newest_path is not None
+        loaded = load(newest_path)
         newest = loaded["step"]
         assert torch.equal(loaded["weights"], torch.full((200_000,), float(newest)))
         assert newest >= int(acknowledged.read_text().split()[-1])
@@ -167,12 +167,12 @@ def test_a_hundred_mutated_checkpoints_are_passed_over(
         content = path.read_bytes()
         path.write_bytes(changed := MUTATIONS[number // 2 % len(MUTATIONS)](content, rng))
         newest = checkpoints.newest()
-        said = capsys.readouterr().err
+        message = capsys.readouterr().err
         if path.name == "checkpoint.json" and _same(changed, content):  # whitespace alone
             assert newest == mutated
             continue
         assert newest == folder / "step_00000001"
-        assert said == f"{mutated}: checkpoint is damaged; trying the one before\n"
+        assert message == f"{mutated}: checkpoint is damaged; trying the one before\n"
         assert checkpoints.best() == folder / "step_00000001"
         checkpoints.save(2, {"step": 2})  # a damaged one is made anew
         assert checkpoints.newest() == mutated
@@ -201,7 +201,7 @@ def test_a_missing_file_or_another_steps_note_is_damage(
 def test_a_new_beginning_is_not_thrown_away_for_damaged_ones(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where the newest are damaged, training resumes before them, and what it saves is
+    """Training resumes before damaged newest checkpoints, and its new checkpoints are
     kept.
     """
     checkpoints = Checkpoints(tmp_path)

@@ -33,16 +33,16 @@ NOT_COMPARED = {"locks", "attempts", "chunks", "checkpoints"}
 
 
 def visible(folder: Path) -> dict[str, object]:
-    """What is read of finished artefacts: no remains of writes, which have hidden
-    names, and no provenance.
+    """Return what readers see of finished artefacts: no provenance, and no remains of
+    writes, which have hidden names.
     """
-    found: dict[str, object] = {}
+    files: dict[str, object] = {}
     for name, content in contents(folder).items():
         parts = Path(name).parts
         if NOT_COMPARED.isdisjoint(parts) and not any(part.startswith(".") for part in parts):
             sealed = json.loads(content) if parts[-1] in SEALS else None
-            found[name] = content if sealed is None else sealed | {"provenance": None}
-    return found
+            files[name] = content if sealed is None else sealed | {"provenance": None}
+    return files
 
 
 def assert_deaths_leave_no_trace(
@@ -52,7 +52,7 @@ def assert_deaths_leave_no_trace(
     at_least: int,
     also: Callable[[Path], None] = lambda _: None,
 ) -> None:
-    """Dead at any point, `work(root)` is done again. `also` looks at what a death
+    """Let `work(root)` die at every point, and do it again. `also` checks what a death
     left.
     """
     undisturbed = tmp_path / "undisturbed"

@@ -1,4 +1,4 @@
-"""The log of a training, read whole or from its end."""
+"""The metrics log of a training, read whole or from its end."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ from pipeline.configs.train import TrainConfig
 def test_the_last_rows_are_the_end_of_all(
     run_config: TrainConfig, tmp_path: Path, lengths: list[int], last: int, torn: int
 ) -> None:
-    """Whatever the rows' lengths are, and though a power cut has torn the last."""
+    """This holds for rows of any length, and where a power cut tore the last row."""
     rows = [{"step": step, "note": "x" * length} for step, length in enumerate(lengths)]
     path = metrics.metrics_path(run_config, tmp_path)
     path.parent.mkdir(parents=True, exist_ok=True)

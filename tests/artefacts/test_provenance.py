@@ -24,12 +24,14 @@ print(json.dumps({**provenance.collect().plain(), "imported": list(sys.modules)}
 
 
 def of_copy(folder: Path) -> dict[str, Any]:
-    """What a copy of our packages says, outside a git checkout, as a wheel's is."""
+    """Return the provenance that a copy of our packages gives outside a git checkout,
+    like that of a wheel.
+    """
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
     command = [sys.executable, "-c", PROGRAM]
-    said = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=True)
-    found: dict[str, Any] = json.loads(said.stdout)
-    return found
+    process = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=True)
+    provenance: dict[str, Any] = json.loads(process.stdout)
+    return provenance
 
 
 def test_code_without_a_commit_has_a_digest(tmp_path: Path) -> None:
@@ -62,7 +64,7 @@ DRIVERS = (
 def test_a_gpu_is_known_by_name_before_torch_is_imported(
     said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By what NVIDIA's driver writes; and its facts by what torch says beside it."""
+    """NVIDIA's driver writes the name, and torch adds the facts."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(device, "DRIVER", tmp_path)
     assert device.here() == device.Device("core", device.processor())

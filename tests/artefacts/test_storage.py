@@ -110,7 +110,7 @@ def test_a_wrong_field_is_refused_in_one_line(
 
 
 def test_what_is_no_number_is_kept(tmp_path: Path, run_config: TrainConfig) -> None:
-    """As JSON has it in Python; a file says what was measured."""
+    """JSON in Python has NaN and infinities, so a file says what was measured."""
     seal(run_config.data, tmp_path)
     seal(run_config, tmp_path, core_or_gpu_hours=float("nan"), seconds=float("inf"))
     run = sealing.RUN.unseal(run_config, tmp_path)
@@ -137,8 +137,8 @@ def test_shards_open_without_our_code(tmp_path: Path, data: PrepareConfig) -> No
     assert rows["image_id"] == split.image_ids
     assert rows["label"] == split.labels.tolist()
     assert rows.features["label"].names == ["blue", "green", "red"]
-    found = np.asarray(rows[3]["image"])
-    assert (found == np.asarray(images.decode(split.encoded(3)))).all()
+    pixels = np.asarray(rows[3]["image"])
+    assert (pixels == np.asarray(images.decode(split.encoded(3)))).all()
 
 
 def test_preparing_again_gives_the_same_bytes(tmp_path: Path, data: PrepareConfig) -> None:

@@ -1,4 +1,4 @@
-"""What of a study's members is not the paper's: refused, or remarked upon."""
+"""Differences of a study's members from the paper's are refused or remarked upon."""
 
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def test_every_other_network_is_refused(field: str, value: Any) -> None:
 
 
 def test_every_field_of_the_network_is_tried() -> None:
-    """A new one must be compared with the paper's too."""
+    """A new field must be compared with the paper's too."""
     assert set(OTHER_NETWORKS) == set(NetworkConfig.model_fields)
 
 
@@ -84,9 +84,15 @@ def test_networks_of_others_are_named() -> None:
     foreign = ForeignConfig(
         arch="googlenet", weights=Path("w"), sha256="0" * 64, mean=(0, 0, 0), std=(1, 1, 1)
     )
+<<<<<<< HEAD
     found = fidelity([EvaluateConfig(data=DATA, classifier=foreign)])
     assert found == ((), ("a network trained elsewhere",))
     other = foreign.but(arch="torchvision:googlenet", transform_input=True)
+=======
+    remarks = fidelity([EvaluateConfig(data=DATA, classifier=foreign)])
+    assert remarks == ((), ("a network trained elsewhere",))
+    other = foreign.but(arch="torchvision:googlenet")
+>>>>>>> 8db84f97ad726862a5db6f7c82d1758c03fd8112
     assert fidelity([EvaluateConfig(data=DATA, classifier=other)]).refusals == (
         "measured torchvision:googlenet",
     )

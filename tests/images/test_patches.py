@@ -29,7 +29,7 @@ PILLOW = PatchConfig(resize="pil")
 
 
 def photograph(width: int = 300, height: int = 200, mode: str = "RGB") -> Image.Image:
-    """Smooth and coloured, with edges."""
+    """Return a smooth, coloured image with edges."""
     y, x = np.mgrid[:height, :width]
     pixels = np.stack(
         [128 + 100 * np.sin(x / 17) * np.cos(y / 11), 255 * (x > y), 255 * x / width], axis=2
@@ -52,7 +52,7 @@ def always(patch: Patch) -> Callable[[int, int], Patch]:
 )
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_as_pillow_cuts(interpolation: str, levels: int, mirrored: bool) -> None:
-    """But at the border, where Pillow's filter also reads the image beyond the
+    """The border is left out: there Pillow's filter also reads the image beyond the
     patch.
     """
     for left, top, width, height in (
@@ -85,17 +85,17 @@ def test_area_is_the_mean_of_what_a_pixel_covers(
     exact = fine.reshape(size, height, size, width, 3).mean((1, 3))
     # rows that are apart
     window = np.pad(pixels, ((1, 2), (3, 1), (0, 0)))[1 : 1 + height, 3 : 3 + width]
-    found = patches.resize_area(window, size)
-    assert np.abs(found.numpy() - exact).max() <= 0.5 + 1e-3
+    small = patches.resize_area(window, size)
+    assert np.abs(small.numpy() - exact).max() <= 0.5 + 1e-3
 
 
 def test_area_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.array(photograph())
-    found = patches.resize_area(pixels, 96)
+    fast = patches.resize_area(pixels, 96)
     monkeypatch.setattr(native, "library", lambda *_: "no compiler")
     slow = patches.resize_area(pixels, 96)
-    assert (found.int() - slow.int()).abs().max() <= 1
-    assert (found != slow).float().mean() < 1e-3
+    assert (fast.int() - slow.int()).abs().max() <= 1
+    assert (fast != slow).float().mean() < 1e-3
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_what_cannot_be_used_says_why(content: bytes, reason: str) -> None:
 
 @pytest.mark.parametrize("resize", ["torch", "pil"])
 def test_scaled_decoding_cuts_the_same_place(resize: str) -> None:
-    """A little smoother: it differs by some levels on average. Small patches are cut
-    from the whole image, bit for bit.
+    """A scaled image is a little smoother: it differs by some levels on average. Small
+    patches are cut from the whole image, bit for bit.
     """
     full, scaled = (
         PatchConfig.model_validate({"resize": resize, "scaled_decoding": s}) for s in (False, True)
@@ -173,15 +173,15 @@ def test_distortions_change_pixels_as_they_say() -> None:
 
 
 def test_a_batch_is_distorted_as_its_patches_are() -> None:
-    """Each with its own distortion."""
+    """Each patch has its own distortion."""
     noise = np.random.default_rng(1).integers(0, 256, (15, 30, 40, 3))
     pixels = np.concatenate([np.asarray(photograph(40, 30))[None], noise]).astype(np.uint8)
     drawn = [training_distortion(stream("distortion", k)) for k in range(len(pixels))]
-    found = distort_batch(
+    batch = distort_batch(
         torch.from_numpy(pixels), torch.tensor([as_row(distortion) for distortion in drawn])
     )
     for k, distortion in enumerate(drawn):
-        difference = np.abs(found[k].numpy().astype(int) - distort(pixels[k], distortion))
+        difference = np.abs(batch[k].numpy().astype(int) - distort(pixels[k], distortion))
         assert difference.max() <= 2
         assert difference.mean() < 0.05
     assert set(INTERPOLATIONS) == {"nearest", "area", *patches.TORCH_MODES}

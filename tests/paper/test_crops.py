@@ -44,9 +44,9 @@ def test_crops_lie_inside(
     """E1, E4: as many crops as the name says, in bounds; crop 2k + 1 is the mirror
     image of crop 2k.
     """
-    found = crops.CROPS[kind](width, height, input_size, rules)
-    assert len(found) == int(kind.split("_")[1]) == crops.NUM_CROPS[kind]
-    for crop in found:
+    boxes = crops.CROPS[kind](width, height, input_size, rules)
+    assert len(boxes) == int(kind.split("_")[1]) == crops.NUM_CROPS[kind]
+    for crop in boxes:
         scaled_width, scaled_height = crops.scaled_size(width, height, crop.scale, rules)
         assert min(scaled_width, scaled_height) == crop.scale
         assert 0 <= crop.left <= scaled_width - crop.side
@@ -55,7 +55,7 @@ def test_crops_lie_inside(
     if kind != "crops_1":
         assert all(
             odd == even._replace(mirrored=True)
-            for even, odd in zip(found[::2], found[1::2], strict=True)
+            for even, odd in zip(boxes[::2], boxes[1::2], strict=True)
         )
 
 
@@ -71,17 +71,15 @@ def test_portrait_is_landscape_transposed(kind: str, width: int, height: int, ru
 def test_policies_nest(width: int, height: int, input_size: int) -> None:
     sets = [set(crops.CROPS[name](width, height, input_size)) for name in crops.CURVE]
     assert all(smaller <= larger for smaller, larger in pairwise(sets))
-    assert [len(found) for found in sets[:3]] == [1, 2, 10]
+    assert [len(boxes) for boxes in sets[:3]] == [1, 2, 10]
 
 
 @given(sides)
 def test_a_square_has_48_distinct_crops(side: int) -> None:
-    """E2: and each of them counts three times, so that nothing is lost by classifying
-    48.
-    """
-    found = crops.crops_144(side, side)
-    assert len(set(found)) == 48
-    assert all(found.count(crop) == 3 for crop in set(found))
+    """E2: each crop counts three times, so that it is enough to classify 48."""
+    boxes = crops.crops_144(side, side)
+    assert len(set(boxes)) == 48
+    assert all(boxes.count(crop) == 3 for crop in set(boxes))
 
 
 @given(sides, sides, st.sampled_from(crops.SCALES))

@@ -80,7 +80,7 @@ def test_area_and_aspect() -> None:
 
 
 def test_interpolations_are_equally_likely() -> None:
-    """T6; mirrors too."""
+    """T6; mirrored and plain patches are equally likely too."""
     patches = [training_patch(stream("T6", k), 500, 375) for k in range(DRAWS)]
     kinds = Counter(patch.interpolation for patch in patches)
     assert set(kinds) == set(INTERPOLATIONS)

@@ -20,7 +20,7 @@ KILLS = int(os.environ.get("GOING_DEEPER_TEST_KILLS", "5"))
 
 
 def fail(first: Exception, second: Exception) -> None:
-    """The second rank fails later, as one does for want of another."""
+    """Fail on one rank, and later on the second, as a rank does for want of another."""
     is_first = os.environ["RANK"] == "0"
     time.sleep(0 if is_first else 0.2)
     raise first if is_first else second
@@ -31,7 +31,9 @@ def fail(first: Exception, second: Exception) -> None:
     [InputError("no such file"), TrainingDiverged("loss is nan"), StageFailed("superseded")],
 )
 def test_an_expected_error_is_carried_whole(error: Exception) -> None:
-    """Its kind and its words, whichever rank has it and whatever the other says."""
+    """The launcher raises its kind and its words, whichever rank raised it and whatever
+    the other rank says.
+    """
     for arguments in (
         (error, RuntimeError("connection closed")),
         (RuntimeError("connection closed"), error),
@@ -112,7 +114,7 @@ for function, arguments in works:
 
 
 def test_without_its_server_no_rank_goes_on_and_another_serves(tmp_path: Path) -> None:
-    """In a process of its own, whose TMPDIR is too long a path for sockets."""
+    """It runs in a process of its own, whose TMPDIR is too long a path for sockets."""
     long = tmp_path / ("x" * 100)
     long.mkdir()
     command = [sys.executable, "-c", ALONE, str(tmp_path)]
@@ -142,8 +144,8 @@ def note_environment(folder: Path) -> None:
 
 
 def test_a_rank_has_the_variables_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not those with which the server started; and no GPU was touched before the
-    fork.
+    """A rank does not have the variables that the server started with, and no GPU was
+    touched before the fork.
     """
     for colour in ("red", "blue"):
         monkeypatch.setenv("COLOUR", colour)
@@ -210,13 +212,13 @@ def test_ranks_are_gone_when_their_parent_is_killed(tmp_path: Path) -> None:
 
 
 def members(session: int) -> list[int]:
-    """The processes of a session that have not ended."""
-    found = []
+    """Return the processes of a session that have not ended."""
+    pids = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, _, _, its_session = path.read_text().rpartition(") ")[2].split()[:4]
         except OSError:
             continue
         if int(its_session) == session and state != "Z":
-            found.append(int(path.parent.name))
-    return found
+            pids.append(int(path.parent.name))
+    return pids

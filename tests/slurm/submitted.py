@@ -71,7 +71,7 @@ class Submitted:
         self.study = load_study(self.file, [str(option) for option in self.options])
 
     def command(self, name: str, *more: object) -> "subprocess.CompletedProcess[str]":
-        """A command on the study, in a process of its own."""
+        """Run a command on the study, in a process of its own."""
         return going_deeper(
             name, self.file, *self.options, "--root", self.root, *more, environment=self.environment
         )
@@ -80,14 +80,16 @@ class Submitted:
         return self.command("run", "--site", self.site, *more)
 
     def wait(self) -> str:
-        """Wait until nothing of it runs or waits any more, as `status --watch` does,
-        but look more often; returns the table.
+        """Wait until no job of the study runs or waits, and return the table. It does
+        what `status --watch` does, but looks more often.
         """
         status.wait(self.study, self.root, seconds=0.5)
         return status.table(status.status(self.study, self.root))
 
     def log(self, name: str) -> str:
-        """What the jobs whose name begins so have written so far, in all attempts."""
+        """Return what the jobs whose name begins with `name` have written so far, in
+        all attempts.
+        """
         paths = sorted(
             path
             for job_id in self._jobs(name)
@@ -96,8 +98,8 @@ class Submitted:
         return "\n".join(path.read_text() for path in paths)
 
     def nodes(self, name: str) -> list[str]:
-        """The nodes on which jobs run whose name begins so; a list of one is the
-        node.
+        """Return the nodes of the running jobs whose name begins with `name`. A list
+        of one node is that node.
         """
         jobs = f"--jobs={','.join(self._jobs(name))}"
         return self.cluster.run(
@@ -108,7 +110,7 @@ class Submitted:
         return contents(self.root)
 
     def _jobs(self, name: str) -> list[str]:
-        """The ids of the jobs whose name begins so."""
+        """Return the ids of the jobs whose name begins with `name`."""
         return [
             json.loads(path.read_text())["job_id"]
             for path in (self.root / "jobs").glob(f"{name}-*.job.json")
@@ -116,7 +118,7 @@ class Submitted:
 
 
 def complete(table: str) -> int:
-    """How many lines of a table of states are those of something complete."""
+    """Count the lines of a table of states that say "complete"."""
     return len(re.findall(r"^(prepare|train|evaluate|conclude) .* complete ", table, re.MULTILINE))
 
 
@@ -130,7 +132,7 @@ def until(test: Callable[[], object], seconds: float = 400) -> None:
 def write_site(
     folder: Path, nodes: int = 1, array: int = 1, minutes: int = 10, delay: int = 90
 ) -> Path:
-    """A site file for the cluster."""
+    """Write a site file for the cluster."""
     path = folder / "site.toml"
     path.write_text(SITE.format(nodes=nodes, array=array, minutes=minutes, delay=delay))
     return path

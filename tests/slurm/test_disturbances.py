@@ -24,8 +24,8 @@ pytestmark = pytest.mark.slow
 
 
 class Long(Submitted):
-    """A study of one member. Its jobs' steps are slow until `hurry`, so that they last
-    until they have been disturbed.
+    """A study of one member. The steps of its jobs are slow until `hurry`, so that a
+    test has time to disturb them.
     """
 
     def __init__(self, cluster: Cluster, folder: Path, data: Path):
@@ -43,20 +43,20 @@ class Long(Submitted):
 
 
 def power_off(cluster: Cluster, node: str) -> None:
-    """SIGKILL to a node's slurmd, its steps and their processes."""
+    """Send SIGKILL to a node's slurmd, its steps and their processes."""
     for pid in cluster.process_ids(node):
         processes.send(pid, signal.SIGKILL)
 
 
 def run_here(study: Long) -> None:
-    """On one rank, undisturbed, at full speed."""
+    """Run the study on one rank, undisturbed, at full speed."""
     study.hurry()
-    found = study.command("run", "--processes", 1)
-    assert found.returncode == 0, found.stderr
+    process = study.command("run", "--processes", 1)
+    assert process.returncode == 0, process.stderr
 
 
 def pause_twice(study: Long) -> None:
-    """Its training reaches its time limit twice."""
+    """Let the training reach its time limit twice."""
     write_site(study.folder, minutes=1, delay=40)
     assert study.submit().returncode == 0
     until(lambda: study.log("train").count("SIGUSR2: saved after step") >= 2)
@@ -108,13 +108,13 @@ Studies = dict[Callable[[Long], None], Future[Long]]
 def studies(
     cluster: Cluster, image_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Studies]:
-    """The same study in roots of its own, all at once, by what is done to it."""
+    """The same study in roots of its own, all at once, by the disturbance of it."""
     kinds = (run_here, pause_twice, kill_nodes, lose_node)
-    made = {
+    long_studies = {
         what: Long(cluster, tmp_path_factory.mktemp(what.__name__), image_folder) for what in kinds
     }
     with ThreadPoolExecutor() as beside:
-        yield {what: beside.submit(ended, what, study) for what, study in made.items()}
+        yield {what: beside.submit(ended, what, study) for what, study in long_studies.items()}
 
 
 @pytest.fixture
@@ -129,14 +129,14 @@ def test_a_time_limit_is_a_pause(studies: Studies, undisturbed: dict[Path, bytes
     study = studies[pause_twice].result()
     table = study.wait()
     assert complete(table) == 4, table
-    said = study.log("train")
-    assert said.count("SIGUSR2: saved after step") >= 2, said
+    log = study.log("train")
+    assert log.count("SIGUSR2: saved after step") >= 2, log
     saved, resumed = (
-        re.findall(pattern, said)
+        re.findall(pattern, log)
         for pattern in (r"SIGUSR2: saved after step (\d+)", r"resumes at step (\d+) of")
     )
     # on a loaded machine some attempts end without that line in the log
-    assert set(saved) <= set(resumed), said
+    assert set(saved) <= set(resumed), log
     assert study.contents() == undisturbed != {}
 
 

@@ -23,10 +23,10 @@ def test_a_notice_during_the_imports_is_delivered_once_the_job_listens() -> None
     command = [sys.executable, "-S", str(TOP / "slurm" / "hold_notices.py"), "-u", "-c", JOB]
     with subprocess.Popen(command, cwd=TOP, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        said = [process.stdout.readline()]
+        lines = [process.stdout.readline()]
         process.send_signal(NOTICE)
-        said += process.stdout.readlines()
-    assert (process.returncode, said) == (0, ["started\n", "listens\n", "noticed\n"])
+        lines += process.stdout.readlines()
+    assert (process.returncode, lines) == (0, ["started\n", "listens\n", "noticed\n"])
 
 
 DONE = """
@@ -51,7 +51,7 @@ def end_of(function: str) -> int:
 
 
 def test_a_notice_after_the_work_is_done_is_of_no_account() -> None:
-    """As Python ends it takes its handlers away, and the notice would kill it; SLURM
+    """At its end Python removes its handlers. The notice would then kill it, and SLURM
     would call the job failed.
     """
     assert end_of("listen") == -NOTICE

@@ -32,14 +32,16 @@ def test_one_command_from_data_to_verdict(
         again = study.submit("--wait")  # while the jobs of the first are queued or run
         assert again.returncode == 0, again.stderr
         assert local.result().returncode == 0
-    submitted, found = (re.findall(r": job (\d+)", said) for said in (first.stderr, again.stderr))
+    submitted, repeated = (
+        re.findall(r": job (\d+)", text) for text in (first.stderr, again.stderr)
+    )
     assert (
         len(submitted) == 9
         # the data set's array and what concludes it, trainings, two arrays, two that
         # merge, a conclusion
     )
-    assert set(found) <= set(submitted)
-    assert again.stderr.count("is there already") == len(found) >= 4
+    assert set(repeated) <= set(submitted)
+    assert again.stderr.count("is there already") == len(repeated) >= 4
     assert "R6c" in again.stdout
     assert study.contents() == contents(here) != {}
     watched = study.command("status", "--watch")
@@ -57,10 +59,10 @@ def test_a_failing_member_takes_only_its_own_along(
     cluster: Cluster, image_folder: Path, tmp_path: Path
 ) -> None:
     study = Submitted(cluster, tmp_path, image_folder, "--rate", 1e9)
-    found = study.submit("--wait")
-    assert found.returncode == 3
+    process = study.submit("--wait")
+    assert process.returncode == 3
     assert (
-        found.stderr.strip().splitlines()[-1]
+        process.stderr.strip().splitlines()[-1]
         == "going-deeper: tiny: not complete; see going-deeper status"
     )
     table = study.wait()
@@ -87,14 +89,14 @@ def test_what_a_site_does_not_take_is_one_line(
 ) -> None:
     study = Submitted(cluster, tmp_path, image_folder)
     study.site.write_text(study.site.read_text().replace('"main"', '"nowhere"'))
-    found = study.submit()
-    assert found.returncode == 2
+    process = study.submit()
+    assert process.returncode == 2
     assert re.search(
         r"^going-deeper: prepare-\w+: the site does not take the job: .*artition",
-        found.stderr,
+        process.stderr,
         re.MULTILINE,
     )
-    assert "Traceback" not in found.stderr
+    assert "Traceback" not in process.stderr
 
 
 @pytest.mark.slow  # a requeued job waits for ten seconds, and four jobs in a row load torch

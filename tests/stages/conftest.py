@@ -1,4 +1,4 @@
-"""A study of seven members that were never trained, for the tests of what is shown."""
+"""A study of seven members that were never trained, for the tests of reports."""
 
 import json
 import shutil
@@ -35,8 +35,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, data: PrepareConfig) -> P
 
 @pytest.fixture
 def root(tmp_path: Path, prepared: Path, data: PrepareConfig) -> Path:
-    """A test's own root, with the prepared images; another module may have one that its
-    tests share.
+    """The test's own root, with the prepared images. Another module may have a root
+    that its tests share.
     """
     shutil.copytree(prepared / data.folder, tmp_path / "root" / data.folder)
     return tmp_path / "root"
@@ -49,8 +49,8 @@ def seven_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def seven_members(seven_root: Path, data: PrepareConfig, run_config: TrainConfig) -> Study:
-    """Members that were never trained: their probabilities are drawn, better with more
-    crops, and one image has none.
+    """Seven members that were never trained. Their probabilities are drawn, better ones
+    with more crops, and one image has none.
     """
     prepare(data, seven_root, processes=1)
     split = Dataset(data, seven_root).split("val")
@@ -89,11 +89,11 @@ def seven_members(seven_root: Path, data: PrepareConfig, run_config: TrainConfig
             num_images=len(split), world_size=1, device="cpu", num_rejected=0
         )
         predictions.merge([range(len(split))], split.image_ids, split.labels, evaluation)
-    made = Study(
+    seven = Study(
         name="seven", title="Seven <members>", check=CheckConfig(results=table3(tuple(members)))
     )
-    for cell in made.check.results:
+    for cell in seven.check.results:
         ensemble(cell, seven_root)
-    check(made.check, seven_root)
-    report(made, seven_root)
-    return made
+    check(seven.check, seven_root)
+    report(seven, seven_root)
+    return seven

@@ -70,23 +70,23 @@ def verdicts(
 
 
 def test_the_papers_own_numbers_are_reproduced(tmp_path: Path) -> None:
-    found = verdicts(tmp_path, PAPER)
-    assert {claim: verdict.decision for claim, verdict in found.items()} == dict.fromkeys(
-        found, "reproduced"
+    by_claim = verdicts(tmp_path, PAPER)
+    assert {claim: verdict.decision for claim, verdict in by_claim.items()} == dict.fromkeys(
+        by_claim, "reproduced"
     )
-    assert found["R1"].words == (
+    assert by_claim["R1"].words == (
         "within the tolerance; validation images recognised by the MD5 of their archives"
     )
-    assert found["R1"].measured == pytest.approx(0.1007, abs=1e-3)
-    assert found["R3"].measured == pytest.approx(0.0218, abs=1e-3)
+    assert by_claim["R1"].measured == pytest.approx(0.1007, abs=1e-3)
+    assert by_claim["R3"].measured == pytest.approx(0.0218, abs=1e-3)
 
 
 def test_other_numbers_are_not(tmp_path: Path) -> None:
-    found = verdicts(tmp_path, dict.fromkeys(PAPER, 0.2))
-    assert found["R1"].decision == found["R5"].decision == "not_reproduced"
-    assert found["R2"].decision == "not_reproduced"
-    assert found["R6a"].decision == found["R6c"].decision == "inconclusive"
-    assert found["R6a"].p_value == pytest.approx(1.0)
+    by_claim = verdicts(tmp_path, dict.fromkeys(PAPER, 0.2))
+    assert by_claim["R1"].decision == by_claim["R5"].decision == "not_reproduced"
+    assert by_claim["R2"].decision == "not_reproduced"
+    assert by_claim["R6a"].decision == by_claim["R6c"].decision == "inconclusive"
+    assert by_claim["R6a"].p_value == pytest.approx(1.0)
 
 
 def test_just_outside_the_tolerance_is_open(tmp_path: Path) -> None:
@@ -97,28 +97,30 @@ def test_just_outside_the_tolerance_is_open(tmp_path: Path) -> None:
 
 
 def test_the_wrong_way_round_is_said(tmp_path: Path) -> None:
-    found = verdicts(tmp_path, {**PAPER, (1, 10): 0.12, (7, 144): 0.10})
-    assert found["R6a"].decision == found["R6d"].decision == "not_reproduced"
-    assert found["R6a"].words == "more errors, and chance would rarely do as much"
+    by_claim = verdicts(tmp_path, {**PAPER, (1, 10): 0.12, (7, 144): 0.10})
+    assert by_claim["R6a"].decision == by_claim["R6d"].decision == "not_reproduced"
+    assert by_claim["R6a"].words == "more errors, and chance would rarely do as much"
     for claim in ("R6a", "R6d"):
-        assert 0 <= (found[claim].p_value or 0) <= (found[claim].p_holm or 0) < 0.05, (
+        assert 0 <= (by_claim[claim].p_value or 0) <= (by_claim[claim].p_holm or 0) < 0.05, (
             "the p of what was decided"
         )
-    assert found["R6a"].measured == pytest.approx(-0.0193, abs=1e-3)
+    assert by_claim["R6a"].measured == pytest.approx(-0.0193, abs=1e-3)
 
 
 def test_numbers_are_for_imagenet_only(tmp_path: Path) -> None:
-    """By what it is: here 50,000 images of 1000 classes are of another origin."""
-    found = verdicts(tmp_path, PAPER, md5={})
-    assert {verdict.decision for verdict in found.values() if verdict.published} == {"not_run"}
-    assert "any has images that are not named as ILSVRC" in found["R1"].words
-    assert found["R6b"].decision == "reproduced"
+    """The origin of the images decides: here 50,000 images of 1000 classes are of
+    another one.
+    """
+    by_claim = verdicts(tmp_path, PAPER, md5={})
+    assert {verdict.decision for verdict in by_claim.values() if verdict.published} == {"not_run"}
+    assert "any has images that are not named as ILSVRC" in by_claim["R1"].words
+    assert by_claim["R6b"].decision == "reproduced"
 
 
 def test_numbers_are_for_the_papers_network_only(tmp_path: Path) -> None:
-    found = verdicts(tmp_path, PAPER, width=4)
-    assert {verdict.decision for verdict in found.values() if verdict.published} == {"not_run"}
-    assert "this study has a network of width 4" in found["R5"].words
+    by_claim = verdicts(tmp_path, PAPER, width=4)
+    assert {verdict.decision for verdict in by_claim.values() if verdict.published} == {"not_run"}
+    assert "this study has a network of width 4" in by_claim["R5"].words
 
 
 DATA = PrepareConfig(source="imagefolder", name="any")
@@ -155,14 +157,19 @@ def test_published_weights_are_judged_on_their_own_numbers(
     )
     member = EvaluateConfig(data=DATA, classifier=foreign)
     weights = PublishedWeights(id="R8", known_by="their digest")
+<<<<<<< HEAD
     found = beside_caffes(tmp_path, member, weights, crops)
     top1, top5 = found[-2:]
+=======
+    rulings = check(CheckConfig(results=(cell,), neighbour=weights), tmp_path)
+    top1, top5 = rulings[-2:]
+>>>>>>> 8db84f97ad726862a5db6f7c82d1758c03fd8112
     assert [(v.claim, v.decision) for v in (top1, top5)] == [("R8a", decision), ("R8b", decision)]
     assert (top1.published, top5.published) == (0.313, 0.111)
     if crops == 1:
         assert (top1.measured, top5.measured) == (0.31, 0.11)
         assert "weights known by their digest" in top1.words
-        assert "a network trained elsewhere" in next(v for v in found if v.claim == "R1").words
+        assert "a network trained elsewhere" in next(v for v in rulings if v.claim == "R1").words
 
 
 def test_few_classes_are_judged_on_top1(tmp_path: Path) -> None:
@@ -185,9 +192,9 @@ def test_missing_cells_are_not_run(tmp_path: Path) -> None:
         list("0123456789"),
         [],
     )
-    found = check(CheckConfig(results=(cell,)), tmp_path)
-    assert {verdict.decision for verdict in found} == {"not_run"}
-    ensemble = next(verdict for verdict in found if verdict.claim == "R6d")
+    rulings = check(CheckConfig(results=(cell,)), tmp_path)
+    assert {verdict.decision for verdict in rulings} == {"not_run"}
+    ensemble = next(verdict for verdict in rulings if verdict.claim == "R6d")
     assert ensemble.words == "the study has no result for an ensemble, 144 crops"
 
 

@@ -1,4 +1,4 @@
-"""Ablations: arms paired by seed and image, whatever follows checked against the
+"""Ablations: arms are paired by seed and image, and all figures are checked against the
 predictions themselves.
 """
 
@@ -43,7 +43,7 @@ def comparison(seven_members: Study) -> CompareConfig:
 
 
 def wrong(config: CompareConfig, root: Path) -> np.ndarray:
-    """Arms x seeds x images, from the predictions."""
+    """Return the errors of arms x seeds x images, from the predictions."""
     labels = Dataset(config.arms[0].members[0].data, root).split("val").labels
     scores = [
         [Predictions(member, root).probabilities(config.policy) for member in arm.members]
@@ -122,7 +122,7 @@ def test_the_report_shows_the_forest(
     assert f"| {shown} points |" in results
     assert (page.parent / "charts/ablation_1.svg").is_file()
     ablations = json.loads((page.parent / "tables.json").read_text())["ablations"]
-    assert [(found["top"], found["arm"]) for found in ablations] == [
+    assert [(ablation["top"], ablation["arm"]) for ablation in ablations] == [
         (t, arm) for t in (1, 5) for arm in ("first", "second", "third")
     ]
     assert "| third |" in contents_of(study, seven_root).ablations
@@ -148,14 +148,14 @@ def test_arms_that_cannot_be_paired_are_refused(seven_members: Study) -> None:
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
 def test_holm_is_between_the_raw_and_bonferroni(p_values: list[float]) -> None:
     corrected = holm(p_values)
-    for raw, found in zip(p_values, corrected, strict=True):
-        assert raw <= found <= min(1.0, len(p_values) * raw * (1 + 1e-12))
-    in_order = [found for _, found in sorted(zip(p_values, corrected, strict=True))]
+    for raw, p in zip(p_values, corrected, strict=True):
+        assert raw <= p <= min(1.0, len(p_values) * raw * (1 + 1e-12))
+    in_order = [p for _, p in sorted(zip(p_values, corrected, strict=True))]
     assert in_order == sorted(in_order)
 
 
 def test_the_bootstrap_has_the_width_of_its_normal_approximation() -> None:
-    """Of many seeds and images, drawn with a known spread of both."""
+    """Many seeds and images are drawn, with a known spread of both."""
     rng = np.random.default_rng(0)
     seeds, images = 40, 400
     differences = (
@@ -171,7 +171,7 @@ def test_the_bootstrap_has_the_width_of_its_normal_approximation() -> None:
 
 
 def test_the_best_of_each_arm_are_compared(seven_root: Path, comparison: CompareConfig) -> None:
-    """Chosen by top-1 error at one crop, as the paper's single model was."""
+    """The best has the lowest top-1 error at one crop, as the paper's single model."""
     errors = wrong(comparison, seven_root)
     best = [int(of_arm.mean(axis=1).argmin()) for of_arm in errors]
     for k, row in enumerate(compare(comparison, seven_root).top1):
@@ -226,8 +226,8 @@ def test_arms_may_differ_in_their_crops(seven_root: Path, seven_members: Study) 
 
 
 def test_seeds_to_decide_have_the_power_that_is_asked() -> None:
-    """By simulation: trainings whose differences vary as much as these find the mean
-    four times of five.
+    """In a simulation, trainings whose differences vary as much find the mean four
+    times of five.
     """
     differences = np.array([0.01, -0.004, 0.012, 0.002])
     seeds = seeds_to_decide(differences)
@@ -248,8 +248,8 @@ def test_seeds_to_decide_have_the_power_that_is_asked() -> None:
 
 @given(st.floats(0.001, 1e4), st.sampled_from([0.05, 0.025, 0.005]))
 def test_seeds_to_decide_are_the_fewest(effect: float, level: float) -> None:
-    """Whatever the effect, in standard deviations: with one fewer the power is too low.
-    It grows with the number.
+    """For any effect, in standard deviations, the power is too low with one seed fewer,
+    and it grows with the number of seeds.
     """
     seeds = seeds_to_decide(np.array([effect - 0.5**0.5, effect + 0.5**0.5]), level=level)
     powers = [power_of_t(effect, number, level) for number in (2, 3, 4, 10, 100, 1000, 10_000)]

@@ -65,8 +65,8 @@ def config(data: PrepareConfig, run_config: TrainConfig) -> EvaluateConfig:
 def slow_reference(
     network: torch.nn.Module, image: Image.Image, size: int
 ) -> dict[str, np.ndarray]:
-    """The protocol of PAPER.md 3.1, written out again: one crop at a time, nothing
-    shared.
+    """Return the scores of the protocol of PAPER.md 3.1, written out again: one crop at
+    a time, nothing shared.
     """
 
     def probabilities(cut: Image.Image) -> np.ndarray:
@@ -75,7 +75,7 @@ def slow_reference(
         with torch.no_grad():
             return torch.softmax(network(x.permute(2, 0, 1)[None]), 1)[0].numpy()
 
-    found: dict[str, list[np.ndarray]] = {policy: [] for policy in POLICIES}
+    outputs: dict[str, list[np.ndarray]] = {policy: [] for policy in POLICIES}
     for scale_number, scale in enumerate(size * s // 224 for s in (256, 288, 320, 352)):
         width, height = image.size
         short = min(width, height)
@@ -97,13 +97,13 @@ def slow_reference(
                 for mirrored in (False, True):
                     cut = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else view
                     value = probabilities(cut)
-                    found["crops_144"].append(value)
+                    outputs["crops_144"].append(value)
                     if (scale_number, square_number) == (0, 1) and view_number < 5:
-                        found["crops_10"].append(value)
+                        outputs["crops_10"].append(value)
                         if view_number == 0 and not mirrored:
-                            found["crops_1"].append(value)
-    assert [len(values) for values in found.values()] == [1, 10, 144]
-    return {policy: np.mean(values, axis=0) for policy, values in found.items()}
+                            outputs["crops_1"].append(value)
+    assert [len(values) for values in outputs.values()] == [1, 10, 144]
+    return {policy: np.mean(values, axis=0) for policy, values in outputs.items()}
 
 
 def test_equals_the_slow_reference(
@@ -126,8 +126,8 @@ def test_equals_the_slow_reference(
 
 
 def written(config: EvaluateConfig, root: Path) -> dict[str, bytes]:
-    """What an evaluation wrote, without its seal, which tells of time and place; the
-    artefact is removed.
+    """Remove an evaluation, and return what it wrote, without the seal, which holds
+    time and place.
     """
     folder = root / config.folder
     files = {
@@ -140,7 +140,7 @@ def written(config: EvaluateConfig, root: Path) -> dict[str, bytes]:
 def test_images_opened_ahead_give_the_same_scores(
     root: Path, config: EvaluateConfig, run_config: TrainConfig
 ) -> None:
-    """What a GPU's rank does: the order stays, whatever thread is first."""
+    """A GPU's rank opens images ahead: the order stays, whichever thread is first."""
     split = Dataset(config.data, root).split("val")
     weights = Run(run_config, root).weights("averaged")
     ours = engine.Engine(our_classifier(run_config, weights, 3), torch.device("cpu"))
@@ -165,9 +165,9 @@ def test_any_world_size_and_chunk_give_the_same_bytes(
         copy = config.but(images_per_chunk=images_per_chunk)
         assert copy.hash == config.hash
         ranks.launch(evaluate, world_size, copy, root)
-        found = written(copy, root)
-        expected = expected or found
-        assert found == expected
+        content = written(copy, root)
+        expected = expected or content
+        assert content == expected
     assert expected.keys() == {
         "crops_1.safetensors",
         "crops_10.safetensors",
@@ -274,10 +274,10 @@ def test_bad_images_keep_their_slot_and_are_named(
     }
     assert f"{names[14]}: not an image; it counts as an error" in capsys.readouterr().err
     for policy in policies:
-        found = predictions.probabilities(policy)
-        assert np.flatnonzero(np.isnan(found).all(axis=1)).tolist() == [3, 14]
-        kept = ~np.isnan(found).any(axis=1)
-        assert np.array_equal(found[kept], scores[policy][kept])
+        probabilities = predictions.probabilities(policy)
+        assert np.flatnonzero(np.isnan(probabilities).all(axis=1)).tolist() == [3, 14]
+        kept = ~np.isnan(probabilities).any(axis=1)
+        assert np.array_equal(probabilities[kept], scores[policy][kept])
     single = EnsembleConfig(members=(predictions.config,), policy="crops_144")
     assert ensemble(single, root).errors(1)[[3, 14]].all()
     study = Study(name="bad", title="Bad", check=CheckConfig(results=(single,)))

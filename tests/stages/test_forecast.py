@@ -29,7 +29,9 @@ def of_one(run: TrainConfig, **more: object) -> tuple[Study, EvaluateConfig]:
 def test_cost_is_of_the_same_work(
     tmp_path: Path, data: PrepareConfig, run_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """24 training images, batches of 8: 3 steps an epoch. 15 validation images."""
+    """There are 24 training images in batches of 8, so an epoch has 3 steps, and 15
+    validation images.
+    """
     monkeypatch.setattr(provenance, "processor", lambda: "")
     longer = run_config.but(data_seed=7, num_epochs=10)
     study, evaluation = of_one(longer)
@@ -39,17 +41,17 @@ def test_cost_is_of_the_same_work(
     seal(run_config, tmp_path, steps=12, core_or_gpu_hours=0.5)
     earlier = EvaluateConfig(data=data, classifier=run_config, policies=("crops_1", "crops_10"))
     seal(earlier, tmp_path, num_images=15, core_or_gpu_hours=0.25)
-    found = forecast(study, tmp_path)
-    assert found[longer.hash].hours == pytest.approx(0.5 * 30 / 12)
-    assert found[evaluation.hash].hours == pytest.approx(0.25 * 144 / 10)
+    costs = forecast(study, tmp_path)
+    assert costs[longer.hash].hours == pytest.approx(0.5 * 30 / 12)
+    assert costs[evaluation.hash].hours == pytest.approx(0.25 * 144 / 10)
     wider, its_evaluation = of_one(longer.but(network=NetworkConfig(input_size=42, width=0.25)))
     assert set(forecast(wider, tmp_path).values()) == {Cost(None)}
-    assert total_in_words([*found.values(), Cost(None)]).startswith(
+    assert total_in_words([*costs.values(), Cost(None)]).startswith(
         "4.8 h of a core, and 1 of unknown cost"
     )
-    assert in_words(found[longer.hash], 4, Device("core")) == "1.2 h of a core, 19 min on 4 such"
-    assert in_words(found[longer.hash], 8, Device("GPU")) == "1.2 h of a core; of a GPU unknown"
-    assert its_evaluation.hash not in found
+    assert in_words(costs[longer.hash], 4, Device("core")) == "1.2 h of a core, 19 min on 4 such"
+    assert in_words(costs[longer.hash], 8, Device("GPU")) == "1.2 h of a core; of a GPU unknown"
+    assert its_evaluation.hash not in costs
 
 
 def test_one_device_forecasts_no_other(

@@ -42,9 +42,9 @@ def undisturbed(
 ) -> tuple[dict[str, bytes], list[dict[str, object]], Path]:
     trace = root / "undisturbed.jsonl"
     trained.run(world_size, config, root, trace)
-    found = trained.final(config, root), trained.rows(config, root), trace
+    outcome = trained.final(config, root), trained.rows(config, root), trace
     shutil.rmtree(root / config.folder)
-    return found
+    return outcome
 
 
 @pytest.mark.slow  # twenty starts, and each step more than once
@@ -79,11 +79,11 @@ def test_twenty_kills_of_a_random_rank_leave_no_trace(
     assert trained.final(long_run, root) == weights
     assert trained.rows(long_run, root) == rows
     expected = {step["step"]: step for step in trained.steps(reference)}
-    found = trained.steps(trace)
+    steps = trained.steps(trace)
     assert len(expected) == STEPS
-    assert len(found) > STEPS  # some were done twice,
-    assert all(step == expected[step["step"]] for step in found)  # with the same batch and losses
-    assert {step["step"] for step in found} == expected.keys()
+    assert len(steps) > STEPS  # some were done twice,
+    assert all(step == expected[step["step"]] for step in steps)  # with the same batch and losses
+    assert {step["step"] for step in steps} == expected.keys()
     sealed = json.loads((root / long_run.folder / "run.json").read_text())
     assert sealed["attempts"] == KILLS + 1
 
@@ -92,7 +92,9 @@ def test_twenty_kills_of_a_random_rank_leave_no_trace(
 def test_a_notice_is_obeyed_between_two_steps(
     root: Path, long_run: TrainConfig, number: signal.Signals
 ) -> None:
-    """Saved at the very step, although no save was due; the run goes on from there."""
+    """The training is saved at that very step, although no save was due, and the run
+    goes on from there.
+    """
     config = long_run.but(checkpoint_every_steps=None, num_epochs=20)
     weights, rows, _ = undisturbed(2, config, root)
     trace = root / "noticed.jsonl"
@@ -131,8 +133,8 @@ def test_local_sgd_is_resumed_bit_for_bit(root: Path, long_run: TrainConfig) -> 
 
 
 def test_a_stale_attempt_cannot_write(root: Path, run_config: TrainConfig) -> None:
-    """As when a lock did not hold: the newer attempt goes on, the older one is stopped
-    at its next write.
+    """Where a lock did not hold, the newer attempt goes on, and the older one is
+    stopped at its next write.
     """
     config = run_config
     stale, fresh = Run(config, root), Run(config, root)

@@ -38,7 +38,7 @@ def splits() -> datasets.DatasetDict:
     features = datasets.Features(
         {"image": datasets.Image(), "label": datasets.ClassLabel(names=NAMES)}
     )
-    made = {}
+    tables = {}
     for split, first, count in (("train", 0, 6), ("validation", 10, 6)):
         images: list[dict[str, object] | None] = [
             {"bytes": photograph(first + k), "path": f"{k}.jpg"} for k in range(count)
@@ -48,10 +48,10 @@ def splits() -> datasets.DatasetDict:
             images[1] = {"bytes": b"no image", "path": "1.jpg"}
             images[2] = None
             labels[3] = -1
-        made[split] = datasets.Dataset.from_dict(
+        tables[split] = datasets.Dataset.from_dict(
             {"image": images, "label": labels}, features=features
         )
-    return datasets.DatasetDict(made)
+    return datasets.DatasetDict(tables)
 
 
 @pytest.fixture(scope="module")
@@ -107,31 +107,31 @@ def test_a_path_in_a_row_is_never_opened(splits: datasets.DatasetDict, tmp_path:
     (tmp_path / "data").mkdir()
     for name, content in (("train", table), ("validation", rows)):
         pq.write_table(content, tmp_path / "data" / f"{name}-0.parquet")
-    made = prepare(config(tmp_path), tmp_path)
-    assert [item.reason for item in made.rejected] == ["the row has no bytes of an image"]
+    dataset = prepare(config(tmp_path), tmp_path)
+    assert [item.reason for item in dataset.rejected] == ["the row has no bytes of an image"]
     labels = pa.array([0, 1, 0, 1, 7, 1])
     pq.write_table(
         table.set_column(1, table.schema.field(1), labels), tmp_path / "data/validation-0.parquet"
     )
-    made = prepare(config(tmp_path, name="other"), tmp_path)
-    assert [item.reason for item in made.rejected] == ["label 7 is none of the classes"]
+    dataset = prepare(config(tmp_path, name="other"), tmp_path)
+    assert [item.reason for item in dataset.rejected] == ["label 7 is none of the classes"]
 
 
 def test_several_processes_read_rows_alike(splits: datasets.DatasetDict, tmp_path: Path) -> None:
-    """One MiB a shard, and larger images."""
+    """The shards are of one MiB, and the images are larger."""
     images = [{"bytes": photograph(k) + bytes(2**19), "path": None} for k in range(8)]
     rows = datasets.Dataset.from_dict(
         {"image": images, "label": [0, 1] * 4}, features=splits["train"].features
     )
     datasets.DatasetDict(train=rows, validation=splits["train"]).save_to_disk(tmp_path / "saved")
-    made = [
+    by_processes = [
         prepare(
             config(tmp_path / "saved", shard_mib=1), tmp_path / f"root{number}", processes=number
         )
         for number in (1, 2)
     ]
-    assert made[0].manifest.files == made[1].manifest.files
-    assert len(made[0].shards("train")) == 4
+    assert by_processes[0].manifest.files == by_processes[1].manifest.files
+    assert len(by_processes[0].shards("train")) == 4
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_columns_must_be_plain(splits: datasets.DatasetDict, tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_the_hub_is_asked_for_one_revision(parquet: Path, tmp_path: Path) -> None:
-    """Then the cache is enough; a revision that it does not hold is refused, not
+    """After that the cache is enough. A revision that it does not hold is refused, not
     replaced by the one that it holds.
     """
 

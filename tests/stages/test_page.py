@@ -27,15 +27,17 @@ pytestmark = pytest.mark.slow
 
 def browser() -> str:
     for name in ("chromium", "chromium-browser", "google-chrome"):
-        if (found := shutil.which(name)) is not None:
-            return found
+        if (program := shutil.which(name)) is not None:
+            return program
     if os.environ.get("CI"):
         pytest.fail("not installed: chromium")
     pytest.skip("not installed: chromium")
 
 
 def browse(page: Path, folder: Path, *options: str) -> "subprocess.CompletedProcess[str]":
-    """Open a page; what the browser prints. The names of all hosts lead nowhere."""
+    """Open a page, and return what the browser prints. The names of all hosts lead
+    nowhere.
+    """
     folder.mkdir(exist_ok=True)
     command: list[str | Path] = [
         browser(),
@@ -94,9 +96,9 @@ def test_it_fits_and_its_charts_are_drawn(
     )
     measure.write_text(page.read_text().replace("</body>", f"{script}</body>"))
     opened = browse(measure, tmp_path, "--dump-dom", f"--window-size={width},900")
-    found = re.search(r"<title>(\d+),(\d+)</title>", opened.stdout)
-    assert found is not None
-    assert int(found[1]) <= int(found[2]) == width
+    sides = re.search(r"<title>(\d+),(\d+)</title>", opened.stdout)
+    assert sides is not None
+    assert int(sides[1]) <= int(sides[2]) == width
     browse(page, tmp_path, f"--screenshot={tmp_path / 'page.png'}", f"--window-size={width},6000")
     pixels = np.asarray(Image.open(tmp_path / "page.png").convert("RGB")).reshape(-1, 3).astype(int)
     for colour in ((0x2F, 0x7F, 0xD0), (0xE0, 0x8A, 0x2C)):  # of the first two lines

@@ -21,7 +21,7 @@ from pipeline.stages.prepare import prepare
 
 @pytest.fixture
 def folder(image_folder: Path, tmp_path: Path) -> Path:
-    """A copy of the image folder to spoil."""
+    """Return a copy of the image folder to spoil."""
     return Path(shutil.copytree(image_folder, tmp_path / "copy"))
 
 
@@ -69,8 +69,8 @@ def test_unusable_files_are_rejected_by_name(folder: Path, tmp_path: Path) -> No
     (folder / "val/blue/folder").mkdir()
     (folder / "val/blue/broken.jpg").symlink_to("nowhere")
     (folder / "val/stray.jpg").write_bytes(whole)
-    made = prepare(config(folder), tmp_path / "root")
-    lines = (made.folder / "rejected.jsonl").read_text().splitlines()
+    dataset = prepare(config(folder), tmp_path / "root")
+    lines = (dataset.folder / "rejected.jsonl").read_text().splitlines()
     reasons = {item["name"]: item["reason"] for item in map(json.loads, lines)}
     assert reasons["red/empty.jpg"] == "empty file"
     assert reasons["red/cut.jpg"] == "truncated: Premature end of JPEG file"
@@ -80,14 +80,14 @@ def test_unusable_files_are_rejected_by_name(folder: Path, tmp_path: Path) -> No
         "not a regular file",
     )
     # page.jpg keeps its slot, and will count as an error
-    assert made.manifest.num_images == {"train": 24, "val": 16}
-    assert made.manifest.num_unreadable == 1
-    assert made.split("val").image_ids[5] == "blue/page.jpg"
+    assert dataset.manifest.num_images == {"train": 24, "val": 16}
+    assert dataset.manifest.num_unreadable == 1
+    assert dataset.split("val").image_ids[5] == "blue/page.jpg"
     assert reasons["stray.jpg"].startswith("lies in no class folder")
-    assert (made.num_rejected("train"), made.num_rejected("val")) == (2, 3)
+    assert (dataset.num_rejected("train"), dataset.num_rejected("val")) == (2, 3)
     assert (
-        sum(made.manifest.num_images.values()) + made.manifest.num_rejected
-        == made.manifest.num_files
+        sum(dataset.manifest.num_images.values()) + dataset.manifest.num_rejected
+        == dataset.manifest.num_files
         == 45
     )
 
@@ -129,13 +129,13 @@ def test_every_twin_of_a_val_image_is_listed(image_folder: Path, tmp_path: Path)
     shutil.copytree(image_folder, folder)
     for name in ("red/twin.jpg", "blue/twin.jpg"):
         shutil.copy(folder / "val/red/0.jpg", folder / "train" / name)
-    made = prepare(config(folder), tmp_path / "root")
-    leaks = [json.loads(line) for line in (made.folder / "leaks.jsonl").read_text().splitlines()]
+    dataset = prepare(config(folder), tmp_path / "root")
+    leaks = [json.loads(line) for line in (dataset.folder / "leaks.jsonl").read_text().splitlines()]
     assert [(leak["val"], leak["train"]) for leak in leaks] == [
         ("red/0.jpg", "blue/twin.jpg"),
         ("red/0.jpg", "red/twin.jpg"),
     ]
-    assert made.manifest.num_leaks == 1
+    assert dataset.manifest.num_leaks == 1
 
 
 def test_sixteen_bits_and_strips_are_refused() -> None:
@@ -165,15 +165,15 @@ def test_folders_to_evaluate_on(image_folder: Path, tmp_path: Path) -> None:
     flat.mkdir()
     for file in (image_folder / "val").rglob("*.jpg"):
         shutil.copy(file, flat / f"{file.parent.name}_{file.name}")
-    found = []
+    layouts = []
     for number, path in enumerate((image_folder, image_folder / "val", flat)):
-        made = prepare(
+        dataset = prepare(
             PrepareConfig(source="labelled_folder", name=f"f{number}", path=path), tmp_path / "root"
         )
-        found.append([made.split("val").encoded(k) for k in range(15)])
-        assert made.split("val").labels.tolist() == [0] * 5 + [1] * 5 + [2] * 5
-        assert len(made.split("train")) == 0
-    assert found[0] == found[1] == found[2]
+        layouts.append([dataset.split("val").encoded(k) for k in range(15)])
+        assert dataset.split("val").labels.tolist() == [0] * 5 + [1] * 5 + [2] * 5
+        assert len(dataset.split("train")) == 0
+    assert layouts[0] == layouts[1] == layouts[2]
     classes = ("zebra", "red", "green", "blue")
     listed = PrepareConfig(source="labelled_folder", name="listed", path=flat, classes=classes)
     assert (

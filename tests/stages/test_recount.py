@@ -27,7 +27,7 @@ from pipeline.tools.recount import publish, recount
 
 @pytest.fixture(scope="module")
 def study(seven_root: Path, seven_members: Study) -> Study:
-    """With an ablation and a comparison of ensembles."""
+    """A study with an ablation and a comparison of ensembles."""
     members = seven_members.check.results[0].members
     arms = tuple(
         Arm(name=name, members=members[k : k + 3]) for k, name in ((0, "first"), (3, "second"))
@@ -78,8 +78,8 @@ def test_a_changed_curve_is_named(study: Study, kept: Path) -> None:
 
 
 def test_a_changed_hit_is_named(study: Study, kept: Path) -> None:
-    """First by its digest; then, by a forger who changes all digests to match, by every
-    figure that it changes.
+    """The digest names it first. If a forger changes all digests to match, every figure
+    that it changes names it.
     """
     cell = study.check.results[-1]
     path, sealed = kept / cell.folder / "hits.parquet", kept / cell.folder / cell.last_file
@@ -123,7 +123,7 @@ def test_an_edited_figure_is_named(
 
 
 def test_members_that_were_swapped_are_named(study: Study, kept: Path) -> None:
-    """Hits that their evaluations do not have."""
+    """The result has hits that the evaluations of its members do not have."""
     member = study.check.results[0].members[0]
     path = kept / member.folder / "hits.parquet"
     table, before = parquet.read_table(path), disk.sha256(path)

@@ -40,9 +40,9 @@ def test_subsets_are_what_averages_of_members_give(root: Path, study: Study) -> 
     cell = study.check.results[-1]
     labels = Dataset(cell.members[0].data, root).split("val").labels
     each = [Predictions(member, root).probabilities(cell.policy) for member in cell.members]
-    found = Result(cell, root).facts.subsets
-    assert len(found) == 2**MEMBERS - 1
-    by_members = {tuple(subset.members): subset.top1_error for subset in found}
+    subsets = Result(cell, root).facts.subsets
+    assert len(subsets) == 2**MEMBERS - 1
+    by_members = {tuple(subset.members): subset.top1_error for subset in subsets}
     for size in (1, 2, 5, 7):
         for subset in list(combinations(range(MEMBERS), size))[:9]:
             mean = np.mean([each[k] for k in subset], axis=0)
@@ -71,7 +71,9 @@ def test_table3_compares_with_its_base(root: Path, study: Study) -> None:
 
 
 def test_mistakes_are_mistakes(root: Path, study: Study) -> None:
-    """The surest first; the unreadable image is an error, but nothing was guessed."""
+    """The surest mistakes come first. The unreadable image is an error, but nothing was
+    guessed.
+    """
     result = Result(study.check.results[0], root)
     assert 0 < len(result.mistakes) == int(result.errors(1).sum()) - 1
     leads = []
@@ -121,7 +123,7 @@ def test_results_md_says_of_each_claim_what_the_files_say(root: Path, study: Stu
         # each training and evaluation once
         assert float(rests[3]) == pytest.approx(MEMBERS * (0.1 + 0.1), abs=0.006)
     assert any(verdict.decision == "reproduced" for verdict in verdicts)
-    (said,) = [
+    (sentence,) = [
         line
         for line in text.splitlines()
         if line.startswith("Claims of order, at this scale: hold: ")
@@ -137,12 +139,12 @@ def test_results_md_says_of_each_claim_what_the_files_say(root: Path, study: Stu
             for verdict in verdicts
             if verdict.published is None and verdict.decision == decision
         ]
-        assert f" {word}: {', '.join(claims) or 'none'}" in said
+        assert f" {word}: {', '.join(claims) or 'none'}" in sentence
 
 
 def test_a_study_in_progress_has_a_page(root: Path, study: Study, tmp_path: Path) -> None:
-    """With the results and curves that exist, where each stage stands, and no
-    verdict.
+    """The page has the results and curves that exist and the state of each stage, and
+    no verdict.
     """
     longer = Study(
         name="longer", title="A longer <study>", check=CheckConfig(results=study.check.results[:3])

@@ -79,7 +79,9 @@ def test_a_run_is_whole(run_config: TrainConfig, undisturbed: Path) -> None:
 
 @pytest.mark.processes
 def test_a_run_says_on_what_its_earlier_attempts_ran(root: Path, run_config: TrainConfig) -> None:
-    """Where that differs from the last: each once. The model card names a GPU."""
+    """Hardware that differs from that of the last attempt is named, each once. The
+    model card names a GPU.
+    """
     hardware = {"name": "A100", "driver": "535"}
     for _ in range(2):
         Run(run_config, root).claim(MACHINE.model_copy(update={"hardware": hardware}), "")
@@ -117,9 +119,9 @@ def test_best_weights_are_those_of_the_lowest_error(root: Path, run_config: Trai
     for kind in get_args(Weights):
         assert run.weights(kind).keys() == run.weights("raw").keys()
         evaluate(images.but(weights=kind), root)
-        found = Predictions(images.but(weights=kind), root).probabilities("crops_1")
+        scores = Predictions(images.but(weights=kind), root).probabilities("crops_1")
         measured[kind] = float(
-            (found.argmax(1) != Dataset(config.data, root).split("val").labels).mean()
+            (scores.argmax(1) != Dataset(config.data, root).split("val").labels).mean()
         )
     assert measured["best"] == errors[sealed["best_step"]]
     assert measured["averaged"] == errors[30]
@@ -137,11 +139,9 @@ def test_killed_runs_end_with_the_same_bits(
         process = fork(ranks.launch, train, 2, run_config, root)
         deadline = time.monotonic() + 60
         while process.is_alive() and time.monotonic() < deadline:
-            found = {
-                path.name for path in (root / run_config.folder / "checkpoints").glob("step_*")
-            }
-            if found - seen:
-                seen |= found
+            kept = {path.name for path in (root / run_config.folder / "checkpoints").glob("step_*")}
+            if kept - seen:
+                seen |= kept
                 os.kill(process.pid or 0, signal.SIGKILL)
                 break
             time.sleep(0.002)
@@ -190,9 +190,9 @@ def test_damaged_checkpoint_is_passed_over(
     monkeypatch.undo()
     capsys.readouterr()
     train(config, root)
-    said = capsys.readouterr().err
-    assert f"{checkpoints[-1]}: checkpoint is damaged" in said
-    assert "resumes at step 10 of 12" in said
+    messages = capsys.readouterr().err
+    assert f"{checkpoints[-1]}: checkpoint is damaged" in messages
+    assert "resumes at step 10 of 12" in messages
     assert final(config, root) == expected
 
 
@@ -224,7 +224,7 @@ def test_world_sizes_and_accumulation_agree(
 
 @pytest.mark.processes
 def test_local_sgd_averages_the_workers(root: Path, run_config: TrainConfig) -> None:
-    """With an averaging at every step and no momentum, two workers are one: a mean of
+    """With an average at every step and no momentum, two workers are one: a mean of
     steps is the step of the mean.
     """
     network = run_config.network.but(aux_heads=(), dropout=0.0)
@@ -256,11 +256,11 @@ def test_compiled_steps_are_the_same_but_for_rounding(
     compiled = config.but(compiled=True)
     for each in (config, compiled):
         train(each, root)
-    eager, found = (Run(each, root).weights("raw") for each in (config, compiled))
+    eager, fused = (Run(each, root).weights("raw") for each in (config, compiled))
     # tensors: a stem of three convolutions, a module of six, the classifier
     assert len(eager) == 20
     for name, tensor in eager.items():
-        torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-4)
+        torch.testing.assert_close(fused[name], tensor, rtol=0, atol=1e-4)
     expected = final(compiled, root)
     shutil.rmtree(root / compiled.folder)
     with monkeypatch.context() as patched:
@@ -272,7 +272,7 @@ def test_compiled_steps_are_the_same_but_for_rounding(
 
 
 def test_distortions_on_the_device_train_alike(root: Path, run_config: TrainConfig) -> None:
-    """The same draws, rounded otherwise."""
+    """The draws are the same; only the rounding differs."""
     config = run_config.but(photometric=True, num_epochs=1)
     on_device = config.but(patches=PatchConfig(distort_on="device"))
     for each in (config, on_device):
@@ -285,14 +285,14 @@ def test_distortions_on_the_device_train_alike(root: Path, run_config: TrainConf
 def test_a_rate_is_found(root: Path, run_config: TrainConfig) -> None:
     """The loss falls on the way, and the end is divergence."""
     config = run_config
-    found = find_rate(config, root, num_steps=60)
-    assert found.diverged_at is not None
-    assert 1e-4 < found.suggested < found.diverged_at < 10
+    test = find_rate(config, root, num_steps=60)
+    assert test.diverged_at is not None
+    assert 1e-4 < test.suggested < test.diverged_at < 10
     assert (
-        f"diverges at {found.diverged_at:.2g}; a learning_rate to try: {found.suggested:.2g}"
-        in found.text()
+        f"diverges at {test.diverged_at:.2g}; a learning_rate to try: {test.suggested:.2g}"
+        in test.text()
     )
-    assert json.loads(found.as_json())["rates"] == found.rates
+    assert json.loads(test.as_json())["rates"] == test.rates
     assert not (root / config.folder).exists()
 
 

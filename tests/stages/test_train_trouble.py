@@ -1,4 +1,4 @@
-"""What a training says where it goes wrong, or would."""
+"""What a training says when something goes wrong, or soon will."""
 
 import json
 import math
@@ -24,15 +24,15 @@ def test_an_output_that_learns_nothing_is_named(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Once, and not before it had time to learn."""
+    """The line comes once, and only after the output has had time to learn."""
     monkeypatch.setattr(health, "PATIENCE_STEPS", 30)
     config = run_config.but(num_epochs=20, learning_rate=1e-9, class_balance=0.0)
     config = config.but(checkpoint_every_seconds=60.0, validate_every_epochs=20)
     train(config, root)
-    said = capsys.readouterr().err
+    messages = capsys.readouterr().err
     for name in ("main", "4a", "4d"):
-        assert said.count(f"output {name} learns nothing: its loss at step 40 is ") == 1
-    assert "a guess gives 1.099; see learning_rate" in said
+        assert messages.count(f"output {name} learns nothing: its loss at step 40 is ") == 1
+    assert "a guess gives 1.099; see learning_rate" in messages
     assert [
         row["dead_outputs"] for row in Run(config, root).metrics() if "dead_outputs" in row
     ] == [0, 3, 3]
@@ -61,7 +61,7 @@ def test_a_training_on_other_data_is_refused(
 def test_an_image_that_was_damaged_since_is_named(
     root: Path, run_config: TrainConfig, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    """Also where a loader's process meets it."""
+    """A loader's process names it too."""
     monkeypatch.setattr(environment, "cores_per_rank", lambda: 1 + workers)
     monkeypatch.setattr(Split, "encoded", lambda *_: b"no image")
     with pytest.raises(

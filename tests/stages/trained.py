@@ -105,7 +105,7 @@ def _launch_in_a_group(
 
 
 def end(processes: list[BaseProcess], number: signal.Signals = signal.SIGKILL) -> None:
-    """Signal all and wait for them."""
+    """Send a signal to all processes and wait for them."""
     for process in processes:
         if process.is_alive():
             os.kill(process.pid or 0, number)
@@ -116,7 +116,7 @@ def end(processes: list[BaseProcess], number: signal.Signals = signal.SIGKILL) -
 def wait(
     processes: list[BaseProcess], until: Callable[[], bool] = lambda: False, seconds: float = 120
 ) -> None:
-    """Wait until all have ended, or something is true."""
+    """Wait until all have ended, or a condition is true."""
     deadline = time.monotonic() + seconds
     while any(process.is_alive() for process in processes) and not until():
         assert time.monotonic() < deadline
@@ -124,20 +124,20 @@ def wait(
 
 
 def steps(trace: Path, start: int = 0) -> list[dict[str, Any]]:
-    """The traced steps, as they were done, from byte `start` on; a step that was done
-    again is there twice.
+    """Return the traced steps in the order they were done, from byte `start` on. A step
+    that was done again is there twice.
     """
     lines = trace.read_bytes()[start:].splitlines() if trace.exists() else []
     return [json.loads(line) for line in lines if line.endswith(b"}")]
 
 
 def size(trace: Path) -> int:
-    """Bytes that were traced so far."""
+    """Return the number of traced bytes so far."""
     return trace.stat().st_size if trace.exists() else 0
 
 
 def rows(config: TrainConfig, root: Path) -> list[dict[str, Any]]:
-    """The rows of metrics, without what the clock and the memory say."""
+    """Return the rows of metrics, without the figures of clock and memory."""
     of_the_machine = ("seconds", "images_per_second", "data_wait", "memory_gb")
     return [
         {k: v for k, v in row.items() if k not in of_the_machine}
@@ -146,7 +146,7 @@ def rows(config: TrainConfig, root: Path) -> list[dict[str, Any]]:
 
 
 def final(config: TrainConfig, root: Path) -> dict[str, bytes]:
-    """The final weights."""
+    """Return the final weights."""
     return {
         path.name: path.read_bytes()
         for path in sorted((root / config.folder / "final").glob("*.safetensors"))

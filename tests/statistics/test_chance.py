@@ -1,4 +1,4 @@
-"""Guessing is told from classifying, whatever the shares of the classes."""
+"""Guesses are told from classifications, whatever the shares of the classes."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ LABELS = np.arange(600) % CLASSES
 
 
 def scores(right: float, labels: np.ndarray = LABELS, seed: int = 0) -> np.ndarray:
-    """Random scores, of which a share put the true label first."""
+    """Return random scores, of which a share put the true label first."""
     rng = np.random.default_rng(seed)
     drawn = rng.random((len(labels), CLASSES))
     drawn[np.arange(len(labels)), labels] += 2.0 * (rng.random(len(labels)) < right)
@@ -39,7 +39,7 @@ def test_another_order_of_the_classes_is_guessing(seed: int) -> None:
 
 
 def test_numbers_in_the_order_of_strings_are_guessing() -> None:
-    """As 1, 10, 100, 2 ...: 12 of 1,000 classes lie in their place all the same."""
+    """In the order 1, 10, 100, 2 ... 12 of 1,000 classes still lie in their place."""
     labels = np.arange(5000) % 1000
     drawn = np.random.default_rng(0).random((5000, 1000))
     drawn[np.arange(5000), labels] += 1

@@ -29,8 +29,8 @@ def test_wilson(errors: int) -> None:
 
 def test_images_to_decide() -> None:
     """E9: 7.89 % against 6.67 %, at a power of 50, 80 and 90 %."""
-    found = [power.images_to_decide(0.0789, 0.0667, chance) for chance in (0.5, 0.8, 0.9)]
-    assert found == pytest.approx([3485, 7118, 9529], abs=2)
+    counts = [power.images_to_decide(0.0789, 0.0667, chance) for chance in (0.5, 0.8, 0.9)]
+    assert counts == pytest.approx([3485, 7118, 9529], abs=2)
 
 
 def test_cost_is_models_times_crops() -> None:
@@ -69,7 +69,9 @@ def test_gains_of_table3() -> None:
 
 
 def test_what_a_tolerance_cannot_tell_is_said() -> None:
-    """Of each published error: the other cells of Table 3 that would pass for it."""
+    """For each published error the report names the other cells of Table 3 that would
+    pass for it.
+    """
     for claim in CLAIMS:
         if claim.kind == "error":
             assert claim.tolerance
@@ -81,7 +83,7 @@ def test_what_a_tolerance_cannot_tell_is_said() -> None:
 
 
 def test_no_gain_passes_for_a_published_gain() -> None:
-    """Nor does the whole of what the ensemble at 144 crops gains."""
+    """The whole gain of the ensemble at 144 crops does not pass either."""
     gains = [claim for claim in CLAIMS if claim.kind == "gain"]
     assert len(gains) == 7
     for claim in gains:

@@ -14,8 +14,8 @@ STUDIES, MEMBERS, IMAGES = 2_000, 7, 1_000
 
 
 def null_study(rng: np.random.Generator) -> list[PairedTest]:
-    """Four claims of order, none of which holds: R6a and R6b over members, R6c and R6d
-    of an ensemble that errs as its mean member does.
+    """Return four claims of order, none of which holds: R6a and R6b over members, R6c
+    and R6d of an ensemble that errs as its mean member does.
     """
     tests = []
     for _ in range(2):
@@ -32,14 +32,14 @@ def null_study(rng: np.random.Generator) -> list[PairedTest]:
 
 @pytest.mark.slow
 def test_a_study_without_differences_decides_nothing_19_times_of_20() -> None:
-    """Over both directions and all claims. A one-sided test each way at 5 %, as it was
-    until now, decides more: that is what the simulation must be able to see.
+    """The rate covers both directions and all claims. One-sided tests each way at 5 %,
+    as they were before, decide more: the simulation must be able to see that.
     """
     rng = np.random.default_rng(0)
     decided, each_way = 0, 0
     for _ in range(STUDIES):
         tests = null_study(rng)
-        decided += any(found.outcome != "undecided" for found in decide(tests))
+        decided += any(decision.outcome != "undecided" for decision in decide(tests))
         halves = [
             [
                 test.p_value / 2 if (test.difference > 0) == up else 1 - test.p_value / 2
@@ -65,8 +65,8 @@ def test_several_members_are_a_sample_and_one_is_not() -> None:
 
 
 def test_what_would_decide_uses_the_correction_in_force() -> None:
-    """Caltech-101's two open claims by McNemar, as they were first published: with the
-    level at which Holm's correction tests each, not with that of the smallest p.
+    """Caltech-101's two open claims, as first published, by McNemar: each has the level
+    at which Holm's correction tests it, not that of the smallest p.
     """
     levels = inference.holm_levels([0.055, 0.15, 1e-5, 1e-5])
     assert levels == pytest.approx([0.025, 0.05, 0.0125, 0.05 / 3])

@@ -40,7 +40,7 @@ def test_a_second_save_updates(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Before the study has run; then again; then without a key; then without a
+    """The saves come before the study has run, after it, without a key, and without a
     server.
     """
     command = ("dashboard", experiment, "--data", image_folder, "--root", tmp_path)
@@ -67,9 +67,9 @@ def test_a_second_save_updates(
     monkeypatch.delenv("WANDB_API_KEY")
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     address = server.address
-    assert (found := going_deeper(*command)).returncode == 2
+    assert (process := going_deeper(*command)).returncode == 2
     assert (
-        found.stderr
+        process.stderr
         == f"going-deeper: {address} wants a key; set WANDB_API_KEY, or run wandb login\n"
     )
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
@@ -80,18 +80,20 @@ def test_a_second_save_updates(
 
 
 def spec() -> object:
-    """Of the workspace, without the names that are drawn anew each time."""
+    """Return the spec of the workspace, without the names that are drawn anew each
+    time.
+    """
     model = dashboard.workspace(CONTENTS, "someone", "going-deeper")._to_model()
-    found = json.loads(model.spec.model_dump_json(by_alias=True, exclude_none=True))
+    content = json.loads(model.spec.model_dump_json(by_alias=True, exclude_none=True))
 
-    def named(value: object) -> object:
+    def renamed(value: object) -> object:
         if isinstance(value, dict):
             return {
-                key: "" if key in ("__id__", "id") else named(item) for key, item in value.items()
+                key: "" if key in ("__id__", "id") else renamed(item) for key, item in value.items()
             }
-        return [named(item) for item in value] if isinstance(value, list) else value
+        return [renamed(item) for item in value] if isinstance(value, list) else value
 
-    return named(found)
+    return renamed(content)
 
 
 if __name__ == "__main__":

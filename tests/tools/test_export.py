@@ -1,4 +1,4 @@
-"""What export writes can be used without this project."""
+"""Files that export writes can be used without this project."""
 
 from pathlib import Path
 
@@ -57,9 +57,9 @@ def test_export(tmp_path: Path, study: Study) -> None:
     )
     x = normalise(torch.from_numpy(pixels), run.pixels.preprocessing)
     session = onnxruntime.InferenceSession(str(into / "model.onnx"))
-    (found,) = session.run(None, {"images": x.contiguous().numpy()})
+    (logits,) = session.run(None, {"images": x.contiguous().numpy()})
     with torch.no_grad():
-        np.testing.assert_allclose(found, network.eval()(x).numpy(), atol=1e-4)
+        np.testing.assert_allclose(logits, network.eval()(x).numpy(), atol=1e-4)
 
 
 @pytest.mark.processes

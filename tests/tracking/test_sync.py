@@ -69,8 +69,8 @@ POINTS = ("init", "row 3", "saved 4", "sent 4", "row 6", "sent 8", "row 12", "co
 
 
 def track(root: Path, dies: str = "-", mode: str = "offline", waits: float = 0) -> int:
-    """An attempt at a training of 12 rows, with checkpoints after 4 and 8; returns its
-    exit code.
+    """Make an attempt at a training of 12 rows, with checkpoints after 4 and 8, and
+    return its exit code.
     """
     command = [sys.executable, "-c", TRACK, str(root), dies, str(waits)]
     tracked = {"WANDB_RUN_GROUP": "study", "WANDB_MODE": mode}
@@ -78,7 +78,7 @@ def track(root: Path, dies: str = "-", mode: str = "offline", waits: float = 0) 
 
 
 def rows_of(server: WandbStub, root: Path) -> list[dict[str, float]]:
-    """The history on the server, without what W&B adds."""
+    """Return the history on the server, without what W&B adds."""
     history = server.runs[pages.run_id(CONFIG, root) or ""].history
     assert [row["_step"] for row in history] == list(range(len(history)))
     return [
@@ -101,7 +101,9 @@ def secrets_below(root: Path) -> list[Path]:
 def test_history_is_metrics_row_for_row(
     server: WandbStub, tmp_path: Path, dies: str, modes: str
 ) -> None:
-    """Killed at `dies`, gone on with, synced; a sync in between changes nothing."""
+    """The training is killed at `dies`, resumed and synced; a sync in between changes
+    nothing.
+    """
     first, second = modes.split()
     assert track(tmp_path, dies, first) == -signal.SIGKILL
     identity = pages.run_id(CONFIG, tmp_path)
@@ -122,7 +124,7 @@ def test_history_is_metrics_row_for_row(
 
 @pytest.mark.slow
 def test_other_roots_are_other_runs(server: WandbStub, tmp_path: Path) -> None:
-    """And so is a fresh start in the same root."""
+    """A fresh start in the same root is another run too."""
     for root in ("a", "b"):
         assert track(tmp_path / root, mode="online") == 0
     (tmp_path / "b" / CONFIG.folder).rename(tmp_path / "old")
@@ -134,7 +136,7 @@ def test_other_roots_are_other_runs(server: WandbStub, tmp_path: Path) -> None:
 def test_rows_taken_back_from_the_server_are_in_another_run(
     server: WandbStub, tmp_path: Path
 ) -> None:
-    """The newest checkpoint is damaged: the one before is gone on from."""
+    """The newest checkpoint is damaged, so the training resumes from the one before."""
     assert track(tmp_path, "sent 8", "online", 2) == -signal.SIGKILL
     before = pages.run_id(CONFIG, tmp_path)
     (tmp_path / CONFIG.folder / "checkpoints" / "step_00000008" / "state.pt").write_bytes(b"")
@@ -149,7 +151,7 @@ def test_rows_taken_back_from_the_server_are_in_another_run(
 def test_a_deleted_run_costs_seconds(
     server: WandbStub, tmp_path: Path, status: int, command: str
 ) -> None:
-    """It is on the server again, whole, under another id, which the folder keeps."""
+    """The whole run is on the server again. The folder keeps its new id."""
     assert track(tmp_path, "sent 8", "online", 2) == -signal.SIGKILL
     before = pages.run_id(CONFIG, tmp_path) or ""
     server.delete(before, status)
@@ -166,7 +168,9 @@ def test_a_deleted_run_costs_seconds(
 def test_a_run_deleted_under_way_comes_again(
     server: WandbStub, tmp_path: Path, status: int
 ) -> None:
-    """The client drops what the server refuses; it is not taken for delivered."""
+    """The client drops what the server refuses, and the run does not count as
+    delivered.
+    """
     assert track(tmp_path, mode="online") == 0
     (path,) = pages.pages(tmp_path)
     server.delete(pages.read(path).run_id, status)
@@ -231,7 +235,9 @@ def test_a_study_reaches_the_server_with_its_lineage(
 def test_what_cannot_be_uploaded_stays(
     server: WandbStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A wrong key; a run in progress. Both are said, and uploaded later."""
+    """There is a wrong key, or a run is in progress. Both are named, and uploaded
+    later.
+    """
     assert track(tmp_path) == 0
     with locks.lock(CONFIG, tmp_path):
         ended = going_deeper("sync", "--root", tmp_path)

@@ -36,7 +36,7 @@ def test_offline_only_the_page_is_written(
         tracker.table("confusions", [{"truth": "a", "count": 3}])
         tracker.conclude({"top1_error": 0.5})
     path = pages.path_of(data, tmp_path)
-    assert [found for found in tmp_path.rglob("*") if found.is_file()] == [path]
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == [path]
     page = pages.read(path)
     assert (page.config.hash, page.group) == (data.hash, "a-study")
     assert (page.figures, page.tables) == (
@@ -69,7 +69,7 @@ def test_a_dead_tracker_fails_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """What it was told is on the page all the same."""
+    """The page still holds all that the tracker was told."""
     monkeypatch.setenv("WANDB_MODE", "online")
 
     def dead(*_: object, **__: object) -> None:
@@ -110,7 +110,7 @@ with Tracker(PrepareConfig(source="imagefolder", name="colours"), Path(sys.argv[
 def test_a_dead_wandb_process_is_one_line(
     server: WandbStub, tmp_path: Path, signal_sent: str
 ) -> None:
-    """As when scancel reaches wandb's own process before ours: the stage goes on."""
+    """scancel may reach wandb's own process before ours; the stage goes on."""
     assert hasattr(signal, signal_sent)
     command = [sys.executable, "-c", FAULTY, str(tmp_path), signal_sent]
     environment = {**os.environ, "WANDB_MODE": "online"}

@@ -47,7 +47,7 @@ class SlowSteps(MetaPathFinder):
 
 
 def slowed(step: Callable[..., Any]) -> Callable[..., Any]:
-    """A step that waits first."""
+    """Return a step that waits first."""
 
     def slow_step(*given: Any, **named: Any) -> Any:
         until = time.monotonic() + SECONDS
