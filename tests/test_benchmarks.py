@@ -40,7 +40,7 @@ def test_contenders_agree_with_the_naive_one(
         assert 0 < contender["preprocessing_share"][1] < 1
     assert facts["contenders"]["naive"]["times_naive"] == [1, 1, 1]
     assert facts["contenders"]["naive, malloc"]["times_naive_tuned"] == [1, 1, 1]
-    assert f"MALLOC_MMAP_THRESHOLD_={2**30}" in found.stdout
+    assert f"MALLOC_MMAP_THRESHOLD_={2**30}" in process.stdout
     assert facts["speed_beside_a_busy_process"][1] > 0
 
 

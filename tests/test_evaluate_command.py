@@ -46,7 +46,7 @@ def test_any_classifier_from_one_command(image_folder: Path, tmp_path: Path) -> 
     sealed = json.loads(next(tmp_path.glob("root/predictions/*/predictions.json")).read_text())
     (note,) = sealed["notes"]
     assert note.startswith("torchvision:squeezenet1_1: input size 64, where torchvision's")
-    assert f"{note}.\n" in found.stdout
+    assert f"{note}.\n" in process.stdout
     html = next(tmp_path.glob("root/reports/*/report.html")).read_text()
     assert html.count("<svg") == 1
     assert "928 input channels" in html
@@ -195,18 +195,10 @@ def test_wrong_evaluations_are_one_line(
     assert not (tmp_path / "root").exists()
 
 
-<<<<<<< HEAD
 @pytest.mark.processes
 def test_guessing_is_said_loudly(image_folder: Path, tmp_path: Path) -> None:
     """On the screen, in the report and as a fact; a right order of the classes, and
     nothing is said.
-=======
-def test_guessing_is_said_loudly(
-    image_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """It is said on the screen, in the report and as a fact. With the right order of
-    classes nothing is said.
->>>>>>> 8db84f97ad726862a5db6f7c82d1758c03fd8112
     """
     file = tmp_path / "mine.py"
     file.write_text(USERS_NETWORK)

@@ -140,7 +140,6 @@ def _facts(
             preprocessing_seconds=quartiles([s.preprocessing for s in samples]),
             images_per_second=quartiles([1 / s.total for s in samples]),
             crops_per_second=quartiles([CROPS / s.total for s in samples]),
-<<<<<<< HEAD
             times_naive=_times(NAIVE, rounds, samples),
             times_naive_tuned=_times(NAIVE_TUNED, rounds, samples),
             times_careful_compiled=_times("careful compiled", rounds, samples),
@@ -148,24 +147,6 @@ def _facts(
                 [
                     found[NAIVE].preprocessing / s.preprocessing
                     for found, s in zip(rounds, samples, strict=True)
-=======
-            times_naive=quartiles(
-                [
-                    results["naive"].total / s.total
-                    for results, s in zip(rounds, samples, strict=True)
-                ]
-            ),
-            times_careful_compiled=quartiles(
-                [
-                    results["careful compiled"].total / s.total
-                    for results, s in zip(rounds, samples, strict=True)
-                ]
-            ),
-            preprocessing_times_naive=quartiles(
-                [
-                    results["naive"].preprocessing / s.preprocessing
-                    for results, s in zip(rounds, samples, strict=True)
->>>>>>> 8db84f97ad726862a5db6f7c82d1758c03fd8112
                 ]
             ),
             preprocessing_share=quartiles([s.preprocessing / s.total for s in samples]),
@@ -173,13 +154,8 @@ def _facts(
                 [flop / s.total / p for s, p in zip(samples, peak, strict=True)]
             ),
             largest_difference=max(
-<<<<<<< HEAD
                 float(np.abs(found[NAIVE].probabilities - s.probabilities).max())
                 for found, s in zip(rounds, samples, strict=True)
-=======
-                float(np.abs(results["naive"].probabilities - s.probabilities).max())
-                for results, s in zip(rounds, samples, strict=True)
->>>>>>> 8db84f97ad726862a5db6f7c82d1758c03fd8112
             ),
             share_of_bound=quartiles(bounds) if bounds else None,
         )

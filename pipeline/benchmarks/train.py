@@ -84,15 +84,9 @@ def _facts(config: BenchmarkConfig, rounds: list[dict[str, float]]) -> TrainFact
         step_fp32_times_torchvision_tuned=ratio("ours fp32", "torchvision, malloc"),
         step_times_torchvision_switched=ratio("ours bf16", "torchvision switched"),
         loader_times_peer=ratio("our loader", "usual loader"),
-<<<<<<< HEAD
         loader_times_peer_tuned=ratio("our loader", "usual loader, malloc"),
         overhead_of_loading=quartiles([1 - found["both"] / found["ours bf16"] for found in rounds]),
         allocator=ALLOCATOR,
-=======
-        overhead_of_loading=quartiles(
-            [1 - results["both"] / results["ours bf16"] for results in rounds]
-        ),
->>>>>>> 8db84f97ad726862a5db6f7c82d1758c03fd8112
     )
 
 

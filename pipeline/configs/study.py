@@ -41,15 +41,8 @@ class PublishedRecipe(Frozen):
 
 
 class CheckConfig(StageConfig):
-<<<<<<< HEAD
     """The claims of the paper judged on these results, and the errors published for a
     `neighbour`, where it is its weights, or its recipe, that were measured.
-=======
-    """The claims of the paper, judged on these results.
-
-    Where the weights of a `neighbour` were measured, its published errors are judged
-    too.
->>>>>>> 8db84f97ad726862a5db6f7c82d1758c03fd8112
     """
 
     stage: ClassVar[str] = "check"

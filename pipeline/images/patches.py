@@ -42,15 +42,10 @@ def cut_patch(
     """
     width, height, is_jpeg = images.look(encoded)
     patch = draw(width, height)
-<<<<<<< HEAD
     # of the patch, so that it keeps at least `size` pixels a side
     shrink = (
         min(width, height) / patch.warped if patch.warped else min(patch.width, patch.height) / size
     )
-=======
-    # the patch keeps at least `size` pixels a side
-    shrink = min(patch.width, patch.height) / size
->>>>>>> e69e80214da6107e7b515c8de53f425907505268
     if is_jpeg and config.scaled_decoding and shrink >= 2:
         pixels = _decode(encoded, True, math.ceil(width / shrink), math.ceil(height / shrink))
         if not patch.warped:
@@ -97,7 +92,6 @@ def _on_grid(patch: Patch, across: float, down: float) -> Patch:
     return patch._replace(left=left, top=top, width=right - left, height=bottom - top)
 
 
-<<<<<<< HEAD
 def _pil_resize(
     pixels: np.ndarray, box: tuple[int, int, int, int], size: int, interpolation: str
 ) -> Tensor:
@@ -112,10 +106,6 @@ def _torch_resize(
     """The same by torch, or by C++ of ours for the mean of areas."""
     left, top, right, bottom = box
     window = pixels[top:bottom, left:right]
-=======
-def _resize(window: np.ndarray, size: int, interpolation: str) -> Tensor:
-    """Resize a window of an image to size x size x 3; its rows may lie apart."""
->>>>>>> e69e80214da6107e7b515c8de53f425907505268
     if interpolation == "area":
         return resize_area(window, size)
     values = torch.from_numpy(window)
@@ -124,13 +114,8 @@ def _resize(window: np.ndarray, size: int, interpolation: str) -> Tensor:
             ((torch.arange(size, dtype=torch.float64) + 0.5) * (n / size)).long()
             for n in window.shape[:2]
         )
-<<<<<<< HEAD
         return values.index_select(0, rows).index_select(1, columns)
     batch = values.permute(2, 0, 1)[None]  # a view, channels last: torch's fast path for bytes
-=======
-        return pixels.index_select(0, rows).index_select(1, columns)
-    batch = pixels.permute(2, 0, 1)[None]  # a channels-last view takes the fast path
->>>>>>> e69e80214da6107e7b515c8de53f425907505268
     resized = F.interpolate(
         batch, size=(size, size), mode=TORCH_MODES[interpolation], antialias=True
     )

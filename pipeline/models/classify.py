@@ -86,15 +86,10 @@ def rank_of_labels(
     num_classes: int,
     config: CropsConfig,
 ) -> np.ndarray:
-<<<<<<< HEAD
     """How many classes score above the true one at a single crop, for each of the
     images `ids`.
     """
     scores, _ = classify(engine, split, ids, num_classes, ("crops_1",), config)
-=======
-    """Return how many classes score above the true one at a single crop, by image."""
-    scores, _ = classify(engine, split, ids, num_classes, ("crops_1",), CropsConfig())
->>>>>>> e69e80214da6107e7b515c8de53f425907505268
     return rank_of_label(scores["crops_1"], split.labels[np.asarray(ids, np.int64)])
 
 

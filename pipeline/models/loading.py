@@ -28,17 +28,9 @@ class Classifier(NamedTuple):
     input_size: int
 
 
-<<<<<<< HEAD
 def our_classifier(run: TrainConfig, weights: dict[str, Tensor], num_classes: int) -> Classifier:
     """A run's network without its auxiliary heads."""
     network = GoogLeNet(num_classes, **run.network.but(aux_heads=()).model_dump())
-=======
-def our_classifier(
-    shape: NetworkConfig, weights: dict[str, Tensor], num_classes: int
-) -> Classifier:
-    """Return a run's network without its auxiliary heads."""
-    network = GoogLeNet(num_classes, **shape.but(aux_heads=()).model_dump())
->>>>>>> e69e80214da6107e7b515c8de53f425907505268
     network.load_state_dict(
         {name: tensor for name, tensor in weights.items() if not name.startswith("aux_heads.")}
     )

@@ -8,7 +8,6 @@ from pipeline.paper.preprocessing import PREPROCESSING
 
 
 def googlenet(pretrained: bool = False, num_classes: int = 1000, **options: Any) -> GoogLeNet:
-<<<<<<< HEAD
     """GoogLeNet of Table 1; `options` are `GoogLeNet`'s: input_size, width, aux_heads,
     dropout, aux_dropout, conv1, modules, norm, head.
 
@@ -17,14 +16,6 @@ def googlenet(pretrained: bool = False, num_classes: int = 1000, **options: Any)
     others.
     In training mode the output is `Logits`, with those of the auxiliary heads;
     `aux_heads=()` has none.
-=======
-    """Return the GoogLeNet of Table 1.
-
-    `options` are those of `GoogLeNet`: input_size, width, aux_heads, dropout, conv1,
-    modules, norm, head. timm's `drop_rate` and `img_size` mean `dropout` and
-    `input_size`. In training mode the output is `Logits`, which include the logits of
-    the auxiliary heads; with `aux_heads=()` there are no such heads.
->>>>>>> e69e80214da6107e7b515c8de53f425907505268
 
     Raises:
         ValueError: the call sets `pretrained` (no weights of this network are

@@ -103,7 +103,6 @@ def notes(config: EvaluateConfig) -> list[str]:
     return [f"{foreign.arch}: {sentence}" for sentence in sentences]
 
 
-<<<<<<< HEAD
 class Note(NamedTuple):
     """What a file of our weights says of its network."""
 
@@ -114,17 +113,10 @@ class Note(NamedTuple):
 def note_in(path: Path) -> Note | None:
     """What a file of our weights says of its network, or None where it says nothing.
     Files of before the pixels were an option have the usual ones.
-=======
-def exported_shape(path: Path) -> NetworkConfig | None:
-    """Return the shape of a network that `going-deeper export` wrote.
-
-    The result is None where the file does not say.
->>>>>>> e69e80214da6107e7b515c8de53f425907505268
     """
     if path.suffix != ".safetensors":
         return None
     with safe_open(path, "pt") as file:
-<<<<<<< HEAD
         noted = file.metadata() or {}
     if "network" not in noted:
         return None
@@ -132,10 +124,6 @@ def exported_shape(path: Path) -> NetworkConfig | None:
         NetworkConfig.model_validate_json(noted["network"]),
         PixelConfig.model_validate_json(noted.get("pixels", "{}")),
     )
-=======
-        shape = (file.metadata() or {}).get("network")
-    return None if shape is None else NetworkConfig.model_validate_json(shape)
->>>>>>> e69e80214da6107e7b515c8de53f425907505268
 
 
 def torchvision_with(name: str) -> Any:

@@ -5,7 +5,6 @@ import os
 # the user's command line, for stages that run in their own processes
 COMMAND = "GOING_DEEPER_COMMAND"
 
-<<<<<<< HEAD
 # ours: glibc gives large buffers back to the kernel at once, which costs a fifth of the
 # speed of a training step, and more of a large batch's
 ALLOCATOR = {
@@ -15,11 +14,6 @@ ALLOCATOR = {
 }
 # ours: several threads a process stall whenever a neighbour is busy, as OpenMP spins.
 # Every rank compiles for itself.
-=======
-# ours: if a process has several threads, they stall when a neighbour is busy, because
-# OpenMP spins. glibc gives large buffers back to the kernel at once, which costs a
-# fifth of the speed of a training step. Every rank compiles for itself.
->>>>>>> e69e80214da6107e7b515c8de53f425907505268
 PROCESS_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "TORCHINDUCTOR_COMPILE_THREADS": "1",

@@ -36,11 +36,6 @@ def export(study: Study, root: Path, member: int, into: Path) -> Path:
     classifier = our_classifier(config, run.weights(evaluation.weights), data.num_classes)
 
     into.mkdir(parents=True, exist_ok=True)
-<<<<<<< HEAD
-=======
-    # `evaluate --arch googlenet` reads the network's options here
-    shape = config.network.model_dump_json()
->>>>>>> 8db84f97ad726862a5db6f7c82d1758c03fd8112
     disk.write_atomic(
         into / "model.safetensors", save(run.weights(evaluation.weights), config.note)
     )

@@ -121,13 +121,8 @@ class Learner:
             )
             with waits:
                 with autocast(self.accelerator.device, self.config.precision):
-<<<<<<< HEAD
                     outputs = self._forward(normalise(pixels, self._preprocessing))
-                found = output_losses(outputs, labels, self.config.label_smoothing) * (
-=======
-                    outputs = self._forward(normalise(pixels))
                 part_losses = output_losses(outputs, labels, self.config.label_smoothing) * (
->>>>>>> e69e80214da6107e7b515c8de53f425907505268
                     len(labels) / share
                 )
                 self.accelerator.backward(training_loss(part_losses, self.config.aux_weight))

@@ -84,15 +84,9 @@ def test_networks_of_others_are_named() -> None:
     foreign = ForeignConfig(
         arch="googlenet", weights=Path("w"), sha256="0" * 64, mean=(0, 0, 0), std=(1, 1, 1)
     )
-<<<<<<< HEAD
     found = fidelity([EvaluateConfig(data=DATA, classifier=foreign)])
     assert found == ((), ("a network trained elsewhere",))
     other = foreign.but(arch="torchvision:googlenet", transform_input=True)
-=======
-    remarks = fidelity([EvaluateConfig(data=DATA, classifier=foreign)])
-    assert remarks == ((), ("a network trained elsewhere",))
-    other = foreign.but(arch="torchvision:googlenet")
->>>>>>> 8db84f97ad726862a5db6f7c82d1758c03fd8112
     assert fidelity([EvaluateConfig(data=DATA, classifier=other)]).refusals == (
         "measured torchvision:googlenet",
     )

@@ -157,19 +157,14 @@ def test_published_weights_are_judged_on_their_own_numbers(
     )
     member = EvaluateConfig(data=DATA, classifier=foreign)
     weights = PublishedWeights(id="R8", known_by="their digest")
-<<<<<<< HEAD
     found = beside_caffes(tmp_path, member, weights, crops)
     top1, top5 = found[-2:]
-=======
-    rulings = check(CheckConfig(results=(cell,), neighbour=weights), tmp_path)
-    top1, top5 = rulings[-2:]
->>>>>>> 8db84f97ad726862a5db6f7c82d1758c03fd8112
     assert [(v.claim, v.decision) for v in (top1, top5)] == [("R8a", decision), ("R8b", decision)]
     assert (top1.published, top5.published) == (0.313, 0.111)
     if crops == 1:
         assert (top1.measured, top5.measured) == (0.31, 0.11)
         assert "weights known by their digest" in top1.words
-        assert "a network trained elsewhere" in next(v for v in rulings if v.claim == "R1").words
+        assert "a network trained elsewhere" in next(v for v in found if v.claim == "R1").words
 
 
 def test_few_classes_are_judged_on_top1(tmp_path: Path) -> None:
