@@ -42,7 +42,7 @@ def cut_patch(
     """
     width, height, is_jpeg = images.look(encoded)
     patch = draw(width, height)
-    # of the patch, so that it keeps at least `size` pixels a side
+    # the patch keeps at least `size` pixels a side
     shrink = (
         min(width, height) / patch.warped if patch.warped else min(patch.width, patch.height) / size
     )
@@ -63,7 +63,7 @@ def cut_patch(
 
 
 def _box(patch: Patch) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom."""
+    """Return the left, top, right and bottom of a patch."""
     return patch.left, patch.top, patch.left + patch.width, patch.top + patch.height
 
 
@@ -95,7 +95,7 @@ def _on_grid(patch: Patch, across: float, down: float) -> Patch:
 def _pil_resize(
     pixels: np.ndarray, box: tuple[int, int, int, int], size: int, interpolation: str
 ) -> Tensor:
-    """A box of an image (height x width x 3) as size x size x 3, by Pillow."""
+    """Resize a box of an image (height x width x 3) to size x size x 3, by Pillow."""
     resized = Image.fromarray(pixels).resize((size, size), images.KERNELS[interpolation], box=box)
     return torch.from_numpy(np.array(resized))
 
@@ -103,7 +103,10 @@ def _pil_resize(
 def _torch_resize(
     pixels: np.ndarray, box: tuple[int, int, int, int], size: int, interpolation: str
 ) -> Tensor:
-    """The same by torch, or by C++ of ours for the mean of areas."""
+    """Resize a box of an image to size x size x 3, by torch.
+
+    Our own C++ computes the mean of areas.
+    """
     left, top, right, bottom = box
     window = pixels[top:bottom, left:right]
     if interpolation == "area":
@@ -115,7 +118,7 @@ def _torch_resize(
             for n in window.shape[:2]
         )
         return values.index_select(0, rows).index_select(1, columns)
-    batch = values.permute(2, 0, 1)[None]  # a view, channels last: torch's fast path for bytes
+    batch = values.permute(2, 0, 1)[None]  # a channels-last view takes the fast path
     resized = F.interpolate(
         batch, size=(size, size), mode=TORCH_MODES[interpolation], antialias=True
     )

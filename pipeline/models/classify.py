@@ -86,9 +86,7 @@ def rank_of_labels(
     num_classes: int,
     config: CropsConfig,
 ) -> np.ndarray:
-    """How many classes score above the true one at a single crop, for each of the
-    images `ids`.
-    """
+    """Return how many classes score above the true one at a single crop, by image."""
     scores, _ = classify(engine, split, ids, num_classes, ("crops_1",), config)
     return rank_of_label(scores["crops_1"], split.labels[np.asarray(ids, np.int64)])
 

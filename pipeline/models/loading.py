@@ -29,7 +29,7 @@ class Classifier(NamedTuple):
 
 
 def our_classifier(run: TrainConfig, weights: dict[str, Tensor], num_classes: int) -> Classifier:
-    """A run's network without its auxiliary heads."""
+    """Return a run's network without its auxiliary heads."""
     network = GoogLeNet(num_classes, **run.network.but(aux_heads=()).model_dump())
     network.load_state_dict(
         {name: tensor for name, tensor in weights.items() if not name.startswith("aux_heads.")}

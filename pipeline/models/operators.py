@@ -45,7 +45,7 @@ def library() -> ctypes.CDLL | str:
 
 @torch.library.custom_op("going_deeper::max_pool", mutates_args=())
 def max_pool(x_NCHW: Tensor, stride: int, norm: str, alpha: float) -> Tensor:
-    """Compute GoogLeNet's 3x3 max pool on the CPU, with a local response norm if asked.
+    """Compute GoogLeNet's 3x3 max pool on the CPU, optionally with a response norm.
 
     x is float32 or bfloat16; maps have at least 2 x 2 pixels. Stride 1 pads by 1;
     stride 2 does not pad and rounds the output's size up. `norm` says whether the norm

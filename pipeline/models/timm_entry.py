@@ -8,14 +8,14 @@ from pipeline.paper.preprocessing import PREPROCESSING
 
 
 def googlenet(pretrained: bool = False, num_classes: int = 1000, **options: Any) -> GoogLeNet:
-    """GoogLeNet of Table 1; `options` are `GoogLeNet`'s: input_size, width, aux_heads,
-    dropout, aux_dropout, conv1, modules, norm, head.
+    """Return the GoogLeNet of Table 1.
 
-    timm's own `drop_rate` and `img_size` are understood as `dropout` and `input_size`;
-    its `pretrained_cfg_overlay` says mean and std where weights were trained with
-    others.
-    In training mode the output is `Logits`, with those of the auxiliary heads;
-    `aux_heads=()` has none.
+    `options` are those of `GoogLeNet`: input_size, width, aux_heads, dropout,
+    aux_dropout, conv1, modules, norm, head. timm's `drop_rate` and `img_size` mean
+    `dropout` and `input_size`. `pretrained_cfg_overlay` gives the mean and std of
+    weights that were trained with other values. In training mode the output is
+    `Logits`, which include the logits of the auxiliary heads; with `aux_heads=()` there
+    are no such heads.
 
     Raises:
         ValueError: the call sets `pretrained` (no weights of this network are

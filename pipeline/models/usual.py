@@ -104,25 +104,25 @@ def notes(config: EvaluateConfig) -> list[str]:
 
 
 class Note(NamedTuple):
-    """What a file of our weights says of its network."""
+    """The options of a network, as noted in a file of our weights."""
 
     network: NetworkConfig
     pixels: PixelConfig
 
 
 def note_in(path: Path) -> Note | None:
-    """What a file of our weights says of its network, or None where it says nothing.
-    Files of before the pixels were an option have the usual ones.
+    """Return the note in a file of our weights; None where there is none.
+    Older files have no option for pixels, and get the default.
     """
     if path.suffix != ".safetensors":
         return None
     with safe_open(path, "pt") as file:
-        noted = file.metadata() or {}
-    if "network" not in noted:
+        metadata = file.metadata() or {}
+    if "network" not in metadata:
         return None
     return Note(
-        NetworkConfig.model_validate_json(noted["network"]),
-        PixelConfig.model_validate_json(noted.get("pixels", "{}")),
+        NetworkConfig.model_validate_json(metadata["network"]),
+        PixelConfig.model_validate_json(metadata.get("pixels", "{}")),
     )
 
 

@@ -6,14 +6,14 @@ import os
 COMMAND = "GOING_DEEPER_COMMAND"
 
 # ours: glibc gives large buffers back to the kernel at once, which costs a fifth of the
-# speed of a training step, and more of a large batch's
+# speed of a training step, and more with a large batch
 ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**32),
     "MALLOC_TOP_PAD_": str(2**26),
 }
-# ours: several threads a process stall whenever a neighbour is busy, as OpenMP spins.
-# Every rank compiles for itself.
+# ours: if a process has several threads, they stall when a neighbour is busy, because
+# OpenMP spins. Every rank compiles for itself.
 PROCESS_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "TORCHINDUCTOR_COMPILE_THREADS": "1",

@@ -90,8 +90,8 @@ def launch(function: Callable[..., object], num_ranks: int, *arguments: Any) -> 
             codes, errors = _wait(processes, readers)
     finally:
         _end(processes)
-    if (ended := _ending(codes[0])) is not None:  # others may fail without the first
-        raise StageEnded(f"{ended.name}: the ranks have ended, with nothing half-done")
+    if (ending := _ending(codes[0])) is not None:  # others may fail without the first
+        raise StageEnded(f"{ending.name}: the ranks have ended, with nothing half-done")
     if any(codes):
         raise _cause(errors, codes)
 

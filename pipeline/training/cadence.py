@@ -50,7 +50,7 @@ class Cadence:
         rate = schedule.learning_rate(
             config.learning_rate,
             config.schedule,
-            # Caffe's first step has the full rate, and its last not quite none
+            # Caffe's first step has the full learning rate, its last almost none
             self.epoch_at(number - 1) if config.schedule == "poly" else epoch,
             config.num_epochs,
             config.warmup_epochs,
