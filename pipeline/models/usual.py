@@ -112,6 +112,7 @@ class Note(NamedTuple):
 
 def note_in(path: Path) -> Note | None:
     """Return the note in a file of our weights; None where there is none.
+
     Older files have no option for pixels, and get the default.
     """
     if path.suffix != ".safetensors":
