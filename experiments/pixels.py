@@ -1,5 +1,5 @@
-"""How pixels enter the network and how weights begin, which belong together: the start
-of the paper's recipe with each pairing, on Tiny ImageNet at 56 px.
+"""Which pixels and which initial weights belong together: the start of the paper's
+recipe with each pairing, on Tiny ImageNet at 56 px.
 
 Run:     going-deeper run experiments/pixels.py --data FOLDER_OF_TINY_IMAGENET
 Expect:  main loss after 1,562 steps, with one seed: 5.035 (deviation, Kaiming), 5.300

@@ -58,7 +58,7 @@ COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 40, 50)}
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """One thread, as a rank has: the operators run on one."""
+    """Run on one thread, as the operators do in a rank."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -91,7 +91,7 @@ def data(image_folder: Path) -> PrepareConfig:
 
 @pytest.fixture(scope="session")
 def run_config(data: PrepareConfig) -> TrainConfig:
-    """12 steps of a very small network."""
+    """A training of 12 steps of a very small network."""
     return TrainConfig(
         data=data,
         network=NetworkConfig(input_size=42, width=0.125),
@@ -107,7 +107,7 @@ def run_config(data: PrepareConfig) -> TrainConfig:
 
 @pytest.fixture(scope="session")
 def study(data: PrepareConfig, run_config: TrainConfig) -> Study:
-    """Two members, the six cells of Table 3."""
+    """A study of two members: the six cells of Table 3."""
     runs = [run_config.but(data_seed=seed) for seed in range(2)]
     members = tuple(EvaluateConfig(data=data, classifier=run) for run in runs)
     return Study(name="colours", title="Colours", check=CheckConfig(results=table3(members)))

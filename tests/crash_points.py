@@ -1,5 +1,5 @@
-"""Death at every operation on files: what a kill leaves behind is enumerated, not left
-to luck.
+"""Death at every operation on files: the tests enumerate what a kill leaves behind, and
+leave nothing to luck.
 """
 
 import os
@@ -89,8 +89,8 @@ def _die_at(number: int, folder: Path, action: Callable[[Path], object]) -> str:
 
 
 class _Countdown:
-    """In a forked process: count operations on files in a folder, and end the process
-    before the n-th.
+    """Count operations on files in a folder, and end this forked process before the
+    n-th.
     """
 
     def __init__(self, number: int, folder: Path, writer: int):

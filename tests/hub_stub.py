@@ -14,7 +14,7 @@ from typing import Any
 
 @contextmanager
 def hub(repository: Path, revision: str) -> Iterator[str]:
-    """Serve `repository` as the data set `me/colours` at `revision`; gives the
+    """Serve `repository` as the data set `me/colours` at `revision`, and yield the
     address.
     """
     handler = type("Handler", (_Handler,), {"repository": repository, "revision": revision})

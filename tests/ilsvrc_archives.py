@@ -50,7 +50,7 @@ def write_archives(
 
 
 def inner_tar(files: Sequence[tuple[str, bytes]]) -> bytes:
-    """The archive of a class."""
+    """Return the archive of a class."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for name, content in files:

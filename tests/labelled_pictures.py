@@ -13,7 +13,7 @@ TWIN = b"\0\5\x16\7\0\2\0\0Mac OS X        "  # as an AppleDouble file begins
 
 
 def picture(number: int, kind: str = "PNG") -> bytes:
-    """A picture of class `number`."""
+    """Return a picture of class `number`."""
     return encode(Image.new("RGB", (32, 32), (STEP * number,) * 3), kind)
 
 
@@ -23,7 +23,9 @@ def put(path: Path, content: bytes = TWIN) -> None:
 
 
 def folders(top: Path, *names: str, numbers: tuple[int, ...] | None = None) -> Path:
-    """A folder a name with two pictures in it, of class 0, 1 ... or of `numbers`."""
+    """Write a folder for each name, with two pictures of class 0, 1 ... or of
+    `numbers`.
+    """
     for number, name in zip(numbers or range(len(names)), names, strict=True):
         for k in range(2):
             put(top / name / f"{k}.png", picture(number))
@@ -36,9 +38,9 @@ def both(top: Path, *names: str) -> Path:
     return top
 
 
-def by_colour(made: Dataset, split: str = "val") -> list[tuple[int, int]]:
-    """Of each image, the class that its colour says and its label."""
-    images = made.split(split)
+def by_colour(dataset: Dataset, split: str = "val") -> list[tuple[int, int]]:
+    """Return the class that the colour of each image says, and its label."""
+    images = dataset.split(split)
     return [
         (round(decode(images.encoded(k)).getpixel((9, 9))[0] / STEP), label)  # type: ignore[index]
         for k, label in enumerate(images.labels.tolist())

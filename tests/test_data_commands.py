@@ -121,8 +121,8 @@ def test_a_repair_gives_what_was_there_or_nothing(image_folder: Path, tmp_path: 
 
 
 def test_manifests_are_not_trusted(dataset: Dataset, data: PrepareConfig, tmp_path: Path) -> None:
-    """A path in it is not followed, counts are counted, and a copy is not taken for the
-    original.
+    """A path in a manifest is not followed, counts are counted, and a copy is not taken
+    for the original.
     """
     path = dataset.folder / "manifest.json"
     sound = path.read_text()

@@ -86,8 +86,8 @@ def fails_later(num_classes):
 
 @pytest.mark.slow  # a dozen evaluations, one of them compiled
 def test_a_users_own_network(image_folder: Path, tmp_path: Path) -> None:
-    """Any module or function from images to logits; its file is part of the artefact's
-    name; other policies by name.
+    """Any module or function from images to logits will do. Its file is part of the
+    artefact's name, and it takes other policies by name.
     """
     file = tmp_path / "mine.py"
     file.write_text(USERS_NETWORK)
@@ -197,8 +197,8 @@ def test_wrong_evaluations_are_one_line(
 
 @pytest.mark.processes
 def test_guessing_is_said_loudly(image_folder: Path, tmp_path: Path) -> None:
-    """On the screen, in the report and as a fact; a right order of the classes, and
-    nothing is said.
+    """It is said on the screen, in the report and as a fact. With the right order of
+    classes nothing is said.
     """
     file = tmp_path / "mine.py"
     file.write_text(USERS_NETWORK)

@@ -159,7 +159,7 @@ def ours(
 
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-# a peer as it would be in our processes: what is left is not the allocator's
+# a peer with our allocator: what is left of a ratio is not the allocator's
 SAME_ALLOCATOR = {**ONE_THREAD, **ALLOCATOR}
 NAIVE, NAIVE_TUNED = "naive", "naive, malloc"
 PEERS = {  # text, per_crop, compiled

@@ -118,9 +118,9 @@ def _with_neighbour(contender: Connection, progress: Progress) -> list[float]:
 
 
 def _times(peer: str, rounds: list[dict[str, Any]], samples: list[Timing]) -> Quartiles:
-    """How many times as fast as a peer, round by round."""
+    """Return how many times as fast as a peer the samples are, over all rounds."""
     return quartiles(
-        [found[peer].total / s.total for found, s in zip(rounds, samples, strict=True)]
+        [results[peer].total / s.total for results, s in zip(rounds, samples, strict=True)]
     )
 
 
@@ -145,8 +145,8 @@ def _facts(
             times_careful_compiled=_times("careful compiled", rounds, samples),
             preprocessing_times_naive=quartiles(
                 [
-                    found[NAIVE].preprocessing / s.preprocessing
-                    for found, s in zip(rounds, samples, strict=True)
+                    results[NAIVE].preprocessing / s.preprocessing
+                    for results, s in zip(rounds, samples, strict=True)
                 ]
             ),
             preprocessing_share=quartiles([s.preprocessing / s.total for s in samples]),
@@ -154,8 +154,8 @@ def _facts(
                 [flop / s.total / p for s, p in zip(samples, peak, strict=True)]
             ),
             largest_difference=max(
-                float(np.abs(found[NAIVE].probabilities - s.probabilities).max())
-                for found, s in zip(rounds, samples, strict=True)
+                float(np.abs(results[NAIVE].probabilities - s.probabilities).max())
+                for results, s in zip(rounds, samples, strict=True)
             ),
             share_of_bound=quartiles(bounds) if bounds else None,
         )

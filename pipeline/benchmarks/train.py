@@ -85,7 +85,9 @@ def _facts(config: BenchmarkConfig, rounds: list[dict[str, float]]) -> TrainFact
         step_times_torchvision_switched=ratio("ours bf16", "torchvision switched"),
         loader_times_peer=ratio("our loader", "usual loader"),
         loader_times_peer_tuned=ratio("our loader", "usual loader, malloc"),
-        overhead_of_loading=quartiles([1 - found["both"] / found["ours bf16"] for found in rounds]),
+        overhead_of_loading=quartiles(
+            [1 - results["both"] / results["ours bf16"] for results in rounds]
+        ),
         allocator=ALLOCATOR,
     )
 

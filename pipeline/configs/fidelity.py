@@ -85,9 +85,9 @@ def _of_precision(member: EvaluateConfig) -> Iterator[str]:
         yield "evaluated compiled"
 
 
-# what moves no more than roundings and a grey level
+# fields that move only roundings and a grey level
 NEARLY_EQUAL = ("precision", "compiled", "patches")
-# of a training whose raw weights are measured
+# fields that do not reach the raw weights of a training
 UNSEEN = (
     "averaging",
     "averaging_decay",

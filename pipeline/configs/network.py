@@ -11,7 +11,7 @@ Precision = Literal["fp32", "bf16"]
 Channels = tuple[float, float, float]
 Positive = Annotated[float, Field(gt=0)]
 Divisors = tuple[Positive, Positive, Positive]
-LARGEST = 256  # ours: some divide by it
+LARGEST = 256  # ours: some networks divide by it
 
 
 class NetworkConfig(Frozen):
@@ -33,8 +33,9 @@ class NetworkConfig(Frozen):
 
 
 class PixelConfig(Frozen):
-    """How a pixel enters the network: (value in 0..255 - mean) / std, with the channels
-    in this order, those of mean and std too.
+    """How a pixel enters the network: (value in 0..255 - mean) / std.
+
+    `channel_order` is the order of the channels, and of mean and std.
     """
 
     mean: Channels = PREPROCESSING.mean
@@ -53,7 +54,7 @@ class PixelConfig(Frozen):
     @field_validator("std")
     @classmethod
     def _std_is_of_bytes(cls, std: Channels) -> Channels:
-        if all(value < 1 for value in std):  # of 1, nothing is divided
+        if all(value < 1 for value in std):  # a std of 1 divides nothing
             raise ValueError(f"is of pixels in 0..1; of pixels in 0..255 it is {_times_255(std)}")
         if max(std) > LARGEST:
             raise ValueError("is beyond all pixels, which are 0..255")
@@ -61,7 +62,7 @@ class PixelConfig(Frozen):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """The same, for the network."""
+        """The pixel values as the network takes them."""
         return Preprocessing(self.mean, self.std, self.channel_order)
 
 

@@ -28,21 +28,24 @@ class PublishedWeights(Frozen):
 
 
 class PublishedRecipe(Frozen):
-    """That the study trains by the recipe of a neighbour of paper/published.toml: its
-    errors are judged, too, where every constant is the recipe's.
+    """The neighbour of paper/published.toml whose recipe the study trains by.
+
+    Its published errors are judged where every constant is the recipe's.
     """
 
     recipe_of: Literal["R8"]
 
     @property
     def id(self) -> str:
-        """The neighbour's."""
+        """The id of the neighbour."""
         return self.recipe_of
 
 
 class CheckConfig(StageConfig):
-    """The claims of the paper judged on these results, and the errors published for a
-    `neighbour`, where it is its weights, or its recipe, that were measured.
+    """The claims of the paper, judged on these results.
+
+    Where the weights or the recipe of a `neighbour` were measured, its published errors
+    are judged too.
     """
 
     stage: ClassVar[str] = "check"

@@ -84,8 +84,8 @@ def test_networks_of_others_are_named() -> None:
     foreign = ForeignConfig(
         arch="googlenet", weights=Path("w"), sha256="0" * 64, mean=(0, 0, 0), std=(1, 1, 1)
     )
-    found = fidelity([EvaluateConfig(data=DATA, classifier=foreign)])
-    assert found == ((), ("a network trained elsewhere",))
+    remarks = fidelity([EvaluateConfig(data=DATA, classifier=foreign)])
+    assert remarks == ((), ("a network trained elsewhere",))
     other = foreign.but(arch="torchvision:googlenet", transform_input=True)
     assert fidelity([EvaluateConfig(data=DATA, classifier=other)]).refusals == (
         "measured torchvision:googlenet",

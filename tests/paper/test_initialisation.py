@@ -18,7 +18,7 @@ SIDE = 112
 
 
 def views() -> torch.Tensor:
-    """Twelve different views of scikit-learn's two photographs."""
+    """Return twelve different views of scikit-learn's two photographs."""
     places = [(x, y, x + 200, y + 200) for x, y in product((0, 200, 400), (0, 200))]
     cuts = [
         np.array(Image.fromarray(photograph).crop(place).resize((SIDE, SIDE)))
@@ -30,8 +30,8 @@ def views() -> torch.Tensor:
 
 @torch.no_grad()
 def share(init: str, preprocessing: Preprocessing) -> float:
-    """Of 5b's pooled signal at the start, the share that differs between images: root
-    mean squares, over three seeds.
+    """Return the share of 5b's pooled signal that differs between images at the start:
+    root mean squares, over three seeds.
     """
     shares = []
     for seed in range(3):
@@ -45,7 +45,7 @@ def share(init: str, preprocessing: Preprocessing) -> float:
 @pytest.mark.usefixtures("one_thread")
 def test_how_much_of_the_signal_is_the_images() -> None:
     """Caffe's filler is made for pixels that are not divided by their deviation: its
-    biases of 0.2 drown others. Kaiming's is made for those that are.
+    biases of 0.2 drown others. Kaiming's is made for divided pixels.
     """
     drowned = share("caffe", PREPROCESSING)
     caffes = share("caffe", CAFFE_PREPROCESSING)

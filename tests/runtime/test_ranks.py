@@ -68,7 +68,7 @@ def test_a_killed_rank_is_named_and_the_others_end(monkeypatch: pytest.MonkeyPat
 
 
 def end_itself(rank: int, number: int) -> None:
-    """One rank gets a signal; the other fails for want of it."""
+    """Send a signal to one rank; the other fails for want of it."""
     if int(os.environ["RANK"]) == rank:
         os.kill(os.getpid(), number)
         time.sleep(60)

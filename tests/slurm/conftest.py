@@ -26,16 +26,16 @@ def cluster() -> Iterator[Cluster]:
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
     # one core: who kills a node kills one job
-    made = Cluster(folder, nodes=8, cores=1, node_timeout=5)
+    real_cluster = Cluster(folder, nodes=8, cores=1, node_timeout=5)
     before = dict(os.environ)
-    os.environ.update(made.environment())
+    os.environ.update(real_cluster.environment())
     try:
-        made.up()
-        yield made
+        real_cluster.up()
+        yield real_cluster
     finally:
-        made.down()
+        real_cluster.down()
         os.environ.clear()
         os.environ.update(before)
-        left = made.process_ids()
+        left = real_cluster.process_ids()
         shutil.rmtree(folder)
         assert not left

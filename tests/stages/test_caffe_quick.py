@@ -99,10 +99,10 @@ def test_a_training_patch_is_cut_from_the_warped_image(resize: Any, levels: int)
     places = set()
     for seed in range(8):
         patch = training_patch(stream(seed), 500, 300, sampling="warped")
-        found = cut_patch(encoded(), lambda *_: patch, 224, PatchConfig(resize=resize))  # noqa: B023
+        pixels = cut_patch(encoded(), lambda *_: patch, 224, PatchConfig(resize=resize))  # noqa: B023
         expected = warped[patch.top :, patch.left :][:224, :224]
         expected = expected[:, ::-1] if patch.mirrored else expected
-        assert np.abs(found.numpy().astype(int) - expected).max() <= levels
+        assert np.abs(pixels.numpy().astype(int) - expected).max() <= levels
         places.add((patch.left, patch.top))
     assert len(places) > 4
     assert all(0 <= offset <= 32 for place in places for offset in place)
@@ -126,7 +126,7 @@ def test_scaled_decoding_keeps_the_warp() -> None:
 
 
 def test_evaluation_crops_the_warped_image(tmp_path: Path) -> None:
-    """Caffe's centre crop: 224 of 256 x 256, whatever the image's proportions."""
+    """Caffe's centre crop is 224 of 256 x 256, whatever the shape of the image."""
     shard = tmp_path / "one.arrow"
     content = encoded()
     write_shard(
@@ -135,9 +135,9 @@ def test_evaluation_crops_the_warped_image(tmp_path: Path) -> None:
     config = CropsConfig(aspect="warped")
     image = open_image(Split([shard]), 0, ("crops_1",), 224, config)
     (crop,), (plane,) = image.crops, image.planes.values()
-    found = plane[crop.top : crop.top + 224, crop.left : crop.left + 224]
+    pixels = plane[crop.top : crop.top + 224, crop.left : crop.left + 224]
     warped = photograph().resize((256, 256), Image.Resampling.BILINEAR)
-    assert np.array_equal(found, np.array(warped.crop((16, 16, 240, 240))))
+    assert np.array_equal(pixels, np.array(warped.crop((16, 16, 240, 240))))
 
 
 def member(run: TrainConfig, **options: Any) -> EvaluateConfig:
@@ -169,8 +169,8 @@ def test_the_experiment_is_the_recipe() -> None:
     ],
 )
 def test_what_is_not_the_recipe_is_refused(changes: dict[str, Any], words: str) -> None:
-    found = caffe_fidelity([member(caffe_quick(DATA).but(**changes))])
-    assert found.refusals == (f"trained with {words}",)
+    differences = caffe_fidelity([member(caffe_quick(DATA).but(**changes))])
+    assert differences.refusals == (f"trained with {words}",)
 
 
 def test_what_is_near_the_recipe_is_remarked_upon() -> None:

@@ -157,14 +157,14 @@ def test_published_weights_are_judged_on_their_own_numbers(
     )
     member = EvaluateConfig(data=DATA, classifier=foreign)
     weights = PublishedWeights(id="R8", known_by="their digest")
-    found = beside_caffes(tmp_path, member, weights, crops)
-    top1, top5 = found[-2:]
+    rulings = beside_caffes(tmp_path, member, weights, crops)
+    top1, top5 = rulings[-2:]
     assert [(v.claim, v.decision) for v in (top1, top5)] == [("R8a", decision), ("R8b", decision)]
     assert (top1.published, top5.published) == (0.313, 0.111)
     if crops == 1:
         assert (top1.measured, top5.measured) == (0.31, 0.11)
         assert "weights known by their digest" in top1.words
-        assert "a network trained elsewhere" in next(v for v in found if v.claim == "R1").words
+        assert "a network trained elsewhere" in next(v for v in rulings if v.claim == "R1").words
 
 
 def test_few_classes_are_judged_on_top1(tmp_path: Path) -> None:
@@ -210,6 +210,6 @@ def test_a_training_by_caffes_recipe_is_judged_on_caffes_errors(
     crops = CropsConfig(aspect="warped")
     run = caffe_quick(DATA).but(**changes)
     member = EvaluateConfig(data=DATA, classifier=run, weights="raw", crops=crops)
-    found = beside_caffes(tmp_path, member, PublishedRecipe(recipe_of="R8"), top1=top1)[-2]
-    assert (found.claim, found.decision, found.tolerance) == ("R8a", decision, 0.016)
-    assert words in found.words
+    ruling = beside_caffes(tmp_path, member, PublishedRecipe(recipe_of="R8"), top1=top1)[-2]
+    assert (ruling.claim, ruling.decision, ruling.tolerance) == ("R8a", decision, 0.016)
+    assert words in ruling.words

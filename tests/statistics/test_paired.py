@@ -1,5 +1,5 @@
-"""Which test compares two sets of errors, and that all tests of a study together keep
-the 5 % they promise.
+"""Each comparison of two sets of errors has the right test, and all tests of a study
+together keep the 5 % that they promise.
 """
 
 import numpy as np

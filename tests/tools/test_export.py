@@ -81,8 +81,8 @@ def test_an_exported_member_can_be_measured(
     into = export(raw, root, 0, tmp_path / "exported")
     card = (into / "README.md").read_text()
     assert "holds the raw weights" in card
-    said = f"Input: {pixels.channel_order.upper()} in 0..255, minus {pixels.mean}, divided by"
-    assert said in card
+    sentence = f"Input: {pixels.channel_order.upper()} in 0..255, minus {pixels.mean}, divided by"
+    assert sentence in card
     own = root / evaluation.classifier.folder / "final/raw.safetensors"
     (kept,) = foreign_study("googlenet", own, image_folder).check.results[0].members
     assert isinstance(kept.classifier, ForeignConfig)

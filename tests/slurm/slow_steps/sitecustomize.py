@@ -22,8 +22,8 @@ SECONDS = 1.0
 
 
 class SlowSteps(MetaPathFinder):
-    """Finds the modules with the steps where Python would, and makes the steps slow
-    once a module is loaded.
+    """Find the modules with the steps where Python would, and make the steps slow once
+    a module is loaded.
     """
 
     def find_spec(
