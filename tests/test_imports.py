@@ -66,7 +66,7 @@ def test_the_usual_pixels_are_a_default_only() -> None:
     users = {
         module
         for module, path in MODULES.items()
-        if any(name.endswith(".preprocessing.PREPROCESSING") for name in named(path))
+        if any(name.endswith(".preprocessing.PREPROCESSING") for name in names_in(path))
     }
     assert users == {
         "pipeline.configs.network",

@@ -35,7 +35,7 @@ class Usual(NamedTuple):
     input_size: int
     kernel: str | None = None
     crop: float | None = None
-    aspect: Aspect = "kept"
+    aspect: Aspect = "kept"  # of the image that the crop is cut from
     is_recognised: bool = False  # by its digest, the file is the owner's own
     remark: str = ""
 

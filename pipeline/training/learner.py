@@ -101,7 +101,7 @@ class Learner:
         return mean_losses
 
     def _set_rate(self, rate: float, inside: float | None) -> None:
-        """Of weights and of biases.
+        """Set the rates of weights and of biases for one step.
 
         torch multiplies the momentum by the rate of the day, while Caffe's velocity has
         each step's rate `inside`: the same as a rate of 1 where gradients and decay are
