@@ -5,7 +5,8 @@ Run:     going-deeper run experiments/init.py --data ../shared/data/caltech101
 Expect:  nothing is known at this scale
 Cost:    about one core-hour a training at 70 epochs
 Differs: as experiments/caltech101.py, but each seed draws initial weights of its own,
-    as ensemble_size.py's independent members
+    as ensemble_size.py's independent members. All see pixels divided by their
+    deviation; experiments/pixels.py gives Caffe's weights the pixels they are made for
 """
 
 from pipeline.configs.miniature import miniature_ablation

@@ -61,6 +61,21 @@ def imported(module: str) -> set[str]:
 GRAPH = {module: imported(module) for module in MODULES}
 
 
+def test_the_usual_pixels_are_a_default_only() -> None:
+    """Whatever trains, evaluates or exports asks the run."""
+    users = {
+        module
+        for module, path in MODULES.items()
+        if any(name.endswith(".preprocessing.PREPROCESSING") for name in names_in(path))
+    }
+    assert users == {
+        "pipeline.configs.network",
+        "pipeline.models.usual",  # of weights that do not say
+        "pipeline.models.timm_entry",  # of a network without weights
+        "pipeline.benchmarks.contenders",
+    }
+
+
 def circle(graph: dict[str, set[str]]) -> list[str]:
     """Return one circle of a graph, if there is one."""
     try:

@@ -75,10 +75,11 @@ class TrainConfig(StageConfig):
     optimizer: Literal["sgd", "lars"] = "sgd"
     momentum: float = Field(default=0.9, ge=0, lt=1)
     # ours: torch's, where the rate multiplies the momentum too; `velocity` is Caffe's
-    # form, where the rate of a step stays in it (paper/caffe_solver.py)
+    # (src/caffe/solvers/sgd_solver.cpp), where the rate of each step stays in it
     momentum_form: Literal["gradient", "velocity"] = "gradient"
     weight_decay: float = Field(default=2e-4, ge=0)  # ours: Caffe's
-    # ours; of biases, as multiples of the rate and of the decay: Caffe's are 2 and 0
+    # ours; of biases (and batch norm's), as multiples of the rate and of the decay:
+    # Caffe's are 2 and 0
     bias_rate: float = Field(default=1.0, gt=0)
     bias_decay: float = Field(default=0.0, ge=0)
     clip_norm: float | None = Field(default=None, gt=0)  # ours: gradient clipping, off

@@ -16,7 +16,7 @@ from torch import nn
 from pipeline.configs.evaluate import TRANSFORMING, EvaluateConfig, ForeignConfig, Resize
 from pipeline.configs.network import NetworkConfig, PixelConfig
 from pipeline.errors import InputError
-from pipeline.paper.crops import scales
+from pipeline.paper.crops import Aspect, scales
 from pipeline.paper.preprocessing import CAFFE_PREPROCESSING, PREPROCESSING, Preprocessing
 
 # torchvision and timm resize with Pillow
@@ -35,6 +35,7 @@ class Usual(NamedTuple):
     input_size: int
     kernel: str | None = None
     crop: float | None = None
+    aspect: Aspect = "kept"  # of the image that the crop is cut from
     is_recognised: bool = False  # by its digest, the file is the owner's own
     remark: str = ""
 
@@ -60,7 +61,7 @@ def usual(arch: str, weights: Path | None, sha256: str | None) -> Usual | None:
     if weights is not None and (note := note_in(weights)) is not None:
         return Usual("our export", note.pixels.preprocessing, note.network.input_size)
     if weights is not None and weights.suffix == ".caffemodel":
-        return Usual("Caffe's bvlc_googlenet", CAFFE_PREPROCESSING, 224)
+        return Usual("Caffe's bvlc_googlenet", CAFFE_PREPROCESSING, 224, aspect="warped")
     return Usual("ImageNet", PREPROCESSING, 224)
 
 
@@ -84,6 +85,7 @@ def notes(config: EvaluateConfig) -> list[str]:
             ("mean", foreign.mean, mean),
             ("std", foreign.std, std),
             ("channel order", foreign.channel_order, order),
+            ("aspect", config.crops.aspect, theirs.aspect),
             ("resize", config.crops.resize, RESIZE.get(theirs.kernel) or theirs.kernel),
         )
         if other is not None and value != other

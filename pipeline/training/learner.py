@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from pipeline.configs.train import TrainConfig
+from pipeline.errors import present
 from pipeline.images.distortions import distort_batch
 from pipeline.models.compiling import enable_compiling
 from pipeline.models.engine import autocast
 from pipeline.models.operators import use_operators
 from pipeline.paper.augmentation import stream
 from pipeline.paper.averaging import equal, exponential
-from pipeline.paper.caffe_solver import CaffeSGD
 from pipeline.paper.googlenet import GoogLeNet, normalise, output_losses, training_loss
 from pipeline.paper.initialisation import INITIALISATIONS
 from pipeline.training.cadence import Step
@@ -78,10 +78,8 @@ class Learner:
 
         Return the losses by output (1 + heads), the mean over the ranks.
         """
-        for group, factor in zip(
-            self.optimizer.param_groups, (1.0, self.config.bias_rate), strict=True
-        ):
-            group["lr"] = factor * step.rate
+        inside = step.rate if self.config.momentum_form == "velocity" else None
+        self._set_rate(step.rate, inside)
         rank = self.accelerator.process_index
         torch.manual_seed(
             stream("dropout", self.config.data_seed, step.number, rank).getrandbits(63)
@@ -89,6 +87,9 @@ class Learner:
         losses = self._gradient(batch)
         if self.config.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        if inside is not None:
+            for parameter in self.network.parameters():
+                present(parameter.grad, "a gradient").mul_(inside)
         self._stepper.step()
         self._stepper.zero_grad()
         if step.settles:
@@ -98,6 +99,21 @@ class Learner:
                 self.average.update_parameters(self.network)
         mean_losses: Tensor = self.accelerator.reduce(losses, "mean")
         return mean_losses
+
+    def _set_rate(self, rate: float, inside: float | None) -> None:
+        """Set the rates of weights and of biases for one step.
+
+        torch multiplies the momentum by the rate of the day, while Caffe's velocity has
+        each step's rate `inside`: the same as a rate of 1 where gradients and decay are
+        multiplied by it.
+        """
+        config = self.config
+        decays = (config.weight_decay, config.bias_decay * config.weight_decay)
+        for group, multiple, decay in zip(
+            self.optimizer.param_groups, (1.0, config.bias_rate), decays, strict=True
+        ):
+            group["lr"] = multiple * (rate if inside is None else 1.0)
+            group["weight_decay"] = decay * (1.0 if inside is None else inside)
 
     def _gradient(self, batch: Batch) -> Tensor:
         """Compute the gradient of the rank's share, and return its mean losses.
@@ -156,15 +172,10 @@ class Learner:
 def _optimizer(config: TrainConfig, network: GoogLeNet) -> torch.optim.Optimizer:
     weights = [p for p in network.parameters() if p.ndim > 1]
     biases = [p for p in network.parameters() if p.ndim == 1]
-    groups = [
-        {"params": weights, "weight_decay": config.weight_decay},
-        {"params": biases, "weight_decay": config.bias_decay * config.weight_decay},
-    ]
+    groups = [{"params": weights}, {"params": biases}]  # each step sets their rates
     if config.optimizer == "lars":
         # late: timm and torchvision take two seconds, and this is off by default
         from timm.optim.lars import Lars
 
         return Lars(groups, lr=config.learning_rate, momentum=config.momentum)
-    if config.momentum_form == "velocity":
-        return CaffeSGD(groups, lr=config.learning_rate, momentum=config.momentum)
     return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)

@@ -1,5 +1,6 @@
 """Caffe's quick recipe is Caffe's, constant by constant."""
 
+import copy
 import hashlib
 import io
 from pathlib import Path
@@ -37,17 +38,21 @@ def in_float64(tensor: torch.Tensor | None) -> np.ndarray:
     return tensor.detach().numpy().astype(np.float64)
 
 
-def test_steps_are_caffes_written_by_hand() -> None:
+def test_steps_are_caffes_written_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """SGDSolver::ApplyUpdate: decay into the gradient, the rate into the velocity,
     twice the rate and no decay for biases; the rate falls between the steps.
     """
     learner = Learner(SMALL.but(weight_decay=0.05), 3, process_group.join())
     seen: list[dict[str, np.ndarray]] = []
 
-    def look(*_: Any) -> None:
-        seen.append({n: in_float64(p.grad) for n, p in learner.network.named_parameters()})
+    gradient = learner._gradient
 
-    learner.optimizer.register_step_pre_hook(look)
+    def seen_gradient(batch: Batch) -> torch.Tensor:
+        losses = gradient(batch)
+        seen.append({n: in_float64(p.grad) for n, p in learner.network.named_parameters()})
+        return losses
+
+    monkeypatch.setattr(learner, "_gradient", seen_gradient)
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 42, 42, 3), np.uint8))
     batch = Batch(pixels, torch.tensor([0, 1, 2, 0]), torch.empty(4, 0))
     weights = {n: in_float64(p) for n, p in learner.network.named_parameters()}
@@ -60,6 +65,19 @@ def test_steps_are_caffes_written_by_hand() -> None:
             weights[name] = w - velocity[name]
     for name, parameter in learner.network.named_parameters():
         np.testing.assert_allclose(parameter.detach(), weights[name], rtol=1e-4, atol=1e-7)
+
+
+def test_a_resumed_training_keeps_its_velocity() -> None:
+    batch = Batch(
+        torch.full((4, 42, 42, 3), 9, dtype=torch.uint8), torch.arange(4) % 3, torch.empty(4, 0)
+    )
+    first, second = (Learner(SMALL, 3, process_group.join()) for _ in range(2))
+    first.step(Step(1, 0.01), batch)
+    second.load(copy.deepcopy(first.state()))
+    for learner in (first, second):
+        learner.step(Step(2, 0.005), batch)
+    for ours, theirs in zip(first.network.parameters(), second.network.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_the_rate_is_that_of_the_steps_before() -> None:
