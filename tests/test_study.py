@@ -12,6 +12,7 @@ from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
 from pipeline.configs.experiment import load_study, one_line
 from pipeline.configs.network import NetworkConfig, PixelConfig
 from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.recipes import CAFFE_PIXELS
 from pipeline.configs.study import Study
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
@@ -223,3 +224,10 @@ def test_wrong_experiment_files_are_one_line(
         path.write_text(text)
     with pytest.raises(InputError, match=message):
         load_study(path, [])
+
+
+def test_a_file_of_weights_says_of_itself_one_thing() -> None:
+    """safetensors writes several entries in any order: equal weights, other bytes."""
+    run = TrainConfig(data=PrepareConfig(source="digits", name="digits"), num_epochs=1)
+    assert len(run.note) == 1
+    assert len(run.but(pixels=CAFFE_PIXELS).note) == 1

@@ -1,5 +1,6 @@
 """A training, and how its patches become pixels."""
 
+import json
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -147,7 +148,11 @@ class TrainConfig(StageConfig):
         """What a file of this run's weights says of itself, so that others load it
         right.
         """
-        return {name: getattr(self, name).model_dump_json() for name in ("network", "pixels")}
+        if self.pixels == PixelConfig():
+            return {"network": self.network.model_dump_json()}
+        # safetensors writes several entries in any order; equal weights need equal bytes
+        note = self.model_dump(mode="json", include={"network", "pixels"})
+        return {"network_and_pixels": json.dumps(note)}
 
     @property
     def label(self) -> str:

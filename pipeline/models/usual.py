@@ -4,6 +4,7 @@ It says how pixels enter and how the makers of the weights resize and cut images
 `notes` says where an evaluation differs from that.
 """
 
+import json
 import re
 import warnings
 from pathlib import Path
@@ -115,17 +116,19 @@ class Note(NamedTuple):
 def note_in(path: Path) -> Note | None:
     """Return the note in a file of our weights; None where there is none.
 
-    Older files have no option for pixels, and get the default.
+    A file without a word on pixels has the usual ones.
     """
     if path.suffix != ".safetensors":
         return None
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
-    if "network" not in metadata:
+    if "network" in metadata:
+        return Note(NetworkConfig.model_validate_json(metadata["network"]), PixelConfig())
+    if "network_and_pixels" not in metadata:
         return None
+    note = json.loads(metadata["network_and_pixels"])
     return Note(
-        NetworkConfig.model_validate_json(metadata["network"]),
-        PixelConfig.model_validate_json(metadata.get("pixels", "{}")),
+        NetworkConfig.model_validate(note["network"]), PixelConfig.model_validate(note["pixels"])
     )
 
 

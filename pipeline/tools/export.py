@@ -39,7 +39,8 @@ def export(study: Study, root: Path, member: int, into: Path) -> Path:
     disk.write_atomic(
         into / "model.safetensors", save(run.weights(evaluation.weights), config.note)
     )
-    onnx_bytes = _onnx(classifier.network, classifier.input_size, config.note)
+    properties = {name: getattr(config, name).model_dump_json() for name in ("network", "pixels")}
+    onnx_bytes = _onnx(classifier.network, classifier.input_size, properties)
     disk.write_atomic(into / "model.onnx", onnx_bytes)
     labels = data.split("val").labels
     misses = {}
@@ -53,7 +54,7 @@ def export(study: Study, root: Path, member: int, into: Path) -> Path:
     return into
 
 
-def _onnx(network: nn.Module, side: int, note: dict[str, str]) -> bytes:
+def _onnx(network: nn.Module, side: int, properties: dict[str, str]) -> bytes:
     network = network.eval()
     example = torch.zeros(2, 3, side, side)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -67,7 +68,7 @@ def _onnx(network: nn.Module, side: int, note: dict[str, str]) -> bytes:
         verbose=False,
     )
     model = present(exported, "the ONNX program").model_proto
-    onnx.helper.set_model_props(model, note)
+    onnx.helper.set_model_props(model, properties)
     onnx.checker.check_model(model)
     content: bytes = model.SerializeToString()
     return content
