@@ -150,7 +150,7 @@ class TrainConfig(StageConfig):
         """
         if self.pixels == PixelConfig():
             return {"network": self.network.model_dump_json()}
-        # safetensors writes several entries in any order; equal weights need equal bytes
+        # safetensors writes several entries in any order; equal weights are equal bytes
         note = self.model_dump(mode="json", include={"network", "pixels"})
         return {"network_and_pixels": json.dumps(note)}
 
