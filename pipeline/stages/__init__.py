@@ -1,5 +1,5 @@
-"""The stages: plain functions `stage(config, root) -> artefact`. Calling one again is
-always right.
+"""The stages: plain functions `stage(config, root) -> artefact`. A stage may always be
+called again.
 """
 
 from importlib import import_module
@@ -20,7 +20,7 @@ def run_stage(config: StageConfig, root: Path, **resources: Any) -> None:
 
 
 def run_part(config: StageConfig, root: Path, part: int, num_parts: int) -> None:
-    """Do a part of a stage that can be done in parts; the stage does what is left, and
+    """Do a part of a stage that can be split. The stage itself does the rest, and
     concludes.
     """
     getattr(import_module(module_of(config.stage)), f"{config.stage}_part")(

@@ -93,10 +93,11 @@ def _unjudged(claim: Claim, top: int) -> Verdict:
 
 
 def _test(claim: Claim, cells: Mapping[Cell, Result], top: int) -> PairedTest:
-    """Crops against crops: over the study's members, as an ablation of crop counts is.
+    """Compare crops with crops over the members of the study, as an ablation of crop
+    counts does.
 
-    The ensemble against its mean member: over images, as there is one ensemble, no
-    sample of them; it says nothing of other seeds.
+    The ensemble is compared with its mean member over images: there is one ensemble and
+    no sample of ensembles, and the test says nothing of other seeds.
     """
     result = cells[claim.cell]
     if claim.base:
@@ -107,8 +108,8 @@ def _test(claim: Claim, cells: Mapping[Cell, Result], top: int) -> PairedTest:
 def _of_order(
     verdicts: Mapping[str, Verdict], tests: Mapping[str, PairedTest]
 ) -> dict[str, Verdict]:
-    """The verdicts on claims of order: what their tests say together."""
-    judged = {}
+    """The verdicts on claims of order, from all their tests together."""
+    verdicts_of_order = {}
     for (claim, test), decided in zip(tests.items(), decide(list(tests.values())), strict=True):
         needed = None
         if decided.outcome in OUTCOMES:
@@ -119,7 +120,7 @@ def _of_order(
             if needed := test.needed(decided.level):
                 words += f"; some {needed:,} would decide on one as large, four times of five"
         low, high = test.interval
-        judged[claim] = replace(
+        verdicts_of_order[claim] = replace(
             verdicts[claim],
             decision=decision,
             words=words,
@@ -130,7 +131,7 @@ def _of_order(
             test=test.name,
             needed=needed,
         )
-    return judged
+    return verdicts_of_order
 
 
 def _measured(claim: Claim, cells: Mapping[Cell, Result]) -> tuple[float, Interval]:
@@ -144,8 +145,8 @@ def _measured(claim: Claim, cells: Mapping[Cell, Result]) -> tuple[float, Interv
 
 
 def _against(verdict: Verdict, measured: float, interval: Interval, remark: str) -> Verdict:
-    """A measured number against the published one: inside the tolerance, outside, or
-    undecided.
+    """Judge a measured number against the published one: inside the tolerance, outside,
+    or undecided.
     """
     published = present(verdict.published, "a published number")
     tolerance = present(verdict.tolerance, "its tolerance")

@@ -17,8 +17,8 @@ if TYPE_CHECKING:  # it imports scipy, which no rank of a training needs
 
 
 class Comparability(NamedTuple):
-    """Why published numbers say nothing about a study, or nothing; and what to say
-    beside a verdict on one.
+    """Whether published numbers are comparable with a study: the obstacle, if any, and
+    the remark that stands beside a verdict.
     """
 
     obstacle: str
@@ -44,7 +44,7 @@ def of_images(
     labels: np.ndarray,
     classes: Sequence[str],
 ) -> Comparability:
-    """The same of a validation split."""
+    """Whether the images of a validation split are those of ILSVRC-2012."""
     images, words = recognise(source_md5, image_ids, labels, classes)
     if images:
         return Comparability("", words)
@@ -54,7 +54,7 @@ def of_images(
 
 
 def as_the_papers(members: Sequence[EvaluateConfig], data: Comparability) -> Comparability:
-    """Whether members are the paper's, too, on images that were looked at before."""
+    """Whether both the images and the members are those of the paper."""
     refusals, remarks = fidelity(members)
     if refusals and data.obstacle:
         return Comparability(f"{data.obstacle}; the study {'; it '.join(refusals)}", "")
@@ -69,15 +69,15 @@ def as_the_papers(members: Sequence[EvaluateConfig], data: Comparability) -> Com
 
 
 def as_caffes(members: Sequence[EvaluateConfig], data: Comparability) -> Comparability:
-    """Whether members are Caffe's quick recipe, too, on images that were looked at
-    before.
+    """Whether both the images are those of the paper and the members follow Caffe's
+    quick recipe.
     """
     refusals, remarks = caffe_fidelity(members)
     if data.obstacle or refusals:
-        said = [data.obstacle] if data.obstacle else []
+        obstacles = [data.obstacle] if data.obstacle else []
         if refusals:
-            said.append("the published number is Caffe's quick recipe's; this study")
-            said[-1] += f" {'; it '.join(refusals)}"
-        return Comparability("; ".join(said), "")
+            obstacles.append("the published number is Caffe's quick recipe's; this study")
+            obstacles[-1] += f" {'; it '.join(refusals)}"
+        return Comparability("; ".join(obstacles), "")
     also = f"; other than Caffe's: {', '.join(remarks)}" if remarks else ""
     return data._replace(remark=f"trained here by its recipe; {data.remark}{also}")

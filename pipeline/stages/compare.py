@@ -23,12 +23,13 @@ IMAGES_AT_ONCE = 4096  # ours: bounds the memory of sums of probabilities
 
 
 def compare(config: CompareConfig, root: Path) -> SealedComparison:
-    """Compare every arm with the first, seed by seed on the same images; returns what
-    the sealed file holds.
+    """Compare every arm with the first, seed by seed on the same images; return the
+    content of the sealed file.
 
-    The test is Student's over seeds, corrected by Holm over the arms. Of a single seed
-    or ensemble it is McNemar's over images, of several ensembles sign flips over
-    images, as they share members: these say nothing of other seeds.
+    Several seeds are compared by Student's test over seeds, corrected by Holm over the
+    arms. A single seed or ensemble is compared by McNemar's test over images. Several
+    ensembles share members, so sign flips over images compare them. The tests over
+    images say nothing of other seeds.
     """
     if config.is_complete(root):
         return sealing.COMPARISON.unseal(config, root)
@@ -68,8 +69,8 @@ def best_members(config: CompareConfig, root: Path) -> list[int] | None:
 def judge(
     names: list[str], ranks: list[np.ndarray], best: list[int] | None
 ) -> tuple[list[ArmRow], list[ArmRow]]:
-    """For top-1 and top-5 errors: a row an arm, from where the label ranks (of each
-    arm, members or ensembles x images).
+    """Return a row for each arm, for top-1 and for top-5 errors, from the label ranks
+    (for each arm, members or ensembles x images).
 
     `best` is the member of each arm that was chosen as its best; None where the images,
     not the seeds, are the sample.
@@ -79,8 +80,8 @@ def judge(
 
 
 def _ranks(config: CompareConfig, arm: Arm, root: Path, labels: np.ndarray) -> np.ndarray:
-    """Members, or ensembles, of an arm x images. Sums are made in float64, some images
-    at a time.
+    """The label ranks of an arm: members or ensembles x images. Sums are made in
+    float64, some images at a time.
     """
     if config.models == 1:
         policy = config.policy_of(arm)
@@ -103,14 +104,14 @@ def _ranks(config: CompareConfig, arm: Arm, root: Path, labels: np.ndarray) -> n
 
 
 def _of_arms(names: list[str], errors: list[np.ndarray], best: list[int] | None) -> list[ArmRow]:
-    """A row an arm: its errors, and the difference to the first arm's, above zero where
-    it makes more.
+    """A row for each arm: its errors, and the difference to the first arm, which is
+    above zero where the arm makes more errors.
     """
     base = errors[0]
     tests = [_tested(wrong, base, best is not None) for wrong in errors[1:]]
-    judged = [None, *zip(tests, decide(tests), strict=True)]
+    decisions = [None, *zip(tests, decide(tests), strict=True)]
     rows = []
-    for k, (name, wrong, verdict) in enumerate(zip(names, errors, judged, strict=True)):
+    for k, (name, wrong, verdict) in enumerate(zip(names, errors, decisions, strict=True)):
         each = wrong.mean(axis=1)
         row = ArmRow(
             arm=name,
@@ -140,7 +141,7 @@ def _best(wrong: np.ndarray, member: int, of_first: np.ndarray) -> BestMember:
 
 
 def _judged(row: ArmRow, differences: np.ndarray, test: PairedTest, decided: Decision) -> ArmRow:
-    """The row with what the test says; `differences` are members x images."""
+    """The row with the result of the test; `differences` are members x images."""
     is_of_seeds = test.sample == "seeds"
     needed = test.needed(decided.level)
     return ArmRow(
@@ -165,8 +166,8 @@ def _judged(row: ArmRow, differences: np.ndarray, test: PairedTest, decided: Dec
 
 
 def _tested(wrong: np.ndarray, base: np.ndarray, are_seeds: bool) -> PairedTest:
-    """Of several seeds, by these; of a single one, or of ensembles of the same members,
-    which are no sample, by the images.
+    """Test over seeds where there are several. A single seed, or ensembles of the same
+    members, are no sample: the test is over images.
     """
     if are_seeds:
         return over_seeds(wrong, base)

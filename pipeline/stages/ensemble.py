@@ -76,8 +76,8 @@ def chosen_members(config: EnsembleConfig, root: Path) -> list[int]:
 
 
 def _figures(result: Result, root: Path) -> dict[str, float]:
-    """The errors, and how far the top-5 error is from the published one, where there is
-    one for the cell and it says something about this result.
+    """The errors, and how far the top-5 error is from the published one, where the
+    paper has a number for the cell that is comparable.
     """
     figures = {"top1_error": result.facts.top1_error, "top5_error": result.facts.top5_error}
     config = result.config

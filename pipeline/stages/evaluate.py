@@ -31,8 +31,8 @@ from pipeline.tracking.tracker import Tracker
 
 
 def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
-    """Evaluate on all ranks of the environment. Chunks of images already done are not
-    done again.
+    """Evaluate on all ranks of the environment. Chunks of images that are complete are
+    not computed again.
     """
     predictions = Predictions(config, root)
     if config.is_complete(root):
@@ -79,8 +79,8 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
 
 
 def evaluate_part(config: EvaluateConfig, root: Path, part: int, num_parts: int) -> None:
-    """Do every `num_parts`-th chunk of an evaluation, from chunk `part` on; `evaluate`
-    does what is left, and merges.
+    """Do every `num_parts`-th chunk of an evaluation, from chunk `part` on. `evaluate`
+    does the rest, and merges.
     """
     if config.is_complete(root):
         return
@@ -150,8 +150,8 @@ def _evaluate_chunks(
 
 
 def _in_words(engine: Engine, hardware: Mapping[str, str]) -> str:
-    """All that a chunk's last bits depend on: jobs on several machines may share an
-    evaluation.
+    """All that the last bits of a chunk depend on: jobs on several machines may share
+    an evaluation.
     """
     moved = "".join(f"; {name}={value}" for name, value in variables.recorded().items())
     return f"{engine.description}, on {' '.join(hardware.values())}{moved}"

@@ -62,8 +62,8 @@ def prepare(config: PrepareConfig, root: Path, processes: int | None = None) -> 
 
 
 def prepare_part(config: PrepareConfig, root: Path, part: int, num_parts: int) -> None:
-    """Do every `num_parts`-th step of a preparation, from step `part` on; `prepare`
-    does what is left, and concludes.
+    """Do every `num_parts`-th step of a preparation, from step `part` on. `prepare`
+    does the rest, and concludes.
     """
     if not config.is_complete(root):
         work, steps = work_of(config, sources.open_source(config), root)
@@ -71,8 +71,8 @@ def prepare_part(config: PrepareConfig, root: Path, part: int, num_parts: int) -
 
 
 def _do(work: Work, steps: list[Shard | Archive], name: str, processes: int | None) -> None:
-    """All steps that no earlier attempt did. The archives' digests are taken beside the
-    shards, from the same pages.
+    """Do all steps that no earlier attempt did. The digests of the archives are
+    computed beside the shards, from the same pages of memory.
     """
     label = f"prepare {name}"
     remove_unfinished(work.folder)
@@ -100,50 +100,50 @@ def _conclude(
     config: PrepareConfig, source: Source, work: Work, steps: list[Shard | Archive], root: Path
 ) -> None:
     shards = [step for step in steps if isinstance(step, Shard)]
-    found = [note for shard in shards if (note := work.note(shard.name))]
-    if len(found) < len(shards):
+    notes = [note for shard in shards if (note := work.note(shard.name))]
+    if len(notes) < len(shards):
         raise StageFailed(
-            f"{work.folder}: {len(shards) - len(found)} of {len(shards)} shards have lost their"
+            f"{work.folder}: {len(shards) - len(notes)} of {len(shards)} shards have lost their"
             " notes"
         )
     files, usable, unreadable = (
-        _per_class(found, kind, len(source.classes)) for kind in ("files", "images", "unreadable")
+        _per_class(notes, kind, len(source.classes)) for kind in ("files", "images", "unreadable")
     )
-    _refuse_empty_classes(config, source, files, usable, found)
-    written, leaks = lists(work.folder, found)
+    _refuse_empty_classes(config, source, files, usable, notes)
+    written, leaks = lists(work.folder, notes)
     images = {
         split: [a + b for a, b in zip(usable[split], unreadable[split], strict=True)]
         for split in SPLITS
     }
     num_unreadable = sum(map(sum, unreadable.values()))
-    num_bad = [len(note.rejected) for note in found]
-    judged = (
+    num_bad = [len(note.rejected) for note in notes]
+    completeness = (
         source.judge({split: files[split] for split in config.splits}, sum(num_bad))
         if source.judge
         else None
     )
     facts = ManifestFacts(
         classes=source.classes,
-        num_files=sum(sum(note.files.values()) for note in found),
+        num_files=sum(sum(note.files.values()) for note in notes),
         num_images={split: sum(numbers) for split, numbers in images.items()},
         num_rejected=sum(num_bad) - num_unreadable,
         num_unreadable=num_unreadable,
         images_per_class=images,
         num_leaks=leaks,
-        num_bytes=sum(note.num_bytes for note in found),
+        num_bytes=sum(note.num_bytes for note in notes),
         shards=work.folder.relative_to(root / config.folder).as_posix(),
         source_fingerprint=source.fingerprint,
         source_md5={archive.path.name: archive.md5 for archive in source.archives},
         class_words=source.class_words or None,
-        is_complete=judged.is_complete if judged else None,
-        verdict=judged.verdict if judged else None,
-        left_out=total([source.left_out, *(note.left_out for note in found)]) or None,
+        is_complete=completeness.is_complete if completeness else None,
+        verdict=completeness.verdict if completeness else None,
+        left_out=total([source.left_out, *(note.left_out for note in notes)]) or None,
     )
     if config.is_complete(root):  # by a later attempt, while this one was thought lost
         return
     for name, content in written.items():
         disk.write_atomic(root / config.folder / name, content)
-    digests = {note.name: note.digest for note in found}
+    digests = {note.name: note.digest for note in notes}
     sealing.DATASET.seal(
         config, root, [root / config.folder / name for name in written], facts, known=digests
     )
@@ -175,29 +175,29 @@ def lists(folder: Path, notes: list[ShardNote]) -> tuple[dict[str, bytes], int]:
 
 def in_words(facts: ManifestFacts) -> list[str]:
     """What a person should know of a data set, from its manifest."""
-    found = [
+    lines = [
         f"{facts.num_images['train']} train and {facts.num_images['val']} val images of"
         f" {facts.num_files} files"
     ]
     if facts.num_rejected or facts.num_unreadable:
-        said = (
+        counts = (
             f"{facts.num_rejected} files are left out, {facts.num_unreadable} unreadable val"
             " images count as errors"
         )
-        found.append(f"{said}: {REJECTED} names them")
+        lines.append(f"{counts}: {REJECTED} names them")
     if facts.left_out:
-        found.append(clutter_in_words(facts.left_out))
+        lines.append(clutter_in_words(facts.left_out))
     if facts.num_leaks:
-        found.append(
+        lines.append(
             f"{facts.num_leaks} val images are in train too, byte for byte: {LEAKS} names them"
         )
     if facts.verdict is not None:
-        found.append(facts.verdict)
-    return found
+        lines.append(facts.verdict)
+    return lines
 
 
 def _per_class(notes: list[ShardNote], kind: str, num_classes: int) -> dict[str, list[int]]:
-    """Sums over the shards of each split, by class."""
+    """Sum the counts by class over the shards of each split."""
     count: Counter[tuple[str, int]] = Counter()
     for note in notes:
         for label, number in getattr(note, kind).items():
@@ -232,8 +232,8 @@ def _refuse_empty_classes(
 
 
 def _remove_remains(work: Work) -> None:
-    """Of attempts that were interrupted, or made from other files. The data set is
-    sealed: nothing here can fail it.
+    """Remove the remains of attempts that were interrupted or used other files. The
+    data set is sealed: no error here can harm it.
     """
     for path in work.folder.glob(".*"):
         path.unlink(missing_ok=True)
@@ -243,7 +243,9 @@ def _remove_remains(work: Work) -> None:
 
 
 def _same_bytes(folder: Path, notes: list[ShardNote]) -> list[Leak]:
-    """Validation images whose bytes training images have too, with each of these."""
+    """Validation images whose bytes training images have too, each with those training
+    images.
+    """
     columns = {}
     for split in SPLITS:
         tables = [

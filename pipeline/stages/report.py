@@ -78,11 +78,11 @@ def report(config: Study, root: Path) -> Path:
 
 
 def report_progress(study: Study, root: Path, stages: Sequence[Mapping[str, str]]) -> Path:
-    """Write the page of a study that is not complete, beside where its report will be;
-    returns its path.
+    """Write the progress page of a study that is not complete, beside where its report
+    will be; return its path.
 
-    `stages` say where it stands, by stage. The page asks for itself again every half
-    minute, and leads to the report at last.
+    `stages` give the state of each stage. The page reloads every half minute, and leads
+    to the report in the end.
     """
     results = [Result(named, root) for named in study.check.results if named.is_complete(root)]
     top = deciding_top(results[0].facts.num_classes) if results else 5
@@ -177,7 +177,7 @@ def _page(config: Study, root: Path) -> Page:
 
 
 def _audit() -> Mapping[str, object]:
-    """The audit, as it was counted once: counting takes torch."""
+    """The stored audit. It is not counted here, as counting takes torch."""
     audit: Mapping[str, object] = json.loads(
         resources.files("pipeline.paper").joinpath("audit.json").read_text()
     )
@@ -185,7 +185,9 @@ def _audit() -> Mapping[str, object]:
 
 
 def _single(results: Sequence[Result]) -> str:
-    """Which member the rows of a single model are of; nothing where there is one."""
+    """Which member the rows of a single model belong to; empty where there is no such
+    row.
+    """
     chosen = [result for result in results if result.config.choose == "best_top1"]
     if not chosen:
         return ""
@@ -198,12 +200,12 @@ def _single(results: Sequence[Result]) -> str:
 
 
 def _members(groups: Iterable[EnsembleConfig | Arm]) -> list[EvaluateConfig]:
-    """Each once."""
+    """The members of all groups, each once."""
     return list({member.hash: member for group in groups for member in group.members}.values())
 
 
 def _trainings(members: Iterable[EvaluateConfig]) -> list[TrainConfig]:
-    """Of ours, each once."""
+    """The trainings behind members, each once; published weights have none."""
     runs = [member.classifier for member in members]
     return list({run.hash: run for run in runs if isinstance(run, TrainConfig)}.values())
 
@@ -214,15 +216,15 @@ def _charts(
     curves: Sequence[rows.CurvePoint],
     top: int,
 ) -> dict[str, str]:
-    """Those for which there is something to draw."""
-    drawn = {}
+    """The charts that have something to draw."""
+    svgs = {}
     if points := tables.crop_curve(table3, top):
-        drawn["errors_by_crops"] = charts.errors_by_crops(points)
+        svgs["errors_by_crops"] = charts.errors_by_crops(points)
     if sizes:
-        drawn["errors_by_size"] = charts.errors_by_size(sizes)
+        svgs["errors_by_size"] = charts.errors_by_size(sizes)
     if curves:
-        drawn["training_curves"] = charts.training_curves(curves)
-    return drawn
+        svgs["training_curves"] = charts.training_curves(curves)
+    return svgs
 
 
 def _captions(top: int) -> dict[str, str]:
@@ -230,8 +232,8 @@ def _captions(top: int) -> dict[str, str]:
 
 
 def _denominator(num_images: int, members: list[EvaluateConfig], root: Path) -> str:
-    """How many images the errors are counted on, and which of them could not be
-    used.
+    """The number of images that the errors are counted on, and which images could not
+    be used.
     """
     sealed = [sealing.PREDICTIONS.unseal(member, root) for member in members]
     bad = sorted({name for facts in sealed for name in facts.bad_images})
@@ -247,10 +249,10 @@ def _denominator(num_images: int, members: list[EvaluateConfig], root: Path) -> 
 
 
 def _benchmarks(root: Path) -> list[Benchmark]:
-    """What was measured under this root, in the words of the command."""
-    found = []
+    """The measurements under this root, in the words of the command."""
+    benchmarks = []
     for path in sorted((root / BenchmarkConfig.room).glob(f"*/{BenchmarkConfig.last_file}")):
         what, sealed = sealing.read_benchmark(path)
         text = templates().get_template(f"benchmark_{what}.txt").render(dict(sealed))
-        found.append(Benchmark(what, text, sealed.provenance))
-    return sorted(found, key=lambda benchmark: benchmark.what)
+        benchmarks.append(Benchmark(what, text, sealed.provenance))
+    return sorted(benchmarks, key=lambda benchmark: benchmark.what)

@@ -71,21 +71,21 @@ def train(config: TrainConfig, root: Path) -> Run:
 
 @contextmanager
 def said_in_a_line(config: TrainConfig, root: Path) -> Iterator[None]:
-    """What a user can expect: a GPU that is too small; an image that was whole when it
-    was prepared, and is damaged now, of which a loader's process says its traceback
-    first.
+    """Report in one line what a user can expect: a GPU that is too small, or an image
+    that was damaged after the preparation. In the second case the process of the loader
+    prints its traceback first.
     """
     try:
         yield
     except torch.OutOfMemoryError as error:
-        said = str(error).splitlines()[0]
+        message = str(error).splitlines()[0]
         raise StageFailed(
-            f"{root / config.folder}: {said} Set max_device_batch_size, or more ranks"
+            f"{root / config.folder}: {message} Set max_device_batch_size, or more ranks"
         ) from None
     except BadImage as problem:
-        said = str(problem).strip().splitlines()[-1].rpartition("BadImage: ")[2]
+        message = str(problem).strip().splitlines()[-1].rpartition("BadImage: ")[2]
         raise InputError(
-            f"{root / config.data.folder}: {said}; remove it to prepare the data again"
+            f"{root / config.data.folder}: {message}; remove it to prepare the data again"
         ) from None
 
 
@@ -169,7 +169,9 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
 
 
 def _published(config: TrainConfig, data: Dataset) -> float | None:
-    """What validation along the training should come to, where the paper's says it."""
+    """The published error that validation should reach, where data and training are
+    those of the paper.
+    """
     split = data.split("val")
     images = of_images(
         config.data.name,
@@ -211,7 +213,9 @@ class _Best(NamedTuple):
 
 
 def _best(run: Run) -> _Best | None:
-    """Of the checkpoints, if one was validated."""
+    """Return the best averaged weights among the checkpoints; None if no checkpoint was
+    validated.
+    """
     if (folder := run.checkpoints.best()) is None:
         return None
     state = load_state(folder)
@@ -225,8 +229,8 @@ def _best(run: Run) -> _Best | None:
 
 
 def _validate(learner: Learner, split: Split) -> Validation:
-    """Errors of the raw and the averaged weights at one crop, each image once: ids
-    strided over ranks, misses summed.
+    """Errors of the raw and the averaged weights at one crop. The ranks share the
+    images, each image once, and sum their misses.
     """
     config, accelerator = learner.config, learner.accelerator
     mine = range(accelerator.process_index, len(split), accelerator.num_processes)
@@ -240,8 +244,8 @@ def _validate(learner: Learner, split: Split) -> Validation:
             config.precision,
         )
         rank = rank_of_labels(engine, split, mine, network.classifier.out_features, crops)
-        missed = torch.tensor([int((rank >= top).sum()) for top in (1, 5)])
-        top1, top5 = accelerator.reduce(missed.to(accelerator.device), "sum").tolist()
+        misses = torch.tensor([int((rank >= top).sum()) for top in (1, 5)])
+        top1, top5 = accelerator.reduce(misses.to(accelerator.device), "sum").tolist()
         errors.append((top1 / len(split), top5 / len(split)))
     (raw1, raw5), (averaged1, averaged5) = errors
     return Validation(
