@@ -1,4 +1,6 @@
-"""checkpoints/step_*/ of a run: the state after a step, whole or passed over."""
+"""The checkpoints of a run (checkpoints/step_*/): the state after a step. A damaged one
+is passed over.
+"""
 
 import hashlib
 import io
@@ -21,8 +23,8 @@ DAMAGED = (OSError, ValueError)
 
 
 class CheckpointNote(Facts):
-    """What checkpoint.json says of a state: its step and its validation error, if it
-    was validated.
+    """The content of checkpoint.json: the step of a state, and its validation error if
+    it was validated.
     """
 
     step: int
@@ -37,8 +39,8 @@ class SealedNote(CheckpointNote):
 
 
 class Checkpoints:
-    """The checkpoints in a folder. One is whole when its note names the digest of its
-    state; the folder is renamed last.
+    """The checkpoints in a folder. A checkpoint is whole when its note names the digest
+    of its state. The folder gets its name last.
     """
 
     def __init__(self, folder: Path):
@@ -51,11 +53,12 @@ class Checkpoints:
         error: float | None = None,
         fence: Callable[[], None] = lambda: None,
     ) -> None:
-        """Save the state after `step` steps; when this returns, it outlives a power
-        cut. `error`: its validation error.
+        """Save the state after `step` steps. When this returns, the state outlives a
+        power cut. `error` is its validation error.
 
-        The last two are kept, and the one of lowest error. `fence` is called before the
-        checkpoint takes its name; it raises where this process may no longer write.
+        The last two checkpoints are kept, and the one of lowest error. `fence` is
+        called before the checkpoint takes its name; it raises where this process may no
+        longer write.
         """
         folder = self._at(step)
         if _whole_note(folder):
@@ -74,7 +77,7 @@ class Checkpoints:
         self._prune(step)
 
     def newest(self) -> Path | None:
-        """The newest checkpoint that is whole; a damaged one is named and passed
+        """The newest checkpoint that is whole. Damaged ones are reported and passed
         over.
         """
         for folder in self._all():
@@ -84,7 +87,7 @@ class Checkpoints:
         return None
 
     def best(self) -> Path | None:
-        """The whole checkpoint of lowest validation error; of equals, the earliest."""
+        """The whole checkpoint of lowest validation error; the earliest of equals."""
         validated = []
         for folder in self._all():
             with suppress(*DAMAGED):
@@ -94,22 +97,21 @@ class Checkpoints:
         return next((folder for *_, folder in sorted(validated) if _whole_note(folder)), None)
 
     def remove(self) -> None:
-        """All of them."""
+        """Remove all checkpoints."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _at(self, step: int) -> Path:
         return self.folder / f"step_{step:08d}"
 
     def _all(self) -> list[Path]:
-        """Newest first."""
+        """The folders of all checkpoints, newest first."""
         return sorted(self.folder.glob("step_*"), reverse=True)
 
     def _prune(self, step: int) -> None:
-        """Remove what is older than the last two and not the best; and what is newer
-        than `step`: it was passed over.
+        """Remove checkpoints that are older than the last two, except the best, and
+        those newer than `step`, which were passed over.
         """
-        # of a save that was killed: else the name that an old one is to get may be
-        # taken
+        # a killed save may have left the name that an old checkpoint is to get
         self._remove_remains()
         kept = {*[folder for folder in self._all() if folder <= self._at(step)][:KEEP], self.best()}
         for old in self._all():

@@ -1,5 +1,5 @@
-"""comparisons/<hash>/: arms of an ablation against the first of them, and where the
-label ranks in every image for each.
+"""comparisons/<hash>/: the arms of an ablation against its first arm, and the label
+ranks of each arm in every image.
 """
 
 from pathlib import Path
@@ -21,8 +21,8 @@ def write_comparison(
     ranks: list[np.ndarray],
     facts: ComparisonFacts,
 ) -> None:
-    """Write the hits, columns `label` and `rank_<arm>_<member>`, and seal. `ranks`: of
-    each arm, (members, images).
+    """Write the hits, columns `label` and `rank_<arm>_<member>`, and seal. `ranks`
+    holds an array (members, images) for each arm.
     """
     columns: dict[str, Any] = {"image_id": image_ids, "label": labels.astype(np.int32)}
     for k, of_arm in enumerate(ranks):

@@ -1,5 +1,5 @@
-"""What the files of each artefact hold, as models: a key renamed on one side does not
-pass the type checker, and a file is validated when it is read.
+"""What the files of each artefact hold, as models. The type checker finds a key that is
+renamed on one side only, and a file is validated when it is read.
 
 Fields with a default may be absent: in files of an earlier version, or where they say
 nothing.
@@ -16,7 +16,7 @@ Decision = Literal["baseline", "undecided", "fewer errors", "more errors"]
 
 
 class Completeness(NamedTuple):
-    """How a data set compares with ILSVRC-2012, where it says to be that."""
+    """How a data set that claims to be ILSVRC-2012 compares with it."""
 
     is_complete: bool
     verdict: str
@@ -51,7 +51,9 @@ class Manifest(Sealed, ManifestFacts):
 
 
 class Leak(Facts):
-    """A line of leaks.jsonl: a validation image whose bytes a training image has."""
+    """A line of leaks.jsonl: a validation image with the same bytes as a training
+    image.
+    """
 
     val: str
     train: str
@@ -59,7 +61,7 @@ class Leak(Facts):
 
 
 class MachineFacts(Facts):
-    """On what a training runs."""
+    """The machine that a training runs on."""
 
     world_size: int
     device: str
@@ -77,15 +79,15 @@ class Validation(Facts):
     top5_error_averaged: float
 
     def error(self, top: int, weights: Literal["averaged", "raw"]) -> float:
-        """One of the four."""
+        """One of the four errors."""
         if weights == "raw":
             return self.top1_error_raw if top == 1 else self.top5_error_raw
         return self.top1_error_averaged if top == 1 else self.top5_error_averaged
 
 
 class Elsewhere(Facts):
-    """What last bits depend on, of an earlier attempt. It is read from the file of the
-    attempt, which holds more.
+    """What the last bits of an earlier attempt depend on. It is read from the file of
+    the attempt, which holds more.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -100,7 +102,7 @@ class Elsewhere(Facts):
 
 
 class RunFacts(MachineFacts):
-    """A training at its end. `best_step` is that of its best weights."""
+    """A training at its end. `best_step` is the step of its best weights."""
 
     steps: int
     seconds: float
@@ -127,7 +129,7 @@ class EvaluationFacts(Facts):
 
 
 class PredictionsFacts(EvaluationFacts):
-    """An evaluation, with what its chunks said."""
+    """An evaluation, with the notes of its chunks."""
 
     bad_images: dict[str, str]
     engines: list[str]
@@ -162,7 +164,7 @@ class Figures(Facts):
 
 
 class ChanceFacts(Facts):
-    """Hits, and those that guessing would give (statistics/chance.py)."""
+    """The hits, and the hits that guessing would give (statistics/chance.py)."""
 
     top: int
     hits: int
@@ -188,14 +190,14 @@ class SealedResult(Sealed, ResultFacts):
 
 
 class Guess(Facts):
-    """A class that a classifier holds an image for."""
+    """A class that a classifier guesses for an image."""
 
     label: str
     probability: float
 
 
 class Mistake(Facts):
-    """An image on which a result was sure while wrong. `rank` is where its label came,
+    """An image on which a result was sure but wrong. `rank` is the rank of its label,
     `picture` a JPEG in base64.
     """
 
@@ -207,7 +209,7 @@ class Mistake(Facts):
 
 
 class BestMember(Facts):
-    """The member of an arm that was chosen as its best, against that of the first."""
+    """The best member of an arm, against the best member of the first arm."""
 
     member: int
     error: float
@@ -215,9 +217,9 @@ class BestMember(Facts):
 
 
 class ArmRow(Facts):
-    """An arm of a comparison: its errors, and the difference to the first arm's, above
-    zero where it makes more. The first has no test; `error_interval` and `best` are
-    there where seeds are the sample.
+    """An arm of a comparison: its errors, and the difference to the first arm's, which
+    is above zero where the arm makes more errors. The first arm has no test.
+    `error_interval` and `best` are there where seeds are the sample.
     """
 
     arm: str
@@ -238,7 +240,7 @@ class ArmRow(Facts):
 
 
 class ComparisonFacts(Facts):
-    """Arms against the first: a row an arm, for either error."""
+    """All arms against the first: a row for each arm, for either error."""
 
     question: str
     models: int
@@ -259,7 +261,7 @@ class SealedComparison(Sealed, ComparisonFacts):
 
 
 class CheckFacts(Facts):
-    """A check: its verdicts lie in a file of their own."""
+    """A check. Its verdicts lie in a file of their own."""
 
 
 class SealedCheck(Sealed, CheckFacts):
@@ -267,7 +269,7 @@ class SealedCheck(Sealed, CheckFacts):
 
 
 class ReportFacts(Facts):
-    """A report: what the screen shows of it."""
+    """The facts of a report that the screen shows."""
 
     summary: str
 

@@ -49,7 +49,7 @@ class Split:
 
     @property
     def num_bytes(self) -> int:
-        """Of all encoded images."""
+        """The size of all encoded images."""
         return int(pc.sum(pc.binary_length(self._encoded)).as_py() or 0)
 
     @cached_property

@@ -1,6 +1,4 @@
-"""What all files of facts have in common, and where they come from: code, process,
-machine.
-"""
+"""The base of all files of facts, and their provenance: code, process, machine."""
 
 from typing import Any, Self
 
@@ -8,8 +6,8 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Facts(BaseModel):
-    """What is written and read: immutable, of exact types, and unknown fields are
-    errors. Numbers may be NaN or infinite.
+    """The base of all facts: immutable, of exact types; unknown fields are errors.
+    Numbers may be NaN or infinite.
     """
 
     model_config = ConfigDict(
@@ -20,12 +18,12 @@ class Facts(BaseModel):
     )
 
     def plain(self) -> dict[str, Any]:
-        """As plain values for JSON, without fields at their default."""
+        """Return plain values for JSON, without fields at their default."""
         return self.model_dump(exclude_defaults=True, by_alias=True)
 
     @classmethod
     def load(cls, content: bytes | str) -> Self:
-        """From JSON.
+        """Read facts from JSON.
 
         Raises:
             pydantic.ValidationError: a field is missing, unknown or of a wrong type.
@@ -34,8 +32,9 @@ class Facts(BaseModel):
 
 
 class Commit(Facts):
-    """The code that ran. `code` is its digest, of a copy that jobs run or
-    where no commit tells."""
+    """The code that ran. `code` is the digest of the code, where jobs run a copy or no
+    commit names it.
+    """
 
     commit: str
     dirty: bool
@@ -43,7 +42,7 @@ class Commit(Facts):
 
 
 class Provenance(Commit):
-    """Where an artefact comes from."""
+    """The origin of an artefact."""
 
     command: str
     python: str
@@ -55,8 +54,8 @@ class Provenance(Commit):
 
 
 class Sealed(Facts):
-    """What every last file holds. `digest` is that of `files`, `inputs` are the digests
-    of what it was made from.
+    """The content that every last file has. `digest` is the digest of `files`; `inputs`
+    are the digests of the artefacts that it was made from.
     """
 
     stage: str
@@ -69,8 +68,8 @@ class Sealed(Facts):
 
 
 class Holder(Facts):
-    """Who makes an artefact: a process, its host, its SLURM job if any. It is read from
-    files that hold more.
+    """Who makes an artefact: a process, its host, its SLURM job if any. The file that
+    it is read from holds more.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -81,6 +80,6 @@ class Holder(Facts):
 
     @property
     def words(self) -> str:
-        """For people."""
+        """Describe the holder for people."""
         job = f", job {self.job}" if self.job else ""
         return f"process {self.process} on {self.host}{job}"

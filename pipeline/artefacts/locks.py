@@ -1,4 +1,4 @@
-"""Holding an artefact while it is made: one process at a time, and who it is."""
+"""Locks on artefacts: one process at a time makes an artefact, and others see which."""
 
 import fcntl
 import os
@@ -17,12 +17,13 @@ _locked: list[int] = []  # file descriptors
 
 @contextmanager
 def lock(config: StageConfig, root: Path, fences: bool = False) -> Iterator[None]:
-    """Hold an artefact while it is made; one process at a time may. It ends with the
-    process, however that ends.
+    """Hold an artefact while it is made; one process at a time may. The lock ends with
+    the process, however that ends.
 
-    A SLURM job that was requeued, as its node was lost, may find its former self alive.
-    Where a stage can bear that (`fences`: an older attempt cannot write, or writes the
-    same bytes), it goes on beside it; else it waits for it.
+    SLURM requeues a job when its node is lost, but the first process of the job may
+    still be alive. With `fences`, an older attempt cannot write, or writes the same
+    bytes: then the new process goes on beside the old one. Otherwise it waits for the
+    old one.
 
     Raises:
         InputError: another process holds it; the message names its process, host and
@@ -62,7 +63,7 @@ def lock(config: StageConfig, root: Path, fences: bool = False) -> Iterator[None
 
 
 def held_by(name: str, root: Path) -> str | None:
-    """Who makes the artefact of a hash just now, as far as this machine can see."""
+    """Who makes the artefact of a hash now, as far as this machine can see."""
     for path in (root / "locks").glob(f"*-{name}"):
         try:
             with path.open() as file:
@@ -77,13 +78,13 @@ def held_by(name: str, root: Path) -> str | None:
 
 @cache
 def _forget_in_forks() -> None:
-    """Once in a process, with its first lock."""
+    """Register `_forget_locks`, once in a process, with its first lock."""
     os.register_at_fork(after_in_child=_forget_locks)
 
 
 def _forget_locks() -> None:
-    """In a forked process, such as a loader's: else it would go on holding its parent's
-    locks after the parent was killed.
+    """Release the parent's locks in a forked process, such as a loader's. Otherwise it
+    would hold them after the parent was killed.
     """
     for descriptor in _locked:
         os.close(descriptor)
@@ -91,7 +92,7 @@ def _forget_locks() -> None:
 
 
 def holder() -> Holder:
-    """Who makes an artefact: this process."""
+    """Describe this process, as the one that makes an artefact."""
     return Holder(
         process=os.getpid(), host=socket.gethostname(), job=os.environ.get("SLURM_JOB_ID")
     )

@@ -1,5 +1,5 @@
-"""benchmarks/<hash>/: what each of the three measurements came to. Speeds are in images
-a second, and `times_<peer>` are ratios within a round.
+"""benchmarks/<hash>/: the figures of each of the three measurements. Speeds are in
+images a second; `times_<peer>` are ratios within a round.
 """
 
 from pipeline.artefacts.facts import Facts, Sealed
@@ -8,7 +8,7 @@ Quartiles = tuple[float, float, float]  # lower quartile, median, upper quartile
 
 
 class Classification(Facts):
-    """A way to classify the 144 crops of an image, in all that was measured of it."""
+    """A way to classify the 144 crops of an image, with all that was measured of it."""
 
     text: str
     seconds: Quartiles
@@ -22,7 +22,7 @@ class Classification(Facts):
     share_of_peak: Quartiles
     largest_difference: float
     share_of_bound: Quartiles | None
-    # the naive peer with our settings of the allocator; measurements of before lack it
+    # the naive peer with our settings of the allocator; older measurements lack it
     times_naive_tuned: Quartiles | None = None
 
 
@@ -41,7 +41,9 @@ class EvaluateFacts(Facts):
 
 
 class Storing(Facts):
-    """A way to get images into shards; `share` is of what disk and hash allow."""
+    """A way to write images into shards; `share` is its part of the speed that disk and
+    hash allow.
+    """
 
     text: str
     images_per_second: Quartiles
@@ -78,7 +80,7 @@ class TrainFacts(Facts):
     loader_times_peer: Quartiles
     overhead_of_loading: Quartiles
     allocator: dict[str, str] | None = None  # our settings
-    # peers with these; measurements of before lack them
+    # peers with these; older measurements lack them
     step_times_torchvision_tuned: Quartiles | None = None
     step_fp32_times_torchvision_tuned: Quartiles | None = None
     loader_times_peer_tuned: Quartiles | None = None

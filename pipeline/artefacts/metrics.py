@@ -17,15 +17,15 @@ BLOCK = 8192  # ours: some 30 rows
 
 
 def metrics_path(config: TrainConfig, root: Path) -> Path:
-    """Where the rows are."""
+    """The path of the metrics log."""
     return root / config.folder / "metrics.jsonl"
 
 
 def read_metrics(
     config: TrainConfig, root: Path, last: int | None = None
 ) -> list[dict[str, float]]:
-    """The rows logged so far; with `last`, at most so many, and only the end of the
-    file is read.
+    """The rows logged so far. With `last`, at most that many rows; then only the end of
+    the file is read.
     """
     try:
         with metrics_path(config, root).open("rb") as file:
@@ -36,7 +36,7 @@ def read_metrics(
 
 
 def columns_of(errors: Validation) -> dict[str, float]:
-    """The errors of a validation by their names in its row."""
+    """The errors of a validation by the names of their columns."""
     return {f"{PREFIX}{name}": value for name, value in errors.plain().items()}
 
 
@@ -65,7 +65,9 @@ def validations(config: TrainConfig, root: Path) -> list[tuple[float, Validation
 
 
 def _last(file: BinaryIO, count: int) -> list[bytes]:
-    """The last lines: a block from the end, a larger one until it holds enough."""
+    """The last lines. A block is read from the end, and a larger one until it holds
+    enough lines.
+    """
     end, size = file.seek(0, os.SEEK_END), BLOCK
     while True:
         start = max(0, end - size)
@@ -78,5 +80,5 @@ def _last(file: BinaryIO, count: int) -> list[bytes]:
 
 
 def _whole(lines: list[bytes]) -> list[bytes]:
-    # the last may be torn by a power cut
+    # a power cut may tear the last line
     return [line for line in lines if line.endswith(b"}")]

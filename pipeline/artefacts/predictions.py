@@ -42,8 +42,8 @@ class Predictions:
         return array
 
     def top1_error(self) -> float:
-        """At one crop, or at the first policy that was evaluated: by this the paper's
-        authors chose their best models.
+        """The top-1 error at one crop, or at the first policy that was evaluated. The
+        authors of the paper chose their best models by this error.
         """
         return float(
             (
@@ -65,7 +65,7 @@ class Predictions:
         return values
 
     def has_chunk(self, chunk: range) -> bool:
-        """Whether a chunk of images is done."""
+        """Whether a chunk of images is complete."""
         return self._chunk_path(chunk).exists()
 
     def publish_chunk(
@@ -77,12 +77,12 @@ class Predictions:
         engine: str,
         hardware: Mapping[str, str] | None = None,
     ) -> None:
-        """Store a chunk's scores (images x classes) by policy; an earlier attempt's
-        chunk is left as it is.
+        """Store a chunk's scores (images x classes) by policy. A chunk of an earlier
+        attempt stays as it is.
 
         `bad` gives, by image, the reason why it could not be classified; its scores are
-        NaN, which no true label beats. `engine` says what computed it, `hardware` on
-        what device.
+        NaN, which no true label beats. `engine` names the engine that computed the
+        scores, `hardware` its device.
 
         Raises:
             StageFailed: a score of another image is NaN or infinite.
@@ -172,15 +172,15 @@ class Predictions:
 
     @cached_property
     def _made_from(self) -> str:
-        """A digest of the data and the weights: chunks made from others, since removed
-        and made anew, do not count.
+        """A digest of the data and the weights. Chunks do not count whose inputs were
+        removed and made again.
         """
         digests = [sealing.unseal(named, self.root).digest for named in self.config.inputs]
         return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
 
 
 def best_member(members: Sequence[EvaluateConfig], root: Path) -> int:
-    """The first of those with the lowest top-1 error at one crop."""
+    """The first of the members with the lowest top-1 error at one crop."""
     return min(range(len(members)), key=lambda k: Predictions(members[k], root).top1_error())
 
 

@@ -1,4 +1,4 @@
-"""Where a number comes from: commit, command, versions, machine, environment."""
+"""The origin of a number: commit, command, versions, machine, environment."""
 
 import hashlib
 import json
@@ -49,7 +49,7 @@ DECODERS = ("simplejpeg", "pillow")  # each has a libjpeg-turbo of its own
 
 def collect() -> Provenance:
     """Commit, whether the tree had uncommitted changes, command, versions, host, time,
-    and what of the environment may move last bits.
+    and the environment variables that may move last bits.
     """
     code = commit()
     return Provenance(
@@ -68,33 +68,35 @@ def collect() -> Provenance:
 
 @cache
 def versions() -> Mapping[str, str]:
-    """What is installed of all that numbers depend on, by name; nothing is imported."""
-    found = {}
+    """The versions of all packages that numbers depend on, by name. Nothing is
+    imported.
+    """
+    numbers = {}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            numbers[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
     for name in DECODERS:
         if version := _libjpeg_turbo(name):
-            found[f"libjpeg-turbo of {name}"] = version
-    return found
+            numbers[f"libjpeg-turbo of {name}"] = version
+    return numbers
 
 
 def _libjpeg_turbo(package: str) -> str:
-    """The version that a package's library says of itself."""
+    """The version that the library file of a package states."""
     for file in metadata.files(package) or ():
         if "jpeg" in file.name and ".so" in file.name:
             content = Path(str(file.locate())).read_bytes()
-            if said := re.search(rb"libjpeg-turbo version ([\d.]+)", content):
-                return said[1].decode()
+            if match := re.search(rb"libjpeg-turbo version ([\d.]+)", content):
+                return match[1].decode()
     return ""
 
 
 @cache
 def commit() -> Commit:
-    """The commit of this code; unknown where it runs outside a git checkout. A copy of
-    it carries that in a file. Where no commit tells what ran, a digest does.
+    """The commit of this code; unknown outside a git checkout. A copy of the code
+    carries its commit in a file. Where no commit names the code, a digest does.
     """
     if (TOP / COMMIT_FILE).is_file():
         return Commit.load((TOP / COMMIT_FILE).read_bytes())
@@ -125,7 +127,7 @@ def sources() -> dict[str, bytes]:
 
 
 def digest_of_code(files: Mapping[str, bytes]) -> str:
-    """16 hex digits that name what files hold."""
+    """16 hex digits that identify the contents of files."""
     digests = {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)}
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
 

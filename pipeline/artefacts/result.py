@@ -36,7 +36,7 @@ class Result:
         self.facts = sealing.RESULT.unseal(config, root)
 
     def errors(self, top: int) -> np.ndarray:
-        """Per image, whether the true label is not among the `top` first."""
+        """For each image, whether the label is not among the `top` first guesses."""
         return self.hits("rank") >= top
 
     def errors_of_members(self, top: int) -> np.ndarray:
@@ -70,9 +70,9 @@ class Result:
 
 
 class Hits(NamedTuple):
-    """What became of each image: its label, the first guess (-1 where there is none),
-    where the label ranks; also for each member, and for every smaller ensemble of them,
-    5 at most.
+    """The outcome of each image: its label, the first guess (-1 where there is none),
+    and the rank of the label. The ranks are also given for each member, and for every
+    smaller ensemble of members; they are at most 5.
     """
 
     image_ids: list[str]
@@ -85,7 +85,7 @@ class Hits(NamedTuple):
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
-        """By the names of hits.parquet."""
+        """The columns by their names in hits.parquet."""
         columns = {"label": self.labels, "predicted": self.predicted, "rank": self.rank}
         columns |= {f"rank_member_{k}": ranks for k, ranks in enumerate(self.member_ranks)}
         columns = {name: values.astype(np.int32) for name, values in columns.items()}
@@ -96,7 +96,9 @@ class Hits(NamedTuple):
 
 
 def figures(columns: Mapping[str, np.ndarray]) -> Figures:
-    """All errors that the columns of a hits.parquet give, with Wilson's intervals."""
+    """Return all errors that the columns of a hits.parquet give, with Wilson's
+    intervals.
+    """
     count = len(columns["rank"])
     members = [name for name in columns if name.startswith("rank_member_")]
     subsets = [name for name in columns if name.startswith("rank_of_")]

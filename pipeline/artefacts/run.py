@@ -28,7 +28,9 @@ FILES: dict[Weights, str] = {
 
 
 class Attempt(Holder, MachineFacts, Commit):
-    """attempts/<number>.json: who began to train when, on what, with which code."""
+    """attempts/<number>.json: who began to train, when, on which machine, with which
+    code.
+    """
 
     data_digest: str
     config: dict[str, Any]
@@ -68,8 +70,8 @@ class Run:
         return read_metrics(self.config, self.root)
 
     def claim(self, machine: MachineFacts, data_digest: str) -> None:
-        """Begin an attempt: from now on, earlier ones cannot write. Its file holds its
-        provenance, on what it runs, and the digest of its data.
+        """Begin an attempt: from now on, earlier ones cannot write. The file of the
+        attempt holds its provenance, its machine, and the digest of its data.
         """
         holder, origin = locks.holder(), provenance.collect()
         attempt = Attempt(
@@ -109,7 +111,7 @@ class Run:
             file.write(json.dumps(row) + "\n")
 
     def write_postmortem(self, facts: dict[str, Any]) -> None:
-        """Say what was going on when the training had to end: the step, its loss, its
+        """Write the state of a training that had to end: the step, its loss, its
         images.
         """
         self._refuse_if_superseded()
@@ -129,8 +131,8 @@ class Run:
         )
 
     def elsewhere(self) -> list[Elsewhere]:
-        """On what earlier attempts ran, where that differs from this one: the weights
-        may come from all.
+        """The machines of earlier attempts, where they differ from this one: the
+        weights may come from all of them.
         """
         paths = sorted(self._attempt_path(0).parent.glob("*.json"))
         ran = [Elsewhere.load(path.read_bytes()) for path in paths]

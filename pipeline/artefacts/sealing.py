@@ -1,5 +1,5 @@
 """Sealing an artefact: its last file names all others by digest, and the artefacts that
-it was made from. And reading it again, validated.
+it was made from. The same module reads sealed artefacts, validated.
 """
 
 import hashlib
@@ -130,7 +130,7 @@ def unseal(config: StageConfig, root: Path) -> Sealed:
 
 
 def read_benchmark(path: Path) -> tuple[str, Sealed]:
-    """What a benchmark.json is of, and what it holds.
+    """Return the subject of a benchmark.json, and its content.
 
     Raises:
         InputError: it is damaged, or of another version.
@@ -146,7 +146,7 @@ def read_benchmark(path: Path) -> tuple[str, Sealed]:
 
 
 def read_rows(path: Path, rows: TypeAdapter[list[R]]) -> list[R]:
-    """What a file beside the last one lists: JSON, or a row a line (.jsonl).
+    """The rows of a file beside the last one: JSON, or a row on each line (.jsonl).
 
     Raises:
         InputError: it is damaged.
@@ -163,12 +163,12 @@ def read_rows(path: Path, rows: TypeAdapter[list[R]]) -> list[R]:
 
 
 def digest_of(files: Mapping[str, str]) -> str:
-    """An artefact's digest, of its files' names and digests."""
+    """The digest of an artefact, from the names and digests of its files."""
     return hashlib.sha256(json.dumps(dict(files), sort_keys=True).encode()).hexdigest()
 
 
 def fault(error: ValidationError) -> str:
-    """The first error of a file: field, value, what would be valid."""
+    """Describe the first error of a file: field, value, what would be valid."""
     first = error.errors(include_url=False)[0]
     field, value = ".".join(map(str, first["loc"])), repr(first["input"])
     if first["type"] == "missing":

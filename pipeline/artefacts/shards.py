@@ -34,9 +34,9 @@ COLUMNS = {
 
 
 class Record(NamedTuple):
-    """One image: its encoded bytes, 0-based label, its size in pixels (0 where it
-    cannot be decoded), the SHA-256 of the bytes, and that of the source's bytes where
-    they were encoded anew.
+    """One image: its encoded bytes, 0-based label, size in pixels (0 where it cannot be
+    decoded), and the SHA-256 of the bytes. Where the bytes were encoded anew, also the
+    SHA-256 of the bytes in the source.
     """
 
     image_id: str
@@ -79,8 +79,8 @@ class ShardNote(Frozen):
 
 
 def schema(classes: Sequence[str]) -> pa.Schema:
-    """The columns, with what `datasets` wants to know of them: the image column is one,
-    the labels have names.
+    """The columns, with the metadata that `datasets` reads: which column is the image,
+    and the names of the labels.
     """
     features: dict[str, Any] = {
         name: {"dtype": str(kind), "_type": "Value"} for name, kind in COLUMNS.items()
@@ -112,8 +112,8 @@ def write_shard(path: Path, classes: Sequence[str], records: Iterable[Record]) -
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Of shards whose process on this machine was killed: each may be as large as a
-    shard.
+    """Remove shards whose process on this machine was killed: each may be as large as a
+    whole shard.
     """
     for path in folder.glob(".*.arrow.*.*"):
         process, host = path.name.split(".", 4)[3:]
@@ -122,8 +122,8 @@ def remove_unfinished(folder: Path) -> None:
 
 
 class RowsDigest:
-    """SHA-256 of the classes and of all rows of a shard: it covers the images by
-    theirs, and no byte of Arrow's own.
+    """SHA-256 of the classes and all rows of a shard. It covers the images by their own
+    SHA-256, and none of Arrow's own bytes.
     """
 
     def __init__(self, classes: Sequence[str]):
@@ -135,12 +135,12 @@ class RowsDigest:
         self._digest.update(json.dumps(row).encode())
 
     def hexdigest(self) -> str:
-        """In hex."""
+        """The digest in hex."""
         return self._digest.hexdigest()
 
 
 def read_shard(path: Path) -> pa.Table:
-    """A shard, memory-mapped: nothing is read until asked.
+    """Open a shard, memory-mapped: nothing is read before it is used.
 
     Raises:
         InputError: it is missing or damaged.
@@ -148,15 +148,15 @@ def read_shard(path: Path) -> pa.Table:
     try:
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except Exception as error:  # pyarrow raises nearly anything on damaged files
-        said = (str(error) or type(error).__name__).splitlines()[0]
+        message = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"{path}: cannot be read as a shard: {said}; see going-deeper data verify"
+            f"{path}: cannot be read as a shard: {message}; see going-deeper data verify"
         ) from None
 
 
 def check_shard(path: Path, classes: Sequence[str]) -> tuple[str, int, list[str]]:
-    """The digest of a shard's rows as they are now, their number, and the images whose
-    bytes are not those of their SHA-256.
+    """Return the digest of the rows of a shard as they are now, their number, and the
+    images whose bytes do not match their SHA-256.
 
     Raises:
         InputError: it cannot be read, or its columns are not what they were.
@@ -176,8 +176,8 @@ def check_shard(path: Path, classes: Sequence[str]) -> tuple[str, int, list[str]
                 damaged.append(record.image_id)
             count += 1
     except Exception as error:  # pyarrow raises nearly anything on damaged files
-        said = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path}: cannot be read as a shard: {said}") from None
+        message = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path}: cannot be read as a shard: {message}") from None
     return digest.hexdigest(), count, damaged
 
 
@@ -196,7 +196,9 @@ def _records(table: pa.Table) -> Iterator[Record]:
 
 
 def read_note(path: Path) -> ShardNote | None:
-    """A note that was written, or None: then the shard is made anew."""
+    """Read the note on a shard; None if there is no valid one. Then the shard is made
+    anew.
+    """
     try:
         return ShardNote.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):

@@ -1,4 +1,4 @@
-"""verdicts/<hash>/: what a study says about each claim of the paper."""
+"""verdicts/<hash>/: the verdicts of a study on each claim of the paper."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -18,12 +18,13 @@ Decision = Literal["reproduced", "not_reproduced", "inconclusive", "not_run"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """One claim judged. `kind` says whether the numbers are an error or a gain in one,
-    `metric` in which error.
+    """One claim judged. `kind` says whether the numbers are errors or gains, `metric`
+    in which error.
 
-    `p_value` is two-sided, `test` says of which test; `p_holm` is the same corrected
-    over all claims that are judged so; `needed` seeds or images, what the test counts,
-    would find a difference as large as an undecided one four times of five.
+    `p_value` is two-sided, and `test` names its test. `p_holm` is the p-value corrected
+    over all claims that are judged by tests. `needed` is for an undecided difference:
+    so many seeds or images (whichever the test counts) would find a difference as
+    large, four times of five.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
@@ -48,7 +49,7 @@ ROWS = TypeAdapter(list[Verdict])
 
 
 def write_verdicts(config: CheckConfig, root: Path, verdicts: list[Verdict]) -> None:
-    """Write the verdicts of a study, one a line, and seal."""
+    """Write the verdicts of a study, one on each line, and seal."""
     path = root / config.folder / VERDICTS
     disk.write_atomic(
         path, "".join(json.dumps(asdict(verdict)) + "\n" for verdict in verdicts).encode()
@@ -57,7 +58,7 @@ def write_verdicts(config: CheckConfig, root: Path, verdicts: list[Verdict]) -> 
 
 
 def read_verdicts(config: CheckConfig, root: Path) -> tuple[list[Verdict], SealedCheck]:
-    """The verdicts and the rest of the sealed file.
+    """Read the verdicts and the rest of the sealed file.
 
     Raises:
         InputError: they are not complete, or damaged.

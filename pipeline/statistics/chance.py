@@ -13,9 +13,9 @@ TOPS = (1, 5)
 
 
 class Chance(NamedTuple):
-    """Hits on so many images among the `top` first guesses, beside the number to be
-    expected if the same guesses were dealt out to the images at random; the one-sided
-    p-value of "it only guesses".
+    """Hits among the `top` first guesses on `images` images. `expected` is their number
+    if the same guesses were dealt out to the images at random; the p-value is
+    one-sided, of "it only guesses".
     """
 
     top: int
@@ -26,12 +26,12 @@ class Chance(NamedTuple):
 
 
 def against_chance(scores_NC: np.ndarray, labels_N: np.ndarray) -> tuple[Chance, ...]:
-    """Hits among the first guess, and among the first five, against guessing, by
+    """Compare the hits of the first guess, and of the first five, with guessing, by
     binomial tests.
 
     The chance is the sum over classes of their share of the labels times their share of
-    the guesses: 1 / classes where either is even, and the share of a class where all is
-    taken for it. Rows of NaN are misses.
+    the guesses. It is 1 / classes where either is even, and the share of a class where
+    every guess is that class. Rows of NaN are misses.
 
     >>> labels = np.array([0, 1, 2, 3] * 5)
     >>> (first, _) = against_chance(np.eye(4)[labels], labels)
@@ -46,7 +46,7 @@ def against_chance(scores_NC: np.ndarray, labels_N: np.ndarray) -> tuple[Chance,
     rank_N = rank_of_label(scores_NC, labels_N)
     labelled_C = np.bincount(labels_N, minlength=num_classes) / count
     usable = scores_NC[~np.isnan(scores_NC).any(axis=1)]
-    found = []
+    chances = []
     for top in TOPS:
         least = max(0, num_classes - top)
         first = np.argpartition(usable, min(least, num_classes - 1), axis=1)[:, least:]
@@ -54,14 +54,14 @@ def against_chance(scores_NC: np.ndarray, labels_N: np.ndarray) -> tuple[Chance,
         share = min(1.0, float(guessed_C @ labelled_C))
         hits = int((rank_N < top).sum())
         p_value = float(scipy.stats.binomtest(hits, count, share, alternative="greater").pvalue)
-        found.append(Chance(top, hits, count, share * count, p_value))
-    return tuple(found)
+        chances.append(Chance(top, hits, count, share * count, p_value))
+    return tuple(chances)
 
 
 def may_be_guessing(chances: Sequence[Chance]) -> bool:
-    """Whether neither the first guess nor the first five are better than guessing, or
-    by so little that an accident explains it: in a wrong order of the classes some are
-    in their place by luck, and all their images are right.
+    """Whether neither the first guess nor the first five are clearly better than
+    guessing. A small excess can be an accident: in a wrong order of the classes some
+    are in their place by luck, and all their images are right.
     """
     return bool(chances) and all(
         chance.p_value > GUESSING or chance.hits - chance.expected < HARDLY * chance.images

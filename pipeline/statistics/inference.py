@@ -74,8 +74,8 @@ def holm(p_values: list[float]) -> list[float]:
 
 
 def holm_levels(p_values: list[float]) -> list[float]:
-    """The level at which Holm's correction tests each p-value: 5 % by the number of
-    those that are no smaller.
+    """The level at which Holm's correction tests each p-value: 5 % divided by the
+    number of p-values that are no smaller.
 
     >>> holm_levels([0.01, 0.04, 0.03])
     [0.016666666666666666, 0.05, 0.025]
@@ -88,11 +88,11 @@ def holm_levels(p_values: list[float]) -> list[float]:
 
 
 def across_seeds(differences: np.ndarray) -> tuple[float, Interval]:
-    """Of differences, one a seed: the two-sided p-value of "their mean is zero"
-    (Student's t) and its 95 % interval.
+    """The two-sided p-value of "the mean of these differences is zero" (Student's t),
+    and the 95 % interval of the mean. There is one difference for each seed.
 
-    Covers the seeds, given these images. Without any spread the test says nothing: a
-    p-value of 1, all differences possible.
+    The test covers the seeds, given these images. Without any spread it says nothing:
+    the p-value is 1, and all differences are possible.
 
     Raises:
         ValueError: there are fewer than two.
@@ -113,11 +113,11 @@ def across_seeds(differences: np.ndarray) -> tuple[float, Interval]:
 def bootstrap_interval(
     differences_SN: np.ndarray, seed: int = 0, resamples: int = 10_000
 ) -> Interval:
-    """95 % percentile interval of the mean of differences by seed and image: both are
-    drawn anew, images for all seeds alike.
+    """95 % percentile interval of the mean of differences by seed and image. Both are
+    drawn anew; the draw of images is the same for all seeds.
 
-    With few seeds it is too narrow, as any bootstrap: `across_seeds` decides, this
-    shows how much the images add.
+    With few seeds the interval is too narrow, as in any bootstrap: `across_seeds`
+    decides, and this shows how much the images add.
     """
     rng = np.random.default_rng(seed)
     seeds, images = differences_SN.shape

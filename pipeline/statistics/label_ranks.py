@@ -1,5 +1,5 @@
-"""Where the true label ranks among the scores of an image. Needs numpy alone, as every
-rank of a training imports it.
+"""Where the true label ranks among the scores of an image. The module needs numpy
+alone, as every rank of a training imports it.
 """
 
 import numpy as np

@@ -13,8 +13,8 @@ FEW_CLASSES = 25  # ours: among so few, five guesses are nearly always right
 
 
 def deciding_top(num_classes: int) -> int:
-    """The guesses among which the label must be for a hit, where claims and arms are
-    decided: one among few classes, else five.
+    """How many first guesses count as a hit where claims and arms are decided: one
+    guess among few classes, else five.
 
     >>> deciding_top(10), deciding_top(1000)
     (1, 5)

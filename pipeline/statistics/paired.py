@@ -1,5 +1,5 @@
-"""Two sets of errors on the same images: by which test they are compared, and what
-follows (paper, section 7).
+"""Two sets of errors on the same images: the test that compares them, and the decision
+(paper, section 7).
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,9 @@ from pipeline.statistics.power import paired_images_to_decide, seeds_to_decide
 class PairedTest:
     """How errors differ from those of a base on the same images.
 
-    `differences` are those of the sample, seeds or images; below zero are fewer errors.
-    `p_value` is two-sided, `interval` one of 95 % for the mean difference.
+    `differences` has a value for each seed or image of the sample; below zero are fewer
+    errors. `p_value` is two-sided; `interval` is the 95 % interval of the mean
+    difference.
     """
 
     differences: np.ndarray
@@ -37,7 +38,7 @@ class PairedTest:
 
     @property
     def difference(self) -> float:
-        """The mean."""
+        """The mean of the differences."""
         return float(self.differences.mean())
 
     def needed(self, level: float) -> int | None:
@@ -50,8 +51,9 @@ class PairedTest:
 
 
 class Decision(NamedTuple):
-    """What a test says beside others: its p-value by Holm's correction, the `level` at
-    which that correction tests it, and the decision at 5 % over both directions.
+    """The decision on a test beside others: its p-value by Holm's correction, the
+    `level` at which that correction tests it, and the outcome at 5 % over both
+    directions.
     """
 
     p_holm: float
@@ -71,8 +73,8 @@ def over_seeds(errors_SN: np.ndarray, base_SN: np.ndarray) -> PairedTest:
 
 
 def over_images(errors_N: np.ndarray, base_N: np.ndarray) -> PairedTest:
-    """Over images, for these networks alone: McNemar's exact test where each image is
-    an error or none, sign flips where one side is the mean of several networks.
+    """Test over images, for these networks alone. McNemar's exact test where each image
+    is an error or none; sign flips where one side is the mean of several networks.
 
     >>> over_images(np.array([False] * 5), np.array([True] * 5)).p_value
     0.0625
@@ -92,8 +94,8 @@ def over_images(errors_N: np.ndarray, base_N: np.ndarray) -> PairedTest:
 
 
 def of_members(errors_SN: np.ndarray, base_SN: np.ndarray) -> PairedTest:
-    """Members under two treatments: over their seeds; of a single member over its
-    images.
+    """Test members under two treatments: over their seeds, or over the images of a
+    single member.
     """
     if len(errors_SN) > 1:
         return over_seeds(errors_SN, base_SN)
@@ -101,8 +103,8 @@ def of_members(errors_SN: np.ndarray, base_SN: np.ndarray) -> PairedTest:
 
 
 def decide(tests: Sequence[PairedTest]) -> list[Decision]:
-    """The decision on each test, so that at most 5 % of studies in which nothing
-    differs decide anything, in either direction.
+    """Decide on each test. At most 5 % of studies in which nothing differs decide
+    anything, in either direction.
 
     >>> five = over_images(np.array([False] * 6), np.array([True] * 6))
     >>> decide([five])[0].outcome, decide([five, five])[0].outcome

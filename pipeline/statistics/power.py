@@ -1,4 +1,4 @@
-"""How many images or seeds would decide what these have left open."""
+"""How many images or seeds would decide what a sample has left open."""
 
 import math
 from bisect import bisect_left
@@ -30,13 +30,13 @@ def images_to_decide(error: float, other: float, power: float = 0.5) -> int:
 def paired_images_to_decide(
     differences_N: np.ndarray, power: float = POWER, level: float = SIGNIFICANCE
 ) -> int | None:
-    """Images that decide on such per-image differences, two-sided at `level`; None if
-    their mean is zero.
+    """The number of images that decides on such per-image differences, two-sided at
+    `level`; None if their mean is zero.
 
-    On errors of two results (-1, 0, 1) it is the sample size of McNemar's test
-    (PAPER.md, section 4): the variance is the share of discordant images under the null
-    hypothesis, less the squared mean under the alternative. As it rests on the normal
-    distribution, it is too small where fewer than some ten images differ.
+    For errors of two results (-1, 0, 1) it is the sample size of McNemar's test
+    (PAPER.md, section 4). The variance is the share of discordant images under the null
+    hypothesis, less the squared mean under the alternative. The formula rests on the
+    normal distribution: it is too small where fewer than some ten images differ.
 
     >>> # 2 % of the images differ, 1.22 points apart
     >>> discordant = np.array([1] * 161 + [-1] * 39 + [0] * 9800)
@@ -85,6 +85,6 @@ def power_of_t(effect: float, seeds: int, level: float = SIGNIFICANCE) -> float:
     [0.093, 0.803]
     """
     critical, shifted = scipy.stats.t.ppf(1 - level / 2, seeds - 1), effect * seeds**0.5
-    # where it is next to nothing scipy has NaN
+    # scipy returns NaN where the power is next to nothing
     wrong_side = np.nan_to_num(scipy.stats.nct.cdf(-critical, seeds - 1, shifted))
     return float(scipy.stats.nct.sf(critical, seeds - 1, shifted) + wrong_side)

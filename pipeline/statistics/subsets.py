@@ -1,5 +1,5 @@
-"""Every smaller ensemble that the same members make: how the error falls with their
-number (paper, section 7).
+"""Every smaller ensemble of the same members: how the error falls with their number
+(paper, section 7).
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,8 +15,8 @@ Subset = tuple[int, ...]
 
 
 def subset_ranks(members: Sequence[np.ndarray], labels: np.ndarray) -> dict[Subset, np.ndarray]:
-    """Where the label ranks in the averaged probabilities (images x classes, of each
-    member) of every subset, 5 at most.
+    """The label ranks in the averaged probabilities of every subset of members, 5 at
+    most. `members` holds images x classes for each member.
 
     >>> first = np.array([[0.9, 0.1], [0.6, 0.4]])
     >>> second = np.array([[0.8, 0.2], [0.1, 0.9]])
@@ -24,20 +24,20 @@ def subset_ranks(members: Sequence[np.ndarray], labels: np.ndarray) -> dict[Subs
     >>> {subset: row.tolist() for subset, row in ranks.items()}
     {(0,): [0, 1], (0, 1): [0, 0], (1,): [0, 0]}
     """
-    found: dict[Subset, np.ndarray] = {}
+    ranks_of_subsets: dict[Subset, np.ndarray] = {}
     for start in range(0, len(labels), CHUNK):
         rows = slice(start, start + CHUNK)
         for subset, total in _sums([member[rows] for member in members]):
-            ranks = found.setdefault(subset, np.empty(len(labels), np.uint8))
+            ranks = ranks_of_subsets.setdefault(subset, np.empty(len(labels), np.uint8))
             ranks[rows] = np.minimum(rank_of_label(total, labels[rows]), MISS)
-    return found
+    return ranks_of_subsets
 
 
 def _sums(
     members: Sequence[np.ndarray], after: Subset = (), total: np.ndarray | None = None
 ) -> Iterator[tuple[Subset, np.ndarray]]:
-    """Each subset that begins with `after`, and the sum of its members; each sum adds
-    one member to another.
+    """Each subset that begins with `after`, and the sum of its members. Each sum adds
+    one member to a smaller sum.
     """
     for member in range(after[-1] + 1 if after else 0, len(members)):
         extended = members[member].astype(np.float64) if total is None else total + members[member]
