@@ -1,5 +1,5 @@
-"""Table 1 counted again, row by row, beside what is printed; and the arithmetic that
-others did on this network.
+"""Table 1 counted again, row by row, beside the printed figures; and the arithmetic
+that others did on this network.
 """
 
 from typing import Any, NamedTuple

@@ -72,10 +72,10 @@ class AuxiliaryHead(nn.Module):
 
 
 class FullyConnectedHead(nn.Sequential):
-    """What average pooling replaced, for a gain of about 0.6 points of top-1 (paper,
-    section 5).
+    """The head that average pooling replaced, for a gain of about 0.6 points of top-1
+    (paper, section 5).
 
-    The paper does not describe it; like an auxiliary head it has one hidden layer of
+    The paper does not describe it. Like an auxiliary head it has one hidden layer of
     1024 units with ReLU (`ours`).
     """
 

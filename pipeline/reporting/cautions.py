@@ -12,7 +12,7 @@ from pipeline.paper.crops import label_of
 def guessing(
     classifier: ForeignConfig | TrainConfig, num_images: int, hits: int, expected: float
 ) -> str:
-    """That a classifier may only guess, and why that happens."""
+    """Say that a classifier may only guess, and why that happens."""
     causes = (
         "mean and std (--mean, --std), the order of the classes (--classes), another set of weights"
         " (--weights-key)"
@@ -26,10 +26,10 @@ def guessing(
 
 
 def cautions(results: Sequence[Result], evaluated: Iterable[SealedPredictions]) -> list[str]:
-    """A sentence for each result that may be guessing, and each thing that evaluations
-    did otherwise than the makers of the weights.
+    """A sentence for each result that may be guessing, and for each way in which
+    evaluations differ from those of the makers of the weights.
     """
-    said = [
+    guesses = [
         f"{label_of(result.config.policy)} crops, models {result.config.num_models}: "
         + guessing(
             result.config.members[0].classifier,
@@ -41,4 +41,4 @@ def cautions(results: Sequence[Result], evaluated: Iterable[SealedPredictions]) 
         if result.facts.chance and result.facts.may_be_guessing
     ]
     notes = [sentence for sealed in evaluated for sentence in sealed.notes or ()]
-    return list(dict.fromkeys(said + notes))
+    return list(dict.fromkeys(guesses + notes))

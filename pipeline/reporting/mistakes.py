@@ -18,19 +18,19 @@ NUM_GUESSES = 5
 def worst_mistakes(
     split: Split, probabilities: np.ndarray, rank: np.ndarray, classes: list[str]
 ) -> list[Mistake]:
-    """The images on which the first guess was surest while wrong: picture, label and
-    the five first guesses.
+    """The images on which the first guess was surest but wrong: picture, label and the
+    five first guesses.
 
     `probabilities` (images x classes) need not add up to one.
     """
     wrong = np.flatnonzero((rank >= 1) & ~np.isnan(probabilities).any(axis=1))
     scores = probabilities[wrong] / probabilities[wrong].sum(axis=1, keepdims=True)
     lead = scores.max(axis=1) - scores[np.arange(len(wrong)), split.labels[wrong]]
-    found = []
+    mistakes = []
     for row in np.argsort(-lead, kind="stable")[:NUM_WORST].tolist():
         index = int(wrong[row])
         guesses = np.argsort(-scores[row], kind="stable")[:NUM_GUESSES].tolist()
-        found.append(
+        mistakes.append(
             Mistake(
                 image_id=split.image_ids[index],
                 label=classes[int(split.labels[index])],
@@ -42,7 +42,7 @@ def worst_mistakes(
                 picture=_picture(split, index),
             )
         )
-    return found
+    return mistakes
 
 
 def _picture(split: Split, index: int) -> str:
@@ -55,7 +55,9 @@ def _picture(split: Split, index: int) -> str:
 def class_errors(
     labels: np.ndarray, predicted: np.ndarray, rank: np.ndarray, classes: list[str], top: int
 ) -> list[ClassRow]:
-    """Errors of each class, the worst first, and what it is taken for most often."""
+    """The errors of each class, the worst class first, and its most frequent wrong
+    guess.
+    """
     rows = []
     for label, name in enumerate(classes):
         mine = labels == label

@@ -41,8 +41,8 @@ class Benchmark(NamedTuple):
 
 @dataclass(frozen=True)
 class Page:
-    """Everything the templates of a complete study show, by the names they use. Of the
-    runs and evaluations: the config and the sealed file.
+    """Everything that the templates of a complete study show, by the names they use.
+    Runs and evaluations are pairs of a config and its sealed file.
     """
 
     study: str

@@ -77,7 +77,7 @@ class AblationRow(Facts):
 
 
 class ClaimRow(Facts):
-    """What a claim rests on: hashes of results, commits, commands, and the cost."""
+    """The evidence of a claim: hashes of results, commits, commands, and the cost."""
 
     claim: str
     results: str
@@ -87,8 +87,8 @@ class ClaimRow(Facts):
 
 
 class ClassRow(Facts):
-    """The errors of a class. `taken_for`: what its images are taken for most often, so
-    many `times`. `top5_error` is there where that decides.
+    """The errors of a class. `taken_for` is its most frequent wrong guess, made `times`
+    times. `top5_error` is there where that error decides.
     """
 
     name: str = Field(serialization_alias="class")

@@ -139,39 +139,39 @@ def of_classes(result: Result, top: int) -> tuple[list[ClassRow], list[Confusion
 
 
 def of_claims(config: CheckConfig, root: Path) -> list[ClaimRow]:
-    """What each claim rests on: its results, the trainings and evaluations behind them,
-    by which commits and commands these were made, and what they cost.
+    """The evidence of each claim: its results, the trainings and evaluations behind
+    them, their commits and commands, and their cost.
     """
     decided = {
         verdict.claim for verdict in read_verdicts(config, root)[0] if verdict.decision != "not_run"
     }
     cells, rows = config.cells, list[ClaimRow]()
     for claim in CLAIMS:
-        wanted = (
+        cells_of_claim = (
             [cell for cell in (claim.cell, claim.base) if cell in cells]
             if claim.id in decided
             else []
         )
-        used = {cells[cell].hash: cells[cell] for cell in wanted}
-        made: dict[str, StageConfig] = {}
-        for member in (member for named in used.values() for member in named.members):
-            made |= {
+        results = {cells[cell].hash: cells[cell] for cell in cells_of_claim}
+        parts: dict[str, StageConfig] = {}
+        for member in (member for named in results.values() for member in named.members):
+            parts |= {
                 part.hash: part
                 for part in (member.classifier, member)
                 if isinstance(part, StageConfig)
             }
-        sealed = [sealing.unseal(part, root) for part in (*made.values(), *used.values())]
+        sealed = [sealing.unseal(part, root) for part in (*parts.values(), *results.values())]
         origin = [facts.provenance for facts in sealed]
         rows.append(
             ClaimRow(
                 claim=claim.id,
-                results=" ".join(used),
+                results=" ".join(results),
                 commit=" ".join(
                     dict.fromkeys(
-                        found.commit[:12] + ("+" if found.dirty else "") for found in origin
+                        source.commit[:12] + ("+" if source.dirty else "") for source in origin
                     )
                 ),
-                commands=list(dict.fromkeys(found.command for found in origin)),
+                commands=list(dict.fromkeys(source.command for source in origin)),
                 core_or_gpu_hours=sum(
                     facts.core_or_gpu_hours
                     for facts in sealed
@@ -204,8 +204,8 @@ def forest(arms: Sequence[ArmRow]) -> list[ForestLine]:
 
 
 def as_csv(rows: Sequence[Row]) -> bytes:
-    """With a line of names; an interval is two columns, others are joined by
-    semicolons, and the best of an arm is three.
+    """Return rows as CSV with a line of names. An interval takes two columns, the best
+    of an arm three; other lists are joined by semicolons.
     """
     flat = [_flat(_plain(row)) for row in rows]
     names = list(dict.fromkeys(name for row in flat for name in row))
