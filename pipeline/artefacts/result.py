@@ -36,7 +36,7 @@ class Result:
         self.facts = sealing.RESULT.unseal(config, root)
 
     def errors(self, top: int) -> np.ndarray:
-        """For each image, whether the label is not among the `top` first guesses."""
+        """Tell for each image whether its label is not among the first `top`."""
         return self.hits("rank") >= top
 
     def errors_of_members(self, top: int) -> np.ndarray:

@@ -41,8 +41,8 @@ def _known_policy(name: str) -> str:
 
 
 def _in_order(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Each once, in the order of paper/crops.py, so that a set of policies has one
-    name.
+    """Sort policies in the order of paper/crops.py, each once, so that a set of
+    policies has one name.
     """
     kinds = (*CROPS, DENSE)
     return tuple(
@@ -117,7 +117,7 @@ class ForeignConfig(PixelConfig):
 
     @property
     def label(self) -> str:
-        """For people."""
+        """Name the classifier for people."""
         key = f" ({self.weights_key})" if self.weights_key else ""
         return f"{self.arch}, " + (
             f"weights {self.sha256[:12]}{key}"

@@ -100,8 +100,8 @@ def aux_heads(run: TrainConfig) -> dict[str, TrainConfig]:
 
 
 def crop_counts(members: Sequence[EvaluateConfig]) -> tuple[CompareConfig, CompareConfig]:
-    """The same members at every number of crops against a single one, and the largest
-    probability over crops against the mean (paper, section 7).
+    """Compare every number of crops with a single one, and the largest probability over
+    crops with the mean, for the same members (paper, section 7).
     """
 
     def asked(question: str, policies: Sequence[str]) -> CompareConfig:

@@ -156,5 +156,5 @@ class TrainConfig(StageConfig):
 
     @property
     def label(self) -> str:
-        """For people."""
+        """Name the run for people."""
         return f"run {self.hash}"

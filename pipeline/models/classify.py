@@ -1,4 +1,4 @@
-"""From stored images to scores: open images, cut crops, classify them, pool the scores.
+"""Scores of stored images: open images, cut crops, classify them, pool the scores.
 
 This module knows no artefact but the split that it reads.
 """

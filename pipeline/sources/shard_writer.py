@@ -28,7 +28,7 @@ class Shard(NamedTuple):
 
     @property
     def num_bytes(self) -> int:
-        """Of the source."""
+        """Count the bytes of the source."""
         return sum(max(piece.size, 0) for piece in self.pieces)
 
 

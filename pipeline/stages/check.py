@@ -51,19 +51,16 @@ def judge_all(config: CheckConfig, root: Path) -> list[Verdict]:
     first = Result(config.results[0], root)
     top = deciding_top(first.facts.num_classes)
     data = recognised(first, root)
+    if len({member.data.hash for named in config.results for member in named.members}) > 1:
+        data = Comparability("the study's results are of several data sets", "")
     members = {member.hash: member for named in config.results for member in named.members}
     paper = as_the_papers(list(members.values()), data)
     verdicts = {claim.id: _unjudged(claim, top) for claim in CLAIMS}
     tests: dict[str, PairedTest] = {}
     for claim in CLAIMS:
         verdict = verdicts[claim.id]
-        missing = next(
-            (cell for cell in (claim.cell, claim.base) if cell and cell not in cells), None
-        )
-        if missing:
-            verdicts[claim.id] = replace(
-                verdict, words=f"the study has no result for {_spell(missing)}"
-            )
+        if gap := _gap(claim, cells):
+            verdicts[claim.id] = replace(verdict, words=gap)
         elif claim.published is None:
             tests[claim.id] = _test(claim, cells, top)
         elif paper.obstacle:
@@ -76,6 +73,20 @@ def judge_all(config: CheckConfig, root: Path) -> list[Verdict]:
         *verdicts.values(),
         *_neighbour_verdicts(config.neighbour, list(members.values()), cells, data),
     ]
+
+
+def _gap(claim: Claim, cells: Mapping[Cell, Result]) -> str:
+    """Say why the results of a study cannot decide a claim; nothing where they can."""
+    wanted = [cell for cell in (claim.cell, claim.base) if cell]
+    for cell in wanted:
+        if cell not in cells:
+            return f"the study has no result for {_spell(cell)}"
+    members = [cells[cell].config.members for cell in wanted]
+    if members[0] != members[-1]:
+        return f"{' and '.join(map(_spell, wanted))}: the two results are of different members"
+    if len({member.classifier for member in members[0]}) < len(members[0]):
+        return "one network counts as several members of the study"
+    return ""
 
 
 def _unjudged(claim: Claim, top: int) -> Verdict:

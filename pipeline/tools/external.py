@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # it takes torch
     from pipeline.models.usual import Usual
 
 Triple = tuple[float, float, float]
+PUBLISHED_ARCH: dict[PublishedId, str] = {"R7": "torchvision:googlenet", "R8": "googlenet"}
 
 
 def foreign_study(
@@ -102,14 +103,21 @@ def foreign_study(
     results = tuple(
         EnsembleConfig(members=(evaluation,), policy=policy) for policy in evaluation.policies
     )
-    check = CheckConfig(results=results, neighbour=_published(weights, published_as))
+    check = CheckConfig(results=results, neighbour=_published(arch, weights, published_as))
     return Study(name=_name(f"evaluate-{arch}"), title=title, check=check)
 
 
-def _published(weights: Path | None, published_as: PublishedId | None) -> PublishedWeights | None:
+def _published(
+    arch: str, weights: Path | None, published_as: PublishedId | None
+) -> PublishedWeights | None:
     """Return the neighbour of the paper whose published errors the weights must show,
     if there is one.
     """
+    if published_as is not None and arch != PUBLISHED_ARCH[published_as]:
+        raise InputError(
+            f"--published-as {published_as}: those are weights of {PUBLISHED_ARCH[published_as]},"
+            f" and --arch is {arch}"
+        )
     if published_as is not None:
         return PublishedWeights(id=published_as, known_by="the user's word")
     if weights is None:

@@ -164,8 +164,8 @@ def test_published_weights_are_known_by_their_digest(
     save_file(models.resnet18(num_classes=3).state_dict(), path)
     sha1 = hashlib.sha1(path.read_bytes()).hexdigest()
     assert foreign_study("torchvision:resnet18", path, tmp_path).check.neighbour is None
-    named = foreign_study("torchvision:resnet18", path, tmp_path, published_as="R7")
-    assert named.check.neighbour == PublishedWeights(id="R7", known_by="the user's word")
+    with pytest.raises(InputError, match="those are weights of torchvision:googlenet, and --arch"):
+        foreign_study("torchvision:resnet18", path, tmp_path, published_as="R7")
     caffes = next(each for each in NEIGHBOURS if each.id == "R8")
     monkeypatch.setattr(
         "pipeline.tools.external.NEIGHBOURS", (caffes._replace(weights_digest=f"sha1:{sha1}"),)

@@ -167,6 +167,31 @@ def test_published_weights_are_judged_on_their_own_numbers(
         assert "a network trained elsewhere" in next(v for v in rulings if v.claim == "R1").words
 
 
+def test_results_of_other_members_are_not_compared(tmp_path: Path) -> None:
+    """Nor is one training that counts twice a sample of two."""
+    runs = [paper(DATA).but(data_seed=seed) for seed in (0, 1)]
+    first, second = (EvaluateConfig(data=DATA, classifier=run) for run in runs)
+    for config in (DATA, *runs):
+        seal(config, tmp_path)
+    twice = first.but(weights="raw")
+    for member in (first, second, twice):
+        seal(member, tmp_path)
+    rank, zeros, names = np.array([0, 7]), np.zeros(2, np.int64), list("0123456789")
+
+    def words(*results: tuple[str, tuple[EvaluateConfig, ...]]) -> str:
+        cells = tuple(EnsembleConfig(members=m, policy=p, choose="best_top1") for p, m in results)
+        for cell in cells:
+            hits = Hits(["a", "b"], zeros, rank, zeros, [rank] * len(cell.members), {})
+            write_result(cell, tmp_path, hits, [0], names, [])
+        found = check(CheckConfig(results=cells), tmp_path)
+        return next(verdict.words for verdict in found if verdict.claim == "R6a")
+
+    both = (first, second)
+    assert "different members" in words(("crops_1", both), ("crops_10", both[::-1]))
+    copies = (first, twice)
+    assert "counts as several members" in words(("crops_1", copies), ("crops_10", copies))
+
+
 def test_few_classes_are_judged_on_top1(tmp_path: Path) -> None:
     assert verdicts(tmp_path, PAPER, md5={}, classes=10)["R6a"].metric == "top1_error"
 
