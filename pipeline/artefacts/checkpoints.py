@@ -1,4 +1,7 @@
-"""checkpoints/step_*/ of a run: the state after a step, whole or passed over."""
+"""checkpoints/step_*/ of a run: the state after a step.
+
+A damaged checkpoint is never loaded; an older one takes its place.
+"""
 
 import hashlib
 import io
@@ -16,14 +19,12 @@ from pipeline.artefacts.facts import Facts
 from pipeline.runtime import disk
 
 KEEP = 2  # ours: the newest may be damaged
-# what reading a damaged note raises
+# exceptions of reading a damaged note
 DAMAGED = (OSError, ValueError)
 
 
 class CheckpointNote(Facts):
-    """What checkpoint.json says of a state: its step and its validation error, if it
-    was validated.
-    """
+    """The facts of a checkpoint: its step, and its validation error if there is one."""
 
     step: int
     error: float | None
@@ -31,14 +32,16 @@ class CheckpointNote(Facts):
 
 
 class SealedNote(CheckpointNote):
-    """checkpoint.json."""
+    """The file checkpoint.json."""
 
     note_sha256: str
 
 
 class Checkpoints:
-    """The checkpoints in a folder. One is whole when its note names the digest of its
-    state; the folder is renamed last.
+    """The checkpoints in a folder.
+
+    A checkpoint is whole when its note names the digest of its state. Its folder gets
+    its name last.
     """
 
     def __init__(self, folder: Path):
@@ -51,15 +54,15 @@ class Checkpoints:
         error: float | None = None,
         fence: Callable[[], None] = lambda: None,
     ) -> None:
-        """Save the state after `step` steps; when this returns, it outlives a power
-        cut. `error`: its validation error.
+        """Save the state after `step` steps, with its validation error if there is one.
 
-        The last two are kept, and the one of lowest error. `fence` is called before the
-        checkpoint takes its name; it raises where this process may no longer write.
+        When this returns, the checkpoint outlives a power cut. The last two are kept,
+        and the one of lowest error. `fence` is called before the checkpoint gets its
+        name; it raises where this process may no longer write.
         """
         folder = self._at(step)
         if _whole_note(folder):
-            return  # of an earlier attempt, with the same bits
+            return  # an earlier attempt saved the same bits
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         content = buffer.getvalue()
@@ -74,9 +77,7 @@ class Checkpoints:
         self._prune(step)
 
     def newest(self) -> Path | None:
-        """The newest checkpoint that is whole; a damaged one is named and passed
-        over.
-        """
+        """Return the newest whole checkpoint; print the name of each damaged one."""
         for folder in self._all():
             if _whole_note(folder):
                 return folder
@@ -84,7 +85,10 @@ class Checkpoints:
         return None
 
     def best(self) -> Path | None:
-        """The whole checkpoint of lowest validation error; of equals, the earliest."""
+        """Return the whole checkpoint of lowest validation error.
+
+        Where several have that error, return the earliest.
+        """
         validated = []
         for folder in self._all():
             with suppress(*DAMAGED):
@@ -94,26 +98,29 @@ class Checkpoints:
         return next((folder for *_, folder in sorted(validated) if _whole_note(folder)), None)
 
     def remove(self) -> None:
-        """All of them."""
+        """Remove all checkpoints."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _at(self, step: int) -> Path:
         return self.folder / f"step_{step:08d}"
 
     def _all(self) -> list[Path]:
-        """Newest first."""
+        """Return the folders of all checkpoints, the newest first."""
         return sorted(self.folder.glob("step_*"), reverse=True)
 
     def _prune(self, step: int) -> None:
-        """Remove what is older than the last two and not the best; and what is newer
-        than `step`: it was passed over.
+        """Remove all checkpoints but the best and the last two up to `step`.
+
+        Those after `step` are damaged: the training began again before them.
         """
-        # of a save that was killed: else the name that an old one is to get may be
-        # taken
+        # a save that was killed may have left a folder that an old checkpoint needs now
         self._remove_remains()
-        kept = {*[folder for folder in self._all() if folder <= self._at(step)][:KEEP], self.best()}
+        to_keep = {
+            *[folder for folder in self._all() if folder <= self._at(step)][:KEEP],
+            self.best(),
+        }
         for old in self._all():
-            if old not in kept:
+            if old not in to_keep:
                 disk.rename(old, old.with_name(f".{old.name}"))  # so that a kill leaves no half
         self._remove_remains()
 
@@ -123,15 +130,16 @@ class Checkpoints:
 
 
 def load(folder: Path) -> dict[str, Any]:
-    """The state in a checkpoint's folder, on the CPU."""
+    """Return the state in a checkpoint's folder, on the CPU."""
     state: dict[str, Any] = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
     return state
 
 
 def read_note(folder: Path) -> CheckpointNote:
-    """Step and validation error of a checkpoint (None where it was not validated).
+    """Return the facts of a checkpoint; its error is None where it was not validated.
 
-    Raises: OSError, ValueError: the note is damaged, or it is another step's.
+    Raises:
+        OSError, ValueError: the note is damaged, or it is another step's.
     """
     sealed = SealedNote.load((folder / "checkpoint.json").read_bytes())
     note = CheckpointNote(step=sealed.step, error=sealed.error, sha256=sealed.sha256)

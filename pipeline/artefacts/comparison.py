@@ -1,5 +1,6 @@
-"""comparisons/<hash>/: arms of an ablation against the first of them, and where the
-label ranks in every image for each.
+"""comparisons/<hash>/: each arm of an ablation against the first.
+
+Its hits say where the label ranks in every image, for each member of each arm.
 """
 
 from pathlib import Path
@@ -21,8 +22,10 @@ def write_comparison(
     ranks: list[np.ndarray],
     facts: ComparisonFacts,
 ) -> None:
-    """Write the hits, columns `label` and `rank_<arm>_<member>`, and seal. `ranks`: of
-    each arm, (members, images).
+    """Write the hits, and seal the comparison.
+
+    The hits have the columns `label` and `rank_<arm>_<member>`. `ranks` has one array
+    for each arm, of members x images.
     """
     columns: dict[str, Any] = {"image_id": image_ids, "label": labels.astype(np.int32)}
     for k, of_arm in enumerate(ranks):

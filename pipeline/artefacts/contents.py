@@ -1,8 +1,8 @@
-"""What the files of each artefact hold, as models: a key renamed on one side does not
-pass the type checker, and a file is validated when it is read.
+"""Models of what the files of each artefact hold.
 
-Fields with a default may be absent: in files of an earlier version, or where they say
-nothing.
+The type checker finds a key that is renamed on one side only, and a file is validated
+when it is read. Fields with a default may be absent: in files of an earlier version, or
+where they say nothing.
 """
 
 from typing import Literal, NamedTuple
@@ -16,16 +16,18 @@ Decision = Literal["baseline", "undecided", "fewer errors", "more errors"]
 
 
 class Completeness(NamedTuple):
-    """How a data set compares with ILSVRC-2012, where it says to be that."""
+    """How a data set that claims to be ILSVRC-2012 compares with it."""
 
     is_complete: bool
     verdict: str
 
 
 class ManifestFacts(Facts):
-    """A data set. Lists and counts go by class, dictionaries of numbers by split.
+    """The facts of a data set.
 
-    `is_complete` and `verdict` are its `Completeness`; `left_out` counts clutter, by
+    Lists have an entry for each class, dictionaries of numbers one for each split.
+
+    `is_complete` and `verdict` are its `Completeness`. `left_out` counts clutter, by
     pattern (sources/clutter.py).
     """
 
@@ -47,7 +49,7 @@ class ManifestFacts(Facts):
 
 
 class Manifest(Sealed, ManifestFacts):
-    """manifest.json."""
+    """The file manifest.json."""
 
 
 class Leak(Facts):
@@ -59,7 +61,7 @@ class Leak(Facts):
 
 
 class MachineFacts(Facts):
-    """On what a training runs."""
+    """The machine that a training runs on."""
 
     world_size: int
     device: str
@@ -69,7 +71,7 @@ class MachineFacts(Facts):
 
 
 class Validation(Facts):
-    """Errors at one crop along a training, of the raw and of the averaged weights."""
+    """Errors at one crop during a training, for the raw and for the averaged weights."""
 
     top1_error_raw: float
     top5_error_raw: float
@@ -77,15 +79,16 @@ class Validation(Facts):
     top5_error_averaged: float
 
     def error(self, top: int, weights: Literal["averaged", "raw"]) -> float:
-        """One of the four."""
+        """Return the top-1 or the top-5 error of one kind of weights."""
         if weights == "raw":
             return self.top1_error_raw if top == 1 else self.top5_error_raw
         return self.top1_error_averaged if top == 1 else self.top5_error_averaged
 
 
 class Elsewhere(Facts):
-    """What last bits depend on, of an earlier attempt. It is read from the file of the
-    attempt, which holds more.
+    """The facts of an earlier attempt that last bits depend on.
+
+    They are read from the file of the attempt, which holds more.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -100,7 +103,7 @@ class Elsewhere(Facts):
 
 
 class RunFacts(MachineFacts):
-    """A training at its end. `best_step` is that of its best weights."""
+    """The facts of a training at its end; `best_step` is the step of its best weights."""
 
     steps: int
     seconds: float
@@ -113,21 +116,21 @@ class RunFacts(MachineFacts):
 
 
 class SealedRun(Sealed, RunFacts):
-    """run.json."""
+    """The file run.json."""
 
 
 class EvaluationFacts(Facts):
-    """Who evaluated what."""
+    """The facts of an evaluation: its images, its ranks and its device."""
 
     num_images: int
     world_size: int
     device: str
     num_rejected: int
-    notes: list[str] | None = None  # what is done otherwise than by the weights' makers
+    notes: list[str] | None = None  # where it differs from what the weights' makers did
 
 
 class PredictionsFacts(EvaluationFacts):
-    """An evaluation, with what its chunks said."""
+    """The facts of an evaluation, joined with those of its chunks."""
 
     bad_images: dict[str, str]
     engines: list[str]
@@ -137,11 +140,11 @@ class PredictionsFacts(EvaluationFacts):
 
 
 class SealedPredictions(Sealed, PredictionsFacts):
-    """predictions.json."""
+    """The file predictions.json."""
 
 
 class SubsetErrors(Facts):
-    """Errors of an ensemble of some of the members."""
+    """The errors of an ensemble of some of the members."""
 
     members: list[int]
     top1_error: float
@@ -162,7 +165,7 @@ class Figures(Facts):
 
 
 class ChanceFacts(Facts):
-    """Hits, and those that guessing would give (statistics/chance.py)."""
+    """The number of hits, beside that of a guesser (statistics/chance.py)."""
 
     top: int
     hits: int
@@ -172,7 +175,7 @@ class ChanceFacts(Facts):
 
 
 class ResultFacts(Figures):
-    """One cell of Table 3."""
+    """The facts of one cell of Table 3."""
 
     policy: str
     num_members: int
@@ -184,19 +187,20 @@ class ResultFacts(Figures):
 
 
 class SealedResult(Sealed, ResultFacts):
-    """result.json."""
+    """The file result.json."""
 
 
 class Guess(Facts):
-    """A class that a classifier holds an image for."""
+    """A class that a classifier gives an image, with its probability."""
 
     label: str
     probability: float
 
 
 class Mistake(Facts):
-    """An image on which a result was sure while wrong. `rank` is where its label came,
-    `picture` a JPEG in base64.
+    """An image for which a result is wrong, but sure.
+
+    `rank` is where the label ranks; `picture` is a JPEG in base64.
     """
 
     image_id: str
@@ -207,7 +211,7 @@ class Mistake(Facts):
 
 
 class BestMember(Facts):
-    """The member of an arm that was chosen as its best, against that of the first."""
+    """The best member of an arm, against the best member of the first arm."""
 
     member: int
     error: float
@@ -215,9 +219,10 @@ class BestMember(Facts):
 
 
 class ArmRow(Facts):
-    """An arm of a comparison: its errors, and the difference to the first arm's, above
-    zero where it makes more. The first has no test; `error_interval` and `best` are
-    there where seeds are the sample.
+    """An arm of a comparison: its errors, and the difference to those of the first arm.
+
+    The difference is above zero where the arm makes more errors. The first arm has no
+    test. `error_interval` and `best` are there where seeds are the sample.
     """
 
     arm: str
@@ -238,7 +243,7 @@ class ArmRow(Facts):
 
 
 class ComparisonFacts(Facts):
-    """Arms against the first: a row an arm, for either error."""
+    """The facts of a comparison: a row for each arm, for top-1 and for top-5 errors."""
 
     question: str
     models: int
@@ -250,27 +255,27 @@ class ComparisonFacts(Facts):
     top5: list[ArmRow]
 
     def arms(self, top: int) -> list[ArmRow]:
-        """The rows of the top-1 or of the top-5 error."""
+        """Return the rows of the top-1 or of the top-5 error."""
         return self.top1 if top == 1 else self.top5
 
 
 class SealedComparison(Sealed, ComparisonFacts):
-    """comparison.json."""
+    """The file comparison.json."""
 
 
 class CheckFacts(Facts):
-    """A check: its verdicts lie in a file of their own."""
+    """A check has no facts here: its verdicts lie in a file of their own."""
 
 
 class SealedCheck(Sealed, CheckFacts):
-    """check.json."""
+    """The file check.json."""
 
 
 class ReportFacts(Facts):
-    """A report: what the screen shows of it."""
+    """The summary of a report, as the screen shows it."""
 
     summary: str
 
 
 class SealedReport(Sealed, ReportFacts):
-    """report.json."""
+    """The file report.json."""

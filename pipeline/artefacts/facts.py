@@ -1,6 +1,4 @@
-"""What all files of facts have in common, and where they come from: code, process,
-machine.
-"""
+"""What all files of facts have in common, and their origin: code, process, machine."""
 
 from typing import Any, Self
 
@@ -8,8 +6,10 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Facts(BaseModel):
-    """What is written and read: immutable, of exact types, and unknown fields are
-    errors. Numbers may be NaN or infinite.
+    """The model of a file that is written and read.
+
+    It is immutable and its types are exact; unknown fields are errors. Numbers may be
+    NaN or infinite.
     """
 
     model_config = ConfigDict(
@@ -20,12 +20,12 @@ class Facts(BaseModel):
     )
 
     def plain(self) -> dict[str, Any]:
-        """As plain values for JSON, without fields at their default."""
+        """Return plain values for JSON, without fields at their default."""
         return self.model_dump(exclude_defaults=True, by_alias=True)
 
     @classmethod
     def load(cls, content: bytes | str) -> Self:
-        """From JSON.
+        """Return the model of a JSON text.
 
         Raises:
             pydantic.ValidationError: a field is missing, unknown or of a wrong type.
@@ -34,8 +34,10 @@ class Facts(BaseModel):
 
 
 class Commit(Facts):
-    """The code that ran. `code` is its digest, of a copy that jobs run or
-    where no commit tells."""
+    """The code that ran.
+
+    `code` is its digest, where a job runs a copy or no commit names the code.
+    """
 
     commit: str
     dirty: bool
@@ -51,12 +53,14 @@ class Provenance(Commit):
     host: str
     machine: str
     finished_at: str
-    environment: dict[str, str] | None = None  # what of it may move last bits
+    environment: dict[str, str] | None = None  # variables that may change last bits
 
 
 class Sealed(Facts):
-    """What every last file holds. `digest` is that of `files`, `inputs` are the digests
-    of what it was made from.
+    """What the last file of every artefact holds.
+
+    `digest` covers `files`; `inputs` are the digests of the artefacts that this one
+    was made from.
     """
 
     stage: str
@@ -69,8 +73,9 @@ class Sealed(Facts):
 
 
 class Holder(Facts):
-    """Who makes an artefact: a process, its host, its SLURM job if any. It is read from
-    files that hold more.
+    """Who makes an artefact: a process, its host, and its SLURM job if any.
+
+    It is read from files that hold more, so unknown fields are no errors.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -81,6 +86,6 @@ class Holder(Facts):
 
     @property
     def words(self) -> str:
-        """For people."""
+        """The holder in words, for messages."""
         job = f", job {self.job}" if self.job else ""
         return f"process {self.process} on {self.host}{job}"

@@ -1,4 +1,4 @@
-"""Holding an artefact while it is made: one process at a time, and who it is."""
+"""Locks: one process at a time makes an artefact, and others see who it is."""
 
 import fcntl
 import os
@@ -17,16 +17,18 @@ _locked: list[int] = []  # file descriptors
 
 @contextmanager
 def lock(config: StageConfig, root: Path, fences: bool = False) -> Iterator[None]:
-    """Hold an artefact while it is made; one process at a time may. It ends with the
-    process, however that ends.
+    """Lock an artefact while it is made.
 
-    A SLURM job that was requeued, as its node was lost, may find its former self alive.
-    Where a stage can bear that (`fences`: an older attempt cannot write, or writes the
-    same bytes), it goes on beside it; else it waits for it.
+    One process at a time holds the lock. The lock ends with its process, however that
+    ends.
+
+    SLURM requeues a job when its node is lost, but the first run of the job may still
+    be alive. With `fences` (an older attempt cannot write, or writes the same bytes)
+    the new run goes on beside the old one; without, it waits for the old one to end.
 
     Raises:
-        InputError: another process holds it; the message names its process, host and
-            SLURM job.
+        InputError: another process holds the lock; the message names that process,
+            its host and its SLURM job.
     """
     path = root / "locks" / f"{config.stage}-{config.hash}"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +53,7 @@ def lock(config: StageConfig, root: Path, fences: bool = False) -> Iterator[None
                 f"{path}: {error.strerror}; --root must be on a file system with locks"
             ) from None
         text = f"{holder().words}\n".encode()
-        os.pwrite(file.fileno(), text, 0)  # never empty in between: a loser reads it
+        os.pwrite(file.fileno(), text, 0)  # the file is never empty: another process may read it
         os.ftruncate(file.fileno(), len(text))
         _forget_in_forks()
         _locked.append(file.fileno())
@@ -62,7 +64,7 @@ def lock(config: StageConfig, root: Path, fences: bool = False) -> Iterator[None
 
 
 def held_by(name: str, root: Path) -> str | None:
-    """Who makes the artefact of a hash just now, as far as this machine can see."""
+    """Return who makes the artefact of a hash now, as far as this machine can see."""
     for path in (root / "locks").glob(f"*-{name}"):
         try:
             with path.open() as file:
@@ -77,13 +79,14 @@ def held_by(name: str, root: Path) -> str | None:
 
 @cache
 def _forget_in_forks() -> None:
-    """Once in a process, with its first lock."""
+    """Register `_forget_locks`, once in a process, with its first lock."""
     os.register_at_fork(after_in_child=_forget_locks)
 
 
 def _forget_locks() -> None:
-    """In a forked process, such as a loader's: else it would go on holding its parent's
-    locks after the parent was killed.
+    """Close the parent's locks in a forked process, such as a loader's.
+
+    An open one would hold the lock after the parent was killed.
     """
     for descriptor in _locked:
         os.close(descriptor)
@@ -91,7 +94,7 @@ def _forget_locks() -> None:
 
 
 def holder() -> Holder:
-    """Who makes an artefact: this process."""
+    """Return this process as a holder."""
     return Holder(
         process=os.getpid(), host=socket.gethostname(), job=os.environ.get("SLURM_JOB_ID")
     )
