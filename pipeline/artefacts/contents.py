@@ -71,7 +71,7 @@ class MachineFacts(Facts):
 
 
 class Validation(Facts):
-    """Errors at one crop during a training, for the raw and for the averaged weights."""
+    """Errors at one crop during a training, of the raw and of the averaged weights."""
 
     top1_error_raw: float
     top5_error_raw: float
@@ -103,7 +103,7 @@ class Elsewhere(Facts):
 
 
 class RunFacts(MachineFacts):
-    """The facts of a training at its end; `best_step` is the step of its best weights."""
+    """The facts of a complete training; `best_step` is that of its best weights."""
 
     steps: int
     seconds: float

@@ -29,7 +29,7 @@ FILES: dict[Weights, str] = {
 
 
 class Attempt(Holder, MachineFacts, Commit):
-    """The file attempts/<number>.json: who began to train, when, where, with what code."""
+    """The file attempts/<number>.json: who began to train, when and where."""
 
     data_digest: str
     config: dict[str, Any]

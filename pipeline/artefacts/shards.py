@@ -84,7 +84,7 @@ class ShardNote(Frozen):
 def schema(classes: Sequence[str]) -> pa.Schema:
     """Return the columns of a shard, with metadata for `datasets`.
 
-    The metadata says which column holds images, and how the labels are called.
+    The metadata says which column holds images, and names the labels.
     """
     features: dict[str, Any] = {
         name: {"dtype": str(kind), "_type": "Value"} for name, kind in COLUMNS.items()

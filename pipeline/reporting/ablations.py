@@ -1,4 +1,4 @@
-"""What a report shows of the ablations: their arms, and how they are judged."""
+"""What a report shows of ablations: their arms, and by which tests they are judged."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,20 +12,20 @@ from pipeline.reporting.page import Ablation
 
 
 def comparisons(configs: Sequence[CompareConfig], root: Path) -> list[Ablation]:
-    """What the templates show of the ablations that are complete."""
-    found = []
+    """Return what the templates show of each complete ablation."""
+    ablations = []
     for number, config in enumerate(configs, start=1):
         if config.is_complete(root):
             facts = sealing.COMPARISON.unseal(config, root)
             tops = sorted(TOP, key=lambda top: top != facts.decided_on)
             arms = {top: facts.arms(top) for top in tops}
             best = _best(config) if facts.top1[0].best is not None else ""
-            found.append(Ablation(facts, f"ablation_{number}", _setting(config), best, arms))
-    return found
+            ablations.append(Ablation(facts, f"ablation_{number}", _setting(config), best, arms))
+    return ablations
 
 
 def _setting(config: CompareConfig) -> str:
-    """What the arms have in common, and by which test they are judged."""
+    """Return in words what the arms have in common, and which test judges them."""
     seeds, crops = (
         len(config.arms[0].members),
         {label_of(config.policy_of(arm)) for arm in config.arms},
@@ -61,7 +61,7 @@ def _setting(config: CompareConfig) -> str:
 
 
 def _best(config: CompareConfig) -> str:
-    """What the best member of each arm is, and in which direction its choice leads."""
+    """Return in words what the best member of an arm is, and how its choice misleads."""
     lowest = "the member with the lowest top-1 error at one crop on these very images"
     if any(arm.members != config.arms[0].members for arm in config.arms):
         return (

@@ -1,4 +1,4 @@
-"""What a reader must know before an error is believed."""
+"""What a reader must know before believing an error."""
 
 from collections.abc import Iterable, Sequence
 
@@ -12,7 +12,7 @@ from pipeline.paper.crops import label_of
 def guessing(
     classifier: ForeignConfig | TrainConfig, num_images: int, hits: int, expected: float
 ) -> str:
-    """That a classifier may only guess, and why that happens."""
+    """Return a sentence: the classifier may only guess, and the usual causes of that."""
     causes = (
         "mean and std (--mean, --std), the order of the classes (--classes), another set of weights"
         " (--weights-key)"
@@ -26,10 +26,12 @@ def guessing(
 
 
 def cautions(results: Sequence[Result], evaluated: Iterable[SealedPredictions]) -> list[str]:
-    """A sentence for each result that may be guessing, and each thing that evaluations
-    did otherwise than the makers of the weights.
+    """Return all sentences that a reader must know.
+
+    There is one for each result that may be guessing, and one for each difference
+    between an evaluation and what the makers of the weights did.
     """
-    said = [
+    guesses = [
         f"{label_of(result.config.policy)} crops, models {result.config.num_models}: "
         + guessing(
             result.config.members[0].classifier,
@@ -41,4 +43,4 @@ def cautions(results: Sequence[Result], evaluated: Iterable[SealedPredictions]) 
         if result.facts.chance and result.facts.may_be_guessing
     ]
     notes = [sentence for sealed in evaluated for sentence in sealed.notes or ()]
-    return list(dict.fromkeys(said + notes))
+    return list(dict.fromkeys(guesses + notes))

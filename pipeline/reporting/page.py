@@ -20,8 +20,10 @@ from pipeline.reporting.tables import Row
 
 
 class Ablation(NamedTuple):
-    """A comparison as the templates show it: `arms` by error, the deciding one first;
-    `chart` is the name of its chart.
+    """A comparison as the templates show it.
+
+    `arms` has the rows by error, the deciding error first. `chart` is the name of its
+    chart.
     """
 
     facts: SealedComparison
@@ -32,7 +34,7 @@ class Ablation(NamedTuple):
 
 
 class Benchmark(NamedTuple):
-    """A measurement in words."""
+    """A benchmark in words."""
 
     what: str
     text: str
@@ -41,8 +43,9 @@ class Benchmark(NamedTuple):
 
 @dataclass(frozen=True)
 class Page:
-    """Everything the templates of a complete study show, by the names they use. Of the
-    runs and evaluations: the config and the sealed file.
+    """Everything that the templates of a complete study show, by the names they use.
+
+    `runs` and `evaluations` have the config and the sealed file of each.
     """
 
     study: str

@@ -1,5 +1,6 @@
-"""Stage: verdicts and results -> RESULTS.md, a self-contained report.html, and the
-summary for the screen.
+"""Stage: verdicts and results -> the report of a study.
+
+It is RESULTS.md, a report.html that needs no other file, and a summary for the screen.
 """
 
 import json
@@ -34,14 +35,15 @@ CAPTIONS = {
 
 
 def report(config: Study, root: Path) -> Path:
-    """Write the report of a study, its tables (CSV, JSON) and its charts (SVG, PNG);
-    returns the path of the page.
+    """Write the report of a study, and return the path of its page.
+
+    Tables are CSV and JSON files, charts SVG and PNG files.
     """
     page = root / config.folder / "report.html"
     if config.is_complete(root):
         return page
     contents = _page(config, root)
-    shown = {
+    fields = {
         **vars(contents),
         "few_classes": FEW_CLASSES,
         "source": SOURCE,
@@ -50,41 +52,41 @@ def report(config: Study, root: Path) -> Path:
         "neighbours": NEIGHBOURS,
     }
     environment = templates()
-    written = {
-        name: environment.get_template(template).render(shown).encode()
+    files = {
+        name: environment.get_template(template).render(fields).encode()
         for name, template in (
             ("report.html", "report.html"),
             ("RESULTS.md", "results.md"),
             ("summary.txt", "summary.txt"),
         )
     }
-    written |= {
+    files |= {
         f"tables/{name}.csv": tables.as_csv(rows) for name, rows in contents.tables.items() if rows
     }
-    written["tables.json"] = tables.as_json(contents.tables)
+    files["tables.json"] = tables.as_json(contents.tables)
     for name, svg in contents.charts.items():
-        written |= {f"charts/{name}.svg": svg.encode(), f"charts/{name}.png": charts.png(svg)}
-    for name, content in written.items():
+        files |= {f"charts/{name}.svg": svg.encode(), f"charts/{name}.png": charts.png(svg)}
+    for name, content in files.items():
         disk.write_atomic(root / config.folder / name, content)
     if (progress := root / config.folder / PROGRESS).exists():  # somebody may look at it
         disk.write_atomic(progress, b'<meta http-equiv="refresh" content="0;url=report.html">\n')
     sealing.REPORT.seal(
         config,
         root,
-        [root / config.folder / name for name in written],
-        ReportFacts(summary=written["summary.txt"].decode()),
+        [root / config.folder / name for name in files],
+        ReportFacts(summary=files["summary.txt"].decode()),
     )
     return page
 
 
 def report_progress(study: Study, root: Path, stages: Sequence[Mapping[str, str]]) -> Path:
-    """Write the page of a study that is not complete, beside where its report will be;
-    returns its path.
+    """Write the page of a study that is not complete, and return its path.
 
-    `stages` say where it stands, by stage. The page asks for itself again every half
-    minute, and leads to the report at last.
+    The page lies in the folder of the report to come. `stages` has a row for each
+    stage. The page loads itself again every half minute; in the end it leads to the
+    report.
     """
-    results = [Result(named, root) for named in study.check.results if named.is_complete(root)]
+    results = [Result(cell, root) for cell in study.check.results if cell.is_complete(root)]
     top = deciding_top(results[0].facts.num_classes) if results else 5
     table3 = tables.cells(results, top) if results else []
     facts = {
@@ -109,12 +111,15 @@ def report_progress(study: Study, root: Path, stages: Sequence[Mapping[str, str]
 
 def _page(config: Study, root: Path) -> Page:
     verdicts, checked = read_verdicts(config.check, root)
-    results = [Result(named, root) for named in config.check.results]
+    results = [Result(cell, root) for cell in config.check.results]
     members = _members(config.check.results)
     everyone = _members(
-        [*config.check.results, *(arm for compared in config.comparisons for arm in compared.arms)]
+        [
+            *config.check.results,
+            *(arm for comparison in config.comparisons for arm in comparison.arms),
+        ]
     )
-    first, shown = results[0].facts, results[-1]
+    first, last = results[0].facts, results[-1]
     top = deciding_top(first.num_classes)
     claims = tables.of_claims(config.check, root)
     runs = [(run, sealing.RUN.unseal(run, root)) for run in _trainings(everyone)]
@@ -124,7 +129,7 @@ def _page(config: Study, root: Path) -> Page:
         *(evaluation.provenance.command for _, evaluation in evaluations),
         *(command for claim in claims for command in claim.commands),
     ]
-    classes, confused = tables.of_classes(shown, top)
+    classes, confused = tables.of_classes(last, top)
     ablations = comparisons(config.comparisons, root)
     table3, sizes, curves = (
         tables.cells(results, top),
@@ -165,7 +170,7 @@ def _page(config: Study, root: Path) -> Page:
         comparisons=ablations,
         captions=_captions(top),
         shown=table3[-1],
-        mistakes=shown.mistakes,
+        mistakes=last.mistakes,
         runs=runs,
         evaluations=evaluations,
         cautions=cautions(results, [sealed for _, sealed in evaluations]),
@@ -177,7 +182,7 @@ def _page(config: Study, root: Path) -> Page:
 
 
 def _audit() -> Mapping[str, object]:
-    """The audit, as it was counted once: counting takes torch."""
+    """Return the audit from its file: counting it again would need torch."""
     audit: Mapping[str, object] = json.loads(
         resources.files("pipeline.paper").joinpath("audit.json").read_text()
     )
@@ -185,12 +190,12 @@ def _audit() -> Mapping[str, object]:
 
 
 def _single(results: Sequence[Result]) -> str:
-    """Which member the rows of a single model are of; nothing where there is one."""
-    chosen = [result for result in results if result.config.choose == "best_top1"]
-    if not chosen:
+    """Return which member a single model is; empty where no member is chosen."""
+    singles = [result for result in results if result.config.choose == "best_top1"]
+    if not singles:
         return ""
-    members = chosen[0].config.members
-    place = chosen[0].facts.chosen_members[0]
+    members = singles[0].config.members
+    place = singles[0].facts.chosen_members[0]
     return (
         f"1 model: member {place + 1} of {len(members)} ({members[place].classifier.label}), which"
         " has the lowest top-1 error at one crop on these very images."
@@ -198,12 +203,12 @@ def _single(results: Sequence[Result]) -> str:
 
 
 def _members(groups: Iterable[EnsembleConfig | Arm]) -> list[EvaluateConfig]:
-    """Each once."""
+    """Return all members of results or arms, each once."""
     return list({member.hash: member for group in groups for member in group.members}.values())
 
 
 def _trainings(members: Iterable[EvaluateConfig]) -> list[TrainConfig]:
-    """Of ours, each once."""
+    """Return the trainings that members come from, each once."""
     runs = [member.classifier for member in members]
     return list({run.hash: run for run in runs if isinstance(run, TrainConfig)}.values())
 
@@ -214,15 +219,15 @@ def _charts(
     curves: Sequence[rows.CurvePoint],
     top: int,
 ) -> dict[str, str]:
-    """Those for which there is something to draw."""
-    drawn = {}
+    """Return the charts that have data, by name."""
+    svgs = {}
     if points := tables.crop_curve(table3, top):
-        drawn["errors_by_crops"] = charts.errors_by_crops(points)
+        svgs["errors_by_crops"] = charts.errors_by_crops(points)
     if sizes:
-        drawn["errors_by_size"] = charts.errors_by_size(sizes)
+        svgs["errors_by_size"] = charts.errors_by_size(sizes)
     if curves:
-        drawn["training_curves"] = charts.training_curves(curves)
-    return drawn
+        svgs["training_curves"] = charts.training_curves(curves)
+    return svgs
 
 
 def _captions(top: int) -> dict[str, str]:
@@ -230,9 +235,7 @@ def _captions(top: int) -> dict[str, str]:
 
 
 def _denominator(num_images: int, members: list[EvaluateConfig], root: Path) -> str:
-    """How many images the errors are counted on, and which of them could not be
-    used.
-    """
+    """Return how many images the errors are counted on, and which are unusable."""
     sealed = [sealing.PREDICTIONS.unseal(member, root) for member in members]
     bad = sorted({name for facts in sealed for name in facts.bad_images})
     text = f"{num_images} validation images"
@@ -247,10 +250,10 @@ def _denominator(num_images: int, members: list[EvaluateConfig], root: Path) -> 
 
 
 def _benchmarks(root: Path) -> list[Benchmark]:
-    """What was measured under this root, in the words of the command."""
-    found = []
+    """Return the benchmarks under this root, in the words of the command."""
+    benchmarks = []
     for path in sorted((root / BenchmarkConfig.room).glob(f"*/{BenchmarkConfig.last_file}")):
         what, sealed = sealing.read_benchmark(path)
         text = templates().get_template(f"benchmark_{what}.txt").render(dict(sealed))
-        found.append(Benchmark(what, text, sealed.provenance))
-    return sorted(found, key=lambda benchmark: benchmark.what)
+        benchmarks.append(Benchmark(what, text, sealed.provenance))
+    return sorted(benchmarks, key=lambda benchmark: benchmark.what)

@@ -1,8 +1,8 @@
 """Stage: a data set -> one trained network, its metrics, and its averaged weights.
 
-Randomness is stateless: which image comes when, how it is cut and what dropout drops
-are functions of the seeds and the step. So a run resumed at any step goes on with the
-same bits, and a checkpoint holds no random state.
+Randomness has no state: the order of images, their patches and dropout are functions of
+the seeds and the step. A run that resumes at any step goes on with the same bits, and a
+checkpoint holds no random state.
 """
 
 from collections.abc import Iterator
@@ -42,16 +42,16 @@ from pipeline.training.metrics_log import MetricsLog
 
 
 def train(config: TrainConfig, root: Path) -> Run:
-    """Train as the config says, on all ranks of the environment; resume from the newest
-    whole checkpoint.
+    """Train as the config says, on all ranks of the environment.
 
-    SIGTERM and SIGUSR2 to the first rank are obeyed between two steps, after a save.
+    Training resumes from the newest whole checkpoint. The first rank obeys SIGTERM and
+    SIGUSR2 between two steps, after it has saved a checkpoint.
 
     Raises:
         InputError: a variable of the environment contradicts the config, the ranks
             cannot share the global batch equally, another process trains this run, the
-            data set is no longer the one that the run began with, or an image of it is
-            damaged.
+            data set is no longer the one that the run began with, or one of its images
+            is damaged.
         TrainingDiverged: the loss became NaN or infinite.
         StageFailed: a newer attempt took over, or the GPU's memory is too small.
     """
@@ -71,21 +71,22 @@ def train(config: TrainConfig, root: Path) -> Run:
 
 @contextmanager
 def said_in_a_line(config: TrainConfig, root: Path) -> Iterator[None]:
-    """What a user can expect: a GPU that is too small; an image that was whole when it
-    was prepared, and is damaged now, of which a loader's process says its traceback
-    first.
+    """Turn errors that a user can mend into one line.
+
+    These are a GPU that is too small, and an image that was damaged after its
+    preparation. A loader's process puts its traceback before the message of the latter.
     """
     try:
         yield
     except torch.OutOfMemoryError as error:
-        said = str(error).splitlines()[0]
+        message = str(error).splitlines()[0]
         raise StageFailed(
-            f"{root / config.folder}: {said} Set max_device_batch_size, or more ranks"
+            f"{root / config.folder}: {message} Set max_device_batch_size, or more ranks"
         ) from None
     except BadImage as problem:
-        said = str(problem).strip().splitlines()[-1].rpartition("BadImage: ")[2]
+        message = str(problem).strip().splitlines()[-1].rpartition("BadImage: ")[2]
         raise InputError(
-            f"{root / config.data.folder}: {said}; remove it to prepare the data again"
+            f"{root / config.data.folder}: {message}; remove it to prepare the data again"
         ) from None
 
 
@@ -98,10 +99,10 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
     machine = _machine(learner, accelerator)
     if main:
         run.claim(machine, data.manifest.digest)
-    saved = load_newest(
+    state = load_newest(
         broadcast_object_list([run.checkpoints.newest() if main else None])[0], run, data, learner
     )
-    first = saved["step"] if saved else 0
+    first = state["step"] if state else 0
     if main:
         run.rewind_metrics(first)
     checkpointing = Checkpointing(run, cadence, learner, log, data) if main else None
@@ -128,7 +129,7 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
         closing(batches),
         end_noted(saves=main) as notice,
     ):
-        log.begin(saved, world_size, progress)
+        log.begin(state, world_size, progress)
         for step, batch in zip(
             map(cadence.step, range(steps.start + 1, steps.stop + 1)),
             log.timed(batches),
@@ -164,12 +165,12 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
                 best_step=best.step if best else cadence.num_steps,
                 elsewhere=run.elsewhere(),
             )
-            tracker.conclude(_shown(facts))
+            tracker.conclude(_figures(facts))
             _finish(run, data, learner, best, facts)
 
 
 def _published(config: TrainConfig, data: Dataset) -> float | None:
-    """What validation along the training should come to, where the paper's says it."""
+    """Return the paper's error for this training, where it can be compared."""
     split = data.split("val")
     images = of_images(
         config.data.name,
@@ -182,8 +183,8 @@ def _published(config: TrainConfig, data: Dataset) -> float | None:
     return None if as_the_papers([member], images).obstacle else TABLE3[Cell(1, 1)]
 
 
-def _shown(facts: RunFacts) -> dict[str, float | None]:
-    """The figures of a training that W&B shows."""
+def _figures(facts: RunFacts) -> dict[str, float | None]:
+    """Return the figures of a training that W&B shows."""
     return {
         "seconds": facts.seconds,
         "core_or_gpu_hours": facts.core_or_gpu_hours,
@@ -204,14 +205,14 @@ def _machine(learner: Learner, accelerator: Accelerator) -> MachineFacts:
 
 
 class _Best(NamedTuple):
-    """The averaged weights where the validation error was lowest, and their step."""
+    """The averaged weights at the lowest validation error, and their step."""
 
     step: int
     weights: dict[str, Tensor]
 
 
 def _best(run: Run) -> _Best | None:
-    """Of the checkpoints, if one was validated."""
+    """Return the best weights of the checkpoints; None where none was validated."""
     if (folder := run.checkpoints.best()) is None:
         return None
     state = load_state(folder)
@@ -225,12 +226,14 @@ def _best(run: Run) -> _Best | None:
 
 
 def _validate(learner: Learner, split: Split) -> Validation:
-    """Errors of the raw and the averaged weights at one crop, each image once: ids
-    strided over ranks, misses summed.
+    """Return the errors of the raw and of the averaged weights, at one crop.
+
+    Each rank counts the misses in every n-th image, n being the world size; the counts
+    are summed.
     """
     config, accelerator = learner.config, learner.accelerator
     mine = range(accelerator.process_index, len(split), accelerator.num_processes)
-    # as the recipe's own
+    # the recipe's own crops
     crops = CropsConfig(aspect="warped" if config.sampling == "warped" else "kept")
     errors: list[tuple[float, float]] = []
     for network in (learner.network, cast(GoogLeNet, learner.average.module)):
@@ -240,8 +243,8 @@ def _validate(learner: Learner, split: Split) -> Validation:
             config.precision,
         )
         rank = rank_of_labels(engine, split, mine, network.classifier.out_features, crops)
-        missed = torch.tensor([int((rank >= top).sum()) for top in (1, 5)])
-        top1, top5 = accelerator.reduce(missed.to(accelerator.device), "sum").tolist()
+        misses = torch.tensor([int((rank >= top).sum()) for top in (1, 5)])
+        top1, top5 = accelerator.reduce(misses.to(accelerator.device), "sum").tolist()
         errors.append((top1 / len(split), top5 / len(split)))
     (raw1, raw5), (averaged1, averaged5) = errors
     return Validation(
@@ -253,7 +256,7 @@ def _validate(learner: Learner, split: Split) -> Validation:
 
 
 def _finish(run: Run, data: Dataset, learner: Learner, best: _Best | None, facts: RunFacts) -> None:
-    # late: scipy and jinja2, for the first rank, once
+    # imported here: only the first rank needs scipy and jinja2, and only at the end
     from pipeline.reporting.model_card import model_card
 
     averaged = learner.average.module.state_dict()

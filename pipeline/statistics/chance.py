@@ -1,4 +1,4 @@
-"""Whether a classifier does better than one that does not look at the images."""
+"""Whether a classifier does better than a guesser that sees no image."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,9 +13,10 @@ TOPS = (1, 5)
 
 
 class Chance(NamedTuple):
-    """Hits on so many images among the `top` first guesses, beside the number to be
-    expected if the same guesses were dealt out to the images at random; the one-sided
-    p-value of "it only guesses".
+    """The number of hits among the `top` first guesses, beside that of a guesser.
+
+    `expected` is the number of hits if the same guesses were dealt out to the images at
+    random. `p_value` is one-sided, for "the classifier only guesses".
     """
 
     top: int
@@ -26,12 +27,12 @@ class Chance(NamedTuple):
 
 
 def against_chance(scores_NC: np.ndarray, labels_N: np.ndarray) -> tuple[Chance, ...]:
-    """Hits among the first guess, and among the first five, against guessing, by
-    binomial tests.
+    """Test the hits among the first guess, and among the first five, against guessing.
 
-    The chance is the sum over classes of their share of the labels times their share of
-    the guesses: 1 / classes where either is even, and the share of a class where all is
-    taken for it. Rows of NaN are misses.
+    The tests are binomial. A guesser's chance of a hit is a sum over classes: the share
+    of the labels times the share of the guesses. It is 1 / classes where either is
+    even. Where all images are taken for one class, it is the share of that class. Rows
+    of NaN are misses.
 
     >>> labels = np.array([0, 1, 2, 3] * 5)
     >>> (first, _) = against_chance(np.eye(4)[labels], labels)
@@ -46,7 +47,7 @@ def against_chance(scores_NC: np.ndarray, labels_N: np.ndarray) -> tuple[Chance,
     rank_N = rank_of_label(scores_NC, labels_N)
     labelled_C = np.bincount(labels_N, minlength=num_classes) / count
     usable = scores_NC[~np.isnan(scores_NC).any(axis=1)]
-    found = []
+    chances = []
     for top in TOPS:
         least = max(0, num_classes - top)
         first = np.argpartition(usable, min(least, num_classes - 1), axis=1)[:, least:]
@@ -54,14 +55,16 @@ def against_chance(scores_NC: np.ndarray, labels_N: np.ndarray) -> tuple[Chance,
         share = min(1.0, float(guessed_C @ labelled_C))
         hits = int((rank_N < top).sum())
         p_value = float(scipy.stats.binomtest(hits, count, share, alternative="greater").pvalue)
-        found.append(Chance(top, hits, count, share * count, p_value))
-    return tuple(found)
+        chances.append(Chance(top, hits, count, share * count, p_value))
+    return tuple(chances)
 
 
 def may_be_guessing(chances: Sequence[Chance]) -> bool:
-    """Whether neither the first guess nor the first five are better than guessing, or
-    by so little that an accident explains it: in a wrong order of the classes some are
-    in their place by luck, and all their images are right.
+    """Return whether a classifier may only guess.
+
+    It may if neither its first guess nor its first five are better than guessing, or
+    so little better that an accident explains it. An example is a wrong order of the
+    classes: some have the right place by accident, and all their images are right.
     """
     return bool(chances) and all(
         chance.p_value > GUESSING or chance.hits - chance.expected < HARDLY * chance.images
