@@ -12,7 +12,7 @@ from pipeline.paper.crops import label_of
 def guessing(
     classifier: ForeignConfig | TrainConfig, num_images: int, hits: int, expected: float
 ) -> str:
-    """Return a sentence: the classifier may only guess, and the usual causes of that."""
+    """Return the sentence that a classifier may only guess, with the usual causes."""
     causes = (
         "mean and std (--mean, --std), the order of the classes (--classes), another set of weights"
         " (--weights-key)"

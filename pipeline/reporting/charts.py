@@ -57,7 +57,7 @@ def errors_by_size(rows: Sequence[EnsembleSize]) -> str:
 
 
 def forest(rows: Sequence[ForestLine]) -> str:
-    """Draw each arm's difference to a baseline, with its interval, and a line at zero."""
+    """Draw each arm's difference to a baseline, with its interval."""
     base = alt.Chart(_data(rows)).encode(y=alt.Y("arm:N", title=None, sort=None))
     x = alt.X(
         "difference:Q",

@@ -33,10 +33,11 @@ def paired_images_to_decide(
     """Return how many images decide on such per-image differences.
 
     The test is two-sided at `level`. None means that the mean difference is zero. For
-    errors of two results (-1, 0, 1) this is the sample size of McNemar's test (PAPER.md,
-    section 4). Its variance is the share of discordant images under the null hypothesis;
-    under the alternative the squared mean is subtracted. It uses the normal
-    distribution, so it is too small where fewer than some ten images differ.
+    errors of two results (-1, 0, 1) this is the sample size of McNemar's test
+    (PAPER.md, section 4). Under the null hypothesis the variance is the share of
+    discordant images; under the alternative the squared mean is subtracted. The number
+    uses the normal distribution, so it is too small where fewer than some ten images
+    differ.
 
     >>> # 2 % of the images differ, 1.22 points apart
     >>> discordant = np.array([1] * 161 + [-1] * 39 + [0] * 9800)
