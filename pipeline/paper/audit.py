@@ -1,6 +1,4 @@
-"""Table 1 counted again, row by row, beside what is printed; and the arithmetic that
-others did on this network.
-"""
+"""An audit: Table 1 is counted again, and other published arithmetic is checked."""
 
 from typing import Any, NamedTuple
 
@@ -28,8 +26,9 @@ MODULES = {
 
 
 class Count(NamedTuple):
-    """What a part of the network has and does: `macs` are multiply-adds of one image,
-    biases not counted.
+    """The size and the cost of a part of the network.
+
+    `macs` are the multiply-adds of one image; biases do not count.
     """
 
     output: tuple[int, ...]
@@ -39,8 +38,9 @@ class Count(NamedTuple):
 
 
 class AuditRow(NamedTuple):
-    """A row of Table 1: printed, and counted (K = 1024 weights, M = 10^6
-    multiply-adds).
+    """A row of Table 1, as it is printed and as we count it.
+
+    `params_k` are in K = 1024 weights, `ops_m` in M = 10^6 multiply-adds.
     """
 
     name: str
@@ -53,8 +53,9 @@ class AuditRow(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A worked example: what it is, how it is computed, the number that was stated, and
-    the number found.
+    """A worked example: its subject, its formula, and two numbers.
+
+    `stated` is the number in the source, `found` the number that we compute.
     """
 
     what: str
@@ -64,11 +65,10 @@ class Example(NamedTuple):
 
 
 def count_parts(network: GoogLeNet) -> dict[str, Count]:
-    """Count every submodule of a network, by name, for one image of its input size; the
-    whole network is "".
+    """Count every submodule of a network, by name, for one image of its input size.
 
-    The network is only followed in its shapes (torch's meta device), so this takes
-    milliseconds.
+    The name of the whole network is "". Only shapes are computed (on torch's meta
+    device), so this takes milliseconds.
     """
     network = network.to("meta").eval()
     macs: dict[str, int] = {}
@@ -100,8 +100,9 @@ def _count(name: str, module: nn.Module, output: tuple[int, ...], macs: dict[str
 
 
 def table1() -> tuple[AuditRow, ...]:
-    """Every row of Table 1, printed and counted. A row agrees when both of its figures
-    are within 1 of the count.
+    """Return every row of Table 1, as it is printed and as we count it.
+
+    A row agrees when both of its figures are within 1 of the count.
     """
     counts = count_parts(_on_meta(aux_heads=()))
     rows = []
@@ -126,8 +127,9 @@ def table1() -> tuple[AuditRow, ...]:
 
 
 def totals() -> tuple[Example, ...]:
-    """The whole network: what follows from Table 1's filters, beside what is printed or
-    said.
+    """Return figures of the whole network, beside those that the paper states.
+
+    Ours follow from Table 1's filters.
     """
     main, both = _on_meta(aux_heads=()), _on_meta()
     parts = table1()
@@ -180,8 +182,9 @@ def totals() -> tuple[Example, ...]:
 
 
 def examples() -> tuple[Example, ...]:
-    """Worked examples that circulate with this network (PAPER.md 1.6): weights only, no
-    biases.
+    """Return worked examples that others give for this network (PAPER.md 1.6).
+
+    They count weights only, without biases.
     """
     main = _parameters(_on_meta(aux_heads=()))
     naive_3a = count_parts(_on_meta(aux_heads=(), modules="naive"))["inceptions.3a"]
@@ -230,8 +233,9 @@ def examples() -> tuple[Example, ...]:
 
 
 def table3_differences() -> tuple[Example, ...]:
-    """Table 3's last column, computed again: differences to one model and one crop, in
-    points.
+    """Return Table 3's last column, computed again.
+
+    It has the differences to one model and one crop, in points.
     """
     base = TABLE3[Cell(1, 1)]
     return tuple(
@@ -247,7 +251,7 @@ def table3_differences() -> tuple[Example, ...]:
 
 
 def _on_meta(**options: Any) -> GoogLeNet:
-    """A network of shapes alone, so that counting it draws no weights."""
+    """Return a network that has only shapes, so no weights are drawn."""
     with torch.device("meta"):
         return GoogLeNet(**options)
 
@@ -257,5 +261,5 @@ def _parameters(network: nn.Module) -> int:
 
 
 def _five_a(in_channels: int) -> int:
-    """Weights of 5a on another number of input channels."""
+    """Return the weights of 5a on another number of input channels."""
     return in_channels * (256 + 160 + 32 + 128) + 160 * 320 * 9 + 32 * 128 * 25

@@ -117,8 +117,8 @@ def training_patch(
 def area_and_aspect(rng: random.Random, min_area: float = AREA[0]) -> tuple[float, float]:
     """Draw a patch's share of the image's area, and its aspect ratio.
 
-    The share is uniform. The logarithm of the aspect ratio is uniform (`ours`: the paper
-    states only the interval).
+    The share is uniform. The logarithm of the aspect ratio is uniform (`ours`: the
+    paper states only the interval).
     """
     share = rng.uniform(min_area, AREA[1])
     return share, math.exp(rng.uniform(math.log(ASPECT[0]), math.log(ASPECT[1])))

@@ -83,10 +83,9 @@ class InceptionModule(nn.Module):
 
 
 class NaiveInceptionModule(nn.Module):
-    """The naive module (paper, Fig. 2a), without 1x1 convolutions before others.
+    """The naive module (paper, Fig. 2a): it has neither reductions nor a projection.
 
-    The pooled input is concatenated as it is, so the channels grow from module to
-    module.
+    The pooled input keeps all its channels, so they grow from module to module.
     """
 
     out_channels: int

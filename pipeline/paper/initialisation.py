@@ -10,7 +10,7 @@ from torch import Tensor, nn
 def initialise_kaiming(network: nn.Module, generator: torch.Generator) -> None:
     """Draw normal weights of variance 2 / fan_in; biases are 0.
 
-    The deviation of classifiers is a tenth of that (`ours`). Without batch norm this
+    Classifiers have a tenth of this deviation (`ours`). Without batch norm, the rule
     keeps the signal's variance through 22 layers of ReLU.
     """
     for name, weight, bias in _layers(network):
@@ -37,9 +37,9 @@ def initialise_caffe(network: nn.Module, generator: torch.Generator) -> None:
 def initialise_gaussian(network: nn.Module, generator: torch.Generator) -> None:
     """Draw normal weights of deviation 0.01, as in AlexNet; biases are 0.
 
-    Caffe's author says that the original weights were Gaussian, but does not state their
-    deviation. With 0.01 the signal fades in so deep a network, and training starts
-    slowly.
+    Caffe's author says that the original weights were Gaussian, but does not state
+    their deviation. With 0.01 the signal fades in so deep a network, and training
+    starts slowly.
     """
     for _, weight, bias in _layers(network):
         nn.init.normal_(weight, 0.0, 0.01, generator=generator)

@@ -8,7 +8,7 @@ DECAY, DECAY_EPOCHS = 0.96, 8
 
 
 def paper_factor(epoch: float, num_epochs: float) -> float:
-    """Return 0.96 to the number of whole 8 epochs (paper, section 6).
+    """Return 0.96 ** (number of complete periods of 8 epochs) (paper, section 6).
 
     >>> [round(paper_factor(e, 250), 5) for e in (7, 8, 248)]
     [1.0, 0.96, 0.2821]
@@ -17,7 +17,7 @@ def paper_factor(epoch: float, num_epochs: float) -> float:
 
 
 def cosine_factor(epoch: float, num_epochs: float) -> float:
-    """Return half a cosine from 1 to 0 (`ours`: short trainings must end at a low rate)."""
+    """Return half a cosine from 1 to 0 (`ours`: short trainings must end low)."""
     return 0.5 * (1.0 + math.cos(math.pi * min(1.0, epoch / num_epochs)))
 
 

@@ -61,7 +61,7 @@ def _setting(config: CompareConfig) -> str:
 
 
 def _best(config: CompareConfig) -> str:
-    """Return in words what the best member of an arm is, and how its choice misleads."""
+    """Return in words what an arm's best member is, and how its choice misleads."""
     lowest = "the member with the lowest top-1 error at one crop on these very images"
     if any(arm.members != config.arms[0].members for arm in config.arms):
         return (
