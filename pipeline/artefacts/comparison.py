@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.artefacts import sealing
-from pipeline.artefacts.contents import ComparisonFacts
+from pipeline.artefacts.comparison_facts import ComparisonFacts
 from pipeline.artefacts.predictions import write_table
 from pipeline.configs.compare import CompareConfig
 

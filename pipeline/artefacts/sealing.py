@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.artefacts import contents, measurements, provenance
+from pipeline.artefacts.comparison_facts import ComparisonFacts, SealedComparison
 from pipeline.artefacts.facts import Facts, Sealed
 from pipeline.configs.base import StageConfig
 from pipeline.configs.compare import CompareConfig, EnsembleConfig
@@ -107,7 +108,7 @@ DATASET = Artefact(PrepareConfig, contents.ManifestFacts, contents.Manifest)
 RUN = Artefact(TrainConfig, contents.RunFacts, contents.SealedRun)
 PREDICTIONS = Artefact(EvaluateConfig, contents.PredictionsFacts, contents.SealedPredictions)
 RESULT = Artefact(EnsembleConfig, contents.ResultFacts, contents.SealedResult)
-COMPARISON = Artefact(CompareConfig, contents.ComparisonFacts, contents.SealedComparison)
+COMPARISON = Artefact(CompareConfig, ComparisonFacts, SealedComparison)
 CHECK = Artefact(CheckConfig, contents.CheckFacts, contents.SealedCheck)
 REPORT = Artefact(Study, contents.ReportFacts, contents.SealedReport)
 EVALUATE_BENCHMARK = Artefact(

@@ -5,8 +5,7 @@ option by name. The 10 crops are AlexNet's: four corners and centre of the centr
 square at the smallest scale, and their mirror images.
 """
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 SCALES = (256, 288, 320, 352)  # paper, section 7: shorter side, for an input of 224
 # VGG (1409.1556), section 3.2: multi-crop evaluation of a network trained with scale
@@ -208,64 +207,3 @@ def vgg_150(
             Crop(scale, x, y, input_size, mirrored) for x, y in grid for mirrored in (False, True)
         ]
     return tuple(crops)
-
-
-def _first(count: int, crops: Callable[..., tuple[Crop, ...]]) -> Callable[..., tuple[Crop, ...]]:
-    return lambda width, height, input_size=PAPER_INPUT_SIZE, rules=RULES: crops(
-        width, height, input_size, rules
-    )[:count]
-
-
-crops_1 = _first(1, crops_10)  # the centre of the central square at the smallest scale
-CROPS: dict[str, Callable[..., tuple[Crop, ...]]] = {
-    "crops_1": crops_1,
-    "crops_2": _first(2, crops_10),
-    "crops_10": crops_10,
-    **{f"crops_{count}": _first(count, crops_144) for count in (36, 72, 108)},
-    "crops_144": crops_144,
-    "vgg_150": vgg_150,
-}
-NUM_CROPS = {name: len(crops(2, 1)) for name, crops in CROPS.items()}
-# the policies of the crop-count curve: each contains the one before
-CURVE = tuple(name for name in CROPS if name.startswith("crops_"))
-
-# How the crops of an image become one score a class. `mean` is the paper's; it tried
-# `max` over the crops, then the mean over models, and found it inferior. The mean of
-# logits, after softmax, is the normalised geometric mean of probabilities.
-Pooling = Literal["mean", "max", "geometric"]
-# no crops: the network runs on the whole scaled image, as in VGG's dense evaluation
-DENSE = "dense"
-
-
-def label_of(policy: str) -> str:
-    """Return a policy's name for people.
-
-    >>> policies = ("crops_144", "crops_144_max", "vgg_150", "dense")
-    >>> [label_of(policy) for policy in policies]
-    ['144', '144 (max)', '150 (VGG)', 'dense']
-    """
-    kind, pooling = split_policy(policy)
-    family = {"vgg_150": " (VGG)"}.get(kind, "")
-    count = kind if kind == DENSE else f"{NUM_CROPS[kind]}{family}"
-    return count if pooling == "mean" else f"{count} ({pooling})"
-
-
-def split_policy(policy: str) -> tuple[str, Pooling]:
-    """Return the crops and the pooling that a policy's name means.
-
-    >>> split_policy("crops_144"), split_policy("crops_144_max")
-    (('crops_144', 'mean'), ('crops_144', 'max'))
-
-    Raises:
-        ValueError: there is no such policy; the message lists the valid ones.
-    """
-    for pooling in get_args(Pooling)[1:]:
-        if policy.endswith(f"_{pooling}") and policy.removesuffix(f"_{pooling}") in CROPS:
-            return policy.removesuffix(f"_{pooling}"), pooling
-    if policy not in CROPS and policy != DENSE:
-        valid = ", ".join((*CROPS, DENSE))
-        raise ValueError(
-            f"no policy {policy!r}: expected one of {valid}; all but {DENSE} also with _max or"
-            " _geometric"
-        )
-    return policy, "mean"

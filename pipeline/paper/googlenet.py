@@ -191,10 +191,9 @@ class GoogLeNet(nn.Module):
     def dense(self, images_NCHW: Tensor) -> Tensor:
         """Return logits at every place of larger images: N x classes x rows x columns.
 
-        This needs evaluation mode and average pooling. The last average pool moves over
-        the map in steps of 32 pixels, as in VGG's dense evaluation (1409.1556, section
-        3.2). Crops give other logits: zeros surround a crop, the image surrounds a
-        place.
+        This needs evaluation mode and average pooling. The average pool moves in steps
+        of 32 pixels, as in VGG's dense evaluation (1409.1556, section 3.2). Crops give
+        other logits: zeros surround a crop, the image surrounds a place.
         """
         pooled = F.avg_pool2d(self._features(images_NCHW)[0], self.grid, 1)
         logits: Tensor = self.classifier(pooled.permute(0, 2, 3, 1))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.paper.crops import Pooling
+from pipeline.paper.policies import Pooling
 
 
 def pool(probabilities_KC: np.ndarray, pooling: Pooling = "mean") -> np.ndarray:

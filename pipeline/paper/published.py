@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import TypeAdapter
 
-from pipeline.paper.crops import CURVE, NUM_CROPS
+from pipeline.paper.policies import CURVE, NUM_CROPS
 
 
 class PrintedRow(NamedTuple):

@@ -7,7 +7,7 @@ from pipeline.artefacts import sealing
 from pipeline.artefacts.result import TOP
 from pipeline.configs.compare import CompareConfig
 from pipeline.configs.train import TrainConfig
-from pipeline.paper.crops import label_of, split_policy
+from pipeline.paper.policies import label_of, split_policy
 from pipeline.reporting.page import Ablation
 
 

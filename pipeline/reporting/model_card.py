@@ -9,7 +9,7 @@ from pipeline.artefacts.contents import RunFacts
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.facts import Provenance
 from pipeline.configs.train import TrainConfig
-from pipeline.paper.crops import label_of
+from pipeline.paper.policies import label_of
 from pipeline.reporting.wording import templates
 from pipeline.statistics.inference import wilson
 

@@ -4,13 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.artefacts.contents import (
-    ArmRow,
-    Mistake,
-    SealedComparison,
-    SealedPredictions,
-    SealedRun,
-)
+from pipeline.artefacts.comparison_facts import ArmRow, SealedComparison
+from pipeline.artefacts.contents import Mistake, SealedPredictions, SealedRun
 from pipeline.artefacts.facts import Provenance
 from pipeline.artefacts.verdict import Verdict
 from pipeline.configs.evaluate import EvaluateConfig

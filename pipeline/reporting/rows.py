@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import Field
 
-from pipeline.artefacts.contents import ArmRow, Interval
+from pipeline.artefacts.comparison_facts import ArmRow
+from pipeline.artefacts.contents import Interval
 from pipeline.artefacts.facts import Facts
 
 

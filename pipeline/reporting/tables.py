@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.artefacts import sealing
-from pipeline.artefacts.contents import ArmRow, ComparisonFacts, SealedPredictions, SealedRun
+from pipeline.artefacts.comparison_facts import ArmRow, ComparisonFacts
+from pipeline.artefacts.contents import SealedPredictions, SealedRun
 from pipeline.artefacts.facts import Facts
 from pipeline.artefacts.metrics import validations
 from pipeline.artefacts.result import Result
@@ -20,7 +21,7 @@ from pipeline.artefacts.verdict import Verdict, read_verdicts
 from pipeline.configs.base import StageConfig
 from pipeline.configs.study import CheckConfig
 from pipeline.configs.train import TrainConfig
-from pipeline.paper.crops import CURVE, NUM_CROPS, label_of
+from pipeline.paper.policies import CURVE, NUM_CROPS, label_of
 from pipeline.paper.published import CLAIMS, published_error
 from pipeline.reporting.mistakes import class_errors, confusions
 from pipeline.reporting.rows import (

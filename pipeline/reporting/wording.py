@@ -2,7 +2,7 @@
 
 import jinja2
 
-from pipeline.artefacts.contents import ArmRow
+from pipeline.artefacts.comparison_facts import ArmRow
 from pipeline.artefacts.verdict import Verdict
 from pipeline.statistics.levels import MAX_SEEDS, P_FLOOR
 

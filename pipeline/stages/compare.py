@@ -10,7 +10,12 @@ import numpy as np
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.comparison import write_comparison
-from pipeline.artefacts.contents import ArmRow, BestMember, ComparisonFacts, SealedComparison
+from pipeline.artefacts.comparison_facts import (
+    ArmRow,
+    BestMember,
+    ComparisonFacts,
+    SealedComparison,
+)
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions, best_member
 from pipeline.configs.compare import Arm, CompareConfig

@@ -16,6 +16,7 @@ from pipeline.artefacts.dataset import LEAKS, REJECTED, Dataset
 from pipeline.artefacts.shards import Rejected, ShardNote, read_shard, remove_unfinished
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError, StageFailed
+from pipeline.reporting.preparation import in_words
 from pipeline.runtime import disk
 from pipeline.runtime.environment import cores_per_rank
 from pipeline.runtime.pool import share
@@ -23,7 +24,6 @@ from pipeline.runtime.progress import Progress
 from pipeline.runtime.signals import end_is_stop
 from pipeline.sources import registry as sources
 from pipeline.sources.base import SPLITS, Archive, Source
-from pipeline.sources.clutter import in_words as clutter_in_words
 from pipeline.sources.clutter import total
 from pipeline.sources.registry import refuse_other_files
 from pipeline.sources.shard_writer import Shard, Work, work_of
@@ -173,29 +173,6 @@ def lists(folder: Path, notes: list[ShardNote]) -> tuple[dict[str, bytes], int]:
         for name, listing in rows.items()
     }
     return contents, len({leak.val for leak in leaks})
-
-
-def in_words(facts: ManifestFacts) -> list[str]:
-    """Return what a person should know about a data set, from its manifest."""
-    sentences = [
-        f"{facts.num_images['train']} train and {facts.num_images['val']} val images of"
-        f" {facts.num_files} files"
-    ]
-    if facts.num_rejected or facts.num_unreadable:
-        counts = (
-            f"{facts.num_rejected} files are left out, {facts.num_unreadable} unreadable val"
-            " images count as errors"
-        )
-        sentences.append(f"{counts}: {REJECTED} names them")
-    if facts.left_out:
-        sentences.append(clutter_in_words(facts.left_out))
-    if facts.num_leaks:
-        sentences.append(
-            f"{facts.num_leaks} val images are in train too, byte for byte: {LEAKS} names them"
-        )
-    if facts.verdict is not None:
-        sentences.append(facts.verdict)
-    return sentences
 
 
 def _per_class(notes: list[ShardNote], kind: str, num_classes: int) -> dict[str, list[int]]:

@@ -20,7 +20,7 @@ from pipeline.configs.train import TrainConfig
 from pipeline.paper.published import NEIGHBOURS, SOURCE
 from pipeline.reporting import charts, rows, tables
 from pipeline.reporting.ablations import comparisons
-from pipeline.reporting.cautions import cautions
+from pipeline.reporting.cautions import cautions, denominator, single_model
 from pipeline.reporting.page import Benchmark, Page
 from pipeline.reporting.wording import AUDIT_TITLES, templates
 from pipeline.runtime import disk
@@ -141,12 +141,12 @@ def _page(config: Study, root: Path) -> Page:
         title=config.title,
         data=members[0].data.name,
         input_size=members[0].classifier.input_size,
-        denominator=_denominator(first.num_images, members, root),
+        denominator=denominator(first.num_images, members, root),
         num_classes=first.num_classes,
         top=top,
         verdicts=verdicts,
         cells=table3,
-        single=_single(results),
+        single=single_model(results),
         tables={
             "table3": table3,
             "verdicts": verdicts,
@@ -189,19 +189,6 @@ def _audit() -> Mapping[str, object]:
     return audit
 
 
-def _single(results: Sequence[Result]) -> str:
-    """Return which member a single model is; empty where no member is chosen."""
-    singles = [result for result in results if result.config.choose == "best_top1"]
-    if not singles:
-        return ""
-    members = singles[0].config.members
-    place = singles[0].facts.chosen_members[0]
-    return (
-        f"1 model: member {place + 1} of {len(members)} ({members[place].classifier.label}), which"
-        " has the lowest top-1 error at one crop on these very images."
-    )
-
-
 def _members(groups: Iterable[EnsembleConfig | Arm]) -> list[EvaluateConfig]:
     """Return all members of results or arms, each once."""
     return list({member.hash: member for group in groups for member in group.members}.values())
@@ -232,21 +219,6 @@ def _charts(
 
 def _captions(top: int) -> dict[str, str]:
     return {name: text.format(top=top) for name, text in CAPTIONS.items()}
-
-
-def _denominator(num_images: int, members: list[EvaluateConfig], root: Path) -> str:
-    """Return how many images the errors are counted on, and which are unusable."""
-    sealed = [sealing.PREDICTIONS.unseal(member, root) for member in members]
-    bad = sorted({name for facts in sealed for name in facts.bad_images})
-    text = f"{num_images} validation images"
-    if bad:
-        text += (
-            f" (unreadable, counted as errors: {len(bad)}:"
-            f" {', '.join(bad[:5])}{' ...' if bad[5:] else ''})"
-        )
-    if rejected := max(facts.num_rejected for facts in sealed):
-        text += f" (not images, left out in preparation: {rejected})"
-    return text
 
 
 def _benchmarks(root: Path) -> list[Benchmark]:

@@ -8,7 +8,7 @@ checkpoint holds no random state.
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -17,17 +17,13 @@ from torch import Tensor
 
 from pipeline.artefacts import locks, provenance
 from pipeline.artefacts.contents import MachineFacts, RunFacts, Validation
-from pipeline.artefacts.dataset import Dataset, Split
+from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.run import Run, Weights
-from pipeline.configs.evaluate import CropsConfig, EvaluateConfig
+from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError, StageFailed, present
 from pipeline.images.decode import BadImage
 from pipeline.images.patches import area_library
-from pipeline.models.classify import rank_of_labels
-from pipeline.models.engine import Engine
-from pipeline.models.loading import Classifier
-from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.published import TABLE3, Cell
 from pipeline.runtime import environment, process_group
 from pipeline.runtime.progress import Progress
@@ -39,6 +35,7 @@ from pipeline.training.checkpointing import Checkpointing, load_newest, load_sta
 from pipeline.training.learner import Learner
 from pipeline.training.loader import training_batches
 from pipeline.training.metrics_log import MetricsLog
+from pipeline.training.validation import validate
 
 
 def train(config: TrainConfig, root: Path) -> Run:
@@ -140,7 +137,7 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
                 log.close_window(step.number, step.rate)
             error = None
             if cadence.validates_at(step.number):
-                errors = _validate(learner, validation)
+                errors = validate(learner, validation)
                 error = errors.top1_error_averaged
                 log.record_validation(step.number, errors)
             if checkpointing and step.settles:
@@ -223,36 +220,6 @@ def _best(run: Run) -> _Best | None:
         if name.startswith("module.")
     }
     return _Best(state["step"], weights)
-
-
-def _validate(learner: Learner, split: Split) -> Validation:
-    """Return the errors of the raw and of the averaged weights, at one crop.
-
-    Each rank counts the misses in every n-th image, n being the world size; the counts
-    are summed.
-    """
-    config, accelerator = learner.config, learner.accelerator
-    mine = range(accelerator.process_index, len(split), accelerator.num_processes)
-    # the recipe's own crops
-    crops = CropsConfig(aspect="warped" if config.sampling == "warped" else "kept")
-    errors: list[tuple[float, float]] = []
-    for network in (learner.network, cast(GoogLeNet, learner.average.module)):
-        engine = Engine(
-            Classifier(network, config.pixels.preprocessing, config.input_size),
-            accelerator.device,
-            config.precision,
-        )
-        rank = rank_of_labels(engine, split, mine, network.classifier.out_features, crops)
-        misses = torch.tensor([int((rank >= top).sum()) for top in (1, 5)])
-        top1, top5 = accelerator.reduce(misses.to(accelerator.device), "sum").tolist()
-        errors.append((top1 / len(split), top5 / len(split)))
-    (raw1, raw5), (averaged1, averaged5) = errors
-    return Validation(
-        top1_error_raw=raw1,
-        top5_error_raw=raw5,
-        top1_error_averaged=averaged1,
-        top5_error_averaged=averaged5,
-    )
 
 
 def _finish(run: Run, data: Dataset, learner: Learner, best: _Best | None, facts: RunFacts) -> None:
