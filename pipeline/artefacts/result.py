@@ -136,20 +136,20 @@ def write_result(
     config: EnsembleConfig,
     root: Path,
     hits: Hits,
-    chosen: list[int],
+    places: list[int],
     classes: list[str],
     mistakes: list[Mistake],
 ) -> None:
     """Write hits and worst mistakes, and seal the result with its errors.
 
-    Each error has a 95 % Wilson interval. `chosen` are the places of the members that
+    Each error has a 95 % Wilson interval. `places` are the places of the members that
     are averaged.
     """
     errors = figures(hits.columns)
     facts = ResultFacts(
         policy=config.policy,
         num_members=len(config.members),
-        chosen_members=chosen,
+        chosen_members=places,
         num_classes=len(classes),
         classes=classes,
         num_images=errors.num_images,

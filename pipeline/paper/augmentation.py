@@ -22,7 +22,8 @@ ENHANCEMENT_FACTOR = (0.5, 1.5)  # 1 leaves the image as it is
 
 # AlexNet's lighting noise (section 4.1 of its paper), which Howard adds. It uses the
 # principal components of ImageNet's RGB values in [0, 1]; eigenvalues and columns of
-# eigenvectors are those of fb.resnet.torch. On 0..255 it would be 255 times too strong.
+# eigenvectors are those of fb.resnet.torch. The literal formula on 0..255 is 255
+# times too strong.
 LIGHTING_EIGENVALUES = (0.2175, 0.0188, 0.0045)
 LIGHTING_EIGENVECTORS = (
     (-0.5675, 0.7192, 0.4009),

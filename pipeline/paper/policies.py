@@ -29,9 +29,9 @@ NUM_CROPS = {name: len(crops(2, 1)) for name, crops in CROPS.items()}
 # the policies of the crop-count curve: each contains the one before
 CURVE = tuple(name for name in CROPS if name.startswith("crops_"))
 
-# How the crops of an image become one score a class. `mean` is the paper's; it tried
-# `max` over the crops, then the mean over models, and found it inferior. The mean of
-# logits, after softmax, is the normalised geometric mean of probabilities.
+# How the crops of an image become one score for each class. `mean` is the paper's. Its
+# authors tried `max` over the crops, then the mean over models: it was inferior. The
+# mean of logits, after softmax, is the normalised geometric mean of probabilities.
 Pooling = Literal["mean", "max", "geometric"]
 # no crops: the network runs on the whole scaled image, as in VGG's dense evaluation
 DENSE = "dense"

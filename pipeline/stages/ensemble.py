@@ -59,8 +59,8 @@ def ensemble(config: EnsembleConfig, root: Path) -> Result:
     write_result(config, root, hits, places, data.classes, mistakes)
     result = Result(config, root)
     with Tracker(config, root) as tracker:
-        confused = confusions(hits.labels, predicted, data.classes)
-        tracker.table("confusions", [pair.plain() for pair in confused])
+        pairs = confusions(hits.labels, predicted, data.classes)
+        tracker.table("confusions", [pair.plain() for pair in pairs])
         tracker.table("worst_mistakes", [_in_a_row(mistake) for mistake in result.mistakes])
         tracker.conclude(_figures(result, root))
     return result

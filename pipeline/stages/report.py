@@ -110,7 +110,7 @@ def report_progress(study: Study, root: Path, stages: Sequence[Mapping[str, str]
 
 
 def _page(config: Study, root: Path) -> Page:
-    verdicts, checked = read_verdicts(config.check, root)
+    verdicts, sealed_check = read_verdicts(config.check, root)
     results = [Result(cell, root) for cell in config.check.results]
     members = _members(config.check.results)
     everyone = _members(
@@ -129,7 +129,7 @@ def _page(config: Study, root: Path) -> Page:
         *(evaluation.provenance.command for _, evaluation in evaluations),
         *(command for claim in claims for command in claim.commands),
     ]
-    classes, confused = tables.of_classes(last, top)
+    classes, pairs = tables.of_classes(last, top)
     ablations = comparisons(config.comparisons, root)
     table3, sizes, curves = (
         tables.cells(results, top),
@@ -160,7 +160,7 @@ def _page(config: Study, root: Path) -> Page:
             "ensemble_sizes": sizes,
             "training_curves": curves,
             "classes": classes,
-            "confusions": confused,
+            "confusions": pairs,
         },
         charts=_charts(table3, sizes, curves, top)
         | {
@@ -177,7 +177,7 @@ def _page(config: Study, root: Path) -> Page:
         commands=list(dict.fromkeys(commands)),
         check_hash=config.check.hash,
         benchmarks=_benchmarks(root),
-        provenance=checked.provenance,
+        provenance=sealed_check.provenance,
     )
 
 

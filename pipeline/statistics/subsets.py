@@ -43,6 +43,6 @@ def _sums(
     Each sum adds one member to a sum that exists already.
     """
     for member in range(after[-1] + 1 if after else 0, len(members)):
-        extended = members[member].astype(np.float64) if total is None else total + members[member]
-        yield (*after, member), extended
-        yield from _sums(members, (*after, member), extended)
+        larger = members[member].astype(np.float64) if total is None else total + members[member]
+        yield (*after, member), larger
+        yield from _sums(members, (*after, member), larger)
