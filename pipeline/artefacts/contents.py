@@ -52,7 +52,9 @@ class Manifest(Sealed, ManifestFacts):
 
 
 class Leak(Facts):
-    """A line of leaks.jsonl: a validation image whose bytes a training image has."""
+    """A line of leaks.jsonl: a validation image with the same bytes as a training
+    image.
+    """
 
     val: str
     train: str

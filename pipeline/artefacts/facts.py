@@ -45,7 +45,7 @@ class Commit(Facts):
 
 
 class Provenance(Commit):
-    """Where an artefact comes from."""
+    """The origin of an artefact."""
 
     command: str
     python: str

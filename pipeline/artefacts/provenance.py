@@ -1,4 +1,4 @@
-"""Where a number comes from: commit, command, versions, machine, environment."""
+"""The origin of a number: commit, command, versions, machine, environment."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""verdicts/<hash>/: what a study says about each claim of the paper."""
+"""verdicts/<hash>/: the verdicts of a study on each claim of the paper."""
 
 import json
 from dataclasses import asdict, dataclass

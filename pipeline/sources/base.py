@@ -46,7 +46,7 @@ class Archive(NamedTuple):
 
     @property
     def num_bytes(self) -> int:
-        """Its size."""
+        """The size of the source in bytes."""
         return self.path.stat().st_size
 
 

@@ -1,4 +1,4 @@
-"""In which order classes stand that have names only: labels are places in it."""
+"""The order of classes that have names only: labels are places in it."""
 
 import re
 from collections.abc import Sequence
@@ -26,13 +26,13 @@ def by_number(names: Sequence[str], where: object) -> list[str]:
     """
     if not are_numbers(names):
         return list(names)
-    found = sorted(names, key=int)
-    for one, other in pairwise(found):
+    ordered = sorted(names, key=int)
+    for one, other in pairwise(ordered):
         if int(one) == int(other):
             raise InputError(
                 f"{where}: classes {one} and {other} are the same number; expected each class once"
             )
-    return found
+    return ordered
 
 
 def numbers_in_words(classes: Sequence[str], what: str) -> tuple[str, ...]:

@@ -59,7 +59,7 @@ def tidy(folder: Path, left_out: Counter[str]) -> list[Path]:
 
 
 def in_words(left_out: Mapping[str, int]) -> str:
-    """What was left out, for a person.
+    """Describe for people what was left out.
 
     >>> in_words({"._*": 12, ".DS_Store": 1})
     'left out as clutter: 12 ._*, 1 .DS_Store'
@@ -68,8 +68,8 @@ def in_words(left_out: Mapping[str, int]) -> str:
 
 
 def total(counts: Iterable[Mapping[str, int] | None]) -> dict[str, int]:
-    """Sums by pattern."""
-    found: Counter[str] = Counter()
+    """Sum counts by pattern."""
+    sums: Counter[str] = Counter()
     for count in counts:
-        found.update(count or {})
-    return {kind: found[kind] for kind in PATTERNS if found[kind]}
+        sums.update(count or {})
+    return {kind: sums[kind] for kind in PATTERNS if sums[kind]}

@@ -27,11 +27,15 @@ def hub(config: HubConfig) -> Source:
 
 
 def _refuse_another_revision(found: Splits, config: HubConfig, where: str) -> None:
-    """Offline, `datasets` takes whatever its cache got last."""
+    """Refuse another revision than the config names: offline, `datasets` takes whatever
+    its cache got last.
+    """
     for split in found.values():
         for file in split.cache_files:
             if config.revision not in Path(file["filename"]).parts:
-                said = f"`datasets` gave {file['filename']} in place of revision {config.revision}"
+                message = (
+                    f"`datasets` gave {file['filename']} in place of revision {config.revision}"
+                )
                 raise InputError(
-                    f"{where}: {said}; go online, or clear its cache of other revisions"
+                    f"{where}: {message}; go online, or clear its cache of other revisions"
                 )

@@ -27,22 +27,22 @@ def labelled_folder(config: LabelledFolderConfig) -> Source:
         )
     top = path / "val" if (path / "val").is_dir() else path
     left_out: Counter[str] = Counter()
-    folders, found = _by_class(top, left_out)
-    seen = {name for name, _ in found if name}
+    folders, files = _by_class(top, left_out)
+    seen = {name for name, _ in files if name}
     if not seen:
         raise InputError(
             f"{path}: holds no images; expected val/<class>/, <class>/ or files named <class>_*"
         )
     names = list(config.classes or by_number(sorted(seen.union(folders)), top))
     if len(seen) == 1 and not seen <= set(config.classes or ()):
-        _refuse_one_class(top, [file for name, file in found if name], *seen)
+        _refuse_one_class(top, [file for name, file in files if name], *seen)
     label_of = {"": NO_CLASS} | {name: label for label, name in enumerate(names)}
-    if unknown := next((file for name, file in found if name not in label_of), None):
+    if unknown := next((file for name, file in files if name not in label_of), None):
         raise InputError(f"{unknown}: belongs to none of the {len(names)} classes")
     notes = () if config.classes else notes_on(names)
     if unseen := [name for name in names if name not in seen]:
         notes += (f"{len(unseen)} of {len(names)} classes have no image (the first: {unseen[0]})",)
-    listing = [("val", label_of[name], file) for name, file in found]
+    listing = [("val", label_of[name], file) for name, file in files]
     return folder_source(names, listing, top, total([left_out]), notes)
 
 

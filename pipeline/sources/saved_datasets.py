@@ -13,7 +13,7 @@ from pipeline.sources.huggingface import loading, table_source
 
 
 def saved_datasets(config: DatasetsConfig) -> Source:
-    """The folder's rows; `state` is when its files were written.
+    """The rows of the folder. `state` holds the times at which its files were written.
 
     Raises:
         InputError: it cannot be loaded, or has no such split or columns.

@@ -21,7 +21,7 @@ SHARDS = "shards"
 
 
 class Shard(NamedTuple):
-    """A file to make, and of what."""
+    """A file to write, and the pieces that it is made of."""
 
     name: str
     pieces: list[Piece]
@@ -81,14 +81,14 @@ class Work(NamedTuple):
         return self.check_archive(step) if isinstance(step, Archive) else self.fill(step)
 
     def is_done(self, step: Shard | Archive) -> bool:
-        """Whether an earlier attempt did it."""
+        """Whether an earlier attempt completed a step."""
         if isinstance(step, Archive):
             return (self.folder / f"{step.path.name}.md5").exists()
         path, note = self.folder / step.name, self.note(step.name)
         return note is not None and path.is_file() and path.stat().st_size == note.num_bytes
 
     def note(self, shard: str) -> ShardNote | None:
-        """What was noted on a shard."""
+        """Read the note on a shard."""
         return read_note(self.folder / f"{shard}.json")
 
     def fill(self, shard: Shard) -> Done:

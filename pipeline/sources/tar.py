@@ -106,7 +106,7 @@ def md5(path: Path) -> str:
 
 
 def wrong_md5(path: Path, found: str, original: str) -> str:
-    """What to tell the user."""
+    """The message for the user about a wrong MD5."""
     hint = "fetch it again, or say --trust-archives if it is another archive on purpose"
     return f"{path}: has MD5 {found}, the original has {original}; {hint}"
 

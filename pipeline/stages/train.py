@@ -153,6 +153,7 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
                 device=machine.device,
                 operators=machine.operators,
                 area_by_library=machine.area_by_library,
+                hardware=machine.hardware,
                 steps=cadence.num_steps,
                 seconds=seconds,
                 attempts=run.attempt,
