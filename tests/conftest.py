@@ -45,7 +45,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes a worker longest starts first: at the end it would run alone. The two
     files on SLURM follow one another, as what waits goes well beside what computes.
     """
-    longest = ("tests/slurm/test_disturbances.py", "tests/test_cli.py", "tests/slurm/test_jobs.py")
+    longest = (
+        "tests/slurm/test_disturbances.py",
+        "tests/test_cli.py",
+        "tests/slurm/test_jobs.py",
+        "tests/tracking/test_sync.py",
+    )
     files = {file: k for k, file in enumerate(longest)}
     items.sort(key=lambda item: files.get(item.nodeid.partition("::")[0], len(longest)))
     for item in items:
