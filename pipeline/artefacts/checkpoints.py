@@ -1,5 +1,6 @@
-"""The checkpoints of a run (checkpoints/step_*/): the state after a step. A damaged one
-is passed over.
+"""checkpoints/step_*/ of a run: the state after a step.
+
+A damaged checkpoint is never loaded; an older one takes its place.
 """
 
 import hashlib
@@ -18,14 +19,12 @@ from pipeline.artefacts.facts import Facts
 from pipeline.runtime import disk
 
 KEEP = 2  # ours: the newest may be damaged
-# what reading a damaged note raises
+# exceptions of reading a damaged note
 DAMAGED = (OSError, ValueError)
 
 
 class CheckpointNote(Facts):
-    """The content of checkpoint.json: the step of a state, and its validation error if
-    it was validated.
-    """
+    """The facts of a checkpoint: its step, and its validation error if there is one."""
 
     step: int
     error: float | None
@@ -33,14 +32,16 @@ class CheckpointNote(Facts):
 
 
 class SealedNote(CheckpointNote):
-    """checkpoint.json."""
+    """The file checkpoint.json."""
 
     note_sha256: str
 
 
 class Checkpoints:
-    """The checkpoints in a folder. A checkpoint is whole when its note names the digest
-    of its state. The folder gets its name last.
+    """The checkpoints in a folder.
+
+    A checkpoint is whole when its note names the digest of its state. Its folder gets
+    its name last.
     """
 
     def __init__(self, folder: Path):
@@ -53,16 +54,15 @@ class Checkpoints:
         error: float | None = None,
         fence: Callable[[], None] = lambda: None,
     ) -> None:
-        """Save the state after `step` steps. When this returns, the state outlives a
-        power cut. `error` is its validation error.
+        """Save the state after `step` steps, with its validation error if there is one.
 
-        The last two checkpoints are kept, and the one of lowest error. `fence` is
-        called before the checkpoint takes its name; it raises where this process may no
-        longer write.
+        When this returns, the checkpoint outlives a power cut. The last two are kept,
+        and the one of lowest error. `fence` is called before the checkpoint gets its
+        name; it raises where this process may no longer write.
         """
         folder = self._at(step)
         if _whole_note(folder):
-            return  # of an earlier attempt, with the same bits
+            return  # an earlier attempt saved the same bits
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         content = buffer.getvalue()
@@ -77,9 +77,7 @@ class Checkpoints:
         self._prune(step)
 
     def newest(self) -> Path | None:
-        """The newest checkpoint that is whole. Damaged ones are reported and passed
-        over.
-        """
+        """Return the newest whole checkpoint; print the name of each damaged one."""
         for folder in self._all():
             if _whole_note(folder):
                 return folder
@@ -87,7 +85,10 @@ class Checkpoints:
         return None
 
     def best(self) -> Path | None:
-        """The whole checkpoint of lowest validation error; the earliest of equals."""
+        """Return the whole checkpoint of lowest validation error.
+
+        Where several have that error, return the earliest.
+        """
         validated = []
         for folder in self._all():
             with suppress(*DAMAGED):
@@ -104,18 +105,22 @@ class Checkpoints:
         return self.folder / f"step_{step:08d}"
 
     def _all(self) -> list[Path]:
-        """The folders of all checkpoints, newest first."""
+        """Return the folders of all checkpoints, the newest first."""
         return sorted(self.folder.glob("step_*"), reverse=True)
 
     def _prune(self, step: int) -> None:
-        """Remove checkpoints that are older than the last two, except the best, and
-        those newer than `step`, which were passed over.
+        """Remove all checkpoints but the best and the last two up to `step`.
+
+        Those after `step` are damaged: the training began again before them.
         """
-        # a killed save may have left the name that an old checkpoint is to get
+        # a save that was killed may have left a folder that an old checkpoint needs now
         self._remove_remains()
-        kept = {*[folder for folder in self._all() if folder <= self._at(step)][:KEEP], self.best()}
+        to_keep = {
+            *[folder for folder in self._all() if folder <= self._at(step)][:KEEP],
+            self.best(),
+        }
         for old in self._all():
-            if old not in kept:
+            if old not in to_keep:
                 disk.rename(old, old.with_name(f".{old.name}"))  # so that a kill leaves no half
         self._remove_remains()
 
@@ -125,15 +130,16 @@ class Checkpoints:
 
 
 def load(folder: Path) -> dict[str, Any]:
-    """The state in a checkpoint's folder, on the CPU."""
+    """Return the state in a checkpoint's folder, on the CPU."""
     state: dict[str, Any] = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
     return state
 
 
 def read_note(folder: Path) -> CheckpointNote:
-    """Step and validation error of a checkpoint (None where it was not validated).
+    """Return the facts of a checkpoint; its error is None where it was not validated.
 
-    Raises: OSError, ValueError: the note is damaged, or it is another step's.
+    Raises:
+        OSError, ValueError: the note is damaged, or it is another step's.
     """
     sealed = SealedNote.load((folder / "checkpoint.json").read_bytes())
     note = CheckpointNote(step=sealed.step, error=sealed.error, sha256=sealed.sha256)

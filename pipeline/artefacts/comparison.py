@@ -1,5 +1,6 @@
-"""comparisons/<hash>/: the arms of an ablation against its first arm, and the label
-ranks of each arm in every image.
+"""comparisons/<hash>/: each arm of an ablation against the first.
+
+Its hits say where the label ranks in every image, for each member of each arm.
 """
 
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.artefacts import sealing
-from pipeline.artefacts.contents import ComparisonFacts
+from pipeline.artefacts.comparison_facts import ComparisonFacts
 from pipeline.artefacts.predictions import write_table
 from pipeline.configs.compare import CompareConfig
 
@@ -21,8 +22,10 @@ def write_comparison(
     ranks: list[np.ndarray],
     facts: ComparisonFacts,
 ) -> None:
-    """Write the hits, columns `label` and `rank_<arm>_<member>`, and seal. `ranks`
-    holds an array (members, images) for each arm.
+    """Write the hits, and seal the comparison.
+
+    The hits have the columns `label` and `rank_<arm>_<member>`. `ranks` has one array
+    for each arm, of members x images.
     """
     columns: dict[str, Any] = {"image_id": image_ids, "label": labels.astype(np.int32)}
     for k, of_arm in enumerate(ranks):

@@ -1,8 +1,8 @@
-"""What the files of each artefact hold, as models. The type checker finds a key that is
-renamed on one side only, and a file is validated when it is read.
+"""Models of what the files of each artefact hold.
 
-Fields with a default may be absent: in files of an earlier version, or where they say
-nothing.
+The type checker finds a key that is renamed on one side only, and a file is validated
+when it is read. Fields with a default may be absent: in files of an earlier version, or
+where they say nothing.
 """
 
 from typing import Literal, NamedTuple
@@ -12,7 +12,6 @@ from pydantic import ConfigDict
 from pipeline.artefacts.facts import Facts, Sealed
 
 Interval = tuple[float, float]  # bounds of a 95 % confidence interval
-Decision = Literal["baseline", "undecided", "fewer errors", "more errors"]
 
 
 class Completeness(NamedTuple):
@@ -23,9 +22,11 @@ class Completeness(NamedTuple):
 
 
 class ManifestFacts(Facts):
-    """A data set. Lists and counts go by class, dictionaries of numbers by split.
+    """The facts of a data set.
 
-    `is_complete` and `verdict` are its `Completeness`; `left_out` counts clutter, by
+    Lists have an entry for each class, dictionaries of numbers one for each split.
+
+    `is_complete` and `verdict` are its `Completeness`. `left_out` counts clutter, by
     pattern (sources/clutter.py).
     """
 
@@ -47,7 +48,7 @@ class ManifestFacts(Facts):
 
 
 class Manifest(Sealed, ManifestFacts):
-    """manifest.json."""
+    """The file manifest.json."""
 
 
 class Leak(Facts):
@@ -71,7 +72,7 @@ class MachineFacts(Facts):
 
 
 class Validation(Facts):
-    """Errors at one crop along a training, of the raw and of the averaged weights."""
+    """Errors at one crop during a training, of the raw and of the averaged weights."""
 
     top1_error_raw: float
     top5_error_raw: float
@@ -79,15 +80,16 @@ class Validation(Facts):
     top5_error_averaged: float
 
     def error(self, top: int, weights: Literal["averaged", "raw"]) -> float:
-        """One of the four errors."""
+        """Return the top-1 or the top-5 error of one kind of weights."""
         if weights == "raw":
             return self.top1_error_raw if top == 1 else self.top5_error_raw
         return self.top1_error_averaged if top == 1 else self.top5_error_averaged
 
 
 class Elsewhere(Facts):
-    """What the last bits of an earlier attempt depend on. It is read from the file of
-    the attempt, which holds more.
+    """The facts of an earlier attempt that last bits depend on.
+
+    They are read from the file of the attempt, which holds more.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -102,7 +104,7 @@ class Elsewhere(Facts):
 
 
 class RunFacts(MachineFacts):
-    """A training at its end. `best_step` is the step of its best weights."""
+    """The facts of a complete training; `best_step` is that of its best weights."""
 
     steps: int
     seconds: float
@@ -115,21 +117,21 @@ class RunFacts(MachineFacts):
 
 
 class SealedRun(Sealed, RunFacts):
-    """run.json."""
+    """The file run.json."""
 
 
 class EvaluationFacts(Facts):
-    """Who evaluated what."""
+    """The facts of an evaluation: its images, its ranks and its device."""
 
     num_images: int
     world_size: int
     device: str
     num_rejected: int
-    notes: list[str] | None = None  # what is done otherwise than by the weights' makers
+    notes: list[str] | None = None  # where it differs from what the weights' makers did
 
 
 class PredictionsFacts(EvaluationFacts):
-    """An evaluation, with the notes of its chunks."""
+    """The facts of an evaluation, joined with those of its chunks."""
 
     bad_images: dict[str, str]
     engines: list[str]
@@ -139,11 +141,11 @@ class PredictionsFacts(EvaluationFacts):
 
 
 class SealedPredictions(Sealed, PredictionsFacts):
-    """predictions.json."""
+    """The file predictions.json."""
 
 
 class SubsetErrors(Facts):
-    """Errors of an ensemble of some of the members."""
+    """The errors of an ensemble of some of the members."""
 
     members: list[int]
     top1_error: float
@@ -164,7 +166,7 @@ class Figures(Facts):
 
 
 class ChanceFacts(Facts):
-    """The hits, and the hits that guessing would give (statistics/chance.py)."""
+    """The number of hits, beside that of a guesser (statistics/chance.py)."""
 
     top: int
     hits: int
@@ -174,7 +176,7 @@ class ChanceFacts(Facts):
 
 
 class ResultFacts(Figures):
-    """One cell of Table 3."""
+    """The facts of one cell of Table 3."""
 
     policy: str
     num_members: int
@@ -186,19 +188,20 @@ class ResultFacts(Figures):
 
 
 class SealedResult(Sealed, ResultFacts):
-    """result.json."""
+    """The file result.json."""
 
 
 class Guess(Facts):
-    """A class that a classifier guesses for an image."""
+    """A class that a classifier gives an image, with its probability."""
 
     label: str
     probability: float
 
 
 class Mistake(Facts):
-    """An image on which a result was sure but wrong. `rank` is the rank of its label,
-    `picture` a JPEG in base64.
+    """An image for which a result is wrong, but sure.
+
+    `rank` is where the label ranks; `picture` is a JPEG in base64.
     """
 
     image_id: str
@@ -208,71 +211,19 @@ class Mistake(Facts):
     picture: str
 
 
-class BestMember(Facts):
-    """The best member of an arm, against the best member of the first arm."""
-
-    member: int
-    error: float
-    p_value: float
-
-
-class ArmRow(Facts):
-    """An arm of a comparison: its errors, and the difference to the first arm's, which
-    is above zero where the arm makes more errors. The first arm has no test.
-    `error_interval` and `best` are there where seeds are the sample.
-    """
-
-    arm: str
-    errors: list[float]
-    error: float
-    spread: float | None
-    difference: float
-    decision: Decision
-    error_interval: Interval | None = None
-    best: BestMember | None = None
-    interval_bootstrap: Interval | None = None
-    test: str | None = None
-    p_value: float | None = None
-    interval: Interval | None = None
-    seeds_to_decide: int | None = None
-    images_to_decide: int | None = None
-    p_holm: float | None = None
-
-
-class ComparisonFacts(Facts):
-    """All arms against the first: a row for each arm, for either error."""
-
-    question: str
-    models: int
-    num_images: int
-    policies: list[str]
-    num_seeds: int
-    decided_on: int
-    top1: list[ArmRow]
-    top5: list[ArmRow]
-
-    def arms(self, top: int) -> list[ArmRow]:
-        """The rows of the top-1 or of the top-5 error."""
-        return self.top1 if top == 1 else self.top5
-
-
-class SealedComparison(Sealed, ComparisonFacts):
-    """comparison.json."""
-
-
 class CheckFacts(Facts):
-    """A check. Its verdicts lie in a file of their own."""
+    """A check has no facts here: its verdicts lie in a file of their own."""
 
 
 class SealedCheck(Sealed, CheckFacts):
-    """check.json."""
+    """The file check.json."""
 
 
 class ReportFacts(Facts):
-    """The facts of a report that the screen shows."""
+    """The summary of a report, as the screen shows it."""
 
     summary: str
 
 
 class SealedReport(Sealed, ReportFacts):
-    """report.json."""
+    """The file report.json."""

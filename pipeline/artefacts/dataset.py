@@ -1,9 +1,8 @@
-"""datasets/<hash>/: the encoded images and their labels as memory-mapped Arrow shards,
-and the manifest that names them.
+"""datasets/<hash>/: encoded images and labels in Arrow shards, and their manifest.
 
-Shards lie with a note on each in shards/<plan>/, a plan being what they are made from:
-two plans never mix. `datasets.load_dataset("arrow", data_files=...)` opens the shards
-without this code.
+The shards lie in shards/<plan>/, each with a note. A plan stands for the files that
+the shards are made from, so two plans never mix. The shards are memory-mapped;
+`datasets.load_dataset("arrow", data_files=...)` opens them without this code.
 """
 
 from collections.abc import Iterable
@@ -25,8 +24,9 @@ REJECTED_ROWS, LEAK_ROWS = TypeAdapter(list[Rejected]), TypeAdapter(list[Leak])
 
 
 class Split:
-    """The images of one split by index 0 .. len - 1, in the order of the source. Reads
-    nothing until asked.
+    """The images of one split by index 0 .. len - 1, in the order of the source.
+
+    An image is read when it is asked for, not before.
 
     Raises:
         InputError: a shard is missing or damaged.
@@ -38,7 +38,7 @@ class Split:
             pa.concat_tables(tables) if tables else pa.schema(list(COLUMNS.items())).empty_table()
         )
         self.labels: np.ndarray = self.table["label"].to_numpy().astype(np.int64)
-        # looked up once: a column of thousands of chunks takes its time
+        # looked up once: that is slow for a column of thousands of chunks
         self._sha256 = self.table["sha256"]
         self._encoded = pa.chunked_array(
             [chunk.field("bytes") for chunk in self.table["image"].chunks], pa.binary()
@@ -59,12 +59,12 @@ class Split:
         return names
 
     def encoded(self, index: int) -> bytes:
-        """The image file's bytes."""
+        """Return the bytes of an image file."""
         value: bytes = self._encoded[index].as_py()
         return value
 
     def sha256(self, index: int) -> str:
-        """SHA-256 of the image file's bytes, as they were prepared."""
+        """Return the SHA-256 of an image file, as it was when it was prepared."""
         value: str = self._sha256[index].as_py()
         return value
 
@@ -73,7 +73,7 @@ class Dataset:
     """A prepared data set under `root`; splits are `train` and `val`.
 
     Raises:
-        InputError: it is not complete.
+        InputError: the data set is not complete.
     """
 
     def __init__(self, config: PrepareConfig, root: Path):
@@ -94,11 +94,11 @@ class Dataset:
         return sealing.read_rows(self.folder / LEAKS, LEAK_ROWS)
 
     def num_rejected(self, split: str) -> int:
-        """How many files of a split's source are not in the data set."""
+        """Return how many files of a split's source are not in the data set."""
         return sum(item.split == split and not item.keeps_slot for item in self.rejected)
 
     def shards(self, split: str) -> list[Path]:
-        """The files of a split, in order."""
+        """Return the shards of a split, in order."""
         return [
             self.shards_folder / name
             for name in sorted(self.manifest.files)
@@ -106,5 +106,5 @@ class Dataset:
         ]
 
     def split(self, name: str) -> Split:
-        """All images of a split."""
+        """Return the images of a split."""
         return Split(self.shards(name))

@@ -1,4 +1,4 @@
-"""The base of all files of facts, and their provenance: code, process, machine."""
+"""What all files of facts have in common, and their origin: code, process, machine."""
 
 from typing import Any, Self
 
@@ -6,8 +6,10 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Facts(BaseModel):
-    """The base of all facts: immutable, of exact types; unknown fields are errors.
-    Numbers may be NaN or infinite.
+    """The model of a file that is written and read.
+
+    It is immutable and its types are exact; unknown fields are errors. Numbers may be
+    NaN or infinite.
     """
 
     model_config = ConfigDict(
@@ -23,7 +25,7 @@ class Facts(BaseModel):
 
     @classmethod
     def load(cls, content: bytes | str) -> Self:
-        """Read facts from JSON.
+        """Return the model of a JSON text.
 
         Raises:
             pydantic.ValidationError: a field is missing, unknown or of a wrong type.
@@ -32,8 +34,9 @@ class Facts(BaseModel):
 
 
 class Commit(Facts):
-    """The code that ran. `code` is the digest of the code, where jobs run a copy or no
-    commit names it.
+    """The code that ran.
+
+    `code` is its digest, where a job runs a copy or no commit names the code.
     """
 
     commit: str
@@ -50,12 +53,14 @@ class Provenance(Commit):
     host: str
     machine: str
     finished_at: str
-    environment: dict[str, str] | None = None  # what of it may move last bits
+    environment: dict[str, str] | None = None  # variables that may change last bits
 
 
 class Sealed(Facts):
-    """The content that every last file has. `digest` is the digest of `files`; `inputs`
-    are the digests of the artefacts that it was made from.
+    """What the last file of every artefact holds.
+
+    `digest` covers `files`; `inputs` are the digests of the artefacts that this one
+    was made from.
     """
 
     stage: str
@@ -68,8 +73,9 @@ class Sealed(Facts):
 
 
 class Holder(Facts):
-    """Who makes an artefact: a process, its host, its SLURM job if any. The file that
-    it is read from holds more.
+    """Who makes an artefact: a process, its host, and its SLURM job if any.
+
+    It is read from files that hold more, so unknown fields are no errors.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -80,6 +86,6 @@ class Holder(Facts):
 
     @property
     def words(self) -> str:
-        """Describe the holder for people."""
+        """The holder in words, for messages."""
         job = f", job {self.job}" if self.job else ""
         return f"process {self.process} on {self.host}{job}"

@@ -1,4 +1,4 @@
-"""Locks on artefacts: one process at a time makes an artefact, and others see which."""
+"""Locks: one process at a time makes an artefact, and others see who it is."""
 
 import fcntl
 import os
@@ -17,17 +17,18 @@ _locked: list[int] = []  # file descriptors
 
 @contextmanager
 def lock(config: StageConfig, root: Path, fences: bool = False) -> Iterator[None]:
-    """Hold an artefact while it is made; one process at a time may. The lock ends with
-    the process, however that ends.
+    """Lock an artefact while it is made.
 
-    SLURM requeues a job when its node is lost, but the first process of the job may
-    still be alive. With `fences`, an older attempt cannot write, or writes the same
-    bytes: then the new process goes on beside the old one. Otherwise it waits for the
-    old one.
+    One process at a time holds the lock. The lock ends with its process, however that
+    ends.
+
+    SLURM requeues a job when its node is lost, but the first run of the job may still
+    be alive. With `fences` (an older attempt cannot write, or writes the same bytes)
+    the new run goes on beside the old one; without, it waits for the old one to end.
 
     Raises:
-        InputError: another process holds it; the message names its process, host and
-            SLURM job.
+        InputError: another process holds the lock; the message names that process,
+            its host and its SLURM job.
     """
     path = root / "locks" / f"{config.stage}-{config.hash}"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +53,7 @@ def lock(config: StageConfig, root: Path, fences: bool = False) -> Iterator[None
                 f"{path}: {error.strerror}; --root must be on a file system with locks"
             ) from None
         text = f"{holder().words}\n".encode()
-        os.pwrite(file.fileno(), text, 0)  # never empty in between: a loser reads it
+        os.pwrite(file.fileno(), text, 0)  # the file is never empty: another process may read it
         os.ftruncate(file.fileno(), len(text))
         _forget_in_forks()
         _locked.append(file.fileno())
@@ -63,7 +64,7 @@ def lock(config: StageConfig, root: Path, fences: bool = False) -> Iterator[None
 
 
 def held_by(name: str, root: Path) -> str | None:
-    """Who makes the artefact of a hash now, as far as this machine can see."""
+    """Return who makes the artefact of a hash now, as far as this machine can see."""
     for path in (root / "locks").glob(f"*-{name}"):
         try:
             with path.open() as file:
@@ -83,8 +84,9 @@ def _forget_in_forks() -> None:
 
 
 def _forget_locks() -> None:
-    """Release the parent's locks in a forked process, such as a loader's. Otherwise it
-    would hold them after the parent was killed.
+    """Close the parent's locks in a forked process, such as a loader's.
+
+    An open one would hold the lock after the parent was killed.
     """
     for descriptor in _locked:
         os.close(descriptor)
@@ -92,7 +94,7 @@ def _forget_locks() -> None:
 
 
 def holder() -> Holder:
-    """Describe this process, as the one that makes an artefact."""
+    """Return this process as a holder."""
     return Holder(
         process=os.getpid(), host=socket.gethostname(), job=os.environ.get("SLURM_JOB_ID")
     )

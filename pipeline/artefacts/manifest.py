@@ -1,4 +1,4 @@
-"""Facts of a data set from its manifest alone, without a look at its images."""
+"""What a data set's manifest tells, without a look at the images."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from pipeline.errors import InputError
 
 
 def num_images(config: PrepareConfig, root: Path, split: str) -> int:
-    """The number of images in a split of a prepared data set; 0 if there is none."""
+    """Return the number of images in a split; 0 where it is not prepared."""
     try:
         return sealing.DATASET.unseal(config, root).num_images[split]
     except (InputError, KeyError):

@@ -1,5 +1,6 @@
-"""benchmarks/<hash>/: the figures of each of the three measurements. Speeds are in
-images a second; `times_<peer>` are ratios within a round.
+"""benchmarks/<hash>/: the results of each of the three benchmarks.
+
+Speeds are in images a second. `times_<peer>` are ratios within a round.
 """
 
 from pipeline.artefacts.facts import Facts, Sealed
@@ -8,7 +9,7 @@ Quartiles = tuple[float, float, float]  # lower quartile, median, upper quartile
 
 
 class Classification(Facts):
-    """A way to classify the 144 crops of an image, with all that was measured of it."""
+    """All measurements of one way to classify the 144 crops of an image."""
 
     text: str
     seconds: Quartiles
@@ -22,12 +23,12 @@ class Classification(Facts):
     share_of_peak: Quartiles
     largest_difference: float
     share_of_bound: Quartiles | None
-    # the naive peer with our settings of the allocator; older measurements lack it
+    # the naive peer with our settings of the allocator; older files lack it
     times_naive_tuned: Quartiles | None = None
 
 
 class EvaluateFacts(Facts):
-    """`benchmark evaluate`."""
+    """The results of `benchmark evaluate`."""
 
     input_size: int
     rounds: int
@@ -41,8 +42,9 @@ class EvaluateFacts(Facts):
 
 
 class Storing(Facts):
-    """A way to write images into shards; `share` is its part of the speed that disk and
-    hash allow.
+    """The measurements of one way to get images into shards.
+
+    `share` is its speed over the speed that disk and hash allow.
     """
 
     text: str
@@ -52,7 +54,7 @@ class Storing(Facts):
 
 
 class PrepareFacts(Facts):
-    """`benchmark prepare`."""
+    """The results of `benchmark prepare`."""
 
     rounds: int
     num_images: int
@@ -61,14 +63,14 @@ class PrepareFacts(Facts):
 
 
 class Training(Facts):
-    """A way to train, or to load images."""
+    """The measurements of one way to train, or to load images."""
 
     text: str
     images_per_second: Quartiles
 
 
 class TrainFacts(Facts):
-    """`benchmark train`."""
+    """The results of `benchmark train`."""
 
     input_size: int
     rounds: int
@@ -80,19 +82,19 @@ class TrainFacts(Facts):
     loader_times_peer: Quartiles
     overhead_of_loading: Quartiles
     allocator: dict[str, str] | None = None  # our settings
-    # peers with these; older measurements lack them
+    # peers with these settings; older files lack them
     step_times_torchvision_tuned: Quartiles | None = None
     step_fp32_times_torchvision_tuned: Quartiles | None = None
     loader_times_peer_tuned: Quartiles | None = None
 
 
 class SealedEvaluate(Sealed, EvaluateFacts):
-    """benchmark.json of `benchmark evaluate`."""
+    """The file benchmark.json of `benchmark evaluate`."""
 
 
 class SealedPrepare(Sealed, PrepareFacts):
-    """benchmark.json of `benchmark prepare`."""
+    """The file benchmark.json of `benchmark prepare`."""
 
 
 class SealedTrain(Sealed, TrainFacts):
-    """benchmark.json of `benchmark train`."""
+    """The file benchmark.json of `benchmark train`."""

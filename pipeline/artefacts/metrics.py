@@ -11,21 +11,22 @@ from pipeline.artefacts.contents import Validation
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 
-PREFIX = "val_"  # of the names of a validation's errors in its row
+PREFIX = "val_"  # begins the name of each validation error in a row
 
 BLOCK = 8192  # ours: some 30 rows
 
 
 def metrics_path(config: TrainConfig, root: Path) -> Path:
-    """The path of the metrics log."""
+    """Return the path of a training's metrics log."""
     return root / config.folder / "metrics.jsonl"
 
 
 def read_metrics(
     config: TrainConfig, root: Path, last: int | None = None
 ) -> list[dict[str, float]]:
-    """The rows logged so far. With `last`, at most that many rows; then only the end of
-    the file is read.
+    """Return the rows that were logged so far.
+
+    With `last`, return at most so many, and read only the end of the file.
     """
     try:
         with metrics_path(config, root).open("rb") as file:
@@ -36,15 +37,15 @@ def read_metrics(
 
 
 def columns_of(errors: Validation) -> dict[str, float]:
-    """The errors of a validation by the names of their columns."""
+    """Return the errors of a validation, by their names in a row."""
     return {f"{PREFIX}{name}": value for name, value in errors.plain().items()}
 
 
 def validations(config: TrainConfig, root: Path) -> list[tuple[float, Validation]]:
-    """Epoch and errors of each validation so far.
+    """Return the epoch and the errors of each validation so far.
 
     Raises:
-        InputError: a row lacks an error, or has another.
+        InputError: a row lacks an error, or has one that is unknown.
     """
     rows = []
     for row in read_metrics(config, root):
@@ -65,15 +66,13 @@ def validations(config: TrainConfig, root: Path) -> list[tuple[float, Validation
 
 
 def _last(file: BinaryIO, count: int) -> list[bytes]:
-    """The last lines. A block is read from the end, and a larger one until it holds
-    enough lines.
-    """
+    """Return the last lines; read a block from the end, and a larger one if needed."""
     end, size = file.seek(0, os.SEEK_END), BLOCK
     while True:
         start = max(0, end - size)
         file.seek(start)
         lines = file.read(end - start).splitlines()
-        whole = _whole(lines[1:] if start else lines)  # the block may cut its first
+        whole = _whole(lines[1:] if start else lines)  # the block may cut its first line
         if start == 0 or len(whole) >= count:
             return whole[-count:]
         size *= 2

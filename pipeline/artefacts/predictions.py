@@ -1,5 +1,6 @@
-"""predictions/<hash>/: mean probabilities of every validation image, per crop policy,
-and where the true label ranks.
+"""predictions/<hash>/: mean probabilities of every validation image, by crop policy.
+
+Its hits say where the true label ranks in every image.
 """
 
 import hashlib
@@ -25,8 +26,9 @@ from pipeline.statistics.label_ranks import rank_of_label
 
 
 class Predictions:
-    """One evaluation's folder under `root`: chunks while it is made, one file per
-    policy when it is complete.
+    """One evaluation's folder under `root`.
+
+    It has chunks while it is made, and one file for each policy when it is complete.
     """
 
     def __init__(self, config: EvaluateConfig, root: Path):
@@ -34,16 +36,18 @@ class Predictions:
         self.folder = root / config.folder
 
     def probabilities(self, policy: str) -> np.ndarray:
-        """Images x classes, float32, in the order of the data set's validation
-        split.
+        """Return the probabilities under a policy: images x classes, float32.
+
+        The images have the order of the validation split.
         """
         sealing.PREDICTIONS.unseal(self.config, self.root)
         array: np.ndarray = load_file(self.folder / f"{policy}.safetensors")["probabilities"]
         return array
 
     def top1_error(self) -> float:
-        """The top-1 error at one crop, or at the first policy that was evaluated. The
-        authors of the paper chose their best models by this error.
+        """Return the top-1 error at one crop, or else at the first policy.
+
+        By this error the paper's authors chose their best models.
         """
         return float(
             (
@@ -55,17 +59,17 @@ class Predictions:
         )
 
     def ranks(self, policy: str) -> np.ndarray:
-        """Where the true label ranks in every image."""
+        """Return where the true label ranks in every image."""
         return self.hits(f"rank_{policy}")
 
     def hits(self, column: str) -> np.ndarray:
-        """A column of hits.parquet, over all images: image_id, label, rank_<policy>."""
+        """Return a column of hits.parquet: image_id, label or rank_<policy>."""
         table = parquet.read_table(self.folder / "hits.parquet", columns=[column])
         values: np.ndarray = table[column].to_numpy(zero_copy_only=False)
         return values
 
     def has_chunk(self, chunk: range) -> bool:
-        """Whether a chunk of images is complete."""
+        """Return whether a chunk of images is done."""
         return self._chunk_path(chunk).exists()
 
     def publish_chunk(
@@ -77,15 +81,14 @@ class Predictions:
         engine: str,
         hardware: Mapping[str, str] | None = None,
     ) -> None:
-        """Store a chunk's scores (images x classes) by policy. A chunk of an earlier
-        attempt stays as it is.
+        """Store a chunk's scores (images x classes), by policy.
 
-        `bad` gives, by image, the reason why it could not be classified; its scores are
-        NaN, which no true label beats. `engine` names the engine that computed the
-        scores, `hardware` its device.
+        If an earlier attempt stored the chunk, it stays as it is. `bad` has the reason
+        for each image that could not be classified; its scores are NaN, which no true
+        label beats. `engine` and `hardware` say how and where it was computed.
 
         Raises:
-            StageFailed: a score of another image is NaN or infinite.
+            StageFailed: a score of an image that is not bad is NaN or infinite.
         """
         good = [row for row, index in enumerate(chunk) if index not in bad]
         if not all(np.isfinite(values[good]).all() for values in scores.values()):
@@ -93,11 +96,11 @@ class Predictions:
                 f"{self.folder}: the classifier's outputs for images {list(chunk)} are not finite"
             )
         origin = {"engine": engine, "hardware": json.dumps(dict(hardware or {}))}
-        noted = {"ids": np.asarray(chunk, np.int64), "seconds": np.asarray([seconds])}
+        extra = {"ids": np.asarray(chunk, np.int64), "seconds": np.asarray([seconds])}
         content = {policy: np.ascontiguousarray(values) for policy, values in scores.items()}
         disk.publish(
             self._chunk_path(chunk),
-            save({**noted, **content}, {"bad": json.dumps(dict(bad)), **origin}),
+            save({**extra, **content}, {"bad": json.dumps(dict(bad)), **origin}),
         )
 
     def merge(
@@ -107,15 +110,13 @@ class Predictions:
         labels: np.ndarray,
         facts: EvaluationFacts,
     ) -> dict[str, str]:
-        """Join the chunks into one file per policy, and seal. Demands every image
-        exactly once.
+        """Join the chunks into one file for each policy, and seal the predictions.
 
         Returns the images that could not be classified, with the reason; they count as
         errors.
 
         Raises:
-            RuntimeError: the chunks do not hold exactly the images 0 .. len(image_ids)
-                - 1.
+            RuntimeError: the chunks do not hold each image exactly once.
         """
         loaded = [load_file(self._chunk_path(chunk)) for chunk in chunks]
         ids = np.concatenate([chunk["ids"] for chunk in loaded])
@@ -134,10 +135,10 @@ class Predictions:
             disk.write_atomic(paths[-1], save({"probabilities": probabilities}))
         paths.append(write_table(self.folder / "hits.parquet", columns))
         seconds = float(sum(chunk["seconds"][0] for chunk in loaded))
-        noted = [self._noted(chunk) for chunk in chunks]
+        notes = [self._note(chunk) for chunk in chunks]
         bad = {
             image_ids[int(index)]: reason
-            for note in noted
+            for note in notes
             for index, reason in json.loads(note["bad"]).items()
         }
         whole = PredictionsFacts(
@@ -147,9 +148,9 @@ class Predictions:
             num_rejected=facts.num_rejected,
             notes=facts.notes,
             bad_images=bad,
-            # not of who merges: an array of jobs may have computed
-            hardware=device.joined([json.loads(note.get("hardware", "{}")) for note in noted]),
-            engines=sorted({note["engine"] for note in noted}),
+            # the chunks name it: other jobs than this one may have computed them
+            hardware=device.joined([json.loads(note.get("hardware", "{}")) for note in notes]),
+            engines=sorted({note["engine"] for note in notes}),
             core_or_gpu_seconds=round(seconds, 2),
             core_or_gpu_hours=round(seconds / 3600, 4),
         )
@@ -157,7 +158,7 @@ class Predictions:
         shutil.rmtree(self.folder / "chunks", ignore_errors=True)
         return bad
 
-    def _noted(self, chunk: range) -> dict[str, str]:
+    def _note(self, chunk: range) -> dict[str, str]:
         with safe_open(self._chunk_path(chunk), "np") as file:
             metadata: dict[str, str] = file.metadata()
         return metadata
@@ -166,26 +167,31 @@ class Predictions:
         return (
             self.folder
             / "chunks"
-            / self._made_from
+            / self._inputs_digest
             / f"{chunk.start:07d}-{chunk.stop:07d}.safetensors"
         )
 
     @cached_property
-    def _made_from(self) -> str:
-        """A digest of the data and the weights. Chunks do not count whose inputs were
-        removed and made again.
+    def _inputs_digest(self) -> str:
+        """A digest of the data and the weights.
+
+        Chunks that were made from other data or weights have another one, so they do
+        not count.
         """
-        digests = [sealing.unseal(named, self.root).digest for named in self.config.inputs]
+        digests = [sealing.unseal(source, self.root).digest for source in self.config.inputs]
         return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
 
 
 def best_member(members: Sequence[EvaluateConfig], root: Path) -> int:
-    """The first of the members with the lowest top-1 error at one crop."""
+    """Return the place of the member with the lowest top-1 error at one crop.
+
+    Where several have that error, return the first.
+    """
     return min(range(len(members)), key=lambda k: Predictions(members[k], root).top1_error())
 
 
 def write_table(path: Path, columns: Mapping[str, Any]) -> Path:
-    """Write columns as a parquet file, atomically."""
+    """Write columns as a parquet file, atomically, and return its path."""
     sink = pa.BufferOutputStream()
     parquet.write_table(pa.table(dict(columns)), sink)
     disk.write_atomic(path, sink.getvalue().to_pybytes())

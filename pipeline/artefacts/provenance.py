@@ -23,7 +23,7 @@ from pipeline.runtime.variables import recorded
 TOP = Path(__file__).resolve().parents[2]
 CODE = ("pipeline", "slurm")  # our packages
 COMMIT_FILE = "commit.json"
-# all that computes, decodes, stores or starts; of CUDA's libraries those that are there
+# all packages that compute, decode, store or start; CUDA's libraries where installed
 PACKAGES = (
     "going-deeper",
     "torch",
@@ -48,8 +48,10 @@ DECODERS = ("simplejpeg", "pillow")  # each has a libjpeg-turbo of its own
 
 
 def collect() -> Provenance:
-    """Commit, whether the tree had uncommitted changes, command, versions, host, time,
-    and the environment variables that may move last bits.
+    """Return the provenance of what this process makes.
+
+    It holds the commit, whether the tree had uncommitted changes, the command, the
+    versions, host and time, and the variables that may change last bits.
     """
     code = commit()
     return Provenance(
@@ -68,8 +70,9 @@ def collect() -> Provenance:
 
 @cache
 def versions() -> Mapping[str, str]:
-    """The versions of all packages that numbers depend on, by name. Nothing is
-    imported.
+    """Return the versions of all packages that numbers depend on, by name.
+
+    No package is imported for that.
     """
     numbers = {}
     for name in PACKAGES:
@@ -84,7 +87,7 @@ def versions() -> Mapping[str, str]:
 
 
 def _libjpeg_turbo(package: str) -> str:
-    """The version that the library file of a package states."""
+    """Return the version of a package's own libjpeg-turbo; empty without one."""
     for file in metadata.files(package) or ():
         if "jpeg" in file.name and ".so" in file.name:
             content = Path(str(file.locate())).read_bytes()
@@ -95,8 +98,10 @@ def _libjpeg_turbo(package: str) -> str:
 
 @cache
 def commit() -> Commit:
-    """The commit of this code; unknown outside a git checkout. A copy of the code
-    carries its commit in a file. Where no commit names the code, a digest does.
+    """Return the commit of this code; "unknown" outside a git checkout.
+
+    A copy of the code carries its commit in a file. Where no commit names the code
+    that runs, a digest does.
     """
     if (TOP / COMMIT_FILE).is_file():
         return Commit.load((TOP / COMMIT_FILE).read_bytes())
@@ -113,12 +118,12 @@ def commit() -> Commit:
             dirty = bool(git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.CalledProcessError):
         pass
-    is_told = name != "unknown" and not dirty
-    return Commit(commit=name, dirty=dirty, code=None if is_told else digest_of_code(sources()))
+    is_exact = name != "unknown" and not dirty
+    return Commit(commit=name, dirty=dirty, code=None if is_exact else digest_of_code(sources()))
 
 
 def sources() -> dict[str, bytes]:
-    """The files of our packages, by path."""
+    """Return the files of our packages, by path."""
     return {
         path.relative_to(TOP).as_posix(): path.read_bytes()
         for package in CODE
@@ -127,7 +132,7 @@ def sources() -> dict[str, bytes]:
 
 
 def digest_of_code(files: Mapping[str, bytes]) -> str:
-    """16 hex digits that identify the contents of files."""
+    """Return 16 hex digits that stand for the contents of files."""
     digests = {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)}
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
 

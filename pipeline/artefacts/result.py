@@ -1,5 +1,6 @@
-"""results/<hash>/: the errors of one cell of Table 3, its members, and where the true
-label ranks in every image.
+"""results/<hash>/: the errors of one cell of Table 3, and of its members.
+
+Its hits say where the true label ranks in every image.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ class Result:
     """One complete result under `root`.
 
     Raises:
-        InputError: it is not complete.
+        InputError: the result is not complete.
     """
 
     def __init__(self, config: EnsembleConfig, root: Path):
@@ -36,12 +37,13 @@ class Result:
         self.facts = sealing.RESULT.unseal(config, root)
 
     def errors(self, top: int) -> np.ndarray:
-        """Tell for each image whether its label is not among the first `top`."""
+        """Return for each image whether the true label is not among the `top` first."""
         return self.hits("rank") >= top
 
     def errors_of_members(self, top: int) -> np.ndarray:
-        """Members x images: whether each member misses the true label among its `top`
-        first.
+        """Return whether each member misses the true label, as members x images.
+
+        A member misses it where it is not among the member's `top` first guesses.
         """
         members = range(len(self.config.members))
         return np.stack([self.hits(f"rank_member_{k}") >= top for k in members])
@@ -55,8 +57,9 @@ class Result:
         return names
 
     def hits(self, column: str) -> np.ndarray:
-        """A column of hits.parquet, over all images: label, predicted (-1: none), rank,
-        rank_member_0 ...
+        """Return a column of hits.parquet, a value for each image.
+
+        The columns are label, predicted (-1: none), rank, rank_member_0 and so on.
         """
         values: np.ndarray = parquet.read_table(self.folder / "hits.parquet", columns=[column])[
             column
@@ -70,9 +73,11 @@ class Result:
 
 
 class Hits(NamedTuple):
-    """The outcome of each image: its label, the first guess (-1 where there is none),
-    and the rank of the label. The ranks are also given for each member, and for every
-    smaller ensemble of members; they are at most 5.
+    """The outcome for each image.
+
+    It has the label, the first guess (-1 where there is none) and where the label
+    ranks. `member_ranks` has the rank for each member. `subset_ranks` has it for every
+    smaller ensemble of them, 5 at most.
     """
 
     image_ids: list[str]
@@ -81,11 +86,11 @@ class Hits(NamedTuple):
     predicted: np.ndarray
     member_ranks: list[np.ndarray]
     subset_ranks: dict[tuple[int, ...], np.ndarray]
-    chances: Sequence[Chance] = ()  # what guessing would give
+    chances: Sequence[Chance] = ()  # hits beside those of a guesser
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
-        """The columns by their names in hits.parquet."""
+        """The columns of hits.parquet, by name."""
         columns = {"label": self.labels, "predicted": self.predicted, "rank": self.rank}
         columns |= {f"rank_member_{k}": ranks for k, ranks in enumerate(self.member_ranks)}
         columns = {name: values.astype(np.int32) for name, values in columns.items()}
@@ -96,8 +101,9 @@ class Hits(NamedTuple):
 
 
 def figures(columns: Mapping[str, np.ndarray]) -> Figures:
-    """Return all errors that the columns of a hits.parquet give, with Wilson's
-    intervals.
+    """Return all errors that the columns of a hits.parquet give.
+
+    The intervals are Wilson's.
     """
     count = len(columns["rank"])
     members = [name for name in columns if name.startswith("rank_member_")]
@@ -130,18 +136,20 @@ def write_result(
     config: EnsembleConfig,
     root: Path,
     hits: Hits,
-    chosen: list[int],
+    places: list[int],
     classes: list[str],
     mistakes: list[Mistake],
 ) -> None:
-    """Write hits, worst mistakes, and errors with their 95 % Wilson intervals, and
-    seal.
+    """Write hits and worst mistakes, and seal the result with its errors.
+
+    Each error has a 95 % Wilson interval. `places` are the places of the members that
+    are averaged.
     """
     errors = figures(hits.columns)
     facts = ResultFacts(
         policy=config.policy,
         num_members=len(config.members),
-        chosen_members=chosen,
+        chosen_members=places,
         num_classes=len(classes),
         classes=classes,
         num_images=errors.num_images,

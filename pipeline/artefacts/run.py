@@ -1,5 +1,6 @@
-"""runs/<hash>/: config, attempts, metrics, checkpoints and the final weights of one
-training.
+"""runs/<hash>/: one training, from its attempts to its final weights.
+
+The folder holds the attempts, metrics, checkpoints and final weights.
 """
 
 import json
@@ -28,9 +29,7 @@ FILES: dict[Weights, str] = {
 
 
 class Attempt(Holder, MachineFacts, Commit):
-    """attempts/<number>.json: who began to train, when, on which machine, with which
-    code.
-    """
+    """The file attempts/<number>.json: who began to train, when and where."""
 
     data_digest: str
     config: dict[str, Any]
@@ -46,8 +45,8 @@ class Run:
     """One training's folder under `root`.
 
     An attempt to train claims the next number (`claim`); the number is its fencing
-    token. Should a lock fail to hold, as on some shared disks or when a node is lost
-    but alive, the newer attempt goes on and the older one cannot write any more.
+    token. A lock may fail on some shared disks, or when a node is lost but alive. Then
+    the newer attempt goes on, and the older one cannot write any more.
     """
 
     def __init__(self, config: TrainConfig, root: Path):
@@ -59,19 +58,21 @@ class Run:
         self.attempt: int | None = None
 
     def weights(self, kind: Weights) -> dict[str, Tensor]:
-        """Final weights of a complete run by parameter name; `best`: the average where
-        its validation error was lowest.
+        """Return the final weights of a complete run, by parameter name.
+
+        `best` weights are the averaged ones at the lowest validation error.
         """
         sealing.RUN.unseal(self.config, self.root)
         return load_file(self._final(FILES[kind]))
 
     def metrics(self) -> list[dict[str, float]]:
-        """The rows logged so far."""
+        """Return the rows that were logged so far."""
         return read_metrics(self.config, self.root)
 
     def claim(self, machine: MachineFacts, data_digest: str) -> None:
-        """Begin an attempt: from now on, earlier ones cannot write. The file of the
-        attempt holds its provenance, its machine, and the digest of its data.
+        """Begin an attempt: from now on, earlier ones cannot write.
+
+        The attempt's file holds its provenance, its machine and the digest of its data.
         """
         holder, origin = locks.holder(), provenance.collect()
         attempt = Attempt(
@@ -111,9 +112,7 @@ class Run:
             file.write(json.dumps(row) + "\n")
 
     def write_postmortem(self, facts: dict[str, Any]) -> None:
-        """Write the state of a training that had to end: the step, its loss, its
-        images.
-        """
+        """Write why the training had to end: the step, its loss, its images."""
         self._refuse_if_superseded()
         disk.write_json(self.postmortem_path, facts)
 
@@ -124,19 +123,20 @@ class Run:
         self.checkpoints.save(step, state, error, self._refuse_if_superseded)
 
     def rewind_metrics(self, step: int) -> None:
-        """Drop rows logged after `step`: they will be logged again."""
+        """Drop the rows after `step`: they will be logged again."""
         rows = [row for row in self.metrics() if row["step"] <= step]
         disk.write_atomic(
             self.metrics_path, "".join(json.dumps(row) + "\n" for row in rows).encode()
         )
 
     def elsewhere(self) -> list[Elsewhere]:
-        """The machines of earlier attempts, where they differ from this one: the
-        weights may come from all of them.
+        """Return where earlier attempts ran otherwise than this one.
+
+        The weights may come from all of them.
         """
         paths = sorted(self._attempt_path(0).parent.glob("*.json"))
-        ran = [Elsewhere.load(path.read_bytes()) for path in paths]
-        return [each for k, each in enumerate(ran) if each not in (*ran[:k], ran[-1])]
+        places = [Elsewhere.load(path.read_bytes()) for path in paths]
+        return [each for k, each in enumerate(places) if each not in (*places[:k], places[-1])]
 
     def finish(
         self, weights: dict[Weights, dict[str, Tensor]], facts: RunFacts, model_card: str
@@ -157,7 +157,7 @@ class Run:
             disk.write_atomic(self._final(FILES[kind]), save(contiguous, self.config.note))
         disk.write_atomic(self._final("README.md"), model_card.encode())
         paths = [self._final(FILES[kind]) for kind in weights]
-        # not the metrics, nor the card: they hold the clock
+        # metrics and card are not sealed, as they hold times of day
         sealing.RUN.seal(self.config, self.root, paths, facts)
         self.checkpoints.remove()
 

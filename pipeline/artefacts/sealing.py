@@ -1,5 +1,7 @@
-"""Sealing an artefact: its last file names all others by digest, and the artefacts that
-it was made from. The same module reads sealed artefacts, validated.
+"""Sealing of artefacts, and reading them again, validated.
+
+The last file of an artefact names all its other files by digest, and the artefacts that
+it was made from.
 """
 
 import hashlib
@@ -12,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.artefacts import contents, measurements, provenance
+from pipeline.artefacts.comparison_facts import ComparisonFacts, SealedComparison
 from pipeline.artefacts.facts import Facts, Sealed
 from pipeline.configs.base import StageConfig
 from pipeline.configs.compare import CompareConfig, EnsembleConfig
@@ -26,13 +29,15 @@ C = TypeVar("C", bound=StageConfig)
 F = TypeVar("F", bound=Facts)
 S_co = TypeVar("S_co", bound=Sealed, covariant=True)
 R = TypeVar("R")
-LONGEST_VALUE = 60  # ours: of a wrong value in a message, in characters
+LONGEST_VALUE = 60  # ours: characters of a wrong value that a message shows
 
 
 @dataclass(frozen=True)
 class Artefact(Generic[C, F, S_co]):
-    """One sort of artefact: the config that names it, the facts that its stage writes,
-    and its whole last file.
+    """One sort of artefact.
+
+    It has the type of its config, of the facts that its stage writes, and of its last
+    file.
     """
 
     config: type[C]
@@ -47,11 +52,11 @@ class Artefact(Generic[C, F, S_co]):
         facts: F,
         known: Mapping[str, str] | None = None,
     ) -> None:
-        """Complete an artefact: write its last file, with config, digests of `files`
-        and inputs, provenance and `facts`.
+        """Complete an artefact: write its last file.
 
-        `known` are digests, by name, of files whose content has been digested in
-        another way than by all bytes.
+        That holds the config, the digests of `files` and of the inputs, the provenance
+        and `facts`. `known` has the digests, by name, of files that are digested in
+        another way than by all their bytes.
         """
         folder = root / config.folder
         digests = {
@@ -63,7 +68,7 @@ class Artefact(Generic[C, F, S_co]):
             "digest": digest_of(digests),
             "files": digests,
             "inputs": {
-                named.folder.as_posix(): unseal(named, root).digest for named in config.inputs
+                source.folder.as_posix(): unseal(source, root).digest for source in config.inputs
             },
             **facts.plain(),
             "config": config.model_dump(mode="json"),
@@ -72,11 +77,11 @@ class Artefact(Generic[C, F, S_co]):
         write_json(folder / config.last_file, value)
 
     def unseal(self, config: C, root: Path) -> S_co:
-        """The last file of a complete artefact.
+        """Return the last file of a complete artefact.
 
         Raises:
-            InputError: it does not exist, it is damaged, or it was made from inputs
-                that have since been replaced.
+            InputError: the file does not exist, it is damaged, or an input was replaced
+                after the artefact was made from it.
         """
         path = root / config.folder / config.last_file
         if not path.is_file():
@@ -86,14 +91,14 @@ class Artefact(Generic[C, F, S_co]):
             sealed = self.sealed.load(path.read_bytes())
         except ValidationError as error:
             raise InputError(f"{damaged} ({fault(error)})") from None
-        for named in config.inputs:
-            made_from = sealed.inputs.get(named.folder.as_posix())
-            if made_from is None:
-                raise InputError(f"{damaged} (inputs.{named.folder}: is missing)")
-            present = unseal(named, root).digest
-            if made_from != present:
+        for source in config.inputs:
+            digest = sealed.inputs.get(source.folder.as_posix())
+            if digest is None:
+                raise InputError(f"{damaged} (inputs.{source.folder}: is missing)")
+            present = unseal(source, root).digest
+            if digest != present:
                 raise InputError(
-                    f"{path}: was made from {named.folder} with digest {made_from[:12]}, but that"
+                    f"{path}: was made from {source.folder} with digest {digest[:12]}, but that"
                     f" now has {present[:12]}; remove {root / config.folder} to make it anew"
                 )
         return sealed
@@ -103,7 +108,7 @@ DATASET = Artefact(PrepareConfig, contents.ManifestFacts, contents.Manifest)
 RUN = Artefact(TrainConfig, contents.RunFacts, contents.SealedRun)
 PREDICTIONS = Artefact(EvaluateConfig, contents.PredictionsFacts, contents.SealedPredictions)
 RESULT = Artefact(EnsembleConfig, contents.ResultFacts, contents.SealedResult)
-COMPARISON = Artefact(CompareConfig, contents.ComparisonFacts, contents.SealedComparison)
+COMPARISON = Artefact(CompareConfig, ComparisonFacts, SealedComparison)
 CHECK = Artefact(CheckConfig, contents.CheckFacts, contents.SealedCheck)
 REPORT = Artefact(Study, contents.ReportFacts, contents.SealedReport)
 EVALUATE_BENCHMARK = Artefact(
@@ -124,16 +129,20 @@ BENCHMARKS: Mapping[str, Artefact[BenchmarkConfig, Any, Sealed]] = {
 
 
 def unseal(config: StageConfig, root: Path) -> Sealed:
-    """The last file of a complete artefact of any sort; raises as `Artefact.unseal`."""
+    """Return the last file of a complete artefact of any sort.
+
+    Raises:
+        InputError: see `Artefact.unseal`.
+    """
     sealed: Sealed = STAGES[config.stage].unseal(config, root)
     return sealed
 
 
 def read_benchmark(path: Path) -> tuple[str, Sealed]:
-    """Return the subject of a benchmark.json, and its content.
+    """Return which benchmark a benchmark.json is of, and its content.
 
     Raises:
-        InputError: it is damaged, or of another version.
+        InputError: the file is damaged, or of another version.
     """
     damaged = f"{path}: is damaged; remove {path.parent} to make it anew"
     try:
@@ -146,10 +155,10 @@ def read_benchmark(path: Path) -> tuple[str, Sealed]:
 
 
 def read_rows(path: Path, rows: TypeAdapter[list[R]]) -> list[R]:
-    """The rows of a file beside the last one: JSON, or a row on each line (.jsonl).
+    """Read the rows of a file of JSON, or of one with a row on each line (.jsonl).
 
     Raises:
-        InputError: it is damaged.
+        InputError: the file is damaged.
     """
     content = path.read_bytes()
     if path.suffix == ".jsonl":
@@ -163,12 +172,12 @@ def read_rows(path: Path, rows: TypeAdapter[list[R]]) -> list[R]:
 
 
 def digest_of(files: Mapping[str, str]) -> str:
-    """The digest of an artefact, from the names and digests of its files."""
+    """Return an artefact's digest, made from the names and digests of its files."""
     return hashlib.sha256(json.dumps(dict(files), sort_keys=True).encode()).hexdigest()
 
 
 def fault(error: ValidationError) -> str:
-    """Describe the first error of a file: field, value, what would be valid."""
+    """Return the first error of a file in words: field, value, what would be valid."""
     first = error.errors(include_url=False)[0]
     field, value = ".".join(map(str, first["loc"])), repr(first["input"])
     if first["type"] == "missing":

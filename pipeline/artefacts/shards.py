@@ -1,5 +1,6 @@
-"""How a data set's images lie in files: Arrow shards that Hugging Face `datasets` opens
-too, and a note on each.
+"""Shards: the Arrow files that hold a data set's images, and a note on each.
+
+Hugging Face's `datasets` opens them too.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from pipeline.errors import InputError
 from pipeline.runtime import disk
 
 WNID = re.compile(r"n\d{8}")
-BATCH_BYTES = 16 * 2**20  # ours: held in memory while a shard is written
+BATCH_BYTES = 16 * 2**20  # ours: bytes of images in memory while a shard is written
 COLUMNS = {
     "image_id": pa.string(),
     "image": pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
@@ -34,9 +35,10 @@ COLUMNS = {
 
 
 class Record(NamedTuple):
-    """One image: its encoded bytes, 0-based label, size in pixels (0 where it cannot be
-    decoded), and the SHA-256 of the bytes. Where the bytes were encoded anew, also the
-    SHA-256 of the bytes in the source.
+    """One image: its encoded bytes, its label (from 0 on) and its size in pixels.
+
+    The size is 0 where the image cannot be decoded. `sha256` is of the bytes;
+    `source_sha256` is of the source's bytes, where the image was encoded anew.
     """
 
     image_id: str
@@ -51,8 +53,8 @@ class Record(NamedTuple):
 class Rejected(NamedTuple):
     """A file of the source that cannot be used, and why.
 
-    `keeps_slot`: it is an image of the validation split, so it stays there, without a
-        size, and counts as an error.
+    Where it `keeps_slot`, it is an image of the validation split: it stays there,
+    without a size, and counts as an error.
     """
 
     split: str
@@ -62,10 +64,11 @@ class Rejected(NamedTuple):
 
 
 class ShardNote(Frozen):
-    """What became of a shard's pieces. By label: `files` of the source, usable
-    `images`, `unreadable` ones that keep a slot; `left_out` counts clutter, by pattern.
+    """A note on a shard: what became of the source's files.
 
-    `digest` is of the rows: of everything that the shard holds.
+    It counts, by label, `files` of the source, usable `images`, and `unreadable` images
+    that keep a slot. `left_out` counts clutter, by pattern. `digest` covers the rows:
+    everything that the shard holds.
     """
 
     name: str
@@ -79,8 +82,9 @@ class ShardNote(Frozen):
 
 
 def schema(classes: Sequence[str]) -> pa.Schema:
-    """The columns, with the metadata that `datasets` reads: which column is the image,
-    and the names of the labels.
+    """Return the columns of a shard, with metadata for `datasets`.
+
+    The metadata says which column holds images, and names the labels.
     """
     features: dict[str, Any] = {
         name: {"dtype": str(kind), "_type": "Value"} for name, kind in COLUMNS.items()
@@ -112,8 +116,9 @@ def write_shard(path: Path, classes: Sequence[str], records: Iterable[Record]) -
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove shards whose process on this machine was killed: each may be as large as a
-    whole shard.
+    """Remove what killed processes of this machine left of shards.
+
+    Each of these files may be as large as a shard.
     """
     for path in folder.glob(".*.arrow.*.*"):
         process, host = path.name.split(".", 4)[3:]
@@ -122,8 +127,9 @@ def remove_unfinished(folder: Path) -> None:
 
 
 class RowsDigest:
-    """SHA-256 of the classes and all rows of a shard. It covers the images by their own
-    SHA-256, and none of Arrow's own bytes.
+    """SHA-256 of the classes and of all rows of a shard.
+
+    An image enters by its own SHA-256. No byte of Arrow's format enters.
     """
 
     def __init__(self, classes: Sequence[str]):
@@ -135,31 +141,32 @@ class RowsDigest:
         self._digest.update(json.dumps(row).encode())
 
     def hexdigest(self) -> str:
-        """The digest in hex."""
+        """Return the digest of the rows so far, in hex."""
         return self._digest.hexdigest()
 
 
 def read_shard(path: Path) -> pa.Table:
-    """Open a shard, memory-mapped: nothing is read before it is used.
+    """Return a shard as a memory-mapped table: rows are read at their first use.
 
     Raises:
-        InputError: it is missing or damaged.
+        InputError: the shard is missing or damaged.
     """
     try:
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except Exception as error:  # pyarrow raises nearly anything on damaged files
-        message = (str(error) or type(error).__name__).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"{path}: cannot be read as a shard: {message}; see going-deeper data verify"
+            f"{path}: cannot be read as a shard: {reason}; see going-deeper data verify"
         ) from None
 
 
 def check_shard(path: Path, classes: Sequence[str]) -> tuple[str, int, list[str]]:
-    """Return the digest of the rows of a shard as they are now, their number, and the
-    images whose bytes do not match their SHA-256.
+    """Return the digest of a shard's rows, their number, and the damaged images.
+
+    An image is damaged where its bytes do not have its SHA-256.
 
     Raises:
-        InputError: it cannot be read, or its columns are not what they were.
+        InputError: the shard cannot be read, or its columns have changed.
     """
     digest, damaged, count = RowsDigest(classes), [], 0
     table = read_shard(path)
@@ -176,13 +183,13 @@ def check_shard(path: Path, classes: Sequence[str]) -> tuple[str, int, list[str]
                 damaged.append(record.image_id)
             count += 1
     except Exception as error:  # pyarrow raises nearly anything on damaged files
-        message = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path}: cannot be read as a shard: {message}") from None
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path}: cannot be read as a shard: {reason}") from None
     return digest.hexdigest(), count, damaged
 
 
 def wnid_of(name: str) -> str | None:
-    """The class's name if it is a wnid."""
+    """Return a class's name if it is a wnid, else None."""
     return name if WNID.fullmatch(name) else None
 
 
@@ -196,9 +203,7 @@ def _records(table: pa.Table) -> Iterator[Record]:
 
 
 def read_note(path: Path) -> ShardNote | None:
-    """Read the note on a shard; None if there is no valid one. Then the shard is made
-    anew.
-    """
+    """Read a shard's note; None where it is missing or damaged."""
     try:
         return ShardNote.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):

@@ -18,13 +18,13 @@ Decision = Literal["reproduced", "not_reproduced", "inconclusive", "not_run"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """One claim judged. `kind` says whether the numbers are errors or gains, `metric`
-    in which error.
+    """The verdict on one claim.
 
-    `p_value` is two-sided, and `test` names its test. `p_holm` is the p-value corrected
-    over all claims that are judged by tests. `needed` is for an undecided difference:
-    so many seeds or images (whichever the test counts) would find a difference as
-    large, four times of five.
+    `kind` says whether the numbers are an error or a gain, and `metric` names the
+    error. `p_value` is two-sided, and `test` names its test. `p_holm` is that p-value,
+    corrected over all claims that are judged by a test. `needed` is a number of seeds
+    or images, whichever the test counts: so many would find a difference as large as
+    an undecided one in four of five studies.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
@@ -49,7 +49,7 @@ ROWS = TypeAdapter(list[Verdict])
 
 
 def write_verdicts(config: CheckConfig, root: Path, verdicts: list[Verdict]) -> None:
-    """Write the verdicts of a study, one on each line, and seal."""
+    """Write the verdicts of a study, one on each line, and seal them."""
     path = root / config.folder / VERDICTS
     disk.write_atomic(
         path, "".join(json.dumps(asdict(verdict)) + "\n" for verdict in verdicts).encode()
@@ -58,10 +58,10 @@ def write_verdicts(config: CheckConfig, root: Path, verdicts: list[Verdict]) -> 
 
 
 def read_verdicts(config: CheckConfig, root: Path) -> tuple[list[Verdict], SealedCheck]:
-    """Read the verdicts and the rest of the sealed file.
+    """Return the verdicts, and the sealed file beside them.
 
     Raises:
-        InputError: they are not complete, or damaged.
+        InputError: the verdicts are not complete, or they are damaged.
     """
     facts = sealing.CHECK.unseal(config, root)
     return sealing.read_rows(root / config.folder / VERDICTS, ROWS), facts

@@ -34,10 +34,10 @@ from pipeline.benchmarks.contenders import (
 from pipeline.benchmarks.turns import Measure, ask, photograph_shard, quartiles, take_turns, worker
 from pipeline.configs.study import BenchmarkConfig
 from pipeline.errors import InputError
-from pipeline.paper.audit import count_parts
-from pipeline.paper.crops import NUM_CROPS
+from pipeline.paper.counting import count_parts
 from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.initialisation import INITIALISATIONS
+from pipeline.paper.policies import NUM_CROPS
 from pipeline.runtime import environment, native
 from pipeline.runtime.progress import Progress
 

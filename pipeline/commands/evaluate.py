@@ -8,7 +8,7 @@ from pipeline.commands.arguments import PATH, PROCESSES, ROOT, Names, Triple, ch
 from pipeline.commands.missing import run_missing
 from pipeline.configs.evaluate import CropsConfig
 from pipeline.configs.study import PublishedId
-from pipeline.paper.crops import CURVE
+from pipeline.paper.policies import CURVE
 from pipeline.tools.external import foreign_study
 
 

@@ -9,17 +9,8 @@ from pipeline.configs.base import Frozen, StageConfig
 from pipeline.configs.network import Channels, Divisors, PixelConfig, Precision
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.train import TrainConfig
-from pipeline.paper.crops import (
-    CROPS,
-    DENSE,
-    Aspect,
-    Centre,
-    LongSide,
-    Rules,
-    TenCrops,
-    WholeSquare,
-    split_policy,
-)
+from pipeline.paper.crops import Aspect, Centre, LongSide, Rules, TenCrops, WholeSquare
+from pipeline.paper.policies import CROPS, DENSE, split_policy
 
 SHA256 = r"^[0-9a-f]{64}$"
 
@@ -41,7 +32,7 @@ def _known_policy(name: str) -> str:
 
 
 def _in_order(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Sort policies in the order of paper/crops.py, each once, so that a set of
+    """Sort policies in the order of paper/policies.py, each once, so that a set of
     policies has one name.
     """
     kinds = (*CROPS, DENSE)
@@ -50,7 +41,7 @@ def _in_order(names: tuple[str, ...]) -> tuple[str, ...]:
     )
 
 
-# names of paper/crops.py, such as crops_144 or crops_144_max
+# names of paper/policies.py, such as crops_144 or crops_144_max
 Policy = Annotated[str, AfterValidator(_known_policy)]
 Policies = Annotated[tuple[Policy, ...], Field(min_length=1), AfterValidator(_in_order)]
 POLICIES = ("crops_1", "crops_10", "crops_144")  # paper, Table 3
@@ -136,7 +127,7 @@ class ForeignConfig(PixelConfig):
 
 class CropsConfig(Frozen):
     """How crops are cut where the paper does not say; the options are described in
-    paper/crops.py.
+    paper/policies.py.
 
     `resize` names library and kernel: Pillow's, which always antialiases and gives the
     same bytes on every machine, or torch's, three times as fast and within one grey

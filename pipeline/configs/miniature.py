@@ -14,7 +14,7 @@ from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import Study, ablation
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
-from pipeline.paper.crops import CURVE
+from pipeline.paper.policies import CURVE
 
 MINIATURE_POLICIES = (*CURVE, "crops_144_max")
 

@@ -10,7 +10,7 @@ from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.network import NetworkConfig, PixelConfig
 from pipeline.configs.prepare import ILSVRC2012_IMAGES, PrepareConfig
 from pipeline.configs.train import TrainConfig
-from pipeline.paper.crops import CURVE, label_of
+from pipeline.paper.policies import CURVE, label_of
 from pipeline.paper.preprocessing import CAFFE_PREPROCESSING
 
 TABLE_1 = NetworkConfig()  # paper, Table 1

@@ -12,7 +12,7 @@ from pipeline.configs.evaluate import EvaluateConfig, Policy
 from pipeline.configs.prepare import NAME, PrepareConfig
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
-from pipeline.paper.crops import CURVE, NUM_CROPS
+from pipeline.paper.policies import CURVE, NUM_CROPS
 from pipeline.paper.published import Cell
 
 PublishedId = Literal["R7", "R8"]

@@ -17,7 +17,8 @@ from pipeline.configs.evaluate import CropsConfig
 from pipeline.images import decode as images
 from pipeline.images.planes import Plane, plane_of, planes_of
 from pipeline.models.engine import Engine
-from pipeline.paper.crops import CROPS, DENSE, Crop, scales, split_policy
+from pipeline.paper.crops import Crop, scales
+from pipeline.paper.policies import CROPS, DENSE, split_policy
 from pipeline.paper.pooling import pool
 from pipeline.statistics.label_ranks import rank_of_label
 
@@ -96,7 +97,7 @@ def open_image(
 ) -> OpenImage:
     """Decode an image and scale it for kinds of crops.
 
-    A kind is a name of `paper.crops.CROPS`, or `dense`.
+    A kind is a name of `paper.policies.CROPS`, or `dense`.
     """
     encoded = split.encoded(index)
     if hashlib.sha256(encoded).hexdigest() != split.sha256(index):

@@ -1,12 +1,11 @@
-"""Table 1 counted again, row by row, beside the printed figures; and the arithmetic
-that others did on this network.
-"""
+"""An audit: Table 1 is counted again, and other published arithmetic is checked."""
 
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from pipeline.paper.counting import Count, count_parts
 from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.published import TABLE1, TABLE3, TABLE3_VERSUS_BASE, Cell, PrintedRow
 
@@ -27,20 +26,10 @@ MODULES = {
 }
 
 
-class Count(NamedTuple):
-    """What a part of the network has and does: `macs` are multiply-adds of one image,
-    biases not counted.
-    """
-
-    output: tuple[int, ...]
-    weights: int
-    biases: int
-    macs: int
-
-
 class AuditRow(NamedTuple):
-    """A row of Table 1: printed, and counted (K = 1024 weights, M = 10^6
-    multiply-adds).
+    """A row of Table 1, as it is printed and as we count it.
+
+    `params_k` are in K = 1024 weights, `ops_m` in M = 10^6 multiply-adds.
     """
 
     name: str
@@ -53,8 +42,9 @@ class AuditRow(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A worked example: what it is, how it is computed, the number that was stated, and
-    the number found.
+    """A worked example: its subject, its formula, and two numbers.
+
+    `stated` is the number in the source, `found` the number that we compute.
     """
 
     what: str
@@ -63,45 +53,10 @@ class Example(NamedTuple):
     found: float
 
 
-def count_parts(network: GoogLeNet) -> dict[str, Count]:
-    """Count every submodule of a network, by name, for one image of its input size; the
-    whole network is "".
-
-    The network is only followed in its shapes (torch's meta device), so this takes
-    milliseconds.
-    """
-    network = network.to("meta").eval()
-    macs: dict[str, int] = {}
-    outputs: dict[str, tuple[int, ...]] = {}
-    modules = dict(network.named_modules())
-
-    def note(name: str, module: nn.Module, output: Tensor) -> None:
-        outputs[name] = tuple(output.shape[1:])
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            macs[name] = module.weight[0].numel() * output.numel()
-
-    hooks = [
-        module.register_forward_hook(lambda m, _, out, n=name: note(n, m, out))
-        for name, module in modules.items()
-    ]
-    network(torch.zeros(1, 3, network.input_size, network.input_size, device="meta"))
-    for hook in hooks:
-        hook.remove()
-    return {name: _count(name, modules[name], output, macs) for name, output in outputs.items()}
-
-
-def _count(name: str, module: nn.Module, output: tuple[int, ...], macs: dict[str, int]) -> Count:
-    inside = sum(
-        value for key, value in macs.items() if name in ("", key) or key.startswith(f"{name}.")
-    )
-    weights = sum(p.numel() for p in module.parameters() if p.ndim > 1)
-    biases = sum(p.numel() for p in module.parameters() if p.ndim == 1)
-    return Count(output, weights, biases, inside)
-
-
 def table1() -> tuple[AuditRow, ...]:
-    """Every row of Table 1, printed and counted. A row agrees when both of its figures
-    are within 1 of the count.
+    """Return every row of Table 1, as it is printed and as we count it.
+
+    A row agrees when both of its figures are within 1 of the count.
     """
     counts = count_parts(_on_meta(aux_heads=()))
     rows = []
@@ -126,8 +81,9 @@ def table1() -> tuple[AuditRow, ...]:
 
 
 def totals() -> tuple[Example, ...]:
-    """The whole network: what follows from Table 1's filters, beside what is printed or
-    said.
+    """Return figures of the whole network, beside those that the paper states.
+
+    Ours follow from Table 1's filters.
     """
     main, both = _on_meta(aux_heads=()), _on_meta()
     parts = table1()
@@ -180,8 +136,9 @@ def totals() -> tuple[Example, ...]:
 
 
 def examples() -> tuple[Example, ...]:
-    """Worked examples that circulate with this network (PAPER.md 1.6): weights only, no
-    biases.
+    """Return worked examples that others give for this network (PAPER.md 1.6).
+
+    They count weights only, without biases.
     """
     main = _parameters(_on_meta(aux_heads=()))
     naive_3a = count_parts(_on_meta(aux_heads=(), modules="naive"))["inceptions.3a"]
@@ -230,8 +187,9 @@ def examples() -> tuple[Example, ...]:
 
 
 def table3_differences() -> tuple[Example, ...]:
-    """Table 3's last column, computed again: differences to one model and one crop, in
-    points.
+    """Return Table 3's last column, computed again.
+
+    It has the differences to one model and one crop, in points.
     """
     base = TABLE3[Cell(1, 1)]
     return tuple(
@@ -247,7 +205,7 @@ def table3_differences() -> tuple[Example, ...]:
 
 
 def _on_meta(**options: Any) -> GoogLeNet:
-    """A network of shapes alone, so that counting it draws no weights."""
+    """Return a network that has only shapes, so no weights are drawn."""
     with torch.device("meta"):
         return GoogLeNet(**options)
 
@@ -257,5 +215,5 @@ def _parameters(network: nn.Module) -> int:
 
 
 def _five_a(in_channels: int) -> int:
-    """Weights of 5a on another number of input channels."""
+    """Return the weights of 5a on another number of input channels."""
     return in_channels * (256 + 160 + 32 + 128) + 160 * 320 * 9 + 32 * 128 * 25

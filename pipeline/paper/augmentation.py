@@ -1,5 +1,7 @@
-"""Training-time sampling of the paper (section 6), as pure functions of explicit
-randomness. No pixels, no files.
+"""The sampling of training images (paper, section 6).
+
+Its functions are pure: they take their randomness as an argument, and touch no pixels
+and no files.
 """
 
 import hashlib
@@ -11,16 +13,17 @@ AREA = (0.08, 1.0)  # paper, section 6: patch area, share of the image, uniform
 ASPECT = (3 / 4, 4 / 3)  # paper, section 6: aspect ratio of the patch
 # paper, section 6: with equal probability
 INTERPOLATIONS = ("bilinear", "area", "nearest", "cubic")
-ATTEMPTS = 10  # ours: draws before falling back to the central square, as torchvision does
+ATTEMPTS = 10  # ours: draws before the central square is taken, as in torchvision
 
 # paper, section 6: "photometric distortions by Andrew Howard"; his recipe (1312.5402),
 # second-hand: see PAPER.md 2.4
 ENHANCEMENTS = ("contrast", "brightness", "colour")
 ENHANCEMENT_FACTOR = (0.5, 1.5)  # 1 leaves the image as it is
 
-# AlexNet's lighting noise (section 4.1 there), which Howard adds: principal components
-# of ImageNet's RGB values in [0, 1], eigenvalues and columns of eigenvectors as in
-# fb.resnet.torch; the literal formula on 0..255 would be 255 times too strong
+# AlexNet's lighting noise (section 4.1 of its paper), which Howard adds. It uses the
+# principal components of ImageNet's RGB values in [0, 1]; eigenvalues and columns of
+# eigenvectors are those of fb.resnet.torch. The literal formula on 0..255 is 255
+# times too strong.
 LIGHTING_EIGENVALUES = (0.2175, 0.0188, 0.0045)
 LIGHTING_EIGENVECTORS = (
     (-0.5675, 0.7192, 0.4009),
@@ -36,11 +39,11 @@ Sampling = Literal["inception", "caffe", "warped"]
 
 
 class Patch(NamedTuple):
-    """A window of the original image in pixels, resized to the input size with
-    `interpolation`, then mirrored or not.
+    """A window of the original image, in pixels.
 
-    Where `warped` is not 0, the whole image is resized to a square of that side first,
-    and the window is of that, at the input size already.
+    It is resized to the input size with `interpolation`, then mirrored or not. Where
+    `warped` is not 0, the whole image is first resized to a square of that side; then
+    the window is one of that square, and has the input size already.
     """
 
     left: int
@@ -53,8 +56,10 @@ class Patch(NamedTuple):
 
 
 class Distortion(NamedTuple):
-    """Photometric changes: enhancements with their factors in order, then a shift of R,
-    G, B in [0, 1] units.
+    """Photometric changes: enhancements in order, then a shift of the colours.
+
+    An enhancement has a name and a factor. The shift is of R, G and B, in units of
+    [0, 1].
     """
 
     enhancements: tuple[tuple[str, float], ...]
@@ -62,8 +67,9 @@ class Distortion(NamedTuple):
 
 
 def stream(*key: int | str) -> random.Random:
-    """A private random stream for a key such as (seed, epoch, index): equal keys give
-    equal streams, on every machine.
+    """Return a random stream of its own for a key such as (seed, epoch, index).
+
+    Equal keys give equal streams, on every machine.
 
     >>> stream(0, 3, 17).random() == stream(0, 3, 17).random()
     True
@@ -82,10 +88,10 @@ def training_patch(
     """Draw the training patch of a `width` x `height` image.
 
     `inception` is the paper's sampling (section 6); a draw that does not fit is
-    repeated, at most ten times. `warped` is the quick recipe's: the image warped to 256
-    x 256, a random window of 224 in whole pixels of that (in proportion for other
-    input sizes). `caffe` is nearly the same in one resize: a random window of 7/8 of
-    the sides.
+    repeated, at most ten times. `warped` is the sampling of Caffe's quick recipe: the
+    image is warped to 256 x 256, and the patch is a random window of 224 of it, in
+    whole pixels. Other input sizes are in proportion. `caffe` is nearly the same in one
+    resize: the patch is a random window of 7/8 of the sides.
     """
     interpolation = rng.choice(INTERPOLATIONS) if sampling == "inception" else "bilinear"
     mirrored = rng.random() < 0.5  # ours: not in the paper; every reproduction mirrors
@@ -110,17 +116,21 @@ def training_patch(
 
 
 def area_and_aspect(rng: random.Random, min_area: float = AREA[0]) -> tuple[float, float]:
-    """Share of the image's area, uniform; aspect ratio, uniform in its logarithm
-    (`ours`: the paper names the interval).
+    """Draw a patch's share of the image's area, and its aspect ratio.
+
+    The share is uniform. The logarithm of the aspect ratio is uniform (`ours`: the
+    paper states only the interval).
     """
     share = rng.uniform(min_area, AREA[1])
     return share, math.exp(rng.uniform(math.log(ASPECT[0]), math.log(ASPECT[1])))
 
 
 def training_distortion(rng: random.Random) -> Distortion:
-    """Draw Howard's photometric distortions: three enhancements in random order, each
-    with a factor of its own drawn uniformly (`ours`: the distribution is not stated),
-    then AlexNet's lighting noise.
+    """Draw Howard's photometric distortions.
+
+    These are three enhancements in random order, then AlexNet's lighting noise. Each
+    enhancement has a factor of its own, drawn uniformly (`ours`: Howard states no
+    distribution).
     """
     order = rng.sample(ENHANCEMENTS, k=3)
     enhancements = tuple((name, rng.uniform(*ENHANCEMENT_FACTOR)) for name in order)

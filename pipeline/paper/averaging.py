@@ -1,7 +1,7 @@
-"""Polyak averaging (paper, section 6): the model used at inference is an average of the
-weights along the training.
+"""Polyak averaging (paper, section 6).
 
-The paper does not say which average. Each function is an update for
+The model at inference is an average of the weights during the training. The paper does
+not say which average. Each function returns an update for
 `torch.optim.swa_utils.AveragedModel(multi_avg_fn=...)`.
 """
 
@@ -14,17 +14,17 @@ Update = Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]
 
 
 def exponential(decay: float) -> Update:
-    """average = d * average + (1 - d) * weights: Google's later choice.
+    """Return the update average = d * average + (1 - d) * weights.
 
-    Early on d = (1 + t) / (10 + t) at update t, until that reaches `decay`, so that the
-    initial weights are soon forgotten (`ours`; TensorFlow's `num_updates` rule, which
-    Google's later ImageNet code uses).
+    This is Google's later choice. At update t, d is (1 + t) / (10 + t) until that
+    reaches `decay`, so the initial weights soon have no effect (`ours`; it is
+    TensorFlow's `num_updates` rule, which Google's later ImageNet code uses).
     """
     return _towards(lambda t: 1.0 - min(decay, (1 + t) / (10 + t)))
 
 
 def equal() -> Update:
-    """The mean of the weights after every step: Polyak's own."""
+    """Return the update for the mean of the weights after every step, as Polyak's."""
     return _towards(lambda t: 1.0 / (1 + t))
 
 
@@ -41,8 +41,8 @@ def _towards(share: Callable[[int], float]) -> Update:
 def _move(averaged: list[Tensor], current: list[Tensor], share: float) -> None:
     """Move each average a share of its way to the weights.
 
-    All at once by an operator that is private to torch (tried with 2.14); where it is
-    gone, one by one.
+    An operator that is private to torch (tried with 2.14) moves all at once. Where it
+    is missing, they are moved one by one.
     """
     if (move_all := getattr(torch, "_foreach_lerp_", None)) is not None:
         move_all(averaged, current, share)

@@ -1,14 +1,11 @@
-"""Test-time crops of the paper (section 7). Geometry and averaging only: no pixels, no
-files.
+"""The geometry of the paper's test-time crops (section 7), without pixels or files.
 
-What the paper leaves open is pinned by `Rules`, whose defaults are ours; each
-alternative is an option by name. The 10 crops are AlexNet's: four corners and centre of
-the central square at the smallest scale, mirrored. The paper's policies nest: 1 < 2 <
-10 < 36 < 72 < 108 < 144 crops, where 36 crops are those of one scale.
+`Rules` fix what the paper leaves open. Their defaults are ours; each alternative is an
+option by name. The 10 crops are AlexNet's: four corners and centre of the central
+square at the smallest scale, and their mirror images.
 """
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 SCALES = (256, 288, 320, 352)  # paper, section 7: shorter side, for an input of 224
 # VGG (1409.1556), section 3.2: multi-crop evaluation of a network trained with scale
@@ -25,18 +22,19 @@ Aspect = Literal["kept", "warped"]
 
 
 class Rules(NamedTuple):
-    """What the paper does not say about the geometry. The defaults are ours.
+    """What the paper does not say about the geometry; the defaults are ours.
 
     long_side: how the longer side of the scaled image is rounded; torchvision takes the
         floor.
-    centre: how the offset of a centre is rounded: down, or as torchvision's CenterCrop
-        does, half to even.
-    whole_square: the whole square is resized from the scaled image ("resized" twice, as
-        the text reads), or from the original, where it is the same at all four scales.
+    centre: how the offset of a centre is rounded: down, or half to even, as in
+        torchvision's CenterCrop.
+    whole_square: the whole square is resized from the scaled image (the text says
+        "resized" twice), or from the original. From the original it is the same at all
+        four scales.
     ten_crops: corners of the central square (AlexNet), or of the whole scaled image
         (torchvision's TenCrop).
-    aspect: the scaled image keeps the proportions of the original, or is warped to a
-        square, as Caffe's usual preparation of ImageNet does: crops_1 is then Caffe's
+    aspect: the scaled image keeps the proportions of the original, or it is warped to a
+        square, as in Caffe's usual preparation of ImageNet. Warped, crops_1 is Caffe's
         centre crop of 256 x 256.
     """
 
@@ -51,9 +49,10 @@ RULES = Rules()
 
 
 class Crop(NamedTuple):
-    """A square window of the image resized so that its shorter side is `scale`; `side`
-    is the input size, or that of a whole square, which is then resized to the input
-    size.
+    """A square window of a scaled image, whose shorter side is `scale`.
+
+    `side` is the input size. Where the window is a whole square, `side` is that
+    square's; the window is then resized to the input size.
     """
 
     scale: int
@@ -64,10 +63,10 @@ class Crop(NamedTuple):
 
 
 def scales(input_size: int) -> tuple[int, ...]:
-    """The four shorter sides for an input size (224 in the paper).
+    """Return the four shorter sides for an input size (224 in the paper).
 
-    Exact for multiples of 14, where corners and centre lie on whole pixels too; else
-    rounded down.
+    They are exact for multiples of 14, for which corners and centre lie on whole pixels
+    too. Otherwise they are rounded down.
 
     >>> scales(224), scales(112), scales(299)
     ((256, 288, 320, 352), (128, 144, 160, 176), (341, 384, 427, 469))
@@ -76,8 +75,9 @@ def scales(input_size: int) -> tuple[int, ...]:
 
 
 def scaled_size(width: int, height: int, scale: int, rules: Rules = RULES) -> tuple[int, int]:
-    """Width and height after the shorter side became `scale`, or both where the image
-    is warped.
+    """Return width and height of the image whose shorter side is scaled to `scale`.
+
+    Where the image is warped, both are `scale`.
 
     >>> scaled_size(500, 375, 256), scaled_size(500, 375, 256, Rules(long_side="ceil"))
     ((341, 256), (342, 256))
@@ -96,8 +96,10 @@ def scaled_size(width: int, height: int, scale: int, rules: Rules = RULES) -> tu
 def squares(
     width: int, height: int, scale: int, rules: Rules = RULES
 ) -> tuple[tuple[int, int], ...]:
-    """Left, centre and right square of a landscape image; top, centre and bottom of a
-    portrait one: (left, top).
+    """Return the corners (left, top) of the three squares of an image.
+
+    They are left, centre and right of a landscape image, and top, centre and bottom of
+    a portrait image.
 
     >>> squares(500, 375, 256), squares(500, 375, 352, Rules(centre="half_even"))
     (((0, 0), (42, 0), (85, 0)), ((0, 0), (58, 0), (117, 0)))
@@ -113,8 +115,9 @@ def _half(slack: int, rules: Rules) -> int:
 
 
 def windows(scale: int, input_size: int) -> tuple[tuple[int, int], ...]:
-    """Views of the input's size in a square of side `scale`: the centre, then the four
-    corners: (left, top).
+    """Return the corners (left, top) of five views in a square of side `scale`.
+
+    The views have the input's size: the centre, then the four corners.
 
     >>> windows(256, 224)
     ((16, 16), (0, 0), (32, 0), (0, 32), (32, 32))
@@ -126,19 +129,19 @@ def windows(scale: int, input_size: int) -> tuple[tuple[int, int], ...]:
 def crops_144(
     width: int, height: int, input_size: int = PAPER_INPUT_SIZE, rules: Rules = RULES
 ) -> tuple[Crop, ...]:
-    """4 scales x 3 squares x 6 views x 2 mirrors, in that order: crop 2k + 1 is the
-    mirror image of crop 2k.
+    """Return the crops: 4 scales x 3 squares x 6 views x 2 mirrors, in that order.
 
-    The views of a square are its centre, its corners and the whole square. Of a square
-    image the three squares coincide: 48 crops are distinct, each is listed three times,
-    and so each keeps its weight in an average.
+    Crop 2k + 1 is the mirror image of crop 2k. The views of a square are its centre,
+    its corners and the whole square. In a square image the three squares are the same,
+    so 48 crops are distinct. Each is listed three times, which keeps its weight in an
+    average.
 
     >>> crops = crops_144(width=500, height=375)
     >>> len(crops), crops[0], len(set(crops_144(300, 300)))
     (144, Crop(scale=256, left=16, top=16, side=224, mirrored=False), 48)
     """
     short = min(width, height)
-    found = []
+    crops = []
     for scale in scales(input_size):
         whole_scale = scale if rules.whole_square == "scaled" else short
         wholes = squares(width, height, whole_scale, rules)
@@ -150,16 +153,16 @@ def crops_144(
                 for dx, dy in windows(scale, input_size)
             ]
             views.append(Crop(whole_scale, whole_x, whole_y, whole_scale, False))
-            found += [
+            crops += [
                 view._replace(mirrored=mirrored) for view in views for mirrored in (False, True)
             ]
-    return tuple(found)
+    return tuple(crops)
 
 
 def crops_10(
     width: int, height: int, input_size: int = PAPER_INPUT_SIZE, rules: Rules = RULES
 ) -> tuple[Crop, ...]:
-    """Centre and corners at the smallest scale, each with its mirror image.
+    """Return centre and corners at the smallest scale, each with its mirror image.
 
     >>> set(crops_10(500, 375)) < set(crops_144(500, 375))
     True
@@ -185,13 +188,14 @@ def crops_10(
 def vgg_150(
     width: int, height: int, input_size: int = PAPER_INPUT_SIZE, rules: Rules = RULES
 ) -> tuple[Crop, ...]:
-    """VGG's multi-crop evaluation (1409.1556, section 3.2): 3 scales x 5x5 grid x 2
-    mirrors on the whole scaled image.
+    """Return the crops of VGG's multi-crop evaluation (1409.1556, section 3.2).
+
+    They are 3 scales x 5x5 grid x 2 mirrors, on the whole scaled image.
 
     >>> len(set(vgg_150(500, 375)))
     150
     """
-    found = []
+    crops = []
     for scale in (s * input_size // PAPER_INPUT_SIZE for s in VGG_SCALES):
         right, bottom = (side - input_size for side in scaled_size(width, height, scale, rules))
         grid = [
@@ -199,68 +203,7 @@ def vgg_150(
             for j in range(VGG_GRID)
             for i in range(VGG_GRID)
         ]
-        found += [
+        crops += [
             Crop(scale, x, y, input_size, mirrored) for x, y in grid for mirrored in (False, True)
         ]
-    return tuple(found)
-
-
-def _first(count: int, crops: Callable[..., tuple[Crop, ...]]) -> Callable[..., tuple[Crop, ...]]:
-    return lambda width, height, input_size=PAPER_INPUT_SIZE, rules=RULES: crops(
-        width, height, input_size, rules
-    )[:count]
-
-
-crops_1 = _first(1, crops_10)  # the centre of the central square at the smallest scale
-CROPS: dict[str, Callable[..., tuple[Crop, ...]]] = {
-    "crops_1": crops_1,
-    "crops_2": _first(2, crops_10),
-    "crops_10": crops_10,
-    **{f"crops_{count}": _first(count, crops_144) for count in (36, 72, 108)},
-    "crops_144": crops_144,
-    "vgg_150": vgg_150,
-}
-NUM_CROPS = {name: len(crops(2, 1)) for name, crops in CROPS.items()}
-# the crop-count curve: they nest
-CURVE = tuple(name for name in CROPS if name.startswith("crops_"))
-
-# How the crops of an image become one score a class. `mean` is the paper's; it tried
-# `max` over the crops, then the mean over models, and found it inferior. The mean of
-# logits, after softmax, is the normalised geometric mean of probabilities.
-Pooling = Literal["mean", "max", "geometric"]
-# not crops: the network applied to the whole scaled image, as VGG's dense evaluation
-DENSE = "dense"
-
-
-def label_of(policy: str) -> str:
-    """A policy's name for people.
-
-    >>> policies = ("crops_144", "crops_144_max", "vgg_150", "dense")
-    >>> [label_of(policy) for policy in policies]
-    ['144', '144 (max)', '150 (VGG)', 'dense']
-    """
-    kind, pooling = split_policy(policy)
-    family = {"vgg_150": " (VGG)"}.get(kind, "")
-    count = kind if kind == DENSE else f"{NUM_CROPS[kind]}{family}"
-    return count if pooling == "mean" else f"{count} ({pooling})"
-
-
-def split_policy(policy: str) -> tuple[str, Pooling]:
-    """The crops and the pooling that a policy's name means.
-
-    >>> split_policy("crops_144"), split_policy("crops_144_max")
-    (('crops_144', 'mean'), ('crops_144', 'max'))
-
-    Raises:
-        ValueError: there is no such policy; the message lists the valid ones.
-    """
-    for pooling in get_args(Pooling)[1:]:
-        if policy.endswith(f"_{pooling}") and policy.removesuffix(f"_{pooling}") in CROPS:
-            return policy.removesuffix(f"_{pooling}"), pooling
-    if policy not in CROPS and policy != DENSE:
-        valid = ", ".join((*CROPS, DENSE))
-        raise ValueError(
-            f"no policy {policy!r}: expected one of {valid}; all but {DENSE} also with _max or"
-            " _geometric"
-        )
-    return policy, "mean"
+    return tuple(crops)

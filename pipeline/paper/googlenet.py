@@ -1,9 +1,8 @@
-"""The network of Table 1 (paper, sections 4 and 5): Inception v1 with local response
-normalisation and two auxiliary heads.
+"""The network of Table 1 (paper, sections 4 and 5).
 
-Layer details that the paper leaves out follow Caffe's `bvlc_googlenet` (the only
-faithful public network) and say so.
-Every option is off by default: the defaults are the paper's network.
+It is Inception v1 with local response normalisation and two auxiliary heads. Details of
+layers that the paper leaves out are those of Caffe's `bvlc_googlenet` (the only
+faithful public network), and are marked so. The defaults are the paper's network.
 """
 
 from collections import OrderedDict
@@ -38,11 +37,11 @@ Head = Literal["average", "fully_connected"]
 
 
 class AuxiliaryHead(nn.Module):
-    """5x5/3 average pool, 1x1 convolution, two fully connected layers (paper, section
-    5). Training only.
+    """An auxiliary head (paper, section 5), which runs only in training.
 
+    It has a 5x5/3 average pool, a 1x1 convolution and two fully connected layers.
     `grid` is the side of the incoming map: 14 at 224 pixels. Where it is below 5, the
-    pool's window shrinks to it (`ours`).
+    pool's window has that side (`ours`).
     """
 
     def __init__(
@@ -72,11 +71,10 @@ class AuxiliaryHead(nn.Module):
 
 
 class FullyConnectedHead(nn.Sequential):
-    """The head that average pooling replaced, for a gain of about 0.6 points of top-1
-    (paper, section 5).
+    """The fully connected head that average pooling replaced (paper, section 5).
 
-    The paper does not describe it. Like an auxiliary head it has one hidden layer of
-    1024 units with ReLU (`ours`).
+    The replacement gained about 0.6 points of top-1. The paper does not describe this
+    head; like an auxiliary head it has a hidden layer of 1024 units with ReLU (`ours`).
     """
 
     def __init__(self, in_channels: int, grid: int, hidden: int):
@@ -85,8 +83,9 @@ class FullyConnectedHead(nn.Sequential):
 
 
 class Logits(NamedTuple):
-    """Outputs of a training step, each N x classes. `aux` holds the auxiliary heads'
-    outputs, shallow first.
+    """The outputs of a training step, each N x classes.
+
+    `aux` has the outputs of the auxiliary heads, shallow first.
     """
 
     main: Tensor
@@ -94,29 +93,29 @@ class Logits(NamedTuple):
 
 
 class GoogLeNet(nn.Module):
-    """GoogLeNet (paper, Table 1): 6,998,552 parameters, 13,378,280 with both auxiliary
-    heads.
+    """GoogLeNet (paper, Table 1).
+
+    It has 6,998,552 parameters, and 13,378,280 with both auxiliary heads.
 
     Args:
         num_classes: 1000 in the paper.
-        input_size: side of the square input in pixels, 224 in the paper; any side from
-            32 up works.
-        width: scales all channel counts; 1.0 is the paper's network. The ensemble's one
-            wider member (section 7) is not described; 1.25 is our choice for it.
-        aux_heads: which modules carry an auxiliary head: any of 4a and 4d.
-        dropout: share of the pooled features dropped in training.
-        aux_dropout: the same of each auxiliary head's hidden layer.
+        input_size: side of the square input in pixels: 224 in the paper, at least 32.
+        width: scales all channel counts; 1.0 is the paper's network. The paper does not
+            describe the ensemble's one wider member (section 7); 1.25 is our choice.
+        aux_heads: the modules with an auxiliary head: any of 4a and 4d.
+        dropout: share of the pooled features that training drops.
+        aux_dropout: share of each auxiliary head's hidden units that training drops.
         conv1: `separable` is a depthwise 7x7 with 8 filters a channel and a 1x1
             convolution. It explains Table 1's 2.7K parameters and 34M operations, and
             the budget of 1.5 G; Xception (1610.02357) says that Inception V1 had it.
         modules: `naive` modules are Fig. 2a's.
         norm: `batch` puts batch norm behind every convolution in place of LRN
-            (1502.03167); `none` has neither.
-        head: `fully_connected` is what average pooling replaced.
+            (1502.03167); `none` has neither LRN nor batch norm.
+        head: `fully_connected` is the head that average pooling replaced.
 
-    In training mode the forward pass of images (N x 3 x side x side, float) returns
-    `Logits`, in evaluation mode the main logits alone (N x classes), and the heads do
-    not run.
+    The forward pass takes images (N x 3 x side x side, float). In training mode it
+    returns `Logits`. In evaluation mode it returns only the main logits (N x classes),
+    and the auxiliary heads do not run.
 
     >>> network = GoogLeNet(aux_heads=())
     >>> sum(p.numel() for p in network.parameters())
@@ -190,21 +189,18 @@ class GoogLeNet(nn.Module):
         return Logits(logits, tuple(aux)) if self.training else logits
 
     def dense(self, images_NCHW: Tensor) -> Tensor:
-        """Logits at every place of larger images, N x classes x rows x columns, in
-        evaluation mode and with average pooling.
+        """Return logits at every place of larger images: N x classes x rows x columns.
 
-        The last average pool slides over the map by one step (32 pixels), as in VGG's
-        dense evaluation (1409.1556, section 3.2). This is not the same as cutting
-        crops: a crop's border is padded with zeros, a place's border is the image.
+        This needs evaluation mode and average pooling. The average pool moves in steps
+        of 32 pixels, as in VGG's dense evaluation (1409.1556, section 3.2). Crops give
+        other logits: zeros surround a crop, the image surrounds a place.
         """
         pooled = F.avg_pool2d(self._features(images_NCHW)[0], self.grid, 1)
         logits: Tensor = self.classifier(pooled.permute(0, 2, 3, 1))
         return logits.permute(0, 3, 1, 2)
 
     def _features(self, images_NCHW: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The map below the head, and in training mode the outputs of the auxiliary
-        heads.
-        """
+        """Return the map below the head, and in training the auxiliary outputs."""
         x = self.norm1(self.pool1(self.conv1(images_NCHW)))
         x = self.pool2(self.norm2(self.conv2(self.conv2_reduce(x))))
         aux: list[Tensor] = []
@@ -218,8 +214,9 @@ class GoogLeNet(nn.Module):
 
 
 def normalise(pixels_NHWC: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Network input from RGB bytes (N x H x W x 3, uint8): N x 3 x H x W, float32,
-    channels last in memory.
+    """Return the network's input from RGB bytes (N x H x W x 3, uint8).
+
+    It is N x 3 x H x W, float32, with channels last in memory.
     """
     mean, std = _on_device(preprocessing, pixels_NHWC.device)
     pixels = pixels_NHWC if preprocessing.channel_order == "rgb" else pixels_NHWC.flip(3)
@@ -228,15 +225,16 @@ def normalise(pixels_NHWC: Tensor, preprocessing: Preprocessing) -> Tensor:
 
 @cache
 def _on_device(preprocessing: Preprocessing, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and deviation, copied to a device once: each copy would wait for it."""
+    """Copy mean and deviation to a device, once: each copy waits for the device."""
     return torch.tensor(preprocessing.mean, device=device), torch.tensor(
         preprocessing.std, device=device
     )
 
 
 def output_losses(logits: Logits, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Cross entropy of each output, the main one first, then the heads, shallow first:
-    1 + heads.
+    """Return the cross entropy of each output: a vector of 1 + heads.
+
+    The main output is first, then the heads, shallow first.
     """
     outputs = (logits.main, *logits.aux)
     return torch.stack(
@@ -245,7 +243,8 @@ def output_losses(logits: Logits, labels: Tensor, label_smoothing: float = 0.0) 
 
 
 def training_loss(losses: Tensor, aux_weight: float = AUX_WEIGHT) -> Tensor:
-    """The main output's loss plus `aux_weight` times that of each head (paper, section
-    5), from `output_losses`.
+    """Return the main loss plus `aux_weight` times each head's (paper, section 5).
+
+    `losses` are those of `output_losses`.
     """
     return losses[0] + aux_weight * losses[1:].sum()

@@ -1,5 +1,6 @@
-"""Inception modules and their filter counts (paper, sections 4 and 5, Fig. 2 and Table
-1).
+"""Inception modules and their filter counts.
+
+See sections 4 and 5, Fig. 2 and Table 1 of the paper.
 """
 
 import math
@@ -12,7 +13,7 @@ from pipeline.paper.layers import ConvReLU, max_pool
 
 
 class Inception(NamedTuple):
-    """Filter counts of one Inception module: a row of Table 1."""
+    """The filter counts of one Inception module: a row of Table 1."""
 
     n1x1: int
     n3x3_reduce: int
@@ -23,7 +24,7 @@ class Inception(NamedTuple):
 
     @property
     def out_channels(self) -> int:
-        """Channels after concatenation: 1x1, 3x3, 5x5, pool projection."""
+        """The channels after concatenation: 1x1, 3x3, 5x5, pool projection."""
         return self.n1x1 + self.n3x3 + self.n5x5 + self.pool_proj
 
 
@@ -43,8 +44,9 @@ POOL_AFTER = ("3b", "4e")  # paper, Table 1: 3x3/2 max pools between the blocks 
 
 
 def scaled(channels: int, width: float) -> int:
-    """Channels at a width multiplier, as a multiple of 8 (`ours`: vector units like it;
-    width 1 is the paper exactly).
+    """Return a number of channels times `width`, as a multiple of 8.
+
+    The multiple of 8 is `ours`: vector units are fast on it. Width 1 changes nothing.
 
     >>> scaled(64, 1.0), scaled(24, 0.5), scaled(16, 0.25)
     (64, 16, 8)
@@ -81,8 +83,9 @@ class InceptionModule(nn.Module):
 
 
 class NaiveInceptionModule(nn.Module):
-    """The naive module (paper, Fig. 2a): no reductions, and the pooled input passes
-    unprojected, so widths add up.
+    """The naive module (paper, Fig. 2a): it has neither reductions nor a projection.
+
+    The pooled input keeps all its channels, so they grow from module to module.
     """
 
     out_channels: int

@@ -1,6 +1,4 @@
-"""Initial weights. The paper is silent on them; each rule here says where it comes
-from.
-"""
+"""Initial weights. The paper does not state them; each rule here names its source."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -10,10 +8,10 @@ from torch import Tensor, nn
 
 
 def initialise_kaiming(network: nn.Module, generator: torch.Generator) -> None:
-    """Normal weights of variance 2 / fan_in, zero biases; classifiers start at a tenth
-    of that (`ours`).
+    """Draw normal weights of variance 2 / fan_in; biases are 0.
 
-    Without batch norm this keeps the signal's variance through 22 layers of ReLU.
+    Classifiers have a tenth of this deviation (`ours`). Without batch norm, the rule
+    keeps the signal's variance through 22 layers of ReLU.
     """
     for name, weight, bias in _layers(network):
         fan_in = weight[0].numel()
@@ -24,9 +22,10 @@ def initialise_kaiming(network: nn.Module, generator: torch.Generator) -> None:
 
 
 def initialise_caffe(network: nn.Module, generator: torch.Generator) -> None:
-    """Caffe's quick recipe: uniform weights of variance 1 / fan_in; biases 0.2, and 0
-    in the classifiers. Made for pixels of 0..255 less their mean: on pixels divided by
-    their deviation the biases drown the image.
+    """Draw uniform weights of variance 1 / fan_in, as Caffe's quick recipe does.
+
+    Biases are 0.2, and 0 in the classifiers. The rule suits pixels of 0..255 less their
+    mean. Where pixels are also divided by their deviation, the biases hide the image.
     """
     for name, weight, bias in _layers(network):
         bound = math.sqrt(3.0 / weight[0].numel())
@@ -36,9 +35,11 @@ def initialise_caffe(network: nn.Module, generator: torch.Generator) -> None:
 
 
 def initialise_gaussian(network: nn.Module, generator: torch.Generator) -> None:
-    """Normal weights of deviation 0.01, zero biases: AlexNet's. Caffe's author says
-    that the original was Gaussian, not of what deviation; at this one the signal fades
-    in so deep a network, and training is slow to start.
+    """Draw normal weights of deviation 0.01, as in AlexNet; biases are 0.
+
+    Caffe's author says that the original weights were Gaussian, but does not state
+    their deviation. With 0.01 the signal fades in so deep a network, and training
+    starts slowly.
     """
     for _, weight, bias in _layers(network):
         nn.init.normal_(weight, 0.0, 0.01, generator=generator)

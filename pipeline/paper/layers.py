@@ -1,5 +1,6 @@
-"""Layers that GoogLeNet is built of (paper, section 5; details from Caffe's
-`bvlc_googlenet`).
+"""The layers of GoogLeNet (paper, section 5).
+
+Details that the paper leaves out are those of Caffe's `bvlc_googlenet`.
 """
 
 from collections import OrderedDict
@@ -12,11 +13,11 @@ Layers = OrderedDict[str, nn.Module]
 
 
 class ConvReLU(nn.Sequential):
-    """A convolution with bias and "same" padding, then ReLU (paper, section 5: also
-    inside the modules).
+    """A convolution with bias and "same" padding, then ReLU.
 
-    With `batch_norm` a batch norm stands between them, in place of the bias (epsilon
-    1e-3, as in TensorFlow's Inception).
+    Convolutions inside the modules have a ReLU too (paper, section 5). With
+    `batch_norm`, batch norm between the two replaces the bias; its epsilon is 1e-3, as
+    in TensorFlow's Inception.
     """
 
     conv: nn.Conv2d
@@ -41,11 +42,10 @@ class ConvReLU(nn.Sequential):
 
 
 class SeparableConvReLU(nn.Sequential):
-    """A depthwise convolution of 8 filters a channel, then a 1x1 convolution with bias,
-    then ReLU.
+    """A depthwise convolution, then a 1x1 convolution with bias, then ReLU.
 
-    The multiplier is TensorFlow's Inception v2: min(64 / 3, 8). No bias and no ReLU
-    between the two.
+    The depthwise convolution has 8 filters for each channel, and neither bias nor ReLU.
+    The number 8 is that of TensorFlow's Inception v2: min(64 / 3, 8).
     """
 
     MULTIPLIER = 8
@@ -81,20 +81,23 @@ def _with_norm_and_relu(layers: Layers, channels: int, batch_norm: bool) -> Laye
 
 
 def max_pool(stride: int) -> nn.MaxPool2d:
-    """3x3 max pool; the stride-2 ones round their size up, as Caffe does: 112 -> 56 ->
-    28 -> 14 -> 7.
+    """Return a 3x3 max pool.
+
+    Pools of stride 2 round their size up, as Caffe does: 112 -> 56 -> 28 -> 14 -> 7.
     """
     return nn.MaxPool2d(3, 2, ceil_mode=True) if stride == 2 else nn.MaxPool2d(3, 1, padding=1)
 
 
 class LocalResponseNorm(nn.Module):
-    """x / (1 + alpha/size * sum of squares over `size` neighbouring channels) ** 0.75,
-    on N x C x H x W.
+    """Local response normalisation over channels, on N x C x H x W.
 
-    The constants are Caffe's (size 5, alpha 1e-4, beta 0.75, k 1); the paper gives
-    none. The sum over channels is a 1x1 convolution with a band matrix and the power is
-    r * sqrt(r) with r = 1/sqrt(...): equal to `torch.nn.LocalResponseNorm` to rounding,
-    several times as fast, and it has a bfloat16 kernel.
+    The output is x / (1 + alpha/size * s) ** 0.75, where s is the sum of squares over
+    `size` neighbouring channels. The constants are Caffe's (size 5, alpha 1e-4, beta
+    0.75, k 1); the paper states none.
+
+    The sum is a 1x1 convolution with a band matrix, and the power is r * sqrt(r) with
+    r = 1/sqrt(...). The output equals that of `torch.nn.LocalResponseNorm` up to
+    rounding. This one is several times as fast, and it runs in bfloat16.
     """
 
     band: Tensor

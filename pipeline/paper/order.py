@@ -1,4 +1,4 @@
-"""The order of the training images, epoch by epoch. A pure function."""
+"""The order of the training images in each epoch, as a pure function."""
 
 import numpy as np
 
@@ -6,11 +6,11 @@ import numpy as np
 def epoch_order(
     labels: np.ndarray, seed: int, epoch: int, class_balance: float = 0.0
 ) -> np.ndarray:
-    """The images of one epoch in order, as indices: a function of its arguments alone.
+    """Return the images of one epoch in order, as indices.
 
-    With `class_balance` 0 a permutation of all images; above, as many draws with
-    replacement, an image's chance being proportional to the size of its class to the
-    power of -`class_balance` (1: all classes equally likely).
+    With `class_balance` 0 the order is a permutation of all images. Above 0 it has as
+    many draws with replacement: the chance of an image is proportional to the size of
+    its class to the power of -`class_balance`. At 1 all classes are equally likely.
     """
     rng = np.random.Generator(np.random.Philox(key=[seed, epoch]))
     if class_balance == 0.0:

@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from pipeline.paper.crops import Pooling
+from pipeline.paper.policies import Pooling
 
 
 def pool(probabilities_KC: np.ndarray, pooling: Pooling = "mean") -> np.ndarray:
-    """One score a class from the probabilities of K crops: float32, summed in float64.
-    Scores of `max` need not sum to 1.
+    """Return one score for each class from the probabilities of K crops.
+
+    Scores are float32, from sums in float64. Scores of `max` need not sum to 1.
 
     >>> crops = np.array([[0.9, 0.1], [0.5, 0.5]], np.float32)
     >>> [pool(crops, how).round(3).tolist() for how in ("mean", "max", "geometric")]

@@ -1,4 +1,4 @@
-"""How pixels enter a network. No torch: configs know it."""
+"""How pixels enter a network. Configs import this file, so it needs no torch."""
 
 from typing import Literal, NamedTuple
 
@@ -6,8 +6,9 @@ ChannelOrder = Literal["rgb", "bgr"]
 
 
 class Preprocessing(NamedTuple):
-    """How a pixel enters a network: (value in 0..255 - mean) / std, with the channels
-    in this order, those of mean and std too.
+    """How a pixel enters a network: (value in 0..255 - mean) / std.
+
+    The channels of the input, of `mean` and of `std` have the order `channel_order`.
     """
 
     mean: tuple[float, float, float]
@@ -16,10 +17,10 @@ class Preprocessing(NamedTuple):
 
 
 # paper, section 5: "RGB color channels with mean subtraction"; the figures are
-# ImageNet's usual mean and deviation. Dividing by the deviation is ours: it gives the
-# unit variance that Kaiming's initialisation assumes.
+# ImageNet's usual mean and deviation. The division is ours: Kaiming's initialisation
+# assumes inputs of unit variance.
 PREPROCESSING = Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
-# Caffe's train_val.prototxt; in OpenCV's order of the channels
+# from Caffe's train_val.prototxt, in OpenCV's order of the channels
 CAFFE_PREPROCESSING = Preprocessing(
     mean=(104.0, 117.0, 123.0), std=(1.0, 1.0, 1.0), channel_order="bgr"
 )

@@ -1,5 +1,6 @@
-"""The published numbers, from `published.toml` beside this file: the paper's Tables 1
-and 3, its claims, its neighbours.
+"""The published numbers, from `published.toml` beside this file.
+
+They are the paper's Tables 1 and 3, its claims, and related results of others.
 """
 
 import tomllib
@@ -8,12 +9,13 @@ from typing import Literal, NamedTuple
 
 from pydantic import TypeAdapter
 
-from pipeline.paper.crops import CURVE, NUM_CROPS
+from pipeline.paper.policies import CURVE, NUM_CROPS
 
 
 class PrintedRow(NamedTuple):
-    """A row of Table 1 as printed: `params` in K = 1024 weights, `ops` in millions of
-    multiply-adds.
+    """A row of Table 1 as the paper prints it.
+
+    `params` are in K = 1024 weights, `ops` in millions of multiply-adds.
     """
 
     name: str
@@ -24,8 +26,9 @@ class PrintedRow(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A cell of Table 3. `models` is "all" where any number of ensemble members will
-    do.
+    """A cell of Table 3.
+
+    `models` is "all" for an ensemble of any number of members.
     """
 
     models: int | Literal["all"]
@@ -33,11 +36,11 @@ class Cell(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """Something the paper says that a study can judge.
+    """A claim of the paper that a study can judge.
 
-    kind: `error` (a published error), `gain` (a published difference to `base`),
-    `order` (members make fewer errors than with `base`'s crops) or `ensemble` (fewer
-    errors than the mean member).
+    Its `kind` is `error` (a published error), `gain` (a published difference to
+    `base`), `order` (members make fewer errors than with `base`'s crops) or `ensemble`
+    (an ensemble makes fewer errors than its mean member).
     """
 
     id: str
@@ -51,10 +54,11 @@ class Claim(NamedTuple):
 
 
 class Neighbour(NamedTuple):
-    """What others measured with a related network or with published weights; never a
-    target of this project. One with an `id` can be judged where its own weights are
-    measured: `weights_digest` recognises their file, "sha1:" or "sha256:" and the first
-    digits.
+    """The result of others with a related network, or with published weights.
+
+    It is never a target of this project. A study that measures the same weights can
+    judge one that has an `id`. `weights_digest` recognises the file of these weights:
+    "sha1:" or "sha256:", and the first digits.
     """
 
     name: str
@@ -65,8 +69,8 @@ class Neighbour(NamedTuple):
     top5_error: float
     tolerance: float
     reason: str
-    top5_tolerance: float | None = None  # where it differs from that of the top-1 error
-    # of a training by the same recipe, where that can be judged too
+    top5_tolerance: float | None = None  # if it differs from `tolerance`
+    # for a training by the same recipe, where that can be judged too
     recipe_tolerance: float | None = None
     recipe_top5_tolerance: float | None = None
     recipe_reason: str = ""
@@ -92,8 +96,9 @@ NEIGHBOURS = TypeAdapter(tuple[Neighbour, ...]).validate_python(_PUBLISHED["neig
 
 
 def published_error(models: int, policy: str) -> float | None:
-    """Table 3's top-5 error of so many models under a policy of `paper/crops.py`; None
-    where it has no such cell.
+    """Return Table 3's top-5 error of so many models under a policy of crops.
+
+    None means that Table 3 has no such cell.
 
     >>> published_error(7, "crops_144"), published_error(7, "crops_144_max")
     (0.0667, None)

@@ -1,4 +1,4 @@
-"""Learning rates as closed forms of the progress of training. Pure functions."""
+"""Learning rates as pure functions of the progress of training."""
 
 import math
 from collections.abc import Callable
@@ -8,7 +8,7 @@ DECAY, DECAY_EPOCHS = 0.96, 8
 
 
 def paper_factor(epoch: float, num_epochs: float) -> float:
-    """0.96 every 8 epochs (paper, section 6).
+    """Return 0.96 ** (number of complete periods of 8 epochs) (paper, section 6).
 
     >>> [round(paper_factor(e, 250), 5) for e in (7, 8, 248)]
     [1.0, 0.96, 0.2821]
@@ -17,12 +17,14 @@ def paper_factor(epoch: float, num_epochs: float) -> float:
 
 
 def cosine_factor(epoch: float, num_epochs: float) -> float:
-    """Half a cosine from 1 to 0 (`ours`: short trainings must end at a small rate)."""
+    """Return half a cosine from 1 to 0 (`ours`: short trainings must end low)."""
     return 0.5 * (1.0 + math.cos(math.pi * min(1.0, epoch / num_epochs)))
 
 
 def poly_factor(epoch: float, num_epochs: float, power: float = 0.5) -> float:
-    """A power of what is left: Caffe's `poly`, in its quick_solver with power 0.5.
+    """Return a power of the share of epochs to come, as Caffe's `poly` does.
+
+    Caffe's quick_solver has power 0.5.
 
     >>> 0.01 * poly_factor(45, 60)
     0.005
@@ -44,7 +46,10 @@ def learning_rate(
     warmup_epochs: float = 0.0,
     poly_power: float = 0.5,
 ) -> float:
-    """The rate at a fractional epoch: linear warm-up times the schedule."""
+    """Return the learning rate at a fractional epoch: warm-up times schedule.
+
+    The warm-up is linear.
+    """
     warmup = min(1.0, epoch / warmup_epochs) if warmup_epochs else 1.0
     if schedule == "poly":
         return base * warmup * poly_factor(epoch, num_epochs, poly_power)
@@ -52,7 +57,8 @@ def learning_rate(
 
 
 def total_steps(num_images: int, num_epochs: float, global_batch_size: int) -> int:
-    """Optimiser steps of a training; the epochs run into each other, so that no image
-    is dropped.
+    """Return the number of optimiser steps of a training.
+
+    A step may hold images of two epochs, so no image is dropped.
     """
     return max(1, round(num_images * num_epochs / global_batch_size))

@@ -1,4 +1,4 @@
-"""What a report shows of the ablations: their arms, and how they are judged."""
+"""What a report shows of ablations: their arms, and by which tests they are judged."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,12 +7,12 @@ from pipeline.artefacts import sealing
 from pipeline.artefacts.result import TOP
 from pipeline.configs.compare import CompareConfig
 from pipeline.configs.train import TrainConfig
-from pipeline.paper.crops import label_of, split_policy
+from pipeline.paper.policies import label_of, split_policy
 from pipeline.reporting.page import Ablation
 
 
 def comparisons(configs: Sequence[CompareConfig], root: Path) -> list[Ablation]:
-    """What the templates show of the ablations that are complete."""
+    """Return what the templates show of each complete ablation."""
     ablations = []
     for number, config in enumerate(configs, start=1):
         if config.is_complete(root):
@@ -25,7 +25,7 @@ def comparisons(configs: Sequence[CompareConfig], root: Path) -> list[Ablation]:
 
 
 def _setting(config: CompareConfig) -> str:
-    """What the arms have in common, and the test that compares them."""
+    """Return in words what the arms have in common, and which test judges them."""
     seeds, crops = (
         len(config.arms[0].members),
         {label_of(config.policy_of(arm)) for arm in config.arms},
@@ -61,7 +61,7 @@ def _setting(config: CompareConfig) -> str:
 
 
 def _best(config: CompareConfig) -> str:
-    """Name the best member of each arm, and the direction in which it leads."""
+    """Return in words what an arm's best member is, and how its choice misleads."""
     lowest = "the member with the lowest top-1 error at one crop on these very images"
     if any(arm.members != config.arms[0].members for arm in config.arms):
         return (

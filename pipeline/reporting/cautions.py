@@ -1,18 +1,20 @@
-"""What a reader must know before an error is believed."""
+"""What a reader must know before believing an error."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
+from pipeline.artefacts import sealing
 from pipeline.artefacts.contents import SealedPredictions
 from pipeline.artefacts.result import Result
-from pipeline.configs.evaluate import ForeignConfig
+from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
 from pipeline.configs.train import TrainConfig
-from pipeline.paper.crops import label_of
+from pipeline.paper.policies import label_of
 
 
 def guessing(
     classifier: ForeignConfig | TrainConfig, num_images: int, hits: int, expected: float
 ) -> str:
-    """Say that a classifier may only guess, and why that happens."""
+    """Return the sentence that a classifier may only guess, with the usual causes."""
     causes = (
         "mean and std (--mean, --std), the order of the classes (--classes), another set of weights"
         " (--weights-key)"
@@ -26,8 +28,10 @@ def guessing(
 
 
 def cautions(results: Sequence[Result], evaluated: Iterable[SealedPredictions]) -> list[str]:
-    """A sentence for each result that may be guessing, and for each way in which
-    evaluations differ from those of the makers of the weights.
+    """Return all sentences that a reader must know.
+
+    There is one for each result that may be guessing, and one for each difference
+    between an evaluation and what the makers of the weights did.
     """
     guesses = [
         f"{label_of(result.config.policy)} crops, models {result.config.num_models}: "
@@ -42,3 +46,31 @@ def cautions(results: Sequence[Result], evaluated: Iterable[SealedPredictions]) 
     ]
     notes = [sentence for sealed in evaluated for sentence in sealed.notes or ()]
     return list(dict.fromkeys(guesses + notes))
+
+
+def single_model(results: Sequence[Result]) -> str:
+    """Return which member a single model is; empty where no member is chosen."""
+    singles = [result for result in results if result.config.choose == "best_top1"]
+    if not singles:
+        return ""
+    members = singles[0].config.members
+    place = singles[0].facts.chosen_members[0]
+    return (
+        f"1 model: member {place + 1} of {len(members)} ({members[place].classifier.label}), which"
+        " has the lowest top-1 error at one crop on these very images."
+    )
+
+
+def denominator(num_images: int, members: list[EvaluateConfig], root: Path) -> str:
+    """Return how many images the errors are counted on, and which are unusable."""
+    sealed = [sealing.PREDICTIONS.unseal(member, root) for member in members]
+    bad = sorted({name for facts in sealed for name in facts.bad_images})
+    text = f"{num_images} validation images"
+    if bad:
+        text += (
+            f" (unreadable, counted as errors: {len(bad)}:"
+            f" {', '.join(bad[:5])}{' ...' if bad[5:] else ''})"
+        )
+    if rejected := max(facts.num_rejected for facts in sealed):
+        text += f" (not images, left out in preparation: {rejected})"
+    return text

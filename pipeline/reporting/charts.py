@@ -1,5 +1,6 @@
-"""Charts as inline SVG (Altair, rendered by vl-convert): no script and no request when
-the page is opened.
+"""Charts as inline SVG, by Altair and vl-convert.
+
+A page with such charts needs no script and makes no request.
 """
 
 from collections.abc import Sequence
@@ -12,13 +13,13 @@ from pipeline.reporting.rows import CropPoint, CurvePoint, EnsembleSize, ForestL
 
 # readable on a light and on a dark page
 INK = "#7a8290"
-# labels are a little wider than the renderer thinks
+# labels are a little wider than the renderer measures
 PADDING = {"left": 16, "right": 5, "top": 5, "bottom": 5}
 PALETTE = ["#2f7fd0", "#e08a2c", "#3a9d5d", "#b05bc4", "#c8505a", "#6f8f2f", "#4aa6b5", "#8a6d5a"]
 
 
 def training_curves(rows: Sequence[CurvePoint]) -> str:
-    """Validation error over epochs, a line for each member and kind of weights."""
+    """Draw the validation error over epochs, a line for each member and its weights."""
     chart = (
         alt.Chart(_data(rows))
         .mark_line()
@@ -33,7 +34,7 @@ def training_curves(rows: Sequence[CurvePoint]) -> str:
 
 
 def errors_by_crops(rows: Sequence[CropPoint]) -> str:
-    """Error by crops, a point with its interval for each number of models."""
+    """Draw the error by crops, a point with its interval for each number of models."""
     crops = alt.X("crops:O", title="crops per image")
     base = alt.Chart(_data(rows)).encode(
         x=crops, color=alt.Color("models:N", title="models"), xOffset="models:N"
@@ -45,9 +46,7 @@ def errors_by_crops(rows: Sequence[CropPoint]) -> str:
 
 
 def errors_by_size(rows: Sequence[EnsembleSize]) -> str:
-    """Error by number of models: the mean over all ensembles of a size, and their
-    range.
-    """
+    """Draw the error by number of models: mean and range over ensembles of a size."""
     base = alt.Chart(_data(rows)).encode(
         x=alt.X("models:O", title="models"), color=alt.Color("crops:N", title="crops", sort=None)
     )
@@ -58,9 +57,7 @@ def errors_by_size(rows: Sequence[EnsembleSize]) -> str:
 
 
 def forest(rows: Sequence[ForestLine]) -> str:
-    """Differences to a baseline, an arm a line, with their intervals, and a line at
-    zero.
-    """
+    """Draw each arm's difference to a baseline, with its interval."""
     base = alt.Chart(_data(rows)).encode(y=alt.Y("arm:N", title=None, sort=None))
     x = alt.X(
         "difference:Q",
@@ -83,9 +80,9 @@ def forest(rows: Sequence[ForestLine]) -> str:
 
 
 def png(svg: str) -> bytes:
-    """A chart at twice its size in pixels, for papers and slides."""
-    drawn: bytes = vl_convert.svg_to_png(svg, scale=2)
-    return drawn
+    """Return a chart as PNG at twice its size in pixels, for papers and slides."""
+    content: bytes = vl_convert.svg_to_png(svg, scale=2)
+    return content
 
 
 def _data(rows: Sequence[Facts]) -> alt.InlineData:
@@ -93,7 +90,7 @@ def _data(rows: Sequence[Facts]) -> alt.InlineData:
 
 
 def _svg(chart: alt.Chart | alt.LayerChart) -> str:
-    styled = (
+    figure = (
         chart.properties(width=440, height=260, background="transparent", padding=PADDING)
         .configure_view(stroke=None)
         .configure_axis(
@@ -112,5 +109,5 @@ def _svg(chart: alt.Chart | alt.LayerChart) -> str:
         )
         .configure_range(category=PALETTE)
     )
-    svg: str = vl_convert.vegalite_to_svg(styled.to_dict())
+    svg: str = vl_convert.vegalite_to_svg(figure.to_dict())
     return svg

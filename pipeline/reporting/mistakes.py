@@ -1,6 +1,4 @@
-"""What a result gets wrong, for people: the worst mistakes with pictures, classes that
-fail, pairs that are confused.
-"""
+"""Mistakes of a result: the worst images, the worst classes, and confusions."""
 
 from collections import Counter
 
@@ -18,10 +16,10 @@ NUM_GUESSES = 5
 def worst_mistakes(
     split: Split, probabilities: np.ndarray, rank: np.ndarray, classes: list[str]
 ) -> list[Mistake]:
-    """The images on which the first guess was surest but wrong: picture, label and the
-    five first guesses.
+    """Return the images whose first guess was wrong but surest.
 
-    `probabilities` (images x classes) need not add up to one.
+    Each has its picture, its label and the five first guesses. `probabilities` (images
+    x classes) need not add up to one.
     """
     wrong = np.flatnonzero((rank >= 1) & ~np.isnan(probabilities).any(axis=1))
     scores = probabilities[wrong] / probabilities[wrong].sum(axis=1, keepdims=True)
@@ -55,9 +53,7 @@ def _picture(split: Split, index: int) -> str:
 def class_errors(
     labels: np.ndarray, predicted: np.ndarray, rank: np.ndarray, classes: list[str], top: int
 ) -> list[ClassRow]:
-    """The errors of each class, the worst class first, and its most frequent wrong
-    guess.
-    """
+    """Return the errors of each class, the worst first, with its usual confusion."""
     rows = []
     for label, name in enumerate(classes):
         mine = labels == label
@@ -77,8 +73,9 @@ def class_errors(
 
 
 def confusions(labels: np.ndarray, predicted: np.ndarray, classes: list[str]) -> list[Confusion]:
-    """Pairs of classes by how often images of the one are taken for the other, the most
-    frequent first.
+    """Return the pairs of classes that are confused, the most frequent first.
+
+    A row counts the images of one class that are taken for the other.
     """
     pairs = Counter(
         (label, guess)

@@ -1,5 +1,6 @@
-"""What goes with weights: what the model is, how it was trained, and its measured
-errors with 95 % intervals.
+"""The model card that goes with weights.
+
+It says what the model is, how it was trained, and its errors with 95 % intervals.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,7 @@ from pipeline.artefacts.contents import RunFacts
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.facts import Provenance
 from pipeline.configs.train import TrainConfig
-from pipeline.paper.crops import label_of
+from pipeline.paper.policies import label_of
 from pipeline.reporting.wording import templates
 from pipeline.statistics.inference import wilson
 
@@ -22,14 +23,14 @@ def model_card(
     misses: Mapping[str, Sequence[int]],
     has_onnx: bool = False,
 ) -> str:
-    """A model card in Markdown.
+    """Return a model card in Markdown.
 
     Args:
         weights: which of the run's weights the card is for.
-        facts: of the run, as in run.json; `provenance` is where they come from.
-        misses: by crop policy, how many validation images are wrong at top-1 and at
-            top-5.
-        has_onnx: whether model.onnx lies beside it.
+        facts: the facts of the run, as in run.json; `provenance` is their origin.
+        misses: the numbers of validation images that are wrong at top-1 and at top-5,
+            by crop policy.
+        has_onnx: whether model.onnx lies beside the card.
     """
     count = data.manifest.num_images["val"]
     return (

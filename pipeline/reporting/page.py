@@ -4,13 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.artefacts.contents import (
-    ArmRow,
-    Mistake,
-    SealedComparison,
-    SealedPredictions,
-    SealedRun,
-)
+from pipeline.artefacts.comparison_facts import ArmRow, SealedComparison
+from pipeline.artefacts.contents import Mistake, SealedPredictions, SealedRun
 from pipeline.artefacts.facts import Provenance
 from pipeline.artefacts.verdict import Verdict
 from pipeline.configs.evaluate import EvaluateConfig
@@ -20,8 +15,10 @@ from pipeline.reporting.tables import Row
 
 
 class Ablation(NamedTuple):
-    """A comparison as the templates show it: `arms` by error, the deciding one first;
-    `chart` is the name of its chart.
+    """A comparison as the templates show it.
+
+    `arms` has the rows by error, the deciding error first. `chart` is the name of its
+    chart.
     """
 
     facts: SealedComparison
@@ -32,7 +29,7 @@ class Ablation(NamedTuple):
 
 
 class Benchmark(NamedTuple):
-    """A measurement in words."""
+    """A benchmark in words."""
 
     what: str
     text: str
@@ -42,7 +39,8 @@ class Benchmark(NamedTuple):
 @dataclass(frozen=True)
 class Page:
     """Everything that the templates of a complete study show, by the names they use.
-    Runs and evaluations are pairs of a config and its sealed file.
+
+    `runs` and `evaluations` have the config and the sealed file of each.
     """
 
     study: str

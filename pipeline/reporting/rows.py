@@ -1,17 +1,19 @@
-"""The rows of a report's tables and charts. Errors are shares, but in per cent in the
-rows that are drawn.
+"""The rows of a report's tables and charts.
+
+Errors are shares in the rows of tables, and per cent in the rows of charts.
 """
 
 from typing import Any
 
 from pydantic import Field
 
-from pipeline.artefacts.contents import ArmRow, Interval
+from pipeline.artefacts.comparison_facts import ArmRow
+from pipeline.artefacts.contents import Interval
 from pipeline.artefacts.facts import Facts
 
 
 class Cell(Facts):
-    """A row of Table 3. `difference` and `p_value` are to the first row."""
+    """A row of Table 3; `difference` and `p_value` are against the first row."""
 
     models: int
     policy: str
@@ -27,7 +29,7 @@ class Cell(Facts):
 
 
 class EnsembleSize(Facts):
-    """Mean and range of the error (%) over all ensembles of a size."""
+    """The mean and the range of the error (%) over all ensembles of a size."""
 
     crops: str
     models: int
@@ -38,7 +40,7 @@ class EnsembleSize(Facts):
 
 
 class CurvePoint(Facts):
-    """A validation along a training: error (%) of one kind of weights."""
+    """A validation during a training: the error (%) of one kind of weights."""
 
     epoch: float
     error: float
@@ -47,7 +49,7 @@ class CurvePoint(Facts):
 
 
 class CropPoint(Facts):
-    """Error (%) at a number of crops, with its interval."""
+    """The error (%) at a number of crops, with its interval."""
 
     crops: int
     models: str
@@ -57,7 +59,7 @@ class CropPoint(Facts):
 
 
 class ForestLine(Facts):
-    """An arm's difference to the first, in points, with its interval."""
+    """An arm's difference to the first arm, in points, with its interval."""
 
     arm: str
     difference: float
@@ -66,7 +68,10 @@ class ForestLine(Facts):
 
 
 class AblationRow(Facts):
-    """An arm of an ablation, judged on the error `top`; flat as plain values."""
+    """An arm of an ablation, judged on the error `top`.
+
+    Its plain values are those of the arm, without a level between.
+    """
 
     question: str
     top: int
@@ -77,7 +82,7 @@ class AblationRow(Facts):
 
 
 class ClaimRow(Facts):
-    """The evidence of a claim: hashes of results, commits, commands, and the cost."""
+    """What a claim rests on: hashes of results, commits, commands, and their cost."""
 
     claim: str
     results: str
@@ -87,8 +92,10 @@ class ClaimRow(Facts):
 
 
 class ClassRow(Facts):
-    """The errors of a class. `taken_for` is its most frequent wrong guess, made `times`
-    times. `top5_error` is there where that error decides.
+    """The errors of a class.
+
+    Its images are taken most often for the class `taken_for`, so many `times`.
+    `top5_error` is there where it is the deciding error.
     """
 
     name: str = Field(serialization_alias="class")

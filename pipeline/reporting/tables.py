@@ -1,5 +1,6 @@
-"""The tables of a study's report, as plain rows: for the page, for RESULTS.md, and as
-CSV and JSON.
+"""The tables of a study's report, as plain rows.
+
+They go into the page, into RESULTS.md, and into CSV and JSON files.
 """
 
 import csv
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.artefacts import sealing
-from pipeline.artefacts.contents import ArmRow, ComparisonFacts, SealedPredictions, SealedRun
+from pipeline.artefacts.comparison_facts import ArmRow, ComparisonFacts
+from pipeline.artefacts.contents import SealedPredictions, SealedRun
 from pipeline.artefacts.facts import Facts
 from pipeline.artefacts.metrics import validations
 from pipeline.artefacts.result import Result
@@ -19,7 +21,7 @@ from pipeline.artefacts.verdict import Verdict, read_verdicts
 from pipeline.configs.base import StageConfig
 from pipeline.configs.study import CheckConfig
 from pipeline.configs.train import TrainConfig
-from pipeline.paper.crops import CURVE, NUM_CROPS, label_of
+from pipeline.paper.policies import CURVE, NUM_CROPS, label_of
 from pipeline.paper.published import CLAIMS, published_error
 from pipeline.reporting.mistakes import class_errors, confusions
 from pipeline.reporting.rows import (
@@ -40,10 +42,10 @@ WEIGHTS: tuple[Literal["averaged", "raw"], ...] = ("averaged", "raw")
 
 
 def cells(results: Sequence[Result], top: int) -> list[Cell]:
-    """Table 3: errors with their intervals, and, as the paper has it, the difference to
-    its base, the first row.
+    """Return Table 3: a row for each result, its errors with their intervals.
 
-    `p_value`: exact McNemar on the same images, two-sided.
+    As in the paper, each row has its difference to the first row. `p_value` is of
+    McNemar's exact test on the same images, two-sided.
     """
     base = results[0].errors(top)
     rows = []
@@ -68,8 +70,9 @@ def cells(results: Sequence[Result], top: int) -> list[Cell]:
 
 
 def ensemble_sizes(results: Sequence[Result], top: int) -> list[EnsembleSize]:
-    """Mean and range of the error over all ensembles of each size, at each number of
-    crops that an ensemble was made for.
+    """Return mean and range of the error over all ensembles of each size.
+
+    There are rows for each number of crops that an ensemble was made for.
     """
     rows = []
     for result in results:
@@ -94,7 +97,7 @@ def ensemble_sizes(results: Sequence[Result], top: int) -> list[EnsembleSize]:
 
 
 def curves(runs: Sequence[TrainConfig], root: Path, top: int) -> list[CurvePoint]:
-    """Validation error at one crop along each training."""
+    """Return the validation errors of each training, at one crop."""
     return [
         CurvePoint(
             epoch=epoch,
@@ -109,7 +112,7 @@ def curves(runs: Sequence[TrainConfig], root: Path, top: int) -> list[CurvePoint
 
 
 def crop_curve(table3: Sequence[Cell], top: int) -> list[CropPoint]:
-    """Error by number of crops, in per cent."""
+    """Return the error by number of crops, in per cent."""
     points = []
     for cell in table3:
         if cell.policy in CURVE:
@@ -127,7 +130,7 @@ def crop_curve(table3: Sequence[Cell], top: int) -> list[CropPoint]:
 
 
 def of_classes(result: Result, top: int) -> tuple[list[ClassRow], list[Confusion]]:
-    """Errors of each class, and the pairs that are confused."""
+    """Return the errors of each class, and the pairs that are confused."""
     labels, predicted, names = (
         result.hits("label"),
         result.hits("predicted"),
@@ -139,39 +142,41 @@ def of_classes(result: Result, top: int) -> tuple[list[ClassRow], list[Confusion
 
 
 def of_claims(config: CheckConfig, root: Path) -> list[ClaimRow]:
-    """The evidence of each claim: its results, the trainings and evaluations behind
-    them, their commits and commands, and their cost.
+    """Return what each claim rests on.
+
+    A row has the claim's results, the commits and commands that made them and the
+    trainings and evaluations behind them, and their cost.
     """
-    decided = {
+    with_verdict = {
         verdict.claim for verdict in read_verdicts(config, root)[0] if verdict.decision != "not_run"
     }
     cells, rows = config.cells, list[ClaimRow]()
     for claim in CLAIMS:
-        cells_of_claim = (
+        places = (
             [cell for cell in (claim.cell, claim.base) if cell in cells]
-            if claim.id in decided
+            if claim.id in with_verdict
             else []
         )
-        results = {cells[cell].hash: cells[cell] for cell in cells_of_claim}
-        parts: dict[str, StageConfig] = {}
-        for member in (member for named in results.values() for member in named.members):
-            parts |= {
+        results = {cells[cell].hash: cells[cell] for cell in places}
+        sources: dict[str, StageConfig] = {}
+        for member in (member for result in results.values() for member in result.members):
+            sources |= {
                 part.hash: part
                 for part in (member.classifier, member)
                 if isinstance(part, StageConfig)
             }
-        sealed = [sealing.unseal(part, root) for part in (*parts.values(), *results.values())]
-        origin = [facts.provenance for facts in sealed]
+        sealed = [sealing.unseal(part, root) for part in (*sources.values(), *results.values())]
+        origins = [facts.provenance for facts in sealed]
         rows.append(
             ClaimRow(
                 claim=claim.id,
                 results=" ".join(results),
                 commit=" ".join(
                     dict.fromkeys(
-                        source.commit[:12] + ("+" if source.dirty else "") for source in origin
+                        origin.commit[:12] + ("+" if origin.dirty else "") for origin in origins
                     )
                 ),
-                commands=list(dict.fromkeys(source.command for source in origin)),
+                commands=list(dict.fromkeys(origin.command for origin in origins)),
                 core_or_gpu_hours=sum(
                     facts.core_or_gpu_hours
                     for facts in sealed
@@ -183,14 +188,16 @@ def of_claims(config: CheckConfig, root: Path) -> list[ClaimRow]:
 
 
 def of_comparison(facts: ComparisonFacts, top: int) -> list[AblationRow]:
-    """The arms of an ablation: mean error over seeds and its spread, the difference to
-    the first arm, p and what follows.
+    """Return the arms of an ablation.
+
+    A row has the mean error over seeds and its spread, the difference to the first
+    arm, the p-value and the decision.
     """
     return [AblationRow(question=facts.question, top=top, arm=row) for row in facts.arms(top)]
 
 
 def forest(arms: Sequence[ArmRow]) -> list[ForestLine]:
-    """What the forest plot of an ablation shows, in points: all arms but the first."""
+    """Return what the forest plot of an ablation shows: all arms but the first."""
     return [
         ForestLine(
             arm=row.arm,
@@ -204,8 +211,10 @@ def forest(arms: Sequence[ArmRow]) -> list[ForestLine]:
 
 
 def as_csv(rows: Sequence[Row]) -> bytes:
-    """Return rows as CSV with a line of names. An interval takes two columns, the best
-    of an arm three; other lists are joined by semicolons.
+    """Return a table as CSV, with a line of names.
+
+    An interval has two columns, the best member of an arm has three. Other lists are
+    joined by semicolons.
     """
     flat = [_flat(_plain(row)) for row in rows]
     names = list(dict.fromkeys(name for row in flat for name in row))
@@ -217,7 +226,7 @@ def as_csv(rows: Sequence[Row]) -> bytes:
 
 
 def as_json(tables: Mapping[str, Sequence[Row]]) -> bytes:
-    """All tables in one file."""
+    """Return all tables as one JSON text."""
     plain = {name: [_plain(row) for row in rows] for name, rows in tables.items()}
     return (json.dumps(plain, indent=1) + "\n").encode()
 

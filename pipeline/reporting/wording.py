@@ -1,10 +1,8 @@
-"""How pages and tables are written: the folder `templates`, and errors spelled as
-people read them.
-"""
+"""The templates of pages and tables, and how they spell numbers."""
 
 import jinja2
 
-from pipeline.artefacts.contents import ArmRow
+from pipeline.artefacts.comparison_facts import ArmRow
 from pipeline.artefacts.verdict import Verdict
 from pipeline.statistics.levels import MAX_SEEDS, P_FLOOR
 
@@ -17,7 +15,7 @@ AUDIT_TITLES = {
 
 
 def templates() -> jinja2.Environment:
-    """The folder `templates`, with filters that spell errors as people read them."""
+    """Return the folder `templates`, with filters that spell numbers for people."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipeline", "reporting/templates"),
         autoescape=jinja2.select_autoescape(["html"]),
@@ -44,17 +42,19 @@ def _interval(bounds: tuple[float, float] | None) -> str:
 
 
 def _p_value(p_value: float, of: ArmRow | Verdict, equals: str = "") -> str:
-    """A p-value of a verdict or an arm; an upper bound where no draw of sign flips was
-    as extreme.
+    """Spell a p-value of a verdict or an arm.
+
+    It is an upper bound where no draw of sign flips was as extreme.
     """
     at_floor = of.test == "sign flips" and of.p_value is not None and of.p_value <= P_FLOOR
     return f"{'< ' if at_floor else equals}{p_value:.3g}"
 
 
 def _to_decide(row: ArmRow) -> str:
-    """How many seeds or images would find a difference as large as the measured one,
-    four times of five; "-" where none is measured, or seeds do not vary, of which
-    nothing follows.
+    """Spell how many seeds or images would decide on a difference as large as this one.
+
+    So many would find it in four of five studies. The text is "-" where there is no
+    difference, or where nothing follows as seeds do not vary.
     """
     if row.decision != "undecided" or row.interval is None:
         return "-"

@@ -1,5 +1,6 @@
-"""The stages: plain functions `stage(config, root) -> artefact`. A stage may always be
-called again.
+"""The stages: plain functions `stage(config, root) -> artefact`.
+
+A stage may be called again at any time: it does what is missing.
 """
 
 from importlib import import_module
@@ -10,7 +11,10 @@ from pipeline.configs.base import StageConfig
 
 
 def module_of(stage: str) -> str:
-    """The module of a stage; it is imported only when it runs, as some load torch."""
+    """Return the name of a stage's module.
+
+    The module is imported only when the stage runs, as some modules import torch.
+    """
     return f"pipeline.stages.{stage}"
 
 
@@ -20,8 +24,9 @@ def run_stage(config: StageConfig, root: Path, **resources: Any) -> None:
 
 
 def run_part(config: StageConfig, root: Path, part: int, num_parts: int) -> None:
-    """Do a part of a stage that can be split. The stage itself does the rest, and
-    concludes.
+    """Do a part of a stage that can be done in parts.
+
+    The stage itself does the rest, and completes the artefact.
     """
     getattr(import_module(module_of(config.stage)), f"{config.stage}_part")(
         config, root, part, num_parts

@@ -25,9 +25,9 @@ OUTCOMES: dict[str, tuple[Decision, str]] = {
 def check(config: CheckConfig, root: Path) -> list[Verdict]:
     """Judge every published claim on the study's results.
 
-    Claims with a number need the paper's validation images, recognised by what they
-    are, and its network; claims of order are judged at any scale by two-sided paired
-    tests at the 5 % level, corrected by Holm over these claims.
+    Claims with a number need the paper's network and its validation images, which are
+    recognised by their content. Claims of order are judged at any scale, by two-sided
+    paired tests at the 5 % level, corrected by Holm over these claims.
     """
     if config.is_complete(root):
         return read_verdicts(config, root)[0]
@@ -46,8 +46,8 @@ def check(config: CheckConfig, root: Path) -> list[Verdict]:
 
 
 def judge_all(config: CheckConfig, root: Path) -> list[Verdict]:
-    """The verdict on each claim, from the hits of the results."""
-    cells = {cell: Result(named, root) for cell, named in config.cells.items()}
+    """Return the verdict on each claim, from the hits of the results."""
+    cells = {cell: Result(result, root) for cell, result in config.cells.items()}
     first = Result(config.results[0], root)
     top = deciding_top(first.facts.num_classes)
     data = recognised(first, root)
@@ -55,7 +55,7 @@ def judge_all(config: CheckConfig, root: Path) -> list[Verdict]:
         data = Comparability("the study's results are of several data sets", "")
     members = {member.hash: member for named in config.results for member in named.members}
     paper = as_the_papers(list(members.values()), data)
-    verdicts = {claim.id: _unjudged(claim, top) for claim in CLAIMS}
+    verdicts = {claim.id: _not_run(claim, top) for claim in CLAIMS}
     tests: dict[str, PairedTest] = {}
     for claim in CLAIMS:
         verdict = verdicts[claim.id]
@@ -89,7 +89,7 @@ def _gap(claim: Claim, cells: Mapping[Cell, Result]) -> str:
     return ""
 
 
-def _unjudged(claim: Claim, top: int) -> Verdict:
+def _not_run(claim: Claim, top: int) -> Verdict:
     has_number = claim.published is not None
     return Verdict(
         claim=claim.id,
@@ -104,11 +104,11 @@ def _unjudged(claim: Claim, top: int) -> Verdict:
 
 
 def _test(claim: Claim, cells: Mapping[Cell, Result], top: int) -> PairedTest:
-    """Compare crops with crops over the members of the study, as an ablation of crop
-    counts does.
+    """Test a claim of order.
 
-    The ensemble is compared with its mean member over images: there is one ensemble and
-    no sample of ensembles, and the test says nothing of other seeds.
+    Crops against crops are tested over the study's members, as in an ablation of crop
+    counts. The ensemble against its mean member is tested over images: one ensemble is
+    no sample, so this says nothing about other seeds.
     """
     result = cells[claim.cell]
     if claim.base:
@@ -119,34 +119,34 @@ def _test(claim: Claim, cells: Mapping[Cell, Result], top: int) -> PairedTest:
 def _of_order(
     verdicts: Mapping[str, Verdict], tests: Mapping[str, PairedTest]
 ) -> dict[str, Verdict]:
-    """The verdicts on claims of order, from all their tests together."""
-    verdicts_of_order = {}
-    for (claim, test), decided in zip(tests.items(), decide(list(tests.values())), strict=True):
+    """Return the verdicts on claims of order, judgement by all their tests together."""
+    verdicts_on_order = {}
+    for (claim, test), judgement in zip(tests.items(), decide(list(tests.values())), strict=True):
         needed = None
-        if decided.outcome in OUTCOMES:
-            decision, words = OUTCOMES[decided.outcome]
+        if judgement.outcome in OUTCOMES:
+            decision, words = OUTCOMES[judgement.outcome]
         else:
             decision = "inconclusive"
             words = f"the difference is within chance on this many {test.sample}"
-            if needed := test.needed(decided.level):
+            if needed := test.needed(judgement.level):
                 words += f"; some {needed:,} would decide on one as large, four times of five"
         low, high = test.interval
-        verdicts_of_order[claim] = replace(
+        verdicts_on_order[claim] = replace(
             verdicts[claim],
             decision=decision,
             words=words,
             measured=-test.difference,
             interval=(-high, -low),
             p_value=test.p_value,
-            p_holm=decided.p_holm,
+            p_holm=judgement.p_holm,
             test=test.name,
             needed=needed,
         )
-    return verdicts_of_order
+    return verdicts_on_order
 
 
 def _measured(claim: Claim, cells: Mapping[Cell, Result]) -> tuple[float, Interval]:
-    """A top-5 error, or the gain in it over the base, with its 95 % interval."""
+    """Return a top-5 error, or its gain over the base, with its 95 % interval."""
     result = cells[claim.cell]
     if claim.base is None:
         low, high = result.facts.top5_interval
@@ -156,8 +156,9 @@ def _measured(claim: Claim, cells: Mapping[Cell, Result]) -> tuple[float, Interv
 
 
 def _against(verdict: Verdict, measured: float, interval: Interval, remark: str) -> Verdict:
-    """Judge a measured number against the published one: inside the tolerance, outside,
-    or undecided.
+    """Return the verdict on a measured number, against the published one.
+
+    The number is inside the tolerance, outside, or undecided.
     """
     published = present(verdict.published, "a published number")
     tolerance = present(verdict.tolerance, "its tolerance")
@@ -178,20 +179,21 @@ def _against(verdict: Verdict, measured: float, interval: Interval, remark: str)
 
 
 def _neighbour_verdicts(
-    claimed: PublishedWeights | PublishedRecipe | None,
+    publication: PublishedWeights | PublishedRecipe | None,
     members: Sequence[EvaluateConfig],
     cells: Mapping[Cell, Result],
     data: Comparability,
 ) -> list[Verdict]:
-    """Both errors of published weights or of a published recipe, where the study
-    measures them.
+    """Return the verdicts on both errors of published weights or a published recipe.
+
+    There are none where the study measures no such thing.
     """
-    if claimed is None:
+    if publication is None:
         return []
-    neighbour = next(each for each in NEIGHBOURS if each.id == claimed.id)
+    neighbour = next(each for each in NEIGHBOURS if each.id == publication.id)
     tolerances = (neighbour.tolerance, neighbour.top5_tolerance or neighbour.tolerance)
-    if isinstance(claimed, PublishedWeights):
-        data = data._replace(remark=f"weights known by {claimed.known_by}; {data.remark}")
+    if isinstance(publication, PublishedWeights):
+        data = data._replace(remark=f"weights known by {publication.known_by}; {data.remark}")
     else:
         data = as_caffes(members, data)
         tolerances = (

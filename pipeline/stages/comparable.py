@@ -1,4 +1,4 @@
-"""Whether the paper's published numbers say anything about what a study measured."""
+"""Whether the paper's published numbers can be compared with those of a study."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,8 +17,10 @@ if TYPE_CHECKING:  # it imports scipy, which no rank of a training needs
 
 
 class Comparability(NamedTuple):
-    """Whether published numbers are comparable with a study: the obstacle, if any, and
-    the remark that stands beside a verdict.
+    """Whether published numbers can be compared with those of a study.
+
+    `obstacle` is the reason why they cannot, empty where they can. `remark` is what a
+    reader must know beside a verdict.
     """
 
     obstacle: str
@@ -26,7 +28,7 @@ class Comparability(NamedTuple):
 
 
 def recognised(result: "Result", root: Path) -> Comparability:
-    """Whether a result's errors are those of ILSVRC-2012's validation images."""
+    """Return whether a result's images are ILSVRC-2012's validation images."""
     data = result.config.members[0].data
     return of_images(
         data.name,
@@ -44,7 +46,7 @@ def of_images(
     labels: np.ndarray,
     classes: Sequence[str],
 ) -> Comparability:
-    """Whether the images of a validation split are those of ILSVRC-2012."""
+    """Return whether the images of a validation split are ILSVRC-2012's."""
     images, words = recognise(source_md5, image_ids, labels, classes)
     if images:
         return Comparability("", words)
@@ -54,7 +56,10 @@ def of_images(
 
 
 def as_the_papers(members: Sequence[EvaluateConfig], data: Comparability) -> Comparability:
-    """Whether both the images and the members are those of the paper."""
+    """Return whether members can be compared with the paper's network.
+
+    `data` says whether their images can.
+    """
     refusals, remarks = fidelity(members)
     if refusals and data.obstacle:
         return Comparability(f"{data.obstacle}; the study {'; it '.join(refusals)}", "")
@@ -64,20 +69,21 @@ def as_the_papers(members: Sequence[EvaluateConfig], data: Comparability) -> Com
             f" {'; it '.join(refusals)}",
             "",
         )
-    also = f"; other than the paper's: {', '.join(remarks)}" if remarks else ""
-    return data._replace(remark=data.remark + also)
+    differences = f"; other than the paper's: {', '.join(remarks)}" if remarks else ""
+    return data._replace(remark=data.remark + differences)
 
 
 def as_caffes(members: Sequence[EvaluateConfig], data: Comparability) -> Comparability:
-    """Whether both the images are those of the paper and the members follow Caffe's
-    quick recipe.
+    """Return whether members can be compared with Caffe's quick recipe.
+
+    `data` says whether their images can.
     """
     refusals, remarks = caffe_fidelity(members)
     if data.obstacle or refusals:
-        obstacles = [data.obstacle] if data.obstacle else []
+        reasons = [data.obstacle] if data.obstacle else []
         if refusals:
-            obstacles.append("the published number is Caffe's quick recipe's; this study")
-            obstacles[-1] += f" {'; it '.join(refusals)}"
-        return Comparability("; ".join(obstacles), "")
-    also = f"; other than Caffe's: {', '.join(remarks)}" if remarks else ""
-    return data._replace(remark=f"trained here by its recipe; {data.remark}{also}")
+            reasons.append("the published number is Caffe's quick recipe's; this study")
+            reasons[-1] += f" {'; it '.join(refusals)}"
+        return Comparability("; ".join(reasons), "")
+    differences = f"; other than Caffe's: {', '.join(remarks)}" if remarks else ""
+    return data._replace(remark=f"trained here by its recipe; {data.remark}{differences}")

@@ -1,5 +1,6 @@
-"""Stage: predictions of the arms of an ablation -> differences to the first arm, with
-intervals and a decision.
+"""Stage: predictions of an ablation's arms -> their differences to the first arm.
+
+Each difference has an interval and a decision.
 """
 
 from itertools import combinations
@@ -9,7 +10,12 @@ import numpy as np
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.comparison import write_comparison
-from pipeline.artefacts.contents import ArmRow, BestMember, ComparisonFacts, SealedComparison
+from pipeline.artefacts.comparison_facts import (
+    ArmRow,
+    BestMember,
+    ComparisonFacts,
+    SealedComparison,
+)
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions, best_member
 from pipeline.configs.compare import Arm, CompareConfig
@@ -23,13 +29,12 @@ IMAGES_AT_ONCE = 4096  # ours: bounds the memory of sums of probabilities
 
 
 def compare(config: CompareConfig, root: Path) -> SealedComparison:
-    """Compare every arm with the first, seed by seed on the same images; return the
-    content of the sealed file.
+    """Compare every arm with the first, on the same images; return the sealed file.
 
-    Several seeds are compared by Student's test over seeds, corrected by Holm over the
-    arms. A single seed or ensemble is compared by McNemar's test over images. Several
-    ensembles share members, so sign flips over images compare them. The tests over
-    images say nothing of other seeds.
+    With several seeds the test is Student's over seeds. With one seed or one ensemble
+    it is McNemar's over images. Several ensembles share members, so their test is sign
+    flips over images. A test over images says nothing about other seeds. All p-values
+    are corrected by Holm over the arms.
     """
     if config.is_complete(root):
         return sealing.COMPARISON.unseal(config, root)
@@ -58,8 +63,9 @@ def compare(config: CompareConfig, root: Path) -> SealedComparison:
 
 
 def best_members(config: CompareConfig, root: Path) -> list[int] | None:
-    """The member of each arm with the lowest top-1 error at one crop; None where
-    ensembles or single members are compared.
+    """Return for each arm its member with the lowest top-1 error at one crop.
+
+    Returns None where ensembles or single members are compared.
     """
     if config.models > 1 or len(config.arms[0].members) == 1:
         return None
@@ -69,19 +75,20 @@ def best_members(config: CompareConfig, root: Path) -> list[int] | None:
 def judge(
     names: list[str], ranks: list[np.ndarray], best: list[int] | None
 ) -> tuple[list[ArmRow], list[ArmRow]]:
-    """Return a row for each arm, for top-1 and for top-5 errors, from the label ranks
-    (for each arm, members or ensembles x images).
+    """Return a row for each arm, for top-1 and for top-5 errors.
 
-    `best` is the member of each arm that was chosen as its best; None where the images,
-    not the seeds, are the sample.
+    `ranks` say where the label ranks: for each arm, members or ensembles x images.
+    `best` is the best member of each arm; it is None where the images, not the seeds,
+    are the sample.
     """
     top1, top5 = (_of_arms(names, [of_arm >= top for of_arm in ranks], best) for top in (1, 5))
     return top1, top5
 
 
 def _ranks(config: CompareConfig, arm: Arm, root: Path, labels: np.ndarray) -> np.ndarray:
-    """The label ranks of an arm: members or ensembles x images. Sums are made in
-    float64, some images at a time.
+    """Return where the label ranks for an arm: members or ensembles x images.
+
+    Sums are in float64, over some images at a time.
     """
     if config.models == 1:
         policy = config.policy_of(arm)
@@ -92,9 +99,9 @@ def _ranks(config: CompareConfig, arm: Arm, root: Path, labels: np.ndarray) -> n
     ranks = [
         [
             rank_of_label(
-                sum((k[part].astype(np.float64) for k in chosen), start=np.zeros(1)), labels[part]
+                sum((k[part].astype(np.float64) for k in ensemble), start=np.zeros(1)), labels[part]
             )
-            for chosen in combinations(scores, config.models)
+            for ensemble in combinations(scores, config.models)
         ]
         for part in (
             slice(start, start + IMAGES_AT_ONCE) for start in range(0, len(labels), IMAGES_AT_ONCE)
@@ -104,14 +111,15 @@ def _ranks(config: CompareConfig, arm: Arm, root: Path, labels: np.ndarray) -> n
 
 
 def _of_arms(names: list[str], errors: list[np.ndarray], best: list[int] | None) -> list[ArmRow]:
-    """A row for each arm: its errors, and the difference to the first arm, which is
-    above zero where the arm makes more errors.
+    """Return a row for each arm: its errors, and the difference to the first arm's.
+
+    The difference is above zero where the arm makes more errors.
     """
     base = errors[0]
-    tests = [_tested(wrong, base, best is not None) for wrong in errors[1:]]
-    decisions = [None, *zip(tests, decide(tests), strict=True)]
+    tests = [_test(wrong, base, best is not None) for wrong in errors[1:]]
+    outcomes = [None, *zip(tests, decide(tests), strict=True)]
     rows = []
-    for k, (name, wrong, verdict) in enumerate(zip(names, errors, decisions, strict=True)):
+    for k, (name, wrong, verdict) in enumerate(zip(names, errors, outcomes, strict=True)):
         each = wrong.mean(axis=1)
         row = ArmRow(
             arm=name,
@@ -123,7 +131,9 @@ def _of_arms(names: list[str], errors: list[np.ndarray], best: list[int] | None)
             error_interval=None if best is None else _error_interval(each),
             best=None if best is None else _best(wrong, best[k], base[best[0]]),
         )
-        rows.append(row if verdict is None else _judged(row, wrong - base.astype(float), *verdict))
+        rows.append(
+            row if verdict is None else _with_test(row, wrong - base.astype(float), *verdict)
+        )
     return rows
 
 
@@ -140,10 +150,12 @@ def _best(wrong: np.ndarray, member: int, of_first: np.ndarray) -> BestMember:
     )
 
 
-def _judged(row: ArmRow, differences: np.ndarray, test: PairedTest, decided: Decision) -> ArmRow:
-    """The row with the result of the test; `differences` are members x images."""
+def _with_test(
+    row: ArmRow, differences: np.ndarray, test: PairedTest, decision: Decision
+) -> ArmRow:
+    """Return the row with its test; `differences` are members x images."""
     is_of_seeds = test.sample == "seeds"
-    needed = test.needed(decided.level)
+    needed = test.needed(decision.level)
     return ArmRow(
         arm=row.arm,
         errors=row.errors,
@@ -160,14 +172,15 @@ def _judged(row: ArmRow, differences: np.ndarray, test: PairedTest, decided: Dec
         interval=test.interval,
         seeds_to_decide=needed if is_of_seeds else None,
         images_to_decide=None if is_of_seeds else needed,
-        p_holm=decided.p_holm,
-        decision=decided.outcome,
+        p_holm=decision.p_holm,
+        decision=decision.outcome,
     )
 
 
-def _tested(wrong: np.ndarray, base: np.ndarray, are_seeds: bool) -> PairedTest:
-    """Test over seeds where there are several. A single seed, or ensembles of the same
-    members, are no sample: the test is over images.
+def _test(wrong: np.ndarray, base: np.ndarray, are_seeds: bool) -> PairedTest:
+    """Test over seeds where they are the sample, else over images.
+
+    Ensembles of the same members are no sample.
     """
     if are_seeds:
         return over_seeds(wrong, base)

@@ -1,5 +1,6 @@
-"""Stage: predictions of several models -> the errors of their averaged probabilities
-(paper, section 7).
+"""Stage: predictions of several models -> errors of their averaged probabilities.
+
+See section 7 of the paper.
 """
 
 from pathlib import Path
@@ -22,11 +23,10 @@ from pipeline.tracking.tracker import Tracker
 
 
 def ensemble(config: EnsembleConfig, root: Path) -> Result:
-    """Average the members' probabilities with equal weights, or take the member of
-    lowest top-1 error at one crop.
+    """Average the members' probabilities with equal weights, or choose one member.
 
-    The single model is chosen once, at one crop, so that all its rows of Table 3 are of
-    one network.
+    The chosen member has the lowest top-1 error at one crop. It is the same for all
+    policies, so all rows of Table 3 for one model are of one network.
 
     Raises:
         InputError: the members were not evaluated on the same data set, or one is not
@@ -40,9 +40,9 @@ def ensemble(config: EnsembleConfig, root: Path) -> Result:
     split = data.split("val")
 
     members = [Predictions(member, root).probabilities(config.policy) for member in config.members]
-    chosen = chosen_members(config, root)
+    places = chosen_members(config, root)
     total = np.zeros((len(split), data.num_classes))
-    for k in chosen:
+    for k in places:
         total += members[k]
     rank = rank_of_label(total, split.labels)
     predicted = np.where(np.isnan(total).any(axis=1), -1, total.argmax(axis=1))
@@ -52,22 +52,22 @@ def ensemble(config: EnsembleConfig, root: Path) -> Result:
         rank=rank,
         predicted=predicted,
         member_ranks=[rank_of_label(probabilities, split.labels) for probabilities in members],
-        subset_ranks=subset_ranks(members, split.labels) if 1 < len(chosen) <= MAX_MEMBERS else {},
+        subset_ranks=subset_ranks(members, split.labels) if 1 < len(places) <= MAX_MEMBERS else {},
         chances=against_chance(total, split.labels),
     )
     mistakes = worst_mistakes(split, total, rank, data.classes)
-    write_result(config, root, hits, chosen, data.classes, mistakes)
+    write_result(config, root, hits, places, data.classes, mistakes)
     result = Result(config, root)
     with Tracker(config, root) as tracker:
-        confused = confusions(hits.labels, predicted, data.classes)
-        tracker.table("confusions", [pair.plain() for pair in confused])
+        pairs = confusions(hits.labels, predicted, data.classes)
+        tracker.table("confusions", [pair.plain() for pair in pairs])
         tracker.table("worst_mistakes", [_in_a_row(mistake) for mistake in result.mistakes])
         tracker.conclude(_figures(result, root))
     return result
 
 
 def chosen_members(config: EnsembleConfig, root: Path) -> list[int]:
-    """The places of the members that are averaged."""
+    """Return the places of the members that are averaged."""
     return (
         [best_member(config.members, root)]
         if config.choose == "best_top1"
@@ -76,8 +76,9 @@ def chosen_members(config: EnsembleConfig, root: Path) -> list[int]:
 
 
 def _figures(result: Result, root: Path) -> dict[str, float]:
-    """The errors, and how far the top-5 error is from the published one, where the
-    paper has a number for the cell that is comparable.
+    """Return the figures of a result for W&B: its errors, and their gap to the paper.
+
+    The gap is there where the paper has such a cell, and it can be compared.
     """
     figures = {"top1_error": result.facts.top1_error, "top5_error": result.facts.top5_error}
     config = result.config

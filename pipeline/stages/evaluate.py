@@ -1,5 +1,6 @@
-"""Stage: a trained network -> its mean probabilities on every validation image, for
-several crop policies in one pass.
+"""Stage: a trained network -> its mean probabilities on every validation image.
+
+One pass serves several crop policies.
 """
 
 import sys
@@ -31,8 +32,9 @@ from pipeline.tracking.tracker import Tracker
 
 
 def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
-    """Evaluate on all ranks of the environment. Chunks of images that are complete are
-    not computed again.
+    """Evaluate on all ranks of the environment.
+
+    Chunks of images that an earlier attempt did are not done again.
     """
     predictions = Predictions(config, root)
     if config.is_complete(root):
@@ -79,8 +81,9 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
 
 
 def evaluate_part(config: EvaluateConfig, root: Path, part: int, num_parts: int) -> None:
-    """Do every `num_parts`-th chunk of an evaluation, from chunk `part` on. `evaluate`
-    does the rest, and merges.
+    """Do every `num_parts`-th chunk of an evaluation, from chunk `part` on.
+
+    `evaluate` does the rest, and merges the chunks.
     """
     if config.is_complete(root):
         return
@@ -125,8 +128,9 @@ def _evaluate_chunks(
     predictions: Predictions,
     accelerator: Accelerator,
 ) -> None:
-    """This rank's share of the chunks, except those that an earlier attempt
-    published.
+    """Evaluate this rank's share of the chunks.
+
+    It passes over chunks that an earlier attempt published.
     """
     config = predictions.config
     num_loaders = environment.cores_per_rank() if accelerator.device.type == "cuda" else 0
@@ -150,19 +154,20 @@ def _evaluate_chunks(
 
 
 def _in_words(engine: Engine, hardware: Mapping[str, str]) -> str:
-    """All that the last bits of a chunk depend on: jobs on several machines may share
-    an evaluation.
+    """Return in words all that a chunk's last bits depend on.
+
+    Jobs on several machines may share an evaluation.
     """
-    moved = "".join(f"; {name}={value}" for name, value in variables.recorded().items())
-    return f"{engine.description}, on {' '.join(hardware.values())}{moved}"
+    environment_words = "".join(f"; {name}={value}" for name, value in variables.recorded().items())
+    return f"{engine.description}, on {' '.join(hardware.values())}{environment_words}"
 
 
 def _classifier(config: EvaluateConfig, num_classes: int, root: Path) -> Classifier:
-    """The classifier that a config names.
+    """Return the classifier that a config names.
 
     Raises:
-        InputError: it gives another number of classes than the data set has, or its
-            weights do not fit.
+        InputError: the classifier has another number of classes than the data set, or
+            its weights do not fit.
     """
     if isinstance(config.classifier, ForeignConfig):
         for path, digest in config.classifier.files:

@@ -1,6 +1,4 @@
-"""Stage: a source of images -> shards, a manifest, and the list of what was left
-out.
-"""
+"""Stage: a source of images -> shards, a manifest, and lists of unusable images."""
 
 import json
 import shutil
@@ -18,6 +16,7 @@ from pipeline.artefacts.dataset import LEAKS, REJECTED, Dataset
 from pipeline.artefacts.shards import Rejected, ShardNote, read_shard, remove_unfinished
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError, StageFailed
+from pipeline.reporting.preparation import in_words
 from pipeline.runtime import disk
 from pipeline.runtime.environment import cores_per_rank
 from pipeline.runtime.pool import share
@@ -25,7 +24,6 @@ from pipeline.runtime.progress import Progress
 from pipeline.runtime.signals import end_is_stop
 from pipeline.sources import registry as sources
 from pipeline.sources.base import SPLITS, Archive, Source
-from pipeline.sources.clutter import in_words as clutter_in_words
 from pipeline.sources.clutter import total
 from pipeline.sources.registry import refuse_other_files
 from pipeline.sources.shard_writer import Shard, Work, work_of
@@ -33,18 +31,19 @@ from pipeline.tracking.tracker import Tracker
 
 
 def prepare(config: PrepareConfig, root: Path, processes: int | None = None) -> Dataset:
-    """Check every image of the source and store it; each file is in a shard or in
-    rejected.jsonl.
+    """Check every image of the source and store it.
 
-    An image of the validation split that cannot be decoded is in both: it keeps its
-    slot and counts as an error, so that no error is taken over those images alone that
-    happen to be whole. Shards are shared by `processes` (by default one a core); they
-    are the same bytes for any number, and those that an interrupted attempt finished
-    are not made again.
+    Each file is in a shard or in rejected.jsonl. An image of the validation split that
+    cannot be decoded is in both: it keeps its slot and counts as an error. Otherwise
+    errors would cover only the images that happen to be whole.
+
+    Several `processes` (by default one a core) share the shards. The bytes are the same
+    for any number of processes. A shard that an interrupted attempt finished is not
+    made again.
 
     Raises:
         InputError: the source is missing or malformed, a class has no usable image, or
-            `root` holds this data set made from other files.
+            `root` holds this data set, but made from other files.
     """
     if config.is_complete(root):
         refuse_other_files(config, root)
@@ -62,8 +61,9 @@ def prepare(config: PrepareConfig, root: Path, processes: int | None = None) -> 
 
 
 def prepare_part(config: PrepareConfig, root: Path, part: int, num_parts: int) -> None:
-    """Do every `num_parts`-th step of a preparation, from step `part` on. `prepare`
-    does the rest, and concludes.
+    """Do every `num_parts`-th step of a preparation, from step `part` on.
+
+    `prepare` does the rest, and completes the data set.
     """
     if not config.is_complete(root):
         work, steps = work_of(config, sources.open_source(config), root)
@@ -71,25 +71,26 @@ def prepare_part(config: PrepareConfig, root: Path, part: int, num_parts: int) -
 
 
 def _do(work: Work, steps: list[Shard | Archive], name: str, processes: int | None) -> None:
-    """Do all steps that no earlier attempt did. The digests of the archives are
-    computed beside the shards, from the same pages of memory.
+    """Do all steps that no earlier attempt did.
+
+    The digests of archives are steps beside the shards: both read the same pages.
     """
     label = f"prepare {name}"
     remove_unfinished(work.folder)
-    left = [step for step in steps if not work.is_done(step)]
-    if len(left) < len(steps):
+    open_steps = [step for step in steps if not work.is_done(step)]
+    if len(open_steps) < len(steps):
         print(
-            f"{label}: {len(steps) - len(left)} of {len(steps)} steps were done before",
+            f"{label}: {len(steps) - len(open_steps)} of {len(steps)} steps were done before",
             file=sys.stderr,
         )
-    total, started = sum(step.num_bytes for step in left) / 1e6, time.monotonic()
+    total, started = sum(step.num_bytes for step in open_steps) / 1e6, time.monotonic()
     images, megabytes = 0, 0.0
     with Progress(label, round(total), "MB") as progress:
-        for done in share(work.do, left, processes or cores_per_rank()):
-            images, megabytes = images + done.num_images, megabytes + done.num_bytes / 1e6
+        for result in share(work.do, open_steps, processes or cores_per_rank()):
+            images, megabytes = images + result.num_images, megabytes + result.num_bytes / 1e6
             seconds = time.monotonic() - started
             progress.advance(round(megabytes) - progress.done, f"{images / seconds:.0f} images/s")
-        if left:
+        if open_steps:
             speed = f"{images / seconds:.0f} images/s, {megabytes / seconds:.0f} MB/s"
             progress.say(
                 f"{label}: {images} images, {megabytes:.0f} MB in {seconds:.1f} s: {speed}"
@@ -110,7 +111,7 @@ def _conclude(
         _per_class(notes, kind, len(source.classes)) for kind in ("files", "images", "unreadable")
     )
     _refuse_empty_classes(config, source, files, usable, notes)
-    written, leaks = lists(work.folder, notes)
+    listings, leaks = lists(work.folder, notes)
     images = {
         split: [a + b for a, b in zip(usable[split], unreadable[split], strict=True)]
         for split in SPLITS
@@ -139,13 +140,13 @@ def _conclude(
         verdict=completeness.verdict if completeness else None,
         left_out=total([source.left_out, *(note.left_out for note in notes)]) or None,
     )
-    if config.is_complete(root):  # by a later attempt, while this one was thought lost
+    if config.is_complete(root):  # a later attempt did it, while this one seemed lost
         return
-    for name, content in written.items():
+    for name, content in listings.items():
         disk.write_atomic(root / config.folder / name, content)
     digests = {note.name: note.digest for note in notes}
     sealing.DATASET.seal(
-        config, root, [root / config.folder / name for name in written], facts, known=digests
+        config, root, [root / config.folder / name for name in listings], facts, known=digests
     )
     _remove_remains(work)
     for line in in_words(facts):
@@ -160,44 +161,22 @@ def _conclude(
 
 
 def lists(folder: Path, notes: list[ShardNote]) -> tuple[dict[str, bytes], int]:
-    """The contents of rejected.jsonl and leaks.jsonl, and how many val images leak,
-    from the shards and their notes.
+    """Return the contents of rejected.jsonl and leaks.jsonl, and the number of leaks.
+
+    They come from the shards and their notes. The number counts val images.
     """
     rejected = [Rejected(*item)._asdict() for note in notes for item in note.rejected]
     leaks = _same_bytes(folder, notes)
     rows = {REJECTED: rejected, LEAKS: [leak.plain() for leak in leaks]}
     contents = {
-        name: "".join(json.dumps(row) + "\n" for row in found).encode()
-        for name, found in rows.items()
+        name: "".join(json.dumps(row) + "\n" for row in listing).encode()
+        for name, listing in rows.items()
     }
     return contents, len({leak.val for leak in leaks})
 
 
-def in_words(facts: ManifestFacts) -> list[str]:
-    """What a person should know of a data set, from its manifest."""
-    lines = [
-        f"{facts.num_images['train']} train and {facts.num_images['val']} val images of"
-        f" {facts.num_files} files"
-    ]
-    if facts.num_rejected or facts.num_unreadable:
-        counts = (
-            f"{facts.num_rejected} files are left out, {facts.num_unreadable} unreadable val"
-            " images count as errors"
-        )
-        lines.append(f"{counts}: {REJECTED} names them")
-    if facts.left_out:
-        lines.append(clutter_in_words(facts.left_out))
-    if facts.num_leaks:
-        lines.append(
-            f"{facts.num_leaks} val images are in train too, byte for byte: {LEAKS} names them"
-        )
-    if facts.verdict is not None:
-        lines.append(facts.verdict)
-    return lines
-
-
 def _per_class(notes: list[ShardNote], kind: str, num_classes: int) -> dict[str, list[int]]:
-    """Sum the counts by class over the shards of each split."""
+    """Return the counts of a kind for each class, summed over the shards of a split."""
     count: Counter[tuple[str, int]] = Counter()
     for note in notes:
         for label, number in getattr(note, kind).items():
@@ -232,8 +211,9 @@ def _refuse_empty_classes(
 
 
 def _remove_remains(work: Work) -> None:
-    """Remove the remains of attempts that were interrupted or used other files. The
-    data set is sealed: no error here can harm it.
+    """Remove the remains of attempts that were interrupted, or had other files.
+
+    The data set is sealed by now: an error here does no harm.
     """
     for path in work.folder.glob(".*"):
         path.unlink(missing_ok=True)
@@ -243,9 +223,7 @@ def _remove_remains(work: Work) -> None:
 
 
 def _same_bytes(folder: Path, notes: list[ShardNote]) -> list[Leak]:
-    """Validation images whose bytes training images have too, each with those training
-    images.
-    """
+    """Return each pair of a validation and a training image with the same bytes."""
     columns = {}
     for split in SPLITS:
         tables = [

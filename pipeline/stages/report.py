@@ -1,5 +1,6 @@
-"""Stage: verdicts and results -> RESULTS.md, a self-contained report.html, and the
-summary for the screen.
+"""Stage: verdicts and results -> the report of a study.
+
+It is RESULTS.md, a report.html that needs no other file, and a summary for the screen.
 """
 
 import json
@@ -19,7 +20,7 @@ from pipeline.configs.train import TrainConfig
 from pipeline.paper.published import NEIGHBOURS, SOURCE
 from pipeline.reporting import charts, rows, tables
 from pipeline.reporting.ablations import comparisons
-from pipeline.reporting.cautions import cautions
+from pipeline.reporting.cautions import cautions, denominator, single_model
 from pipeline.reporting.page import Benchmark, Page
 from pipeline.reporting.wording import AUDIT_TITLES, templates
 from pipeline.runtime import disk
@@ -34,14 +35,15 @@ CAPTIONS = {
 
 
 def report(config: Study, root: Path) -> Path:
-    """Write the report of a study, its tables (CSV, JSON) and its charts (SVG, PNG);
-    returns the path of the page.
+    """Write the report of a study, and return the path of its page.
+
+    Tables are CSV and JSON files, charts SVG and PNG files.
     """
     page = root / config.folder / "report.html"
     if config.is_complete(root):
         return page
     contents = _page(config, root)
-    shown = {
+    fields = {
         **vars(contents),
         "few_classes": FEW_CLASSES,
         "source": SOURCE,
@@ -50,41 +52,41 @@ def report(config: Study, root: Path) -> Path:
         "neighbours": NEIGHBOURS,
     }
     environment = templates()
-    written = {
-        name: environment.get_template(template).render(shown).encode()
+    files = {
+        name: environment.get_template(template).render(fields).encode()
         for name, template in (
             ("report.html", "report.html"),
             ("RESULTS.md", "results.md"),
             ("summary.txt", "summary.txt"),
         )
     }
-    written |= {
+    files |= {
         f"tables/{name}.csv": tables.as_csv(rows) for name, rows in contents.tables.items() if rows
     }
-    written["tables.json"] = tables.as_json(contents.tables)
+    files["tables.json"] = tables.as_json(contents.tables)
     for name, svg in contents.charts.items():
-        written |= {f"charts/{name}.svg": svg.encode(), f"charts/{name}.png": charts.png(svg)}
-    for name, content in written.items():
+        files |= {f"charts/{name}.svg": svg.encode(), f"charts/{name}.png": charts.png(svg)}
+    for name, content in files.items():
         disk.write_atomic(root / config.folder / name, content)
     if (progress := root / config.folder / PROGRESS).exists():  # somebody may look at it
         disk.write_atomic(progress, b'<meta http-equiv="refresh" content="0;url=report.html">\n')
     sealing.REPORT.seal(
         config,
         root,
-        [root / config.folder / name for name in written],
-        ReportFacts(summary=written["summary.txt"].decode()),
+        [root / config.folder / name for name in files],
+        ReportFacts(summary=files["summary.txt"].decode()),
     )
     return page
 
 
 def report_progress(study: Study, root: Path, stages: Sequence[Mapping[str, str]]) -> Path:
-    """Write the progress page of a study that is not complete, beside where its report
-    will be; return its path.
+    """Write the page of a study that is not complete, and return its path.
 
-    `stages` give the state of each stage. The page reloads every half minute, and leads
-    to the report in the end.
+    The page lies in the folder of the report to come. `stages` has a row for each
+    stage. The page loads itself again every half minute; in the end it leads to the
+    report.
     """
-    results = [Result(named, root) for named in study.check.results if named.is_complete(root)]
+    results = [Result(cell, root) for cell in study.check.results if cell.is_complete(root)]
     top = deciding_top(results[0].facts.num_classes) if results else 5
     table3 = tables.cells(results, top) if results else []
     facts = {
@@ -108,13 +110,16 @@ def report_progress(study: Study, root: Path, stages: Sequence[Mapping[str, str]
 
 
 def _page(config: Study, root: Path) -> Page:
-    verdicts, checked = read_verdicts(config.check, root)
-    results = [Result(named, root) for named in config.check.results]
+    verdicts, sealed_check = read_verdicts(config.check, root)
+    results = [Result(cell, root) for cell in config.check.results]
     members = _members(config.check.results)
     everyone = _members(
-        [*config.check.results, *(arm for compared in config.comparisons for arm in compared.arms)]
+        [
+            *config.check.results,
+            *(arm for comparison in config.comparisons for arm in comparison.arms),
+        ]
     )
-    first, shown = results[0].facts, results[-1]
+    first, last = results[0].facts, results[-1]
     top = deciding_top(first.num_classes)
     claims = tables.of_claims(config.check, root)
     runs = [(run, sealing.RUN.unseal(run, root)) for run in _trainings(everyone)]
@@ -124,7 +129,7 @@ def _page(config: Study, root: Path) -> Page:
         *(evaluation.provenance.command for _, evaluation in evaluations),
         *(command for claim in claims for command in claim.commands),
     ]
-    classes, confused = tables.of_classes(shown, top)
+    classes, pairs = tables.of_classes(last, top)
     ablations = comparisons(config.comparisons, root)
     table3, sizes, curves = (
         tables.cells(results, top),
@@ -136,12 +141,12 @@ def _page(config: Study, root: Path) -> Page:
         title=config.title,
         data=members[0].data.name,
         input_size=members[0].classifier.input_size,
-        denominator=_denominator(first.num_images, members, root),
+        denominator=denominator(first.num_images, members, root),
         num_classes=first.num_classes,
         top=top,
         verdicts=verdicts,
         cells=table3,
-        single=_single(results),
+        single=single_model(results),
         tables={
             "table3": table3,
             "verdicts": verdicts,
@@ -155,7 +160,7 @@ def _page(config: Study, root: Path) -> Page:
             "ensemble_sizes": sizes,
             "training_curves": curves,
             "classes": classes,
-            "confusions": confused,
+            "confusions": pairs,
         },
         charts=_charts(table3, sizes, curves, top)
         | {
@@ -165,47 +170,32 @@ def _page(config: Study, root: Path) -> Page:
         comparisons=ablations,
         captions=_captions(top),
         shown=table3[-1],
-        mistakes=shown.mistakes,
+        mistakes=last.mistakes,
         runs=runs,
         evaluations=evaluations,
         cautions=cautions(results, [sealed for _, sealed in evaluations]),
         commands=list(dict.fromkeys(commands)),
         check_hash=config.check.hash,
         benchmarks=_benchmarks(root),
-        provenance=checked.provenance,
+        provenance=sealed_check.provenance,
     )
 
 
 def _audit() -> Mapping[str, object]:
-    """The stored audit. It is not counted here, as counting takes torch."""
+    """Return the audit from its file: counting it again would need torch."""
     audit: Mapping[str, object] = json.loads(
         resources.files("pipeline.paper").joinpath("audit.json").read_text()
     )
     return audit
 
 
-def _single(results: Sequence[Result]) -> str:
-    """Which member the rows of a single model belong to; empty where there is no such
-    row.
-    """
-    chosen = [result for result in results if result.config.choose == "best_top1"]
-    if not chosen:
-        return ""
-    members = chosen[0].config.members
-    place = chosen[0].facts.chosen_members[0]
-    return (
-        f"1 model: member {place + 1} of {len(members)} ({members[place].classifier.label}), which"
-        " has the lowest top-1 error at one crop on these very images."
-    )
-
-
 def _members(groups: Iterable[EnsembleConfig | Arm]) -> list[EvaluateConfig]:
-    """The members of all groups, each once."""
+    """Return all members of results or arms, each once."""
     return list({member.hash: member for group in groups for member in group.members}.values())
 
 
 def _trainings(members: Iterable[EvaluateConfig]) -> list[TrainConfig]:
-    """The trainings behind members, each once; published weights have none."""
+    """Return the trainings that members come from, each once."""
     runs = [member.classifier for member in members]
     return list({run.hash: run for run in runs if isinstance(run, TrainConfig)}.values())
 
@@ -216,7 +206,7 @@ def _charts(
     curves: Sequence[rows.CurvePoint],
     top: int,
 ) -> dict[str, str]:
-    """The charts that have something to draw."""
+    """Return the charts that have data, by name."""
     svgs = {}
     if points := tables.crop_curve(table3, top):
         svgs["errors_by_crops"] = charts.errors_by_crops(points)
@@ -231,25 +221,8 @@ def _captions(top: int) -> dict[str, str]:
     return {name: text.format(top=top) for name, text in CAPTIONS.items()}
 
 
-def _denominator(num_images: int, members: list[EvaluateConfig], root: Path) -> str:
-    """The number of images that the errors are counted on, and which images could not
-    be used.
-    """
-    sealed = [sealing.PREDICTIONS.unseal(member, root) for member in members]
-    bad = sorted({name for facts in sealed for name in facts.bad_images})
-    text = f"{num_images} validation images"
-    if bad:
-        text += (
-            f" (unreadable, counted as errors: {len(bad)}:"
-            f" {', '.join(bad[:5])}{' ...' if bad[5:] else ''})"
-        )
-    if rejected := max(facts.num_rejected for facts in sealed):
-        text += f" (not images, left out in preparation: {rejected})"
-    return text
-
-
 def _benchmarks(root: Path) -> list[Benchmark]:
-    """The measurements under this root, in the words of the command."""
+    """Return the benchmarks under this root, in the words of the command."""
     benchmarks = []
     for path in sorted((root / BenchmarkConfig.room).glob(f"*/{BenchmarkConfig.last_file}")):
         what, sealed = sealing.read_benchmark(path)

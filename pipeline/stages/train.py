@@ -1,14 +1,14 @@
 """Stage: a data set -> one trained network, its metrics, and its averaged weights.
 
-Randomness is stateless: which image comes when, how it is cut and what dropout drops
-are functions of the seeds and the step. So a run resumed at any step goes on with the
-same bits, and a checkpoint holds no random state.
+Randomness has no state: the order of images, their patches and dropout are functions of
+the seeds and the step. A run that resumes at any step goes on with the same bits, and a
+checkpoint holds no random state.
 """
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -17,17 +17,13 @@ from torch import Tensor
 
 from pipeline.artefacts import locks, provenance
 from pipeline.artefacts.contents import MachineFacts, RunFacts, Validation
-from pipeline.artefacts.dataset import Dataset, Split
+from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.run import Run, Weights
-from pipeline.configs.evaluate import CropsConfig, EvaluateConfig
+from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError, StageFailed, present
 from pipeline.images.decode import BadImage
 from pipeline.images.patches import area_library
-from pipeline.models.classify import rank_of_labels
-from pipeline.models.engine import Engine
-from pipeline.models.loading import Classifier
-from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.published import TABLE3, Cell
 from pipeline.runtime import environment, process_group
 from pipeline.runtime.progress import Progress
@@ -39,19 +35,20 @@ from pipeline.training.checkpointing import Checkpointing, load_newest, load_sta
 from pipeline.training.learner import Learner
 from pipeline.training.loader import training_batches
 from pipeline.training.metrics_log import MetricsLog
+from pipeline.training.validation import validate
 
 
 def train(config: TrainConfig, root: Path) -> Run:
-    """Train as the config says, on all ranks of the environment; resume from the newest
-    whole checkpoint.
+    """Train as the config says, on all ranks of the environment.
 
-    SIGTERM and SIGUSR2 to the first rank are obeyed between two steps, after a save.
+    Training resumes from the newest whole checkpoint. The first rank obeys SIGTERM and
+    SIGUSR2 between two steps, after it has saved a checkpoint.
 
     Raises:
         InputError: a variable of the environment contradicts the config, the ranks
             cannot share the global batch equally, another process trains this run, the
-            data set is no longer the one that the run began with, or an image of it is
-            damaged.
+            data set is no longer the one that the run began with, or one of its images
+            is damaged.
         TrainingDiverged: the loss became NaN or infinite.
         StageFailed: a newer attempt took over, or the GPU's memory is too small.
     """
@@ -71,9 +68,10 @@ def train(config: TrainConfig, root: Path) -> Run:
 
 @contextmanager
 def said_in_a_line(config: TrainConfig, root: Path) -> Iterator[None]:
-    """Report in one line what a user can expect: a GPU that is too small, or an image
-    that was damaged after the preparation. In the second case the process of the loader
-    prints its traceback first.
+    """Turn errors that a user can mend into one line.
+
+    These are a GPU that is too small, and an image that was damaged after its
+    preparation. A loader's process puts its traceback before the message of the latter.
     """
     try:
         yield
@@ -98,10 +96,10 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
     machine = _machine(learner, accelerator)
     if main:
         run.claim(machine, data.manifest.digest)
-    saved = load_newest(
+    state = load_newest(
         broadcast_object_list([run.checkpoints.newest() if main else None])[0], run, data, learner
     )
-    first = saved["step"] if saved else 0
+    first = state["step"] if state else 0
     if main:
         run.rewind_metrics(first)
     checkpointing = Checkpointing(run, cadence, learner, log, data) if main else None
@@ -128,7 +126,7 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
         closing(batches),
         end_noted(saves=main) as notice,
     ):
-        log.begin(saved, world_size, progress)
+        log.begin(state, world_size, progress)
         for step, batch in zip(
             map(cadence.step, range(steps.start + 1, steps.stop + 1)),
             log.timed(batches),
@@ -139,7 +137,7 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
                 log.close_window(step.number, step.rate)
             error = None
             if cadence.validates_at(step.number):
-                errors = _validate(learner, validation)
+                errors = validate(learner, validation)
                 error = errors.top1_error_averaged
                 log.record_validation(step.number, errors)
             if checkpointing and step.settles:
@@ -165,14 +163,12 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
                 best_step=best.step if best else cadence.num_steps,
                 elsewhere=run.elsewhere(),
             )
-            tracker.conclude(_shown(facts))
+            tracker.conclude(_figures(facts))
             _finish(run, data, learner, best, facts)
 
 
 def _published(config: TrainConfig, data: Dataset) -> float | None:
-    """The published error that validation should reach, where data and training are
-    those of the paper.
-    """
+    """Return the paper's error for this training, where it can be compared."""
     split = data.split("val")
     images = of_images(
         config.data.name,
@@ -185,8 +181,8 @@ def _published(config: TrainConfig, data: Dataset) -> float | None:
     return None if as_the_papers([member], images).obstacle else TABLE3[Cell(1, 1)]
 
 
-def _shown(facts: RunFacts) -> dict[str, float | None]:
-    """The figures of a training that W&B shows."""
+def _figures(facts: RunFacts) -> dict[str, float | None]:
+    """Return the figures of a training that W&B shows."""
     return {
         "seconds": facts.seconds,
         "core_or_gpu_hours": facts.core_or_gpu_hours,
@@ -207,16 +203,14 @@ def _machine(learner: Learner, accelerator: Accelerator) -> MachineFacts:
 
 
 class _Best(NamedTuple):
-    """The averaged weights where the validation error was lowest, and their step."""
+    """The averaged weights at the lowest validation error, and their step."""
 
     step: int
     weights: dict[str, Tensor]
 
 
 def _best(run: Run) -> _Best | None:
-    """Return the best averaged weights among the checkpoints; None if no checkpoint was
-    validated.
-    """
+    """Return the best weights of the checkpoints; None where none was validated."""
     if (folder := run.checkpoints.best()) is None:
         return None
     state = load_state(folder)
@@ -229,36 +223,8 @@ def _best(run: Run) -> _Best | None:
     return _Best(state["step"], weights)
 
 
-def _validate(learner: Learner, split: Split) -> Validation:
-    """Errors of the raw and the averaged weights at one crop. The ranks share the
-    images, each image once, and sum their misses.
-    """
-    config, accelerator = learner.config, learner.accelerator
-    mine = range(accelerator.process_index, len(split), accelerator.num_processes)
-    # as the recipe's own
-    crops = CropsConfig(aspect="warped" if config.sampling == "warped" else "kept")
-    errors: list[tuple[float, float]] = []
-    for network in (learner.network, cast(GoogLeNet, learner.average.module)):
-        engine = Engine(
-            Classifier(network, config.pixels.preprocessing, config.input_size),
-            accelerator.device,
-            config.precision,
-        )
-        rank = rank_of_labels(engine, split, mine, network.classifier.out_features, crops)
-        misses = torch.tensor([int((rank >= top).sum()) for top in (1, 5)])
-        top1, top5 = accelerator.reduce(misses.to(accelerator.device), "sum").tolist()
-        errors.append((top1 / len(split), top5 / len(split)))
-    (raw1, raw5), (averaged1, averaged5) = errors
-    return Validation(
-        top1_error_raw=raw1,
-        top5_error_raw=raw5,
-        top1_error_averaged=averaged1,
-        top5_error_averaged=averaged5,
-    )
-
-
 def _finish(run: Run, data: Dataset, learner: Learner, best: _Best | None, facts: RunFacts) -> None:
-    # late: scipy and jinja2, for the first rank, once
+    # imported here: only the first rank needs scipy and jinja2, and only at the end
     from pipeline.reporting.model_card import model_card
 
     averaged = learner.average.module.state_dict()

@@ -1,3 +1,4 @@
-"""The statistics of claims, as pure functions: label ranks (numpy alone), tests and
-intervals, power, smaller ensembles.
+"""The statistics of claims, as pure functions.
+
+They are label ranks, tests and intervals, power, chance and smaller ensembles.
 """

@@ -1,4 +1,4 @@
-"""Whether a classifier does better than one that does not look at the images."""
+"""Whether a classifier does better than a guesser that sees no image."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,9 +13,10 @@ TOPS = (1, 5)
 
 
 class Chance(NamedTuple):
-    """Hits among the `top` first guesses on `images` images. `expected` is their number
-    if the same guesses were dealt out to the images at random; the p-value is
-    one-sided, of "it only guesses".
+    """The number of hits among the `top` first guesses, beside that of a guesser.
+
+    `expected` is the number of hits if the same guesses were dealt out to the images at
+    random. `p_value` is one-sided, for "the classifier only guesses".
     """
 
     top: int
@@ -26,12 +27,12 @@ class Chance(NamedTuple):
 
 
 def against_chance(scores_NC: np.ndarray, labels_N: np.ndarray) -> tuple[Chance, ...]:
-    """Compare the hits of the first guess, and of the first five, with guessing, by
-    binomial tests.
+    """Test the hits among the first guess, and among the first five, against guessing.
 
-    The chance is the sum over classes of their share of the labels times their share of
-    the guesses. It is 1 / classes where either is even, and the share of a class where
-    every guess is that class. Rows of NaN are misses.
+    The tests are binomial. A guesser's chance of a hit is a sum over classes: the share
+    of the labels times the share of the guesses. It is 1 / classes where either is
+    even. Where all images are taken for one class, it is the share of that class. Rows
+    of NaN are misses.
 
     >>> labels = np.array([0, 1, 2, 3] * 5)
     >>> (first, _) = against_chance(np.eye(4)[labels], labels)
@@ -59,9 +60,11 @@ def against_chance(scores_NC: np.ndarray, labels_N: np.ndarray) -> tuple[Chance,
 
 
 def may_be_guessing(chances: Sequence[Chance]) -> bool:
-    """Whether neither the first guess nor the first five are clearly better than
-    guessing. A small excess can be an accident: in a wrong order of the classes some
-    are in their place by luck, and all their images are right.
+    """Return whether a classifier may only guess.
+
+    It may if neither its first guess nor its first five are better than guessing, or
+    so little better that an accident explains it. An example is a wrong order of the
+    classes: some have the right place by accident, and all their images are right.
     """
     return bool(chances) and all(
         chance.p_value > GUESSING or chance.hits - chance.expected < HARDLY * chance.images

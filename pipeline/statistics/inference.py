@@ -1,5 +1,6 @@
-"""Intervals and paired tests of classification errors (paper, section 7; PAPER.md,
-section 4).
+"""Intervals and paired tests of classification errors.
+
+See section 7 of the paper, and section 4 of PAPER.md.
 """
 
 from typing import NamedTuple
@@ -18,7 +19,7 @@ class Interval(NamedTuple):
 
 
 def wilson(errors: int, total: int) -> Interval:
-    """Wilson's 95 % interval of an error rate.
+    """Return Wilson's 95 % interval of an error rate.
 
     >>> [round(100 * bound, 3) for bound in wilson(3335, 50_000)]
     [6.455, 6.892]
@@ -28,8 +29,9 @@ def wilson(errors: int, total: int) -> Interval:
 
 
 def mcnemar(errors: np.ndarray, others: np.ndarray) -> float:
-    """Exact McNemar test on the same images, two-sided: p-value for "the two make the
-    same number of errors".
+    """Return the p-value of McNemar's exact test on the same images, two-sided.
+
+    Its null hypothesis is "the two make the same number of errors".
 
     >>> mcnemar(np.array([True] * 5), np.array([False] * 5))
     0.0625
@@ -41,12 +43,13 @@ def mcnemar(errors: np.ndarray, others: np.ndarray) -> float:
 
 
 def sign_flip(differences: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> float:
-    """Paired permutation test, two-sided: p-value for "the mean of the per-image
-    differences is zero", never below `P_FLOOR`.
+    """Return the p-value of a paired permutation test, two-sided.
 
-    McNemar's test for differences that are not only -1, 0 and 1, as against the mean of
-    several members. Under the null each difference has either sign with equal chance;
-    images of one magnitude are flipped together, by a binomial draw.
+    Its null hypothesis is "the mean of the per-image differences is zero". It replaces
+    McNemar's test where differences are not only -1, 0 and 1, as those to the mean of
+    several members. Under the null hypothesis each difference has either sign with
+    equal chance; one binomial draw flips all images of one magnitude. The p-value is
+    never below `P_FLOOR`.
 
     >>> round(sign_flip(np.array([1.0] * 5)), 2)  # exactly 2 / 32
     0.06
@@ -61,7 +64,9 @@ def sign_flip(differences: np.ndarray, seed: int = 0, resamples: int = RESAMPLES
 
 
 def holm(p_values: list[float]) -> list[float]:
-    """Holm's correction: p-values that hold for a whole table, in the given order.
+    """Return p-values that hold for a whole table, by Holm's correction.
+
+    They have the order of the input.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
@@ -74,8 +79,9 @@ def holm(p_values: list[float]) -> list[float]:
 
 
 def holm_levels(p_values: list[float]) -> list[float]:
-    """The level at which Holm's correction tests each p-value: 5 % divided by the
-    number of p-values that are no smaller.
+    """Return the level at which Holm's correction tests each p-value.
+
+    It is 5 % over the number of p-values that are no smaller.
 
     >>> holm_levels([0.01, 0.04, 0.03])
     [0.016666666666666666, 0.05, 0.025]
@@ -88,14 +94,14 @@ def holm_levels(p_values: list[float]) -> list[float]:
 
 
 def across_seeds(differences: np.ndarray) -> tuple[float, Interval]:
-    """The two-sided p-value of "the mean of these differences is zero" (Student's t),
-    and the 95 % interval of the mean. There is one difference for each seed.
+    """Return the p-value of Student's t over seeds, and the 95 % interval of the mean.
 
-    The test covers the seeds, given these images. Without any spread it says nothing:
-    the p-value is 1, and all differences are possible.
+    There is one difference for each seed. The null hypothesis is "their mean is zero";
+    the test is two-sided. It covers other seeds, for these images. Without any spread
+    the test says nothing: the p-value is 1, and the interval has all differences.
 
     Raises:
-        ValueError: there are fewer than two.
+        ValueError: there are fewer than two seeds.
 
     >>> p_value, (low, high) = across_seeds(np.array([0.01, 0.02, 0.03]))
     >>> round(p_value, 4), round(low, 4), round(high, 4)
@@ -113,11 +119,11 @@ def across_seeds(differences: np.ndarray) -> tuple[float, Interval]:
 def bootstrap_interval(
     differences_SN: np.ndarray, seed: int = 0, resamples: int = 10_000
 ) -> Interval:
-    """95 % percentile interval of the mean of differences by seed and image. Both are
-    drawn anew; the draw of images is the same for all seeds.
+    """Return the 95 % bootstrap interval of a mean of differences, by percentiles.
 
-    With few seeds the interval is too narrow, as in any bootstrap: `across_seeds`
-    decides, and this shows how much the images add.
+    Each resample draws seeds and images; all seeds share the images. With few seeds the
+    interval is too narrow, like any bootstrap. `across_seeds` decides; this interval
+    shows how much the images add.
     """
     rng = np.random.default_rng(seed)
     seeds, images = differences_SN.shape
@@ -131,8 +137,9 @@ def bootstrap_interval(
 
 
 def paired_interval(differences: np.ndarray) -> Interval:
-    """95 % interval of the mean of per-image differences (normal approximation of the
-    paired standard error).
+    """Return the 95 % interval of the mean of per-image differences.
+
+    It is the normal approximation, from the paired standard error.
     """
     half = (
         1.959964 * float(differences.std(ddof=1)) / len(differences) ** 0.5

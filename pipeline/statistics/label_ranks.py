@@ -1,16 +1,17 @@
-"""Where the true label ranks among the scores of an image. The module needs numpy
-alone, as every rank of a training imports it.
+"""Where the true label ranks among the scores of an image.
+
+This file needs only numpy, as every process of a training imports it.
 """
 
 import numpy as np
 
 
 def rank_of_label(probabilities_NC: np.ndarray, labels_N: np.ndarray) -> np.ndarray:
-    """How many classes score above the true one: 0 is a top-1 hit, below 5 a top-5 hit.
-    Ties and NaN count against it.
+    """Return how many classes score above the true one.
 
-    An image without a score (NaN) is a miss of any kind, also among fewer than five
-    classes.
+    0 is a top-1 hit, and below 5 is a top-5 hit. Ties and NaN count against the true
+    class. An image without scores (NaN) is a miss of any kind, also where there are
+    fewer than five classes.
 
     >>> scores = np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [np.nan] * 3])
     >>> rank_of_label(scores, np.array([0, 2, 1]))

@@ -1,5 +1,6 @@
-"""Two sets of errors on the same images: the test that compares them, and the decision
-(paper, section 7).
+"""Paired tests of two sets of errors on the same images, and their decisions.
+
+See section 7 of the paper.
 """
 
 from collections.abc import Sequence
@@ -23,11 +24,11 @@ from pipeline.statistics.power import paired_images_to_decide, seeds_to_decide
 
 @dataclass(frozen=True)
 class PairedTest:
-    """How errors differ from those of a base on the same images.
+    """A test of errors against those of a base, on the same images.
 
-    `differences` has a value for each seed or image of the sample; below zero are fewer
-    errors. `p_value` is two-sided; `interval` is the 95 % interval of the mean
-    difference.
+    `differences` has a value for each item of the sample, seeds or images; it is below
+    zero where there are fewer errors than in the base. `p_value` is two-sided.
+    `interval` is the 95 % interval of the mean difference.
     """
 
     differences: np.ndarray
@@ -38,12 +39,14 @@ class PairedTest:
 
     @property
     def difference(self) -> float:
-        """The mean of the differences."""
+        """The mean difference."""
         return float(self.differences.mean())
 
     def needed(self, level: float) -> int | None:
-        """How many seeds or images would find a difference as large as this one, four
-        times of five, at `level`; None if that cannot be said.
+        """Return how many seeds or images would decide on a difference as large.
+
+        So many would find it at `level` in four of five studies. None means that no
+        number follows.
         """
         if self.sample == "seeds":
             return seeds_to_decide(self.differences, level=level)
@@ -51,9 +54,10 @@ class PairedTest:
 
 
 class Decision(NamedTuple):
-    """The decision on a test beside others: its p-value by Holm's correction, the
-    `level` at which that correction tests it, and the outcome at 5 % over both
-    directions.
+    """The decision on a test among others.
+
+    `p_holm` is its p-value by Holm's correction, and `level` the level at which that
+    correction tests it. `outcome` is the decision at 5 % over both directions.
     """
 
     p_holm: float
@@ -62,7 +66,7 @@ class Decision(NamedTuple):
 
 
 def over_seeds(errors_SN: np.ndarray, base_SN: np.ndarray) -> PairedTest:
-    """Student's t over seeds (the first axis), given these images.
+    """Test errors over seeds (the first axis) by Student's t, for these images.
 
     Raises:
         ValueError: there is only one seed.
@@ -73,8 +77,10 @@ def over_seeds(errors_SN: np.ndarray, base_SN: np.ndarray) -> PairedTest:
 
 
 def over_images(errors_N: np.ndarray, base_N: np.ndarray) -> PairedTest:
-    """Test over images, for these networks alone. McNemar's exact test where each image
-    is an error or none; sign flips where one side is the mean of several networks.
+    """Test errors over images, for these networks only.
+
+    The test is McNemar's exact one where each image is an error or none. It is sign
+    flips where one side is the mean of several networks.
 
     >>> over_images(np.array([False] * 5), np.array([True] * 5)).p_value
     0.0625
@@ -94,17 +100,17 @@ def over_images(errors_N: np.ndarray, base_N: np.ndarray) -> PairedTest:
 
 
 def of_members(errors_SN: np.ndarray, base_SN: np.ndarray) -> PairedTest:
-    """Test members under two treatments: over their seeds, or over the images of a
-    single member.
-    """
+    """Test members under two treatments: over seeds, or a single one over images."""
     if len(errors_SN) > 1:
         return over_seeds(errors_SN, base_SN)
     return over_images(errors_SN[0], base_SN[0])
 
 
 def decide(tests: Sequence[PairedTest]) -> list[Decision]:
-    """Decide on each test. At most 5 % of studies in which nothing differs decide
-    anything, in either direction.
+    """Return the decision on each of a study's tests.
+
+    Of studies in which nothing differs, at most 5 % decide anything, in either
+    direction.
 
     >>> five = over_images(np.array([False] * 6), np.array([True] * 6))
     >>> decide([five])[0].outcome, decide([five, five])[0].outcome

@@ -1,4 +1,4 @@
-"""How many images or seeds would decide what a sample has left open."""
+"""The power of tests: how many images or seeds decide on a difference."""
 
 import math
 from bisect import bisect_left
@@ -10,10 +10,10 @@ from pipeline.statistics.levels import MAX_SEEDS, POWER, SIGNIFICANCE
 
 
 def images_to_decide(error: float, other: float, power: float = 0.5) -> int:
-    """Images in each of two unpaired samples that tell two error rates apart, two-sided
-    at the 5 % level.
+    """Return how many images in each of two samples tell two error rates apart.
 
-    The variance is pooled under the null hypothesis, separate under the alternative.
+    The samples are unpaired, and the test is two-sided at the 5 % level. The variance
+    is pooled under the null hypothesis, separate under the alternative.
 
     >>> [images_to_decide(0.0789, 0.0667, power) for power in (0.5, 0.8, 0.9)]
     [3485, 7118, 9529]
@@ -30,13 +30,14 @@ def images_to_decide(error: float, other: float, power: float = 0.5) -> int:
 def paired_images_to_decide(
     differences_N: np.ndarray, power: float = POWER, level: float = SIGNIFICANCE
 ) -> int | None:
-    """The number of images that decides on such per-image differences, two-sided at
-    `level`; None if their mean is zero.
+    """Return how many images decide on such per-image differences.
 
-    For errors of two results (-1, 0, 1) it is the sample size of McNemar's test
-    (PAPER.md, section 4). The variance is the share of discordant images under the null
-    hypothesis, less the squared mean under the alternative. The formula rests on the
-    normal distribution: it is too small where fewer than some ten images differ.
+    The test is two-sided at `level`. None means that the mean difference is zero. For
+    errors of two results (-1, 0, 1) this is the sample size of McNemar's test
+    (PAPER.md, section 4). Under the null hypothesis the variance is the share of
+    discordant images; under the alternative the squared mean is subtracted. The number
+    uses the normal distribution, so it is too small where fewer than some ten images
+    differ.
 
     >>> # 2 % of the images differ, 1.22 points apart
     >>> discordant = np.array([1] * 161 + [-1] * 39 + [0] * 9800)
@@ -56,11 +57,11 @@ def paired_images_to_decide(
 def seeds_to_decide(
     differences_S: np.ndarray, power: float = POWER, level: float = SIGNIFICANCE
 ) -> int | None:
-    """Seeds with which Student's paired test, two-sided at `level`, finds a mean
-    difference as large as this one, if seeds vary as these do.
+    """Return with how many seeds Student's paired test finds a mean as large as this.
 
-    None if the mean is zero, there are fewer than two seeds or they do not vary, or it
-    would take more than 10,000.
+    The test is two-sided at `level`, and other seeds vary as these do. None means that
+    the mean is zero, that there are fewer than two seeds, that they do not vary, or
+    that the number is above 10,000.
 
     >>> seeds_to_decide(np.array([0.01, 0.02, 0.03]))
     5
@@ -78,13 +79,15 @@ def seeds_to_decide(
 
 
 def power_of_t(effect: float, seeds: int, level: float = SIGNIFICANCE) -> float:
-    """The chance that Student's test over so many seeds finds a mean of `effect`
-    standard deviations, two-sided at `level`.
+    """Return the chance that Student's test finds a mean of `effect` deviations.
+
+    The test is over so many seeds, two-sided at `level`; `effect` is in standard
+    deviations.
 
     >>> [round(power_of_t(1.0, seeds), 3) for seeds in (2, 10)]
     [0.093, 0.803]
     """
     critical, shifted = scipy.stats.t.ppf(1 - level / 2, seeds - 1), effect * seeds**0.5
-    # scipy returns NaN where the power is next to nothing
+    # scipy returns NaN where this is nearly zero
     wrong_side = np.nan_to_num(scipy.stats.nct.cdf(-critical, seeds - 1, shifted))
     return float(scipy.stats.nct.sf(critical, seeds - 1, shifted) + wrong_side)

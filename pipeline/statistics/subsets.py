@@ -1,5 +1,6 @@
-"""Every smaller ensemble of the same members: how the error falls with their number
-(paper, section 7).
+"""Every smaller ensemble of the same members (paper, section 7).
+
+Their errors show what each further member adds.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,13 +11,14 @@ from pipeline.statistics.label_ranks import rank_of_label
 
 MAX_MEMBERS = 10  # ours: 1,023 subsets
 CHUNK = 2048  # ours: images at a time, so that ImageNet's fit into memory
-MISS = 5  # ours: no hit of any kind that is counted; small numbers take three bits in a table
+MISS = 5  # ours: a miss at top-1 and top-5; ranks of 0 to 5 take three bits in a table
 Subset = tuple[int, ...]
 
 
 def subset_ranks(members: Sequence[np.ndarray], labels: np.ndarray) -> dict[Subset, np.ndarray]:
-    """The label ranks in the averaged probabilities of every subset of members, 5 at
-    most. `members` holds images x classes for each member.
+    """Return where the label ranks for every subset of the members, 5 at most.
+
+    `members` has the probabilities of each, images x classes; a subset averages them.
 
     >>> first = np.array([[0.9, 0.1], [0.6, 0.4]])
     >>> second = np.array([[0.8, 0.2], [0.1, 0.9]])
@@ -24,22 +26,23 @@ def subset_ranks(members: Sequence[np.ndarray], labels: np.ndarray) -> dict[Subs
     >>> {subset: row.tolist() for subset, row in ranks.items()}
     {(0,): [0, 1], (0, 1): [0, 0], (1,): [0, 0]}
     """
-    ranks_of_subsets: dict[Subset, np.ndarray] = {}
+    table: dict[Subset, np.ndarray] = {}
     for start in range(0, len(labels), CHUNK):
         rows = slice(start, start + CHUNK)
         for subset, total in _sums([member[rows] for member in members]):
-            ranks = ranks_of_subsets.setdefault(subset, np.empty(len(labels), np.uint8))
+            ranks = table.setdefault(subset, np.empty(len(labels), np.uint8))
             ranks[rows] = np.minimum(rank_of_label(total, labels[rows]), MISS)
-    return ranks_of_subsets
+    return table
 
 
 def _sums(
     members: Sequence[np.ndarray], after: Subset = (), total: np.ndarray | None = None
 ) -> Iterator[tuple[Subset, np.ndarray]]:
-    """Each subset that begins with `after`, and the sum of its members. Each sum adds
-    one member to a smaller sum.
+    """Yield each subset that begins with `after`, and the sum of its members.
+
+    Each sum adds one member to a sum that exists already.
     """
     for member in range(after[-1] + 1 if after else 0, len(members)):
-        extended = members[member].astype(np.float64) if total is None else total + members[member]
-        yield (*after, member), extended
-        yield from _sums(members, (*after, member), extended)
+        larger = members[member].astype(np.float64) if total is None else total + members[member]
+        yield (*after, member), larger
+        yield from _sums(members, (*after, member), larger)

@@ -9,7 +9,7 @@ from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import Verdict, read_verdicts
 from pipeline.configs.study import Study
 from pipeline.errors import InputError, StageFailed
-from pipeline.paper.crops import CURVE
+from pipeline.paper.policies import CURVE
 from pipeline.reporting.ablations import comparisons
 from pipeline.reporting.wording import templates
 from pipeline.runtime import disk

@@ -17,7 +17,7 @@ from pipeline.configs.prepare import VAL as ILSVRC_VAL
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import CheckConfig, PublishedId, PublishedWeights, Study
 from pipeline.errors import InputError
-from pipeline.paper.crops import CURVE
+from pipeline.paper.policies import CURVE
 from pipeline.paper.published import NEIGHBOURS
 from pipeline.runtime import disk
 

@@ -21,7 +21,7 @@ from pipeline.configs.prepare import ILSVRC2012_IMAGES, ILSVRC2012Config, Prepar
 from pipeline.configs.study import BenchmarkConfig, Study
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
-from pipeline.paper.crops import NUM_CROPS, split_policy
+from pipeline.paper.policies import NUM_CROPS, split_policy
 from pipeline.paper.schedule import total_steps
 from pipeline.runtime.device import Device, joined
 

@@ -10,10 +10,10 @@ import numpy as np
 from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.configs.prepare import HubConfig, PrepareConfig
 from pipeline.images import decode as images
+from pipeline.reporting.preparation import in_words
 from pipeline.reporting.wording import templates
 from pipeline.runtime import disk
 from pipeline.sources.base import SPLITS
-from pipeline.stages.prepare import in_words
 
 MAX_ROWS = 200  # of what was left out, in the page
 SPLIT_TITLES = (

@@ -6,6 +6,7 @@ from importlib import resources
 from torch import nn
 
 from pipeline.paper import audit
+from pipeline.paper.counting import count_parts
 from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.inception import INCEPTIONS
 from pipeline.paper.published import NEIGHBOURS, TABLE1, TABLE3, Cell
@@ -62,13 +63,13 @@ def test_printed_figures() -> None:
 
 def test_options_that_explain() -> None:
     """A8, A9, A20."""
-    assert audit.count_parts(GoogLeNet(aux_heads=()))[""].macs == 1_582_671_872
-    separable = audit.count_parts(GoogLeNet(aux_heads=(), conv1="separable"))["conv1"]
+    assert count_parts(GoogLeNet(aux_heads=()))[""].macs == 1_582_671_872
+    separable = count_parts(GoogLeNet(aux_heads=(), conv1="separable"))["conv1"]
     assert (separable.weights, separable.macs) == (2_712, 34_019_328)
     assert {e.what: e.found for e in audit.totals()}[
         "multiply-adds, separable conv1"
     ] == 1_498_677_248
-    naive = audit.count_parts(GoogLeNet(aux_heads=(), modules="naive"))["inceptions.3a"]
+    naive = count_parts(GoogLeNet(aux_heads=(), modules="naive"))["inceptions.3a"]
     assert (naive.weights, naive.macs, naive.output[0]) == (387_072, 303_464_448, 416)
 
 

@@ -11,13 +11,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.configs import POLICIES
-from pipeline.paper import crops
+from pipeline.paper import crops, policies
 from pipeline.paper.crops import Rules
 from pipeline.paper.pooling import pool
 
 sides = st.integers(1, 4000)
 input_sizes = st.sampled_from([32, 42, 112, 224, 227, 299])
-kinds = st.sampled_from(sorted(crops.CROPS))
+kinds = st.sampled_from(sorted(policies.CROPS))
 any_rules = st.builds(
     Rules,
     *(
@@ -44,8 +44,8 @@ def test_crops_lie_inside(
     """E1, E4: as many crops as the name says, in bounds; crop 2k + 1 is the mirror
     image of crop 2k.
     """
-    boxes = crops.CROPS[kind](width, height, input_size, rules)
-    assert len(boxes) == int(kind.split("_")[1]) == crops.NUM_CROPS[kind]
+    boxes = policies.CROPS[kind](width, height, input_size, rules)
+    assert len(boxes) == int(kind.split("_")[1]) == policies.NUM_CROPS[kind]
     for crop in boxes:
         scaled_width, scaled_height = crops.scaled_size(width, height, crop.scale, rules)
         assert min(scaled_width, scaled_height) == crop.scale
@@ -62,14 +62,14 @@ def test_crops_lie_inside(
 @given(kinds, sides, sides, any_rules)
 def test_portrait_is_landscape_transposed(kind: str, width: int, height: int, rules: Rules) -> None:
     portrait, landscape = (
-        crops.CROPS[kind](*size, 224, rules) for size in ((height, width), (width, height))
+        policies.CROPS[kind](*size, 224, rules) for size in ((height, width), (width, height))
     )
     assert {crop._replace(left=crop.top, top=crop.left) for crop in portrait} == set(landscape)
 
 
 @given(sides, sides, input_sizes)
 def test_policies_nest(width: int, height: int, input_size: int) -> None:
-    sets = [set(crops.CROPS[name](width, height, input_size)) for name in crops.CURVE]
+    sets = [set(policies.CROPS[name](width, height, input_size)) for name in policies.CURVE]
     assert all(smaller <= larger for smaller, larger in pairwise(sets))
     assert [len(boxes) for boxes in sets[:3]] == [1, 2, 10]
 
@@ -144,7 +144,7 @@ probabilities = st.integers(0, 2**32 - 1).map(
 def test_pooling_ignores_the_order_of_crops(crops_NC: np.ndarray) -> None:
     """E5."""
     shuffled = np.random.default_rng(1).permutation(crops_NC)
-    for pooling in get_args(crops.Pooling):
+    for pooling in get_args(policies.Pooling):
         pooled = pool(crops_NC, pooling)
         assert pooled.dtype == np.float32
         np.testing.assert_allclose(pooled, pool(shuffled, pooling), atol=1e-6)
@@ -160,7 +160,7 @@ def test_mean_of_logits_is_the_geometric_mean(crops_NC: np.ndarray) -> None:
 
 
 def test_names() -> None:
-    assert set(POLICIES) < set(crops.CURVE)
+    assert set(POLICIES) < set(policies.CURVE)
     for name in ("crops_5", "dense_max", "crops_144_median", "vgg"):
         with pytest.raises(
             ValueError,
@@ -168,4 +168,4 @@ def test_names() -> None:
                 r"expected one of crops_1, crops_2, .*vgg_150, dense; all but dense also with _max"
             ),
         ):
-            crops.split_policy(name)
+            policies.split_policy(name)

@@ -14,7 +14,7 @@ from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.recipes import caffe_quick, paper
 from pipeline.configs.study import CheckConfig, PublishedRecipe, PublishedWeights
 from pipeline.configs.train import TrainConfig
-from pipeline.paper.crops import NUM_CROPS
+from pipeline.paper.policies import NUM_CROPS
 from pipeline.sources.ilsvrc import MD5
 from pipeline.stages.check import check
 from tests.sealed import seal

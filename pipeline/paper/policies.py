@@ -1,0 +1,71 @@
+"""The policies of test-time crops (paper, section 7), by name.
+
+The paper's policies nest: 1 < 2 < 10 < 36 < 72 < 108 < 144 crops, where the first 36
+crops are those of one scale.
+"""
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+from pipeline.paper.crops import PAPER_INPUT_SIZE, RULES, Crop, crops_10, crops_144, vgg_150
+
+
+def _first(count: int, crops: Callable[..., tuple[Crop, ...]]) -> Callable[..., tuple[Crop, ...]]:
+    return lambda width, height, input_size=PAPER_INPUT_SIZE, rules=RULES: crops(
+        width, height, input_size, rules
+    )[:count]
+
+
+crops_1 = _first(1, crops_10)  # the centre of the central square at the smallest scale
+CROPS: dict[str, Callable[..., tuple[Crop, ...]]] = {
+    "crops_1": crops_1,
+    "crops_2": _first(2, crops_10),
+    "crops_10": crops_10,
+    **{f"crops_{count}": _first(count, crops_144) for count in (36, 72, 108)},
+    "crops_144": crops_144,
+    "vgg_150": vgg_150,
+}
+NUM_CROPS = {name: len(crops(2, 1)) for name, crops in CROPS.items()}
+# the policies of the crop-count curve: each contains the one before
+CURVE = tuple(name for name in CROPS if name.startswith("crops_"))
+
+# How the crops of an image become one score for each class. `mean` is the paper's. Its
+# authors tried `max` over the crops, then the mean over models: it was inferior. The
+# mean of logits, after softmax, is the normalised geometric mean of probabilities.
+Pooling = Literal["mean", "max", "geometric"]
+# no crops: the network runs on the whole scaled image, as in VGG's dense evaluation
+DENSE = "dense"
+
+
+def label_of(policy: str) -> str:
+    """Return a policy's name for people.
+
+    >>> policies = ("crops_144", "crops_144_max", "vgg_150", "dense")
+    >>> [label_of(policy) for policy in policies]
+    ['144', '144 (max)', '150 (VGG)', 'dense']
+    """
+    kind, pooling = split_policy(policy)
+    family = {"vgg_150": " (VGG)"}.get(kind, "")
+    count = kind if kind == DENSE else f"{NUM_CROPS[kind]}{family}"
+    return count if pooling == "mean" else f"{count} ({pooling})"
+
+
+def split_policy(policy: str) -> tuple[str, Pooling]:
+    """Return the crops and the pooling that a policy's name means.
+
+    >>> split_policy("crops_144"), split_policy("crops_144_max")
+    (('crops_144', 'mean'), ('crops_144', 'max'))
+
+    Raises:
+        ValueError: there is no such policy; the message lists the valid ones.
+    """
+    for pooling in get_args(Pooling)[1:]:
+        if policy.endswith(f"_{pooling}") and policy.removesuffix(f"_{pooling}") in CROPS:
+            return policy.removesuffix(f"_{pooling}"), pooling
+    if policy not in CROPS and policy != DENSE:
+        valid = ", ".join((*CROPS, DENSE))
+        raise ValueError(
+            f"no policy {policy!r}: expected one of {valid}; all but {DENSE} also with _max or"
+            " _geometric"
+        )
+    return policy, "mean"
