@@ -142,11 +142,7 @@ class Predictions:
             for index, reason in json.loads(note["bad"]).items()
         }
         whole = PredictionsFacts(
-            num_images=facts.num_images,
-            world_size=facts.world_size,
-            device=facts.device,
-            num_rejected=facts.num_rejected,
-            notes=facts.notes,
+            **dict(facts),
             bad_images=bad,
             # the chunks name it: other jobs than this one may have computed them
             hardware=device.joined([json.loads(note.get("hardware", "{}")) for note in notes]),

@@ -51,9 +51,9 @@ def judge_all(config: CheckConfig, root: Path) -> list[Verdict]:
     first = Result(config.results[0], root)
     top = deciding_top(first.facts.num_classes)
     data = recognised(first, root)
-    if len({member.data.hash for named in config.results for member in named.members}) > 1:
-        data = Comparability("the study's results are of several data sets", "")
     members = {member.hash: member for named in config.results for member in named.members}
+    if len({member.data.hash for member in members.values()}) > 1:
+        data = Comparability("the study's results are of several data sets", "")
     paper = as_the_papers(list(members.values()), data)
     verdicts = {claim.id: _not_run(claim, top) for claim in CLAIMS}
     tests: dict[str, PairedTest] = {}

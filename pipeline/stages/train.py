@@ -149,11 +149,7 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
             best = None if last_is_best else _best(run)
             seconds = log.seconds()
             facts = RunFacts(
-                world_size=machine.world_size,
-                device=machine.device,
-                operators=machine.operators,
-                area_by_library=machine.area_by_library,
-                hardware=machine.hardware,
+                **dict(machine),
                 steps=cadence.num_steps,
                 seconds=seconds,
                 attempts=run.attempt,
