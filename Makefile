@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN = .venv/bin
 
-.PHONY: demo test test-fast check format
+.PHONY: demo test test-fast faults check format
 
 demo: .venv/installed  ## the whole chain on embedded data, in minutes
 	$(BIN)/going-deeper run experiments/demo.py
@@ -12,6 +12,9 @@ test: .venv/installed  ## every test, two at a time: those on SLURM mostly wait
 
 test-fast: .venv/installed  ## a minute: no test that is slow or starts processes
 	$(BIN)/pytest --numprocesses 2 -m "not slow and not processes"
+
+faults: .venv/installed  ## the whole campaign of faults and abuse, under 30 minutes; `make test` has a part
+	FAULTS=whole $(BIN)/pytest --numprocesses 2 tests/faults
 
 check: .venv/installed  ## style, mistakes, types
 	$(BIN)/ruff format --check .
