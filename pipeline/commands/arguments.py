@@ -95,7 +95,9 @@ class StudyCommand(click.Command):
                 formatter.write_text(f"{path} has none.")
 
 
-def study_command(example: str) -> Callable[[Callable[..., None]], click.Command]:
+def study_command(
+    example: str, needs_experiment: bool = True
+) -> Callable[[Callable[..., None]], click.Command]:
     """Make a command on a study: it takes EXPERIMENT, its options, and --root."""
 
     def decorate(function: Callable[..., None]) -> click.Command:
@@ -107,6 +109,7 @@ def study_command(example: str) -> Callable[[Callable[..., None]], click.Command
             epilog=f"Example: {example}",
             context_settings={"ignore_unknown_options": True},
         )
-        return command(click.argument("experiment", type=PATH)(options(ROOT(function))))
+        experiment = click.argument("experiment", type=PATH, required=needs_experiment)
+        return command(experiment(options(ROOT(function))))
 
     return decorate

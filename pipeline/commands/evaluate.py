@@ -7,8 +7,8 @@ import click
 from pipeline.commands.arguments import PATH, PROCESSES, ROOT, Names, Triple, choices
 from pipeline.commands.missing import run_missing
 from pipeline.configs.evaluate import CropsConfig
-from pipeline.configs.study import PublishedId
 from pipeline.paper.policies import CURVE
+from pipeline.paper.published import PublishedId
 from pipeline.tools.external import foreign_study
 
 

@@ -97,8 +97,9 @@ class StageConfig(Frozen):
         return tuple(inputs.values())
 
     def is_complete(self, root: Path) -> bool:
-        """Return whether the artefact exists under `root` and is complete."""
-        return (root / self.folder / self.last_file).is_file()
+        """Return whether the artefact exists under `root`, complete with its inputs."""
+        is_there = (root / self.folder / self.last_file).is_file()
+        return is_there and all(source.is_complete(root) for source in self.inputs)
 
 
 def differences(

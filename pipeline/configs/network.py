@@ -12,6 +12,7 @@ Channels = tuple[float, float, float]
 Positive = Annotated[float, Field(gt=0)]
 Divisors = tuple[Positive, Positive, Positive]
 LARGEST = 256  # ours: some networks divide by it
+NOTE = "going_deeper"  # the entry of a file's metadata
 
 
 class NetworkConfig(Frozen):
@@ -64,6 +65,23 @@ class PixelConfig(Frozen):
     def preprocessing(self) -> Preprocessing:
         """The pixel values as the network takes them."""
         return Preprocessing(self.mean, self.std, self.channel_order)
+
+
+class WeightsNote(Frozen):
+    """What a file of our weights says of itself, so that others load it right.
+
+    `are_best` says that they are those of the lowest validation error.
+    """
+
+    network: NetworkConfig
+    pixels: PixelConfig = PixelConfig()
+    are_best: bool = False
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The note as the metadata of a safetensors file."""
+        # safetensors writes several entries in any order; equal weights are equal bytes
+        return {NOTE: self.model_dump_json()}
 
 
 def _times_255(values: Channels) -> str:

@@ -13,18 +13,13 @@ from pipeline.configs.prepare import NAME, PrepareConfig
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 from pipeline.paper.policies import CURVE, NUM_CROPS
-from pipeline.paper.published import Cell
-
-PublishedId = Literal["R7", "R8"]
+from pipeline.paper.published import Cell, PublishedId
 
 
 class PublishedWeights(Frozen):
-    """The neighbour of paper/published.toml whose weights were measured, by its id, and
-    how that is known.
-    """
+    """The neighbour of paper/published.toml whose weights were measured, by its id."""
 
     id: PublishedId
-    known_by: Literal["their digest", "the user's word"]
 
 
 class PublishedRecipe(Frozen):
@@ -54,8 +49,9 @@ class CheckConfig(StageConfig):
     artifact_type: ClassVar[str] = "verdicts"
     kept: ClassVar[tuple[str, ...]] = ("verdicts.jsonl",)
     # 2: Holm's correction; 3: the images that decide are counted with it; 4: p of what
-    # was decided; 5: two-sided, over members, data and network recognised, R7 to R9
-    version: Literal[5] = 5
+    # was decided; 5: two-sided, over members, data and network recognised, R7 to R9;
+    # 6: files by their notes, training images recognised, R7 and R8 as their makers
+    version: Literal[6] = 6
     results: tuple[EnsembleConfig, ...] = Field(min_length=1)
     neighbour: PublishedWeights | PublishedRecipe | None = None
 

@@ -1,6 +1,5 @@
 """A training, and how its patches become pixels."""
 
-import json
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -144,15 +143,9 @@ class TrainConfig(StageConfig):
         return self.network.input_size
 
     @property
-    def note(self) -> dict[str, str]:
-        """What a file of this run's weights says of itself, so that others load it
-        right.
-        """
-        if self.pixels == PixelConfig():
-            return {"network": self.network.model_dump_json()}
-        # safetensors writes several entries in any order; equal weights are equal bytes
-        note = self.model_dump(mode="json", include={"network", "pixels"})
-        return {"network_and_pixels": json.dumps(note)}
+    def shape(self) -> NetworkConfig:
+        """The network's shape."""
+        return self.network
 
     @property
     def label(self) -> str:

@@ -9,15 +9,17 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from pipeline.configs.base import differences
 from pipeline.configs.evaluate import ForeignConfig
 from pipeline.configs.experiment import error_in, python_function
-from pipeline.configs.network import NetworkConfig
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError, present
 from pipeline.models.usual import note_in, timm_network, torchvision_with
-from pipeline.models.weights import read_weights
+from pipeline.models.weights import read_weights, under_names
 from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.preprocessing import Preprocessing
+
+HEADS = ("aux1", "AuxLogits")  # torchvision's names of the first auxiliary classifier
 
 
 class Classifier(NamedTuple):
@@ -26,14 +28,13 @@ class Classifier(NamedTuple):
     network: nn.Module
     preprocessing: Preprocessing
     input_size: int
+    remark: str = ""  # on how its weights were read
 
 
 def our_classifier(run: TrainConfig, weights: dict[str, Tensor], num_classes: int) -> Classifier:
     """Return a run's network without its auxiliary heads."""
     network = GoogLeNet(num_classes, **run.network.but(aux_heads=()).model_dump())
-    network.load_state_dict(
-        {name: tensor for name, tensor in weights.items() if not name.startswith("aux_heads.")}
-    )
+    network.load_state_dict(_without_heads(weights))
     return Classifier(network, run.pixels.preprocessing, run.input_size)
 
 
@@ -53,16 +54,34 @@ def foreign_classifier(config: ForeignConfig, num_classes: int) -> Classifier:
     elif family == "timm":
         network = timm_network(name, num_classes)
     else:
-        weights = {
-            name: tensor for name, tensor in weights.items() if not name.startswith("aux_heads.")
-        }
-        note = note_in(present(config.weights, config.arch))
-        shape = note.network if note else NetworkConfig()
+        _refuse_other_note(config)
+        shape = present(config.shape, config.arch)
         options = shape.model_dump() | {"aux_heads": (), "input_size": config.input_size}
         network = GoogLeNet(num_classes, **options)
+    remark = ""
     if config.weights is not None:
+        weights, remark = under_names(network.state_dict().keys(), weights, config.weights)
+        if family == "googlenet":
+            weights = _without_heads(weights)
         load_strictly(network, weights, config.weights)
-    return Classifier(network, config.preprocessing, config.input_size)
+    return Classifier(network, config.preprocessing, config.input_size, remark)
+
+
+def _without_heads(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in weights.items() if not name.startswith("aux_heads.")}
+
+
+def _refuse_other_note(config: ForeignConfig) -> None:
+    """Raise InputError if a file of our weights notes another network than its config
+    says, or that its weights are the best ones.
+    """
+    note = note_in(config.weights) if config.weights else None
+    if note and (note.network, note.are_best) != (config.network, config.are_best):
+        shape = " ".join(differences(note.network)) or "no option"
+        raise InputError(
+            f"{config.weights}: notes a network with {shape}, are_best={note.are_best}; its"
+            " ForeignConfig needs these as network and are_best (going-deeper evaluate gives them)"
+        )
 
 
 def load_strictly(network: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
@@ -124,7 +143,7 @@ def _users_network(path: Path, name: str, num_classes: int) -> nn.Module:
 def _torchvision(
     name: str, num_classes: int, weights: Iterable[str], transform_input: bool | None
 ) -> nn.Module:
-    aux_logits = any(key.startswith(("aux1.", "AuxLogits.")) for key in weights)
+    aux_logits = any(f".{head}." in f".{name}" for name in weights for head in HEADS)
     extra = {"aux_logits": aux_logits, "init_weights": False, "transform_input": transform_input}
     network: nn.Module = torchvision_with(name).get_model(
         name,

@@ -139,6 +139,7 @@ def _conclude(
         is_complete=completeness.is_complete if completeness else None,
         verdict=completeness.verdict if completeness else None,
         left_out=total([source.left_out, *(note.left_out for note in notes)]) or None,
+        bytes_of_splits=_bytes_of_splits(notes, config.splits),
     )
     if config.is_complete(root):  # a later attempt did it, while this one seemed lost
         return
@@ -173,6 +174,16 @@ def lists(folder: Path, notes: list[ShardNote]) -> tuple[dict[str, bytes], int]:
         for name, listing in rows.items()
     }
     return contents, len({leak.val for leak in leaks})
+
+
+def _bytes_of_splits(notes: list[ShardNote], splits: tuple[str, ...]) -> dict[str, int] | None:
+    """Return the bytes of each split's images; None where an old note lacks them."""
+    sizes: Counter[str] = Counter(dict.fromkeys(splits, 0))
+    for note in notes:
+        if note.image_bytes is None:
+            return None
+        sizes[note.name.partition("-")[0]] += note.image_bytes
+    return dict(sizes)
 
 
 def _per_class(notes: list[ShardNote], kind: str, num_classes: int) -> dict[str, list[int]]:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from pipeline.artefacts import locks, sealing
-from pipeline.artefacts.contents import Manifest
 from pipeline.artefacts.dataset import Dataset
+from pipeline.artefacts.digests import digest_of
 from pipeline.artefacts.shards import check_shard, read_note
 from pipeline.configs.prepare import FolderConfig, PrepareConfig
 from pipeline.errors import InputError
@@ -55,15 +55,14 @@ def config_of(folder: Path) -> tuple[PrepareConfig, Path]:
     """
     path = folder / PrepareConfig.last_file
     try:
-        manifest = Manifest.load(path.read_bytes())
+        manifest = sealing.DATASET.load(path)
     except OSError:
         raise InputError(
             f"{folder}: is no prepared data set; expected a folder such as outputs/datasets/<hash>"
         ) from None
-    except ValidationError as error:
+    except InputError as error:
         raise InputError(
-            f"{path}: is damaged; remove it and prepare the data set again: whole shards are kept"
-            f" ({sealing.fault(error)})"
+            f"{error}; remove it and prepare the data set again: whole shards are kept"
         ) from None
     try:
         config = PrepareConfig.model_validate(manifest.config)
@@ -83,7 +82,7 @@ def verify(config: PrepareConfig, root: Path, processes: int | None = None) -> l
     """Check every digest and the counts, and return the problems."""
     data = Dataset(config, root)
     files = data.manifest.files
-    if data.manifest.digest != sealing.digest_of(files) or not all(
+    if data.manifest.digest != digest_of(files) or not all(
         map(FILE.fullmatch, [*files, data.manifest.shards])
     ):
         return [FileState(config.last_file, "does not list the files that were sealed")]
