@@ -126,7 +126,7 @@ def _joined(
 ) -> Comparability:
     """Join what the members differ in with the conditions on their images."""
     refusals, remarks = differences
-    obstacles = [condition.obstacle for condition in conditions if condition.obstacle]
+    obstacles = [condition.obstacle for condition in conditions if condition.obstacle][:1]
     if refusals:
         number = f"the published number is for {what}; this study"
         obstacles.append(f"{'the study' if obstacles else number} {'; it '.join(refusals)}")
