@@ -14,14 +14,17 @@ from pipeline.errors import InputError
 from pipeline.runtime import disk
 
 SET_ASIDE = "damaged"  # the folder of a root that holds what was set aside
+# marks a root that `going-deeper publish` made: it holds the small files of studies
+PUBLISHED = "published.txt"
 
 
 def damages(config: StageConfig, root: Path, names: Collection[str] | None = None) -> list[str]:
     """Return a line for each file of a complete artefact that is not what was sealed.
 
     By default all files are compared but shards, whose images take long
-    (`going-deeper data verify`). `names` chooses others. If the last file is damaged,
-    that is the only line. Inputs are not looked at.
+    (`going-deeper data verify`); of a published artefact its small files. `names`
+    chooses others. If the last file is damaged, that is the only line. Inputs are not
+    looked at.
     """
     path = root / config.folder / config.last_file
     if not path.is_file():
@@ -31,7 +34,8 @@ def damages(config: StageConfig, root: Path, names: Collection[str] | None = Non
     except InputError as error:
         return [f"{error}; {remedy_of(config, root)}"]
     digests = sealed.files | sealed.timed
-    return list(_damages(config, root, [*digests] if names is None else names, digests))
+    everything = config.kept if (root / PUBLISHED).is_file() else list(digests)
+    return list(_damages(config, root, everything if names is None else names, digests))
 
 
 def _damages(

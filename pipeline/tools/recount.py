@@ -15,7 +15,7 @@ from pipeline.artefacts import sealing
 from pipeline.artefacts.metrics import validations
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.result import figures
-from pipeline.artefacts.soundness import damages
+from pipeline.artefacts.soundness import PUBLISHED, damages
 from pipeline.artefacts.verdict import read_verdicts
 from pipeline.configs.base import StageConfig
 from pipeline.configs.compare import CompareConfig, EnsembleConfig
@@ -47,6 +47,7 @@ def publish(study: Study, root: Path, kept: Path) -> list[Path]:
     if problems := _damages(study, root):
         raise InputError(f"{problems[0]}; nothing is published")
     copies = []
+    disk.write_atomic(kept / PUBLISHED, b"Small files of studies, by going-deeper publish.\n")
     for config in study.stages[:-1]:
         # the artefact is incomplete until all its files are copied
         (kept / config.folder / config.last_file).unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.digests import compare, remedy_of
-from pipeline.artefacts.soundness import damages
+from pipeline.artefacts.soundness import PUBLISHED, damages
 from pipeline.configs.base import StageConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import BenchmarkConfig, Study
@@ -27,7 +27,7 @@ def verify(root: Path, study: Study | None = None) -> Iterator[Checked]:
     """Check the complete artefacts of a study, or all below a root.
 
     Every file is compared with its digest, every input with the digest that it had, and
-    every image of a data set with its own.
+    every image of a data set with its own. A published root has the small files only.
     """
     for path in _last_files(root, study):
         try:
@@ -87,7 +87,7 @@ def _problems(config: StageConfig, root: Path) -> list[str]:
         sealing.unseal(config, root)
     except InputError as error:
         return [str(error)]
-    if isinstance(config, PrepareConfig):
+    if isinstance(config, PrepareConfig) and not (root / PUBLISHED).is_file():
         return [
             f"{verify_data.place_of(config, root, state)}: {state.problem};"
             f" {remedy_of(config, root)}"
