@@ -14,8 +14,8 @@ from pipeline.configs.evaluate import ForeignConfig
 from pipeline.configs.experiment import error_in, python_function
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError, present
-from pipeline.models.usual import note_in, timm_network, torchvision_with
-from pipeline.models.weights import read_weights, under_names
+from pipeline.models.usual import timm_network, torchvision_with
+from pipeline.models.weights import note_in, read_weights, under_names
 from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.preprocessing import Preprocessing
 

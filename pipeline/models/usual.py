@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from pydantic import ValidationError
-from safetensors import safe_open
 from torch import nn
 
 from pipeline.configs.evaluate import TRANSFORMING, EvaluateConfig, ForeignConfig, Resize
-from pipeline.configs.experiment import one_line
-from pipeline.configs.network import NOTE, NetworkConfig, WeightsNote
 from pipeline.errors import InputError
+from pipeline.models.weights import note_in
 from pipeline.paper.crops import Aspect, scales
 from pipeline.paper.preprocessing import CAFFE_PREPROCESSING, PREPROCESSING, Preprocessing
 
@@ -116,27 +113,6 @@ def notes(config: EvaluateConfig, remark: str = "") -> list[str]:
             f"transform_input is {foreign.transform_input}; the file is {own} (by its SHA-256)"
         )
     return [f"{foreign.arch}: {sentence}" for sentence in sentences]
-
-
-def note_in(path: Path) -> WeightsNote | None:
-    """Return the note in a file of our weights; None where there is none.
-
-    Files of earlier versions do not say whether their weights are the best ones.
-    """
-    if path.suffix != ".safetensors":
-        return None
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata() or {}
-    try:
-        if "network" in metadata:  # of an earlier version, as the next one
-            return WeightsNote(network=NetworkConfig.model_validate_json(metadata["network"]))
-        note = metadata.get(NOTE) or metadata.get("network_and_pixels")
-        return WeightsNote.model_validate_json(note) if note else None
-    except ValidationError as error:
-        raise InputError(
-            f"{path}: its note on its network cannot be read ({one_line(error)}); expected the"
-            " options of a GoogLeNet of this version of going-deeper"
-        ) from None
 
 
 def torchvision_with(name: str) -> Any:

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from pipeline.configs.experiment import one_line
+from pipeline.configs.network import NOTE, NetworkConfig, WeightsNote
 from pipeline.errors import InputError
 from pipeline.models.caffe import googlenet_weights
 
@@ -58,6 +61,27 @@ def read_weights(path: Path, key: str | None = None) -> dict[str, Tensor]:
     if not sets:
         raise InputError(f"{path}: holds no state dict; expected tensors by name")
     return _of_key(path, sets, key)
+
+
+def note_in(path: Path) -> WeightsNote | None:
+    """Return the note in a file of our weights; None where there is none.
+
+    Files of earlier versions do not say whether their weights are the best ones.
+    """
+    if path.suffix != ".safetensors":
+        return None
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+    try:
+        if "network" in metadata:  # of an earlier version, as the next one
+            return WeightsNote(network=NetworkConfig.model_validate_json(metadata["network"]))
+        note = metadata.get(NOTE) or metadata.get("network_and_pixels")
+        return WeightsNote.model_validate_json(note) if note else None
+    except ValidationError as error:
+        raise InputError(
+            f"{path}: its note on its network cannot be read ({one_line(error)}); expected the"
+            " options of a GoogLeNet of this version of going-deeper"
+        ) from None
 
 
 def under_names(

@@ -112,7 +112,7 @@ def foreign_study(
 
 def _noted(arch: str, weights: Path | None) -> dict[str, Any]:
     """Return the fields of a `ForeignConfig` that a file of our weights notes."""
-    from pipeline.models.usual import note_in
+    from pipeline.models.weights import note_in
 
     note = note_in(weights) if arch == "googlenet" and weights else None
     return {"network": note.network, "are_best": note.are_best} if note else {}
