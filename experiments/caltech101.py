@@ -19,7 +19,15 @@ with a seed for each member. With --members 7 --independent 3 it also answers
 ensemble_size.py. All share their trainings.
 """
 
-from pipeline.configs import CheckConfig, CompareConfig, Study, TrainConfig, comparison, table3
+from pipeline.configs import (
+    CheckConfig,
+    CompareConfig,
+    Count,
+    Study,
+    TrainConfig,
+    comparison,
+    table3,
+)
 from pipeline.configs.miniature import (
     miniature_arms,
     miniature_members,
@@ -30,7 +38,9 @@ from pipeline.configs.recipes import aux_heads, crop_counts
 
 
 @of_miniature
-def experiment(base: TrainConfig, members: int = 1, seeds: int = 0, independent: int = 0) -> Study:
+def experiment(
+    base: TrainConfig, members: Count = 1, seeds: Count = 0, independent: Count = 0
+) -> Study:
     predictions = miniature_members(base, members)
     comparisons: tuple[CompareConfig, ...] = ()
     if seeds:

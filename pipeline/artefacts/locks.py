@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline.artefacts.facts import Holder
 from pipeline.configs.base import StageConfig
 from pipeline.errors import InputError
+from pipeline.runtime import file_system
 
 _locked: list[int] = []  # file descriptors
 
@@ -32,6 +33,7 @@ def lock(config: StageConfig, root: Path, fences: bool = False) -> Iterator[None
     """
     path = root / "locks" / f"{config.stage}-{config.hash}"
     path.parent.mkdir(parents=True, exist_ok=True)
+    file_system.refuse_unfit(root)
     with os.fdopen(os.open(path, os.O_CREAT | os.O_RDWR, 0o666), "r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -50,7 +52,8 @@ def lock(config: StageConfig, root: Path, fences: bool = False) -> Iterator[None
             raise InputError(f"{root / config.folder}: is being made already by {by}") from None
         except OSError as error:
             raise InputError(
-                f"{path}: {error.strerror}; --root must be on a file system with locks"
+                f"{root}: its file system has no locks ({error.strerror}); --root must be on one"
+                " with hard links, and locks that all hosts see"
             ) from None
         text = f"{holder().words}\n".encode()
         os.pwrite(file.fileno(), text, 0)  # the file is never empty: another process may read it

@@ -9,6 +9,8 @@ import click
 from pipeline.configs.base import Frozen
 from pipeline.configs.experiment import options_of
 
+MOST_PROCESSES = 4096  # ours: no machine has as many cores
+MOST = 1_000_000  # ours: of steps, lines or images; more is a slip of the hand
 TYPED = f"{__name__}.typed"  # the words behind the command's name
 PATH = click.Path(path_type=Path)
 ROOT = click.option(
@@ -16,7 +18,7 @@ ROOT = click.option(
 )
 PROCESSES = click.option(
     "--processes",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MOST_PROCESSES),
     help="Ranks here.  [default: one per GPU, or per core]",
 )
 

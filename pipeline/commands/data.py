@@ -8,14 +8,16 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from pipeline.commands.arguments import PATH, ROOT
+from pipeline.commands.arguments import MOST_PROCESSES, PATH, ROOT
 from pipeline.configs.experiment import one_line
 from pipeline.configs.prepare import SOURCES, PrepareConfig, ReencodeConfig
 from pipeline.errors import InputError
 
 FOLDERS = click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=PATH)
 SHARED_BY = click.option(
-    "--processes", type=click.IntRange(min=1), help="That share the work.  [default: one a core]"
+    "--processes",
+    type=click.IntRange(1, MOST_PROCESSES),
+    help="That share the work.  [default: one a core]",
 )
 
 
@@ -150,7 +152,7 @@ def verify(
 @FOLDERS
 @click.option(
     "--images",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 10_000),  # ours: a page of more shows nothing
     default=60,
     show_default=True,
     help="Of the contact sheet.",

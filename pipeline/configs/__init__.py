@@ -4,6 +4,7 @@ The configs know pydantic and the paper, and no artefact. An experiment file imp
 it needs from here.
 """
 
+from pipeline.configs.base import Count
 from pipeline.configs.compare import Arm, CompareConfig, EnsembleConfig, comparison, table3
 from pipeline.configs.evaluate import (
     POLICIES,
@@ -24,6 +25,7 @@ __all__ = [
     "Arm",
     "CheckConfig",
     "CompareConfig",
+    "Count",
     "CropsConfig",
     "EnsembleConfig",
     "EvaluateConfig",

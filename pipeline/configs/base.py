@@ -11,9 +11,12 @@ import hashlib
 import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
+
+MOST_MEMBERS = 1000  # ours: of an ensemble, or seeds of an arm
+Count = Annotated[int, range(MOST_MEMBERS + 1)]  # an experiment's option: how many members or seeds
 
 
 class Frozen(BaseModel):

@@ -6,7 +6,14 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.configs.base import Frozen, StageConfig
-from pipeline.configs.network import Channels, Divisors, NetworkConfig, PixelConfig, Precision
+from pipeline.configs.network import (
+    MOST_PIXELS,
+    Channels,
+    Divisors,
+    NetworkConfig,
+    PixelConfig,
+    Precision,
+)
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.train import TrainConfig
 from pipeline.paper.crops import Aspect, Centre, LongSide, Rules, TenCrops, WholeSquare
@@ -72,7 +79,7 @@ class ForeignConfig(PixelConfig):
     sha1: str | None = Field(default=None, pattern=SHA1)
     code: Path | None = None
     code_sha256: str | None = Field(default=None, pattern=SHA256)
-    input_size: int = Field(default=224, ge=32)
+    input_size: int = Field(default=224, ge=32, le=MOST_PIXELS)
     mean: Channels
     std: Divisors
     weights_key: str | None = Field(default=None, min_length=1)
@@ -207,7 +214,8 @@ class EvaluateConfig(StageConfig):
     crops: CropsConfig = CropsConfig()
     precision: Precision = "fp32"
     compiled: bool = False
-    images_per_chunk: int = Field(default=32, gt=0)  # ours: images between two saves
+    # ours: images between two saves
+    images_per_chunk: int = Field(default=32, gt=0, le=100_000)
 
     @model_validator(mode="after")
     def _can_be_dense(self) -> "EvaluateConfig":

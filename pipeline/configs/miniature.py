@@ -7,6 +7,7 @@ from inspect import Signature, signature
 from pathlib import Path
 from typing import Any, Concatenate
 
+from pipeline.configs.base import MOST_MEMBERS, Count
 from pipeline.configs.compare import CompareConfig, comparison
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.network import NetworkConfig, Precision
@@ -91,10 +92,10 @@ def miniature_members(
     their own.
 
     Raises:
-        InputError: `seeds` is less than 1.
+        InputError: `seeds` is less than 1, or more than an ensemble's most.
     """
-    if seeds < 1:
-        raise InputError(f"{seeds} members: expected at least 1")
+    if not 1 <= seeds <= MOST_MEMBERS:
+        raise InputError(f"{seeds} members: expected at least 1, at most {MOST_MEMBERS}")
     runs = [
         run.but(data_seed=seed, init_seed=run.init_seed + independent * (1 + seed))
         for seed in range(seeds)
@@ -142,7 +143,7 @@ def miniature_ablation(
     """
 
     @of_miniature
-    def experiment(base: TrainConfig, seeds: int = 3, arms: str | None = None) -> Study:
+    def experiment(base: TrainConfig, seeds: Count = 3, arms: str | None = None) -> Study:
         members = miniature_arms(_chosen(arms_of(base), arms), seeds, independent)
         raw_members = {
             arm: tuple(member.but(weights="raw") for member in members[arm])

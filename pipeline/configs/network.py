@@ -13,6 +13,7 @@ Positive = Annotated[float, Field(gt=0)]
 Divisors = tuple[Positive, Positive, Positive]
 LARGEST = 256  # ours: some networks divide by it
 NOTE = "going_deeper"  # the entry of a file's metadata
+MOST_PIXELS = 4200  # ours: the longest side of an input; a larger one would fill the memory
 
 
 class NetworkConfig(Frozen):
@@ -22,7 +23,7 @@ class NetworkConfig(Frozen):
     """
 
     # ours: so that all crops lie on whole pixels
-    input_size: int = Field(default=224, ge=42, multiple_of=14)
+    input_size: int = Field(default=224, ge=42, le=MOST_PIXELS, multiple_of=14)
     width: float = Field(default=1.0, gt=0, le=4)
     aux_heads: tuple[Literal["4a", "4d"], ...] = ("4a", "4d")
     dropout: float = Field(default=0.4, ge=0, lt=1)

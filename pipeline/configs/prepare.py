@@ -26,7 +26,8 @@ class ReencodeConfig(Frozen):
     paper's. Validation images always stay as they are.
     """
 
-    shorter_side: int = Field(default=352, ge=32)  # as large as the largest of the paper's scales
+    # as large as the largest of the paper's scales; ours: at most what a photograph has
+    shorter_side: int = Field(default=352, ge=32, le=10_000)
     quality: int = Field(default=90, ge=50, le=100)
 
 

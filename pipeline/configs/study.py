@@ -9,6 +9,7 @@ from pydantic import Field
 from pipeline.configs.base import Frozen, StageConfig
 from pipeline.configs.compare import CompareConfig, EnsembleConfig, comparison, table3
 from pipeline.configs.evaluate import EvaluateConfig, Policy
+from pipeline.configs.network import MOST_PIXELS
 from pipeline.configs.prepare import NAME, PrepareConfig
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
@@ -81,9 +82,9 @@ class BenchmarkConfig(StageConfig):
     resources: ClassVar[frozenset[str]] = frozenset({"path"})
     version: Literal[1] = 1
     what: Literal["evaluate", "prepare", "train"]
-    input_size: int = Field(default=224, ge=42, multiple_of=14)
-    rounds: int = Field(default=7, gt=0)
-    num_images: int = Field(default=4, gt=0)
+    input_size: int = Field(default=224, ge=42, le=MOST_PIXELS, multiple_of=14)
+    rounds: int = Field(default=7, gt=0, le=10_000)  # ours: a day, at some ten seconds each
+    num_images: int = Field(default=4, gt=0, le=1_000_000)  # ours: as many as ImageNet has
     path: Path | None = None
 
 

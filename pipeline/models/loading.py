@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.configs.base import differences
 from pipeline.configs.evaluate import ForeignConfig
-from pipeline.configs.experiment import error_in, python_function
+from pipeline.configs.experiment import errors_of, python_function
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError, present
 from pipeline.models.usual import timm_network, torchvision_with
@@ -127,10 +127,8 @@ def _users_network(path: Path, name: str, num_classes: int) -> nn.Module:
     The function returns a module, or any callable from images to logits.
     """
     function = python_function(path, name, f"def {name}(num_classes): returning a torch module")
-    try:
+    with errors_of(path):
         network = function(num_classes)
-    except Exception as error:
-        raise InputError(error_in(path, error)) from None
     if not callable(network):
         kind = type(network).__name__
         raise InputError(

@@ -202,6 +202,8 @@ def _lines(path: Path | None) -> tuple[str, ...] | None:
     if path is None:
         return None
     try:
+        if not path.is_file():  # a device would be read without end
+            raise InputError(f"{path}: no such file; expected one class a line")
         names = tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
     except (OSError, UnicodeDecodeError):
         raise InputError(f"{path}: cannot be read as text; expected one class a line") from None
