@@ -6,8 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.artefacts.tidy import tidy
 from pipeline.commands.local import (
     forget_report,
+    is_first,
     is_rank,
     precisions_of,
     refuse_stale,
@@ -38,6 +40,7 @@ def run_missing(
         if isinstance(config, PrepareConfig) and config.is_complete(root):
             refuse_other_files(config, root)
     missing = [config for config in study.stages if not config.is_complete(root)]
+    _tidy(study, root)
     _refuse_environment(missing, place)
     if missing and study not in missing:
         forget_report(study, root)
@@ -54,6 +57,13 @@ def run_missing(
     else:
         run_here(missing, root, processes)
     show(study, root)
+
+
+def _tidy(study: Study, root: Path) -> None:
+    """Remove what killed commands left of complete artefacts."""
+    for config in study.stages if is_first() else ():
+        if config.is_complete(root):
+            tidy(config, root)
 
 
 def _refuse_environment(missing: Sequence[StageConfig], place: Site | None) -> None:

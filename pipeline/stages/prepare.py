@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 from pipeline.artefacts import locks, sealing
 from pipeline.artefacts.contents import Leak, ManifestFacts
 from pipeline.artefacts.dataset import LEAKS, REJECTED, Dataset
-from pipeline.artefacts.shards import Rejected, ShardNote, read_shard, remove_unfinished
+from pipeline.artefacts.shards import Rejected, ShardNote, read_shard
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError, StageFailed
 from pipeline.reporting.preparation import in_words
-from pipeline.runtime import disk
+from pipeline.runtime import disk, remains
 from pipeline.runtime.environment import cores_per_rank
 from pipeline.runtime.pool import share
 from pipeline.runtime.progress import Progress
@@ -76,7 +76,7 @@ def _do(work: Work, steps: list[Shard | Archive], name: str, processes: int | No
     The digests of archives are steps beside the shards: both read the same pages.
     """
     label = f"prepare {name}"
-    remove_unfinished(work.folder)
+    remains.sweep(work.folder)
     open_steps = [step for step in steps if not work.is_done(step)]
     if len(open_steps) < len(steps):
         print(
