@@ -178,7 +178,7 @@ def _fail_at(number: int, folder: Path, action: Callable[[Path], object]) -> str
     return message
 
 
-def _in_fork(work: Callable[[int], None]) -> tuple[str, int]:
+def _in_fork(work: Callable[[int], object]) -> tuple[str, int]:
     """Call `work(writer)` in a fork, and return what it wrote, and its status."""
     reader, writer = os.pipe()
     child = os.fork()

@@ -86,10 +86,14 @@ def _do(work: Work, steps: list[Shard | Archive], name: str, processes: int | No
     total, started = sum(step.num_bytes for step in open_steps) / 1e6, time.monotonic()
     images, megabytes = 0, 0.0
     with Progress(label, round(total), "MB") as progress:
-        for result in share(work.do, open_steps, processes or cores_per_rank()):
-            images, megabytes = images + result.num_images, megabytes + result.num_bytes / 1e6
-            seconds = time.monotonic() - started
-            progress.advance(round(megabytes) - progress.done, f"{images / seconds:.0f} images/s")
+        try:
+            for result in share(work.do, open_steps, processes or cores_per_rank()):
+                images, megabytes = images + result.num_images, megabytes + result.num_bytes / 1e6
+                seconds = time.monotonic() - started
+                note = f"{images / seconds:.0f} images/s"
+                progress.advance(round(megabytes) - progress.done, note)
+        finally:
+            remains.sweep(work.folder)  # after an error the other processes were ended
         if open_steps:
             speed = f"{images / seconds:.0f} images/s, {megabytes / seconds:.0f} MB/s"
             progress.say(
