@@ -2,8 +2,14 @@
 is for our own mistakes alone.
 """
 
+import errno
+import os
+from pathlib import Path
 from typing import TypeGuard, TypeVar
 
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# a failing disk, or too many open files: no other input would be valid either
+NO_INPUT = FULL | {errno.EIO, errno.EMFILE, errno.ENFILE}
 T = TypeVar("T")
 
 
@@ -53,12 +59,29 @@ def is_of_file(error: Exception) -> TypeGuard[OSError]:
 
 def of_file(error: OSError, place: object = "a file") -> StageFailed:
     """What to say of a file that a stage could not read or write, or at least of the
-    place.
+    place. Where the disk is full, the message says how much space is free.
 
-    >>> str(of_file(OSError(28, "No space left on device"), "outputs/runs"))
-    'outputs/runs: No space left on device'
+    >>> str(of_file(OSError(13, "Permission denied"), "outputs/runs"))
+    'outputs/runs: Permission denied'
     """
-    return StageFailed(f"{error.filename or place}: {error.strerror or error}")
+    where = error.filename or place
+    free = _free(Path(str(where))) if error.errno in FULL else ""
+    return StageFailed(f"{where}: {error.strerror or error}{free}")
+
+
+def _free(path: Path) -> str:
+    """Return in words how much space is free where a file lies, if that is known."""
+    try:
+        disk = os.statvfs(next(place for place in (path, *path.parents) if place.exists()))
+    except (OSError, StopIteration):
+        return ""
+    files = " and no more files" if disk.f_files and not disk.f_favail else ""
+    return f"; {disk.f_bavail * disk.f_frsize / 1e6:.3f} MB{files} are free"
+
+
+def is_input(error: OSError) -> bool:
+    """Whether a file is wrong input: the user named it, or may permit or mend it."""
+    return error.filename is not None and error.errno not in NO_INPUT
 
 
 def first_line(error: BaseException) -> str:

@@ -145,7 +145,7 @@ def _progress_of_training(config: TrainConfig, root: Path) -> tuple[str, str]:
     if not num_train or not rows:
         return "", ""
     total = schedule.total_steps(num_train, config.num_epochs, config.global_batch_size)
-    step, epoch = rows[-1]["step"], rows[-1]["epoch"]
+    step, epoch = rows[-1]["step"], rows[-1].get("epoch", 0.0)
     speed = next(
         (row["images_per_second"] for row in reversed(rows) if "images_per_second" in row), 0.0
     )

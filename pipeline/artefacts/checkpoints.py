@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from pipeline.artefacts.facts import Facts
-from pipeline.runtime import disk
+from pipeline.runtime import disk, remains
 
 KEEP = 2  # ours: the newest may be damaged
 # exceptions of reading a damaged note
@@ -67,13 +67,15 @@ class Checkpoints:
         torch.save(dict(state), buffer)
         content = buffer.getvalue()
         note = CheckpointNote(step=step, error=error, sha256=hashlib.sha256(content).hexdigest())
-        partial = disk.fresh_folder(folder.with_name(f".{folder.name}"))
-        disk.write_atomic(partial / "state.pt", content)
-        disk.write_json(partial / "checkpoint.json", {**note.plain(), "note_sha256": _digest(note)})
-        fence()
-        if folder.exists():
-            shutil.rmtree(folder)  # damaged
-        disk.rename(partial, folder)
+        with disk.beside(folder, len(content)) as partial:
+            disk.write_atomic(partial / "state.pt", content)
+            disk.write_json(
+                partial / "checkpoint.json", {**note.plain(), "note_sha256": _digest(note)}
+            )
+            fence()
+            if folder.exists():
+                shutil.rmtree(folder)  # damaged
+            disk.rename(partial, folder)
         self._prune(step)
 
     def newest(self) -> Path | None:
@@ -125,8 +127,9 @@ class Checkpoints:
         self._remove_remains()
 
     def _remove_remains(self) -> None:
-        for remains in self.folder.glob(".step_*"):
-            shutil.rmtree(remains)
+        for old in self.folder.glob(".step_*"):
+            if not remains.MARK.fullmatch(old.name):  # else it is being saved
+                shutil.rmtree(old)
 
 
 def load(folder: Path) -> dict[str, Any]:

@@ -3,16 +3,22 @@
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import TextIO
 
 from pipeline.artefacts.facts import Holder
 from pipeline.configs.base import StageConfig
 from pipeline.errors import InputError
-from pipeline.runtime import file_system
+from pipeline.runtime import disk, file_system, remains
 
+# ours: a look (`held_by`) takes the lock for some microseconds, and a killed command's
+# ranks need a moment to end
+PATIENCE_SECONDS = 3.0
+POLL_SECONDS = 0.02  # ours
 _locked: list[int] = []  # file descriptors
 
 
@@ -21,49 +27,63 @@ def lock(config: StageConfig, root: Path, fences: bool = False) -> Iterator[None
     """Lock an artefact while it is made.
 
     One process at a time holds the lock. The lock ends with its process, however that
-    ends.
+    ends. A folder in the lock's place is set aside.
 
     SLURM requeues a job when its node is lost, but the first run of the job may still
     be alive. With `fences` (an older attempt cannot write, or writes the same bytes)
     the new run goes on beside the old one; without, it waits for the old one to end.
 
     Raises:
-        InputError: another process holds the lock; the message names that process,
-            its host and its SLURM job.
+        InputError: another process keeps the lock for seconds; the message names that
+            process, its host and its SLURM job.
     """
     path = root / "locks" / f"{config.stage}-{config.hash}"
     path.parent.mkdir(parents=True, exist_ok=True)
     file_system.refuse_unfit(root)
+    if path.is_dir():
+        remains.set_aside(path, "is a folder in the place of a lock")
     with os.fdopen(os.open(path, os.O_CREAT | os.O_RDWR, 0o666), "r+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            by = file.read().strip()
-            was_requeued = int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0
-            is_former_self = was_requeued and by.endswith(f", job {holder().job}")
-            if is_former_self and fences:
-                yield
-                return
-            if is_former_self:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                yield
-                return
-            raise InputError(f"{root / config.folder}: is being made already by {by}") from None
-        except OSError as error:
-            raise InputError(
-                f"{root}: its file system has no locks ({error.strerror}); --root must be on one"
-                " with hard links, and locks that all hosts see"
-            ) from None
-        text = f"{holder().words}\n".encode()
-        os.pwrite(file.fileno(), text, 0)  # the file is never empty: another process may read it
-        os.ftruncate(file.fileno(), len(text))
         _forget_in_forks()
         _locked.append(file.fileno())
         try:
+            if _is_locked(path, file):
+                text = f"{holder().words}\n".encode()
+                # the file is never empty: another process may read it
+                with disk.named(path, len(text)):
+                    os.pwrite(file.fileno(), text, 0)
+                    os.ftruncate(file.fileno(), len(text))
+            else:
+                by = file.read().strip()
+                was_requeued = int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0
+                if not (was_requeued and by.endswith(f", job {holder().job}")):
+                    raise InputError(f"{root / config.folder}: is being made already by {by}")
+                if not fences:
+                    fcntl.flock(file, fcntl.LOCK_EX)
             yield
         finally:
             _locked.remove(file.fileno())
+
+
+def _is_locked(path: Path, file: TextIO) -> bool:
+    """Lock an open file, and return whether that was possible.
+
+    Raises:
+        InputError: the file system has no locks.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(POLL_SECONDS)
+        except OSError as error:
+            raise InputError(
+                f"{path.parents[1]}: its file system has no locks ({error.strerror}); --root must"
+                " be on one with hard links, and locks that all hosts see"
+            ) from None
 
 
 def held_by(name: str, root: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +16,7 @@ from pipeline.errors import InputError
 PREFIX = "val_"  # begins the name of each validation error in a row
 
 METRICS = "metrics.jsonl"
+Row = dict[str, float]
 BLOCK = 8192  # ours: some 30 rows
 
 
@@ -23,12 +25,11 @@ def metrics_path(config: TrainConfig, root: Path) -> Path:
     return root / config.folder / METRICS
 
 
-def read_metrics(
-    config: TrainConfig, root: Path, last: int | None = None
-) -> list[dict[str, float]]:
+def read_metrics(config: TrainConfig, root: Path, last: int | None = None) -> list[Row]:
     """Return the rows that were logged so far.
 
-    With `last`, return at most so many, and read only the end of the file.
+    With `last`, return at most so many, and read only the end of the file. Damaged
+    lines are left out.
 
     Raises:
         InputError: the training is complete, and the file is not what was sealed.
@@ -37,10 +38,20 @@ def read_metrics(
         sealing.sealed_file(config, root, METRICS)
     try:
         with metrics_path(config, root).open("rb") as file:
-            lines = _whole(file.read().splitlines()) if last is None else _last(file, last)
+            return rows_of(file.read())[0] if last is None else _last(file, last)
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in lines]
+
+
+def rows_of(content: bytes) -> tuple[list[Row], int]:
+    """Return the rows of a log, and the number of its damaged lines.
+
+    A last line that a power cut tore does not count as damaged.
+    """
+    lines = content.splitlines()
+    rows = _whole(lines)
+    is_torn = bool(lines) and not content.endswith(b"\n") and _row(lines[-1]) is None
+    return rows, len(lines) - len(rows) - is_torn
 
 
 def columns_of(errors: Validation) -> dict[str, float]:
@@ -54,26 +65,29 @@ def validations(config: TrainConfig, root: Path) -> list[tuple[float, Validation
     Raises:
         InputError: a row lacks an error, or has one that is unknown.
     """
-    rows = []
-    for row in read_metrics(config, root):
+    path, rows = metrics_path(config, root), []
+    all_rows, num_damaged = rows_of(path.read_bytes()) if path.is_file() else ([], 0)
+    if num_damaged:
+        print(f"{path}: {num_damaged} damaged lines are left out", file=sys.stderr)
+    for row in all_rows:
         errors = {
             name.removeprefix(PREFIX): value
             for name, value in row.items()
             if name.startswith(PREFIX)
         }
         try:
-            if errors:
+            if errors and "epoch" in row:
                 rows.append((row["epoch"], Validation.model_validate(errors)))
         except ValidationError:
             raise InputError(
-                f"{metrics_path(config, root)}: has a validation with the errors"
+                f"{path}: has a validation with the errors"
                 f" {', '.join(errors)}; expected {', '.join(Validation.model_fields)}"
             ) from None
     return rows
 
 
-def _last(file: BinaryIO, count: int) -> list[bytes]:
-    """Return the last lines; read a block from the end, and a larger one if needed."""
+def _last(file: BinaryIO, count: int) -> list[Row]:
+    """Return the last rows; read a block from the end, and a larger one if needed."""
     end, size = file.seek(0, os.SEEK_END), BLOCK
     while True:
         start = max(0, end - size)
@@ -85,6 +99,13 @@ def _last(file: BinaryIO, count: int) -> list[bytes]:
         size *= 2
 
 
-def _whole(lines: list[bytes]) -> list[bytes]:
-    # a power cut may tear the last line
-    return [line for line in lines if line.endswith(b"}")]
+def _whole(lines: list[bytes]) -> list[Row]:
+    return [row for row in map(_row, lines) if row is not None]
+
+
+def _row(line: bytes) -> Row | None:
+    try:
+        row = json.loads(line)
+    except ValueError:  # bytes that are no text, too
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None

@@ -4,6 +4,7 @@ The folder holds the attempts, metrics, checkpoints and final weights.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -15,12 +16,13 @@ from pipeline.artefacts import locks, provenance, sealing
 from pipeline.artefacts.checkpoints import Checkpoints
 from pipeline.artefacts.contents import Elsewhere, MachineFacts, RunFacts
 from pipeline.artefacts.facts import Commit, Holder
-from pipeline.artefacts.metrics import metrics_path, read_metrics
+from pipeline.artefacts.metrics import metrics_path, read_metrics, rows_of
 from pipeline.configs.network import WeightsNote
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import StageFailed, TrainingDiverged
-from pipeline.runtime import disk
+from pipeline.runtime import disk, remains
 
+ATTEMPT = re.compile(r"(\d{6,})\.json(\.damaged\d*)?")
 Weights = Literal["averaged", "raw", "best"]
 FILES: dict[Weights, str] = {
     "averaged": "model.safetensors",
@@ -57,6 +59,7 @@ class Run:
         self.postmortem_path = self.folder / "postmortem.json"
         self.checkpoints = Checkpoints(self.folder / "checkpoints")
         self.attempt: int | None = None
+        self._rows: list[str] = []
 
     def weights(self, kind: Weights) -> dict[str, Tensor]:
         """Return the final weights of a complete run, by parameter name.
@@ -78,6 +81,7 @@ class Run:
         """Begin an attempt: from now on, earlier ones cannot write.
 
         The attempt's file holds its provenance, its machine and the digest of its data.
+        Files of attempts that cannot be read are set aside.
         """
         holder, origin = locks.holder(), provenance.collect()
         attempt = Attempt(
@@ -97,9 +101,8 @@ class Run:
             environment=origin.environment,
             started_at=origin.finished_at,
         )
-        number = 1 + max(
-            (int(path.stem) for path in self._attempt_path(0).parent.glob("*.json")), default=0
-        )
+        self._set_damaged_aside()
+        number = 1 + max(self._numbers(), default=0)
         while not disk.publish(
             self._attempt_path(number), (json.dumps(attempt.plain(), indent=1) + "\n").encode()
         ):
@@ -109,8 +112,10 @@ class Run:
     def log(self, row: dict[str, float]) -> None:
         """Append a row to metrics.jsonl."""
         self._refuse_if_superseded()
-        with self.metrics_path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        line = json.dumps(row) + "\n"
+        with disk.named(self.metrics_path, len(line)), self.metrics_path.open("a") as file:
+            file.write(line)
+        self._rows.append(line)
 
     def write_postmortem(self, facts: dict[str, Any]) -> None:
         """Write why the training had to end: the step, its loss, its images."""
@@ -123,20 +128,35 @@ class Run:
         """Save the state after `step` steps (see `Checkpoints.save`)."""
         self.checkpoints.save(step, state, error, self._refuse_if_superseded)
 
-    def rewind_metrics(self, step: int) -> None:
-        """Drop the rows after `step`: they will be logged again."""
-        rows = [row for row in self.metrics() if row["step"] <= step]
-        disk.write_atomic(
-            self.metrics_path, "".join(json.dumps(row) + "\n" for row in rows).encode()
-        )
+    def logged(self) -> str:
+        """Return the text of metrics.jsonl, as a checkpoint holds it."""
+        return "".join(self._rows)
+
+    def rewind_metrics(self, step: int, logged: str | None = None) -> None:
+        """Drop the rows after `step`: they will be logged again.
+
+        `logged` is the text of the log at that step, if a checkpoint holds it. A file
+        that is damaged, or has other rows, is set aside.
+        """
+        content = self.metrics_path.read_bytes() if self.metrics_path.is_file() else b""
+        rows, num_damaged = rows_of(content)
+        text = "".join(json.dumps(row) + "\n" for row in rows if row["step"] <= step)
+        if logged is not None:
+            start = content[: len(logged.encode())]  # all, if a power cut took its end
+            num_damaged += not logged.encode().startswith(start)
+            text = logged
+        if num_damaged or self.metrics_path.is_dir():
+            whence = "" if logged is None else "; its rows come from the checkpoint"
+            remains.set_aside(self.metrics_path, f"is damaged{whence}")
+        disk.write_atomic(self.metrics_path, text.encode())
+        self._rows = text.splitlines(keepends=True)
 
     def elsewhere(self) -> list[Elsewhere]:
         """Return where earlier attempts ran otherwise than this one.
 
         The weights may come from all of them.
         """
-        paths = sorted(self._attempt_path(0).parent.glob("*.json"))
-        places = [Elsewhere.load(path.read_bytes()) for path in paths]
+        places = [Elsewhere.load(path.read_bytes()) for path in self._attempt_files()]
         return [each for k, each in enumerate(places) if each not in (*places[:k], places[-1])]
 
     def finish(
@@ -173,13 +193,33 @@ class Run:
     def _attempt_path(self, number: int) -> Path:
         return self.folder / "attempts" / f"{number:06d}.json"
 
+    def _attempt_files(self) -> list[Path]:
+        return sorted(self._attempt_path(0).parent.glob("*.json"))
+
+    def _numbers(self) -> list[int]:
+        """Return the numbers of all attempts, also of those that are set aside."""
+        names = [path.name for path in self._attempt_path(0).parent.glob("*")]
+        return [int(match[1]) for name in names if (match := ATTEMPT.fullmatch(name))]
+
+    def _set_damaged_aside(self) -> None:
+        for path in self._attempt_files():
+            if ATTEMPT.fullmatch(path.name) is None:
+                remains.set_aside(path, "is no attempt to train")
+                continue
+            try:
+                Elsewhere.load(path.read_bytes())
+            except (OSError, ValueError):
+                remains.set_aside(path, "is damaged")
+
     def _refuse_if_superseded(self) -> None:
         if self.attempt is None:
             raise RuntimeError(f"{self.folder}: nothing is written before an attempt is claimed")
-        newer = self._attempt_path(self.attempt + 1)
-        if newer.exists():
-            by = Holder.load(newer.read_bytes())
+        newest = max(self._numbers(), default=0)
+        if newest > self.attempt:
+            try:
+                by = Holder.load(self._attempt_path(newest).read_bytes()).words
+            except (OSError, ValueError):
+                by = "another process"
             raise StageFailed(
-                f"{self.folder}: attempt {self.attempt} stops, as attempt {self.attempt + 1} took"
-                f" over: {by.words}"
+                f"{self.folder}: attempt {self.attempt} stops, as attempt {newest} took over: {by}"
             )

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-import socket
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,12 +98,15 @@ def schema(classes: Sequence[str]) -> pa.Schema:
     return pa.schema(list(COLUMNS.items()), metadata={"huggingface": info})
 
 
-def write_shard(path: Path, classes: Sequence[str], records: Iterable[Record]) -> str:
-    """Write a shard, whole or not at all, and return the digest of its rows."""
+def write_shard(
+    path: Path, classes: Sequence[str], records: Iterable[Record], num_bytes: int | None = None
+) -> str:
+    """Write a shard, whole or not at all, and return the digest of its rows.
+
+    `num_bytes` is about its size, for the error of a full disk.
+    """
     digest, layout = RowsDigest(classes), schema(classes)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{os.getpid()}.{socket.gethostname()}"
-    try:
+    with disk.beside(path, num_bytes) as temporary:
         with temporary.open("wb") as file:
             with pa.ipc.new_file(file, layout) as writer:
                 for batch in _batches(records):
@@ -114,20 +116,7 @@ def write_shard(path: Path, classes: Sequence[str], records: Iterable[Record]) -
             file.flush()
             os.fsync(file.fileno())
         disk.rename(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return digest.hexdigest()
-
-
-def remove_unfinished(folder: Path) -> None:
-    """Remove what killed processes of this machine left of shards.
-
-    Each of these files may be as large as a shard.
-    """
-    for path in folder.glob(".*.arrow.*.*"):
-        process, host = path.name.split(".", 4)[3:]
-        if host == socket.gethostname() and not Path("/proc", process).exists():
-            path.unlink(missing_ok=True)
 
 
 class RowsDigest:

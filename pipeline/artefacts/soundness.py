@@ -49,14 +49,15 @@ def _damages(
                 yield str(error)
 
 
-def set_aside_damaged(study: Study, root: Path) -> None:
+def set_aside_damaged(study: Study, root: Path, is_alone: bool) -> None:
     """Set aside the damaged artefacts of a study, so that they are made again.
 
     Small files of all stages are compared, and all files that a missing stage needs.
 
     Raises:
         InputError: a data set or a training is damaged: to make it again takes long, so
-            the user decides; the message says how.
+            the user decides; the message says how. So does it where this process is not
+            alone, but one of several ranks.
     """
     missing = [config for config in study.stages if not config.is_complete(root)]
     needed = {source.hash for config in missing for source in config.inputs}
@@ -66,7 +67,7 @@ def set_aside_damaged(study: Study, root: Path) -> None:
         problems = damages(config, root, None if config.hash in needed else config.kept)
         if not problems:
             continue
-        if isinstance(config, PrepareConfig | TrainConfig):
+        if isinstance(config, PrepareConfig | TrainConfig) or not is_alone:
             raise InputError(problems[0])
         number, place = 1, root / SET_ASIDE / config.folder
         while (target := place.with_name(f"{place.name}-{number}")).exists():

@@ -15,7 +15,15 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from pipeline.errors import Bug, ExpectedError, StageEnded, StageFailed, first_line
+from pipeline.errors import (
+    Bug,
+    ExpectedError,
+    StageEnded,
+    StageFailed,
+    first_line,
+    is_input,
+    of_file,
+)
 from pipeline.runtime.environment import COMMAND
 
 WRONG_INPUT, INTERRUPTED = 2, 130
@@ -135,8 +143,8 @@ def main() -> None:
     except ExpectedError as error:
         _exit(error.exit_code, str(error))
     except OSError as error:
-        code = WRONG_INPUT if error.filename else StageFailed.exit_code
-        _exit(code, f"{error.filename or 'output'}: {error.strerror or error}")
+        code = WRONG_INPUT if is_input(error) else StageFailed.exit_code
+        _exit(code, str(of_file(error, "output")))
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message())
     except click.UsageError as error:

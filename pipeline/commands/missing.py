@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.artefacts.soundness import set_aside_damaged
+from pipeline.artefacts.tidy import tidy
 from pipeline.commands.local import (
     forget_report,
+    is_first,
     is_rank,
     precisions_of,
     refuse_stale,
@@ -34,12 +36,13 @@ def run_missing(
     if site is not None and is_rank():
         raise InputError(f"--site {site}: the ranks have been started already; go without --site")
     place = None if site is None else load_site(site)  # refuse wrong input before any work
-    set_aside_damaged(study, root)
+    set_aside_damaged(study, root, is_alone=not is_rank())
     refuse_stale(study, root)
     for config in study.stages:
         if isinstance(config, PrepareConfig) and config.is_complete(root):
             refuse_other_files(config, root)
     missing = [config for config in study.stages if not config.is_complete(root)]
+    _tidy(study, root)
     _refuse_environment(missing, place)
     if missing and study not in missing:
         forget_report(study, root)
@@ -56,6 +59,13 @@ def run_missing(
     else:
         run_here(missing, root, processes)
     show(study, root)
+
+
+def _tidy(study: Study, root: Path) -> None:
+    """Remove what killed commands left of complete artefacts."""
+    for config in study.stages if is_first() else ():
+        if config.is_complete(root):
+            tidy(config, root)
 
 
 def _refuse_environment(missing: Sequence[StageConfig], place: Site | None) -> None:

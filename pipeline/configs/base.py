@@ -51,6 +51,7 @@ class StageConfig(Frozen):
     # has a job of its own on a site; the others run in the one that concludes
     has_job: ClassVar[bool] = False
     artifact_type: ClassVar[str]  # what W&B calls it
+    scratch: ClassVar[tuple[str, ...]] = ()  # its folders that only its making needs
     kept: ClassVar[tuple[str, ...]] = ()  # its small files, from which figures are made again
 
     @property

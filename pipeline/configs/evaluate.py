@@ -202,6 +202,7 @@ class EvaluateConfig(StageConfig):
     has_parts: ClassVar[bool] = True
     has_job: ClassVar[bool] = True
     artifact_type: ClassVar[str] = "predictions"
+    scratch: ClassVar[tuple[str, ...]] = ("chunks",)
     kept: ClassVar[tuple[str, ...]] = ("hits.parquet",)
     resources: ClassVar[frozenset[str]] = frozenset({"images_per_chunk"})
     # 2: local response norm by an operator that rounds once, averages summed in float64

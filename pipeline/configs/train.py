@@ -55,6 +55,7 @@ class TrainConfig(StageConfig):
     has_ranks: ClassVar[bool] = True
     has_job: ClassVar[bool] = True
     artifact_type: ClassVar[str] = "model"
+    scratch: ClassVar[tuple[str, ...]] = ("checkpoints",)
     kept: ClassVar[tuple[str, ...]] = ("metrics.jsonl",)
     resources: ClassVar[frozenset[str]] = frozenset(
         {"max_device_batch_size", "checkpoint_every_seconds", "checkpoint_every_steps"}

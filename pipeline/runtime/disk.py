@@ -3,25 +3,25 @@
 This holds after a power cut and on a shared disk.
 """
 
+import errno
 import hashlib
 import json
 import os
-import shutil
-import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import InputError
+from pipeline.errors import FULL, InputError
+from pipeline.runtime import remains
 
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write `data` so that `path` never holds a part of it, even after a power cut."""
-    temporary = _write_beside(path, data)
-    try:
+    with beside(path, len(data)) as temporary:
+        _write(temporary, data)
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+        _sync_folder(path.parent)
 
 
 def publish(path: Path, data: bytes) -> bool:
@@ -29,14 +29,52 @@ def publish(path: Path, data: bytes) -> bool:
 
     The first writer wins, on a shared disk too.
     """
-    temporary = _write_beside(path, data)
+    with beside(path, len(data)) as temporary:
+        _write(temporary, data)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+    return True
+
+
+@contextmanager
+def beside(path: Path, num_bytes: int | None = None) -> Iterator[Path]:
+    """Yield a hidden path beside `path`: the block writes it, and renames it when it is
+    whole.
+
+    After the block, nothing of it is left. What killed processes left in this folder is
+    removed first. `num_bytes` is about what the block writes.
+
+    Raises:
+        OSError: the disk is full, or may not be written to; the error names `path`.
+    """
+    with named(path, num_bytes):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remains.sweep_once(path.parent)
+        temporary = remains.unfinished(path)
+        try:
+            yield temporary
+        finally:
+            remains.remove(temporary)
+
+
+@contextmanager
+def named(path: Path, num_bytes: int | None = None) -> Iterator[None]:
+    """Let an error of the block name `path` where the disk is full or read-only.
+
+    The kernel names no file in an error of a write. The error says how much space is
+    needed.
+    """
     try:
-        os.link(temporary, path)
-        return True
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink()
+        yield
+    except OSError as error:
+        is_hidden = isinstance(error.filename, str) and remains.MARK.search(error.filename)
+        if error.errno not in (*FULL, errno.EROFS) and not is_hidden:
+            raise  # of another file, such as one that is read
+        is_short = error.errno in FULL and num_bytes is not None
+        needed = f"; it needs {(num_bytes or 0) / 1e6:.3f} MB" if is_short else ""
+        raise OSError(error.errno, f"{error.strerror}{needed}", str(path)) from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -75,22 +113,11 @@ def rename(source: Path, target: Path) -> None:
     _sync_folder(target.parent)
 
 
-def fresh_folder(path: Path) -> Path:
-    """Make an empty folder; the remains of an interrupted attempt are removed."""
-    if path.exists():
-        shutil.rmtree(path)
-    path.mkdir(parents=True)
-    return path
-
-
-def _write_beside(path: Path, data: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
-    with temporary.open("wb") as file:
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    return temporary
 
 
 def _sync_folder(path: Path) -> None:

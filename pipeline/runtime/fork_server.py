@@ -14,17 +14,20 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from multiprocessing import connection, forkserver, resource_tracker, util
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 from pipeline.errors import StageFailed, present
+from pipeline.runtime import remains
 from pipeline.runtime.environment import PROCESS_ENVIRONMENT
 from pipeline.runtime.signals import ENDING
 
 # they reach the whole group of processes: the server must not end before its forks
 HELD = {signal.SIGINT, signal.SIGHUP, *ENDING}
-LONGEST = 70  # characters of TMPDIR: the path of a socket in it has at most 108
+LONGEST = 30  # characters of TMPDIR: the path of a socket in it has at most 108
 
 
 def forks(*preloaded: str) -> ForkServerContext:
@@ -36,8 +39,7 @@ def forks(*preloaded: str) -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     if preloaded:
         context.set_forkserver_preload(list(preloaded))
-    if len(tempfile.gettempdir()) > LONGEST:
-        _keep_sockets_in("/tmp")
+    keep_sockets()
     # otherwise the start of the server starts this tracker, which unblocks signals
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
@@ -80,10 +82,23 @@ def _end_server() -> None:
             os.kill(process_id, signal.SIGKILL)
 
 
-def _keep_sockets_in(folder: str) -> None:
-    before, tempfile.tempdir = tempfile.tempdir, folder
+@cache
+def keep_sockets() -> None:
+    """Keep multiprocessing's sockets in a folder that says whose it is.
+
+    A later command removes it if this process is killed. multiprocessing's own folder
+    would stay for ever.
+    """
+    before = tempfile.gettempdir()
+    short = Path(before if len(before) <= LONGEST else "/tmp")
+    remains.sweep_once(short)
+    folder = remains.unfinished(short / "gd")
+    folder.mkdir(mode=0o700)
+    # runs behind multiprocessing's own, which has -100
+    util.Finalize(None, remains.remove, (folder,), exitpriority=-101)
+    tempfile.tempdir = str(folder)
     try:
-        util.get_temp_dir()  # makes the folder once, and keeps it
+        util.get_temp_dir()  # makes a folder once, and keeps it
     finally:
         tempfile.tempdir = before
 

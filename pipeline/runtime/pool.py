@@ -17,6 +17,7 @@ from pipeline.runtime import fork_server
 # ours: a piece of work may take 1.75 GiB more than its process has; the sum is below
 # 2 GB
 MEMORY_BYTES = 7 * 2**28
+END_SECONDS = 5.0  # ours
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -49,8 +50,10 @@ def share(
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
             # after an undisturbed run all of them are idle
-            for process in multiprocessing.active_children():
+            for process in (children := multiprocessing.active_children()):
                 process.terminate()
+            for process in children:
+                process.join(END_SECONDS)  # then what they wrote can be swept
 
 
 @contextmanager

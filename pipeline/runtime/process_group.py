@@ -11,7 +11,7 @@ from accelerate.utils import GradientAccumulationPlugin, gather_object
 from accelerate.utils.environment import parse_flag_from_env
 
 from pipeline.errors import StageFailed
-from pipeline.runtime import device
+from pipeline.runtime import device, fork_server
 from pipeline.runtime.variables import refuse_contrary
 
 
@@ -28,6 +28,7 @@ def join(*precisions: str) -> Accelerator:
             rank would train alone; or its device is no CPU and no CUDA GPU.
     """
     refuse_contrary(precisions, os.environ)
+    fork_server.keep_sockets()  # of the processes that load images
     on_cpu = not torch.cuda.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
     if not on_cpu:  # fp32 is not TF32, and a second run gives the same bits
         torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@ any order.
 """
 
 import hashlib
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
@@ -85,7 +86,11 @@ class Work(NamedTuple):
         if isinstance(step, Archive):
             return (self.folder / f"{step.path.name}.md5").exists()
         path, note = self.folder / step.name, self.note(step.name)
-        return note is not None and path.is_file() and path.stat().st_size == note.num_bytes
+        if note is not None and path.is_file() and path.stat().st_size == note.num_bytes:
+            return True
+        if note is not None or path.with_name(f"{path.name}.json").exists():
+            print(f"{path}: it or its note is damaged; both are made again", file=sys.stderr)
+        return False
 
     def note(self, shard: str) -> ShardNote | None:
         """Read the note on a shard."""
@@ -118,7 +123,8 @@ class Work(NamedTuple):
                     yield record
 
         sizes: list[int] = []
-        digest = write_shard(self.folder / shard.name, self.classes, _measured(rows(), sizes))
+        records = _measured(rows(), sizes)
+        digest = write_shard(self.folder / shard.name, self.classes, records, shard.num_bytes)
         path = self.folder / shard.name
         note = ShardNote(
             name=shard.name,

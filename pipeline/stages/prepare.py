@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 from pipeline.artefacts import locks, sealing
 from pipeline.artefacts.contents import Leak, ManifestFacts
 from pipeline.artefacts.dataset import LEAKS, REJECTED, Dataset
-from pipeline.artefacts.shards import Rejected, ShardNote, read_shard, remove_unfinished
+from pipeline.artefacts.shards import Rejected, ShardNote, read_shard
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError, StageFailed
 from pipeline.reporting.preparation import in_words
-from pipeline.runtime import disk
+from pipeline.runtime import disk, remains
 from pipeline.runtime.environment import cores_per_rank
 from pipeline.runtime.pool import share
 from pipeline.runtime.progress import Progress
@@ -76,7 +76,7 @@ def _do(work: Work, steps: list[Shard | Archive], name: str, processes: int | No
     The digests of archives are steps beside the shards: both read the same pages.
     """
     label = f"prepare {name}"
-    remove_unfinished(work.folder)
+    remains.sweep(work.folder)
     open_steps = [step for step in steps if not work.is_done(step)]
     if len(open_steps) < len(steps):
         print(
@@ -86,10 +86,14 @@ def _do(work: Work, steps: list[Shard | Archive], name: str, processes: int | No
     total, started = sum(step.num_bytes for step in open_steps) / 1e6, time.monotonic()
     images, megabytes = 0, 0.0
     with Progress(label, round(total), "MB") as progress:
-        for result in share(work.do, open_steps, processes or cores_per_rank()):
-            images, megabytes = images + result.num_images, megabytes + result.num_bytes / 1e6
-            seconds = time.monotonic() - started
-            progress.advance(round(megabytes) - progress.done, f"{images / seconds:.0f} images/s")
+        try:
+            for result in share(work.do, open_steps, processes or cores_per_rank()):
+                images, megabytes = images + result.num_images, megabytes + result.num_bytes / 1e6
+                seconds = time.monotonic() - started
+                note = f"{images / seconds:.0f} images/s"
+                progress.advance(round(megabytes) - progress.done, note)
+        finally:
+            remains.sweep(work.folder)  # after an error the other processes were ended
         if open_steps:
             speed = f"{images / seconds:.0f} images/s, {megabytes / seconds:.0f} MB/s"
             progress.say(

@@ -101,7 +101,7 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
     )
     first = state["step"] if state else 0
     if main:
-        run.rewind_metrics(first)
+        run.rewind_metrics(first, state["journal"].get("logged") if state else "")
     checkpointing = Checkpointing(run, cadence, learner, log, data) if main else None
     steps = range(first, cadence.num_steps)
     batches = training_batches(

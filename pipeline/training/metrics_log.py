@@ -66,7 +66,11 @@ class MetricsLog:
 
         With it, a window that an end cuts in two is logged as if it had no end inside.
         """
-        return {"seconds": self.seconds(), "losses": [losses.cpu() for losses in self._losses]}
+        return {
+            "seconds": self.seconds(),
+            "losses": [losses.cpu() for losses in self._losses],
+            "logged": self.run.logged(),
+        }
 
     def seconds(self) -> float:
         """Return the seconds of training, over all attempts."""

@@ -1,15 +1,18 @@
 """The contents of a training's checkpoint, by the names in its file (state.pt)."""
 
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from torch import Tensor
 
 
 class Journal(TypedDict):
-    """The metrics log: seconds of training, and the losses of the window so far."""
+    """The metrics log: seconds of training, the losses of the window so far, and the
+    text of metrics.jsonl.
+    """
 
     seconds: float
     losses: list[Tensor]
+    logged: NotRequired[str]  # checkpoints of earlier versions have none
 
 
 class TrainingState(TypedDict):

@@ -1,12 +1,9 @@
-"""Whoever writes an artefact may die at any operation on files: who goes on ends with
-the bytes of an undisturbed run.
+"""Whoever writes an artefact may die at any operation on files, or have a full disk
+from there on: who goes on ends with the bytes of an undisturbed run.
 
 Deaths during saves of checkpoints are in test_checkpoints.py.
 """
 
-import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,51 +19,11 @@ from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.train import TrainConfig
 from pipeline.runtime import disk
 from pipeline.stages.prepare import prepare
-from tests.crash_points import contents, deaths
+from tests.crash_points import assert_no_trace
+from tests.faults.campaign import amount
 from tests.sealed import EVALUATION, MACHINE, run_facts, seal
 
 pytestmark = [pytest.mark.usefixtures("unsynced"), pytest.mark.processes]
-SEALS = ("manifest.json", "run.json", "predictions.json")
-# locks and attempts tell of time and place; a death just behind a seal leaves what
-# nobody reads any more
-NOT_COMPARED = {"locks", "attempts", "chunks", "checkpoints"}
-
-
-def visible(folder: Path) -> dict[str, object]:
-    """Return what readers see of finished artefacts: no provenance, and no remains of
-    writes, which have hidden names.
-    """
-    files: dict[str, object] = {}
-    for name, content in contents(folder).items():
-        parts = Path(name).parts
-        if NOT_COMPARED.isdisjoint(parts) and not any(part.startswith(".") for part in parts):
-            sealed = json.loads(content) if parts[-1] in SEALS else None
-            files[name] = content if sealed is None else sealed | {"provenance": None, "seal": None}
-    return files
-
-
-def assert_deaths_leave_no_trace(
-    tmp_path: Path,
-    prepared: Path,
-    work: Callable[[Path], object],
-    at_least: int,
-    also: Callable[[Path], None] = lambda _: None,
-) -> None:
-    """Let `work(root)` die at every point, and do it again. `also` checks what a death
-    left.
-    """
-    undisturbed = tmp_path / "undisturbed"
-    shutil.copytree(prepared, undisturbed)
-    work(undisturbed)
-    expected = visible(undisturbed)
-    assert expected
-    points = []
-    for point, root in deaths(prepared, tmp_path / "deaths", work):
-        points.append(point)
-        also(root)
-        work(root)
-        assert visible(root) == expected, point
-    assert len(points) >= at_least
 
 
 def test_write_atomic_and_publish(tmp_path: Path) -> None:
@@ -86,7 +43,7 @@ def test_write_atomic_and_publish(tmp_path: Path) -> None:
         for name, content in (("deep/written", b"content"), ("published", b"first")):
             assert not (root / name).exists() or (root / name).read_bytes() == content
 
-    assert_deaths_leave_no_trace(tmp_path, prepared, work, 25, whole)
+    assert_no_trace(tmp_path, prepared, work, 25, whole)
 
 
 def test_shards_and_their_manifest(tmp_path: Path) -> None:
@@ -106,7 +63,7 @@ def test_shards_and_their_manifest(tmp_path: Path) -> None:
         dataset = prepare(config, root, processes=1)
         assert [len(dataset.split(split)) for split in ("train", "val")] == [2, 2]
 
-    assert_deaths_leave_no_trace(tmp_path, prepared, work, 60)
+    assert_no_trace(tmp_path, prepared, work, 60, every=amount(5, 1))
 
 
 @pytest.fixture
@@ -144,7 +101,7 @@ def test_predictions(
         if config.is_complete(root):
             assert np.array_equal(Predictions(config, root).probabilities("crops_10"), scores)
 
-    assert_deaths_leave_no_trace(tmp_path, sealed_run, work, 40, whole)
+    assert_no_trace(tmp_path, sealed_run, work, 40, whole, amount(3, 1))
 
 
 def small_training(config: TrainConfig, root: Path) -> None:
@@ -179,8 +136,13 @@ def test_a_run(tmp_path: Path, data: PrepareConfig, run_config: TrainConfig) -> 
             assert [row["step"] for row in Run(run_config, root).metrics()] == [1, 2]
             assert Run(run_config, root).weights("raw")["weight"].tolist() == [0, 0, 0]
 
-    assert_deaths_leave_no_trace(
-        tmp_path, prepared, lambda root: small_training(run_config, root), 80, sealed_last
+    assert_no_trace(
+        tmp_path,
+        prepared,
+        lambda root: small_training(run_config, root),
+        80,
+        sealed_last,
+        amount(5, 1),
     )
 
 

@@ -2,11 +2,9 @@
 same.
 """
 
-import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,17 +13,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.artefacts.dataset import Dataset
-from pipeline.artefacts.shards import remove_unfinished
 from pipeline.configs.prepare import PrepareConfig
-from pipeline.sources.registry import open_source
-from pipeline.sources.shard_writer import work_of
 from pipeline.stages.prepare import prepare, prepare_part
 from tests.commands import TOP
 from tests.ilsvrc_archives import write_archives
 from tests.pictures import encode, noise
 
 NUM_KILLS = 10
-HERE = socket.gethostname()
 
 
 @pytest.fixture(scope="module")
@@ -64,32 +58,6 @@ def command(archives: Path, root: Path, processes: int) -> list[str]:
         str(archives),
         *options,
     ]
-
-
-def test_what_a_killed_process_left_is_removed(image_folder: Path, tmp_path: Path) -> None:
-    """At the next attempt, not at the end: a kill leaves as much as a shard. What a
-    living process writes stays.
-    """
-    config = PrepareConfig(source="imagefolder", name="colours", path=image_folder)
-    work, _ = work_of(config, open_source(config), tmp_path)
-    work.folder.mkdir(parents=True)
-    dead = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    names = [
-        f".train-00000.arrow.{pid}.{host}"
-        for pid, host in ((dead.stdout.strip(), HERE), (os.getpid(), HERE), (1, "a.b"))
-    ]
-    names.append(".train-00001.arrow.0123456789abcdef")  # of an earlier version, until the end
-    for name in names:
-        (work.folder / name).touch()
-    remove_unfinished(work.folder)
-    assert sorted(path.name for path in work.folder.iterdir()) == sorted(names[1:])
-    prepare(config, tmp_path, processes=1)
-    assert list(work.folder.glob(".*")) == []
 
 
 @pytest.mark.slow
