@@ -11,8 +11,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import InputError
-
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write `data` so that `path` never holds a part of it, even after a power cut."""
@@ -48,20 +46,6 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def private_folder(folder: Path) -> Path:
-    """Make a folder that only its owner can write to, as code is run from it.
-
-    Raises:
-        InputError: the folder exists and others can write to it.
-    """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if folder.stat().st_mode & 0o022 or folder.stat().st_uid != os.getuid():
-        raise InputError(
-            f"{folder}: others can write to it, and code is run from it; run chmod 700 {folder}"
-        )
-    return folder
 
 
 def rename(source: Path, target: Path) -> None:
