@@ -16,8 +16,8 @@ from pipeline.errors import ExpectedError, InputError, StageFailed, first_line, 
 from pipeline.runtime import disk, file_system
 from pipeline.stages import run_part, run_stage
 from slurm import nodes, queue
+from slurm.begin import disregard, listen
 from slurm.conclude import conclude
-from slurm.hold_notices import disregard, listen
 from slurm.ledger import Kind, Order, Outcome, State, outcome_of, read_order, write_outcome
 
 TRANSIENT = (

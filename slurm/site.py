@@ -14,6 +14,7 @@ from pipeline.configs.base import Frozen
 from pipeline.configs.experiment import one_line
 from pipeline.errors import InputError
 from pipeline.runtime.device import Device
+from pipeline.runtime.environment import is_secret
 
 KINDS = ("prepare", "train", "evaluate", "report")  # of jobs; each has its own table
 
@@ -105,6 +106,14 @@ class Site(Frozen):
         """Return the resources of a kind of job."""
         resources: Resources = getattr(self, stage)
         return resources
+
+    def without_secrets(self) -> "Site":
+        """Return the site for others to read: no variable shows a secret."""
+        known = {
+            name: "(a secret)" if is_secret(name) else value
+            for name, value in self.environment.items()
+        }
+        return self.but(environment=known)
 
     def num_ranks(self) -> dict[str, int]:
         """Return the number of ranks that share a stage, by kind of job."""

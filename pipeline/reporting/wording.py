@@ -1,6 +1,11 @@
 """The templates of pages and tables, and how they spell numbers."""
 
+import html
+import re
+from typing import Any
+
 import jinja2
+from markupsafe import Markup
 
 from pipeline.artefacts.comparison_facts import ArmRow
 from pipeline.artefacts.verdict import Verdict
@@ -14,6 +19,10 @@ AUDIT_TITLES = {
 }
 
 
+# C0 and C1, line separators, and what turns the direction of writing round
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
 def templates() -> jinja2.Environment:
     """Return the folder `templates`, with filters that spell numbers for people."""
     environment = jinja2.Environment(
@@ -22,6 +31,7 @@ def templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_printable,
     )
     environment.filters.update(
         percent=_percent,
@@ -29,8 +39,40 @@ def templates() -> jinja2.Environment:
         quantity=_quantity,
         to_decide=_to_decide,
         p_value=_p_value,
+        markdown=_markdown,
+        code=_code,
     )
     return environment
+
+
+def _printable(value: Any) -> Any:
+    """Take out of a text what would steer a terminal or turn a line round."""
+    if not isinstance(value, str):
+        return value
+    text = CONTROL.sub("", value)
+    return Markup(text) if isinstance(value, Markup) else text
+
+
+def _markdown(text: str) -> str:
+    """Spell a text of the user so that Markdown shows it as it is, in one line.
+
+    >>> _markdown("a_b, 5x5: <script>|[x](y)")
+    'a_b, 5x5: &lt;script&gt;\\\\|\\\\[x\\\\](y)'
+    """
+    line = html.escape(" ".join(text.split()), quote=False)
+    return re.sub(r"([\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", line)
+
+
+def _code(text: str) -> str:
+    """Spell a text as code in Markdown, which may hold backticks.
+
+    >>> _code("a"), _code("a`b")
+    ('`a`', '``a`b``')
+    """
+    line = " ".join(text.split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    edge = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{edge}{line}{edge}{fence}"
 
 
 def _percent(error: float | None) -> str:

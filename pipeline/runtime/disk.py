@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import FULL, InputError
+from pipeline.errors import FULL
 from pipeline.runtime import remains
 
 
@@ -91,20 +91,6 @@ def digest(path: Path, algorithm: str) -> str:
     """Return a digest of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
-
-
-def private_folder(folder: Path) -> Path:
-    """Make a folder that only its owner can write to, as code is run from it.
-
-    Raises:
-        InputError: the folder exists and others can write to it.
-    """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if folder.stat().st_mode & 0o022 or folder.stat().st_uid != os.getuid():
-        raise InputError(
-            f"{folder}: others can write to it, and code is run from it; run chmod 700 {folder}"
-        )
-    return folder
 
 
 def rename(source: Path, target: Path) -> None:

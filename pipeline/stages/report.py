@@ -18,7 +18,7 @@ from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.study import BenchmarkConfig, Study
 from pipeline.configs.train import TrainConfig
 from pipeline.paper.published import NEIGHBOURS, SOURCE
-from pipeline.reporting import charts, rows, tables
+from pipeline.reporting import charts, rows, table_files, tables
 from pipeline.reporting.ablations import comparisons
 from pipeline.reporting.cautions import cautions, denominator, single_model
 from pipeline.reporting.page import Benchmark, Page
@@ -61,9 +61,11 @@ def report(config: Study, root: Path) -> Path:
         )
     }
     files |= {
-        f"tables/{name}.csv": tables.as_csv(rows) for name, rows in contents.tables.items() if rows
+        f"tables/{name}.csv": table_files.as_csv(rows)
+        for name, rows in contents.tables.items()
+        if rows
     }
-    files["tables.json"] = tables.as_json(contents.tables)
+    files["tables.json"] = table_files.as_json(contents.tables)
     for name, svg in contents.charts.items():
         files |= {f"charts/{name}.svg": svg.encode(), f"charts/{name}.png": charts.png(svg)}
     for name, content in files.items():
