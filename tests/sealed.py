@@ -18,6 +18,7 @@ from pipeline.artefacts.digests import seal_of
 from pipeline.artefacts.facts import Facts
 from pipeline.artefacts.metrics import METRICS
 from pipeline.configs.base import StageConfig
+from pipeline.runtime.disk import as_json
 
 MACHINE = MachineFacts(world_size=1, device="cpu", operators=True, area_by_library=True)
 EVALUATION = EvaluationFacts(num_images=6, world_size=1, device="cpu", num_rejected=0)
@@ -76,4 +77,4 @@ def reseal(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     """Edit a last file, and give it the digest that it has then."""
     facts = json.loads(path.read_text())
     edit(facts)
-    path.write_text(json.dumps(facts | {"seal": seal_of(facts)}))
+    path.write_bytes(as_json(facts | {"seal": seal_of(facts)}))

@@ -24,7 +24,7 @@ from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import BenchmarkConfig, CheckConfig, Study
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
-from pipeline.runtime.disk import sha256, write_json
+from pipeline.runtime.disk import as_json, sha256, write_json
 
 C = TypeVar("C", bound=StageConfig)
 F = TypeVar("F", bound=Facts)
@@ -123,7 +123,8 @@ class Artefact(Generic[C, F, S_co]):
         except ValidationError as error:
             raise InputError(f"{path}: is damaged ({fault(error)})") from None
         value = json.loads(content)
-        if (found := seal_of(value)) != sealed.seal or digest_of(sealed.files) != sealed.digest:
+        is_whole = digest_of(sealed.files) == sealed.digest and as_json(value) == content
+        if (found := seal_of(value)) != sealed.seal or not is_whole:
             raise InputError(
                 f"{path}: is damaged (digest {found[:SHOWN]}, sealed {sealed.seal[:SHOWN]})"
             )

@@ -79,7 +79,12 @@ def named(path: Path, num_bytes: int | None = None) -> Iterator[None]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, atomically."""
-    write_atomic(path, (json.dumps(value, indent=1) + "\n").encode())
+    write_atomic(path, as_json(value))
+
+
+def as_json(value: Any) -> bytes:
+    """Return a value as indented JSON."""
+    return (json.dumps(value, indent=1) + "\n").encode()
 
 
 def sha256(path: Path) -> str:

@@ -103,7 +103,7 @@ def test_every_damage_is_found_and_no_figure_moves(
     commands = ("verify", "report", "recount", "publish")
     expected = {c: outcome(c, finished, sound, tmp_path / f"sound-{c}") for c in commands}
     assert {code for code, _ in expected.values()} == {0}
-    tries = Counter[str]()
+    tries, misses = Counter[str](), list[str]()
     for kind, path in kinds(sound).items():
         is_sealed = not any(part in kind for part in UNSEALED) or kind.endswith(".arrow")
         for name in amount([*DAMAGES][:2], [*DAMAGES]):
@@ -122,13 +122,16 @@ def test_every_damage_is_found_and_no_figure_moves(
             code, _ = outcome("verify", finished, root, tmp_path)
             # an artefact without its last file is not complete: `run` makes it
             gone = damage is None and is_last_file(path)
-            assert code == 3 or not is_sealed or gone, f"{kind}, {name}: verify finds nothing"
+            if code != 3 and is_sealed and not gone:
+                misses.append(f"{kind}, {name}: verify finds nothing")
             for command in commands[1:]:
                 shutil.rmtree(scratch := tmp_path / "scratch", ignore_errors=True)
                 ended = outcome(command, finished, root, scratch)
-                assert ended[0] or ended == expected[command], f"{kind}, {name}: {command} moved"
+                if ended[0] == 0 and ended != expected[command]:
+                    misses.append(f"{kind}, {name}: {command} shows another thing")
             shutil.rmtree(root)
     print(f"{tries.total()} damages to {len(tries)} kinds of files")
+    assert misses == []
     assert len(tries) >= 20
 
 

@@ -231,7 +231,7 @@ def test_the_main_process_alone_is_killed(finished: Finished, tmp_path: Path) ->
         process.kill()
         process.wait()
         (lock,) = root.glob("locks/train-*")
-        stage, _, name = lock.name.partition("-")
+        _, _, name = lock.name.partition("-")
         held = locks.held_by(name, root)
         resumed = going_deeper(*command, environment=environment)
         assert resumed.returncode == 0, resumed.stderr
@@ -293,7 +293,7 @@ def container(folder: Path) -> "subprocess.Popen[str]":
 
 @pytest.mark.processes
 def test_containers_of_one_name_leave_each_others_files_alone(tmp_path: Path) -> None:
-    """One is killed while the other writes; only its own kind may remove what it left."""
+    """One is killed while the other writes; only its own kind removes what it left."""
     if subprocess.run(
         ["unshare", "--pid", "--fork", "--mount-proc", "true"], check=False
     ).returncode:
