@@ -18,7 +18,8 @@ from pydantic import TypeAdapter
 from pipeline.artefacts import sealing
 from pipeline.artefacts.contents import Leak
 from pipeline.artefacts.digests import compare, remedy_of
-from pipeline.artefacts.shards import COLUMNS, Rejected, check_columns, read_shard
+from pipeline.artefacts.shard_checks import check_columns
+from pipeline.artefacts.shards import COLUMNS, Rejected, read_shard
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import StageFailed
 

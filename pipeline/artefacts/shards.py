@@ -156,67 +156,9 @@ def read_shard(path: Path) -> pa.Table:
         ) from None
 
 
-def check_shard(path: Path, classes: Sequence[str]) -> tuple[str, int, list[str]]:
-    """Return the digest of a shard's rows, their number, and the damaged images.
-
-    An image is damaged where its bytes do not have its SHA-256.
-
-    Raises:
-        InputError: the shard cannot be read, or its columns have changed.
-    """
-    digest, damaged, count = RowsDigest(classes), [], 0
-    table = read_shard(path)
-    try:
-        table.validate(full=True)  # else a damaged offset may end the process
-        if not table.schema.equals(schema(classes), check_metadata=True):
-            raise ValueError("other columns, or other classes")
-        wnids = table["wnid"].to_pylist()
-        for record in _records(table):
-            digest.update(record)
-            if wnids[count] != wnid_of(classes[record.label]):
-                raise ValueError(f"the wnid of {record.image_id} is not that of its class")
-            if hashlib.sha256(record.image).hexdigest() != record.sha256:
-                damaged.append(record.image_id)
-            count += 1
-    except Exception as error:  # pyarrow raises nearly anything on damaged files
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path}: cannot be read as a shard: {reason}") from None
-    return digest.hexdigest(), count, damaged
-
-
-def check_columns(path: Path, classes: tuple[str, ...]) -> str:
-    """Return the digest of a shard's rows; the bytes of the images are not read.
-
-    Raises:
-        InputError: the shard cannot be read, or a wnid is not that of its class.
-    """
-    digest, table = RowsDigest(classes), read_shard(path)
-    try:
-        table.validate(full=True)  # else a damaged offset may end the process
-        wnids = table["wnid"].to_pylist()
-        columns = (table[name].to_pylist() for name in ROW)
-        for wnid, row in zip(wnids, zip(*columns, strict=True), strict=True):
-            if wnid != wnid_of(classes[row[1]]):
-                raise ValueError(f"the wnid of {row[0]} is not that of its class")
-            digest.add(row)
-    except Exception as error:  # pyarrow raises nearly anything on damaged files
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path}: cannot be read as a shard: {reason}") from None
-    return digest.hexdigest()
-
-
 def wnid_of(name: str) -> str | None:
     """Return a class's name if it is a wnid, else None."""
     return name if WNID.fullmatch(name) else None
-
-
-def _records(table: pa.Table) -> Iterator[Record]:
-    for batch in table.to_batches():
-        columns = {name: batch.column(name) for name in COLUMNS if name not in ("wnid", "image")}
-        encoded = batch.column("image").field("bytes")
-        for row in range(len(batch)):
-            values = {name: column[row].as_py() for name, column in columns.items()}
-            yield Record(image=encoded[row].as_py(), **values)
 
 
 def read_note(path: Path) -> ShardNote | None:

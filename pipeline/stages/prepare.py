@@ -5,15 +5,13 @@ import shutil
 import sys
 import time
 from collections import Counter
-from itertools import chain
 from pathlib import Path
 
-import pyarrow.compute as pc
-
 from pipeline.artefacts import locks, sealing
-from pipeline.artefacts.contents import Leak, ManifestFacts
+from pipeline.artefacts.contents import ManifestFacts
 from pipeline.artefacts.dataset import LEAKS, REJECTED, Dataset
-from pipeline.artefacts.shards import Rejected, ShardNote, read_shard
+from pipeline.artefacts.leaks import same_bytes
+from pipeline.artefacts.shards import Rejected, ShardNote
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError, StageFailed
 from pipeline.reporting.preparation import in_words
@@ -171,7 +169,7 @@ def lists(folder: Path, notes: list[ShardNote]) -> tuple[dict[str, bytes], int]:
     They come from the shards and their notes. The number counts val images.
     """
     rejected = [Rejected(*item)._asdict() for note in notes for item in note.rejected]
-    leaks = _same_bytes(folder, notes)
+    leaks = same_bytes(folder, notes)
     rows = {REJECTED: rejected, LEAKS: [leak.plain() for leak in leaks]}
     contents = {
         name: "".join(json.dumps(row) + "\n" for row in listing).encode()
@@ -235,23 +233,3 @@ def _remove_remains(work: Work) -> None:
     for path in work.folder.parent.iterdir():
         if path != work.folder:
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _same_bytes(folder: Path, notes: list[ShardNote]) -> list[Leak]:
-    """Return each pair of a validation and a training image with the same bytes."""
-    columns = {}
-    for split in SPLITS:
-        tables = [
-            read_shard(folder / note.name) for note in notes if note.name.startswith(f"{split}-")
-        ]
-        names = [name for table in tables for name in table["image_id"].to_pylist()]
-        own = [pc.coalesce(table["source_sha256"], table["sha256"]).to_pylist() for table in tables]
-        columns[split] = list(zip(chain.from_iterable(own), names, strict=True))
-    train: dict[str, list[str]] = {}
-    for digest, name in columns["train"]:
-        train.setdefault(digest, []).append(name)
-    return [
-        Leak(val=name, train=twin, sha256=digest)
-        for digest, name in columns["val"]
-        for twin in train.get(digest, ())
-    ]

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from pipeline.artefacts import locks, sealing
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.digests import digest_of
-from pipeline.artefacts.shards import check_shard, read_note
+from pipeline.artefacts.shard_checks import check_shard
+from pipeline.artefacts.shards import read_note
 from pipeline.configs.prepare import FolderConfig, PrepareConfig
 from pipeline.errors import InputError
 from pipeline.runtime import disk

@@ -15,7 +15,7 @@ import pytest
 from pipeline.artefacts import sealing
 from pipeline.artefacts.dataset import LEAK_ROWS, LEAKS, Dataset
 from pipeline.artefacts.digests import digest_of
-from pipeline.artefacts.shards import check_shard
+from pipeline.artefacts.shard_checks import check_shard
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.train import TrainConfig
