@@ -121,6 +121,11 @@ class _CallableNetwork(nn.Module):
         return self.function(images_NCHW)
 
 
+def as_network(network: Callable[[Tensor], Tensor]) -> nn.Module:
+    """Return a module, or any function from images to logits as one."""
+    return network if isinstance(network, nn.Module) else _CallableNetwork(network)
+
+
 def _users_network(path: Path, name: str, num_classes: int) -> nn.Module:
     """Return the network that the function `name(num_classes)` of a user's file makes.
 
@@ -135,7 +140,7 @@ def _users_network(path: Path, name: str, num_classes: int) -> nn.Module:
             f"{path}: {name}(num_classes) returned {kind}; expected a module or a function, images"
             " -> logits"
         )
-    return network if isinstance(network, nn.Module) else _CallableNetwork(network)
+    return as_network(network)
 
 
 def _torchvision(

@@ -87,8 +87,7 @@ def foreign_study(
             transform_input=transform_input,
             **_noted(arch, weights),
         )
-        name = _name(data.resolve().name or "data")
-        images = _images(data, name, classes)
+        images = images_of(data, classes)
         evaluation = EvaluateConfig(
             data=images,
             classifier=foreign,
@@ -181,10 +180,14 @@ def _usual(
     return Usual("the user", Preprocessing(mean, std), input_size)
 
 
-def _images(data: Path, name: str, classes: Path | None) -> PrepareConfig:
-    """Return the config of a folder: images, or ILSVRC-2012's raw validation archive
-    and devkit, which lists the classes.
+def images_of(data: Path, classes: Path | None) -> PrepareConfig:
+    """Return the config of a folder, named for it: images, or ILSVRC-2012's raw
+    validation archive and devkit, which lists the classes.
+
+    Raises:
+        InputError: the file of classes cannot be read, or the devkit has them.
     """
+    name = _name(data.resolve().name or "data")
     if not (data / ILSVRC_VAL).is_file():
         return PrepareConfig(
             source="labelled_folder", name=name, path=data, classes=_lines(classes)
