@@ -1,7 +1,7 @@
 """Table 3 in miniature: GoogLeNets of half the width on Caltech-101's photographs at
 112 px, on a CPU.
 
-Run:     going-deeper run experiments/caltech101.py --data ../shared/data/caltech101
+Run:     going-deeper run experiments/caltech101.py --data FOLDER
 Expect:  with --precision bf16 --epochs 24 a top-5 error, on average over seven members,
          of 31.7 % with 1 crop and 29.7 % with 144; of all seven together 27.8 and 27.2
          %. 70 epochs were not run with these constants
@@ -53,9 +53,9 @@ def experiment(
     if independent:
         comparisons += same_or_independent(base, independent)
     return Study(
-        name="caltech101",
+        name=base.data.name,
         title=(
-            f"Caltech-101 at 112 px: {members} GoogLeNet{'s' if members > 1 else ''} of width"
+            f"{base.data.name} at 112 px: {members} GoogLeNet{'s' if members > 1 else ''} of width"
             f" {base.network.width:g}"
         ),
         check=CheckConfig(results=table3(predictions, predictions[0].policies)),

@@ -241,3 +241,21 @@ def test_training_images_may_be_stored_smaller(
         "shorter_side": 50,
         "quality": 90,
     }
+
+
+def test_a_swap_of_bytes_at_equal_size_is_noticed(image_folder: Path, tmp_path: Path) -> None:
+    folder, root = tmp_path / "images", tmp_path / "root"
+    shutil.copytree(image_folder, folder)
+    command = ("data", "prepare", "imagefolder", folder, "--root", root, "--processes", 1)
+    assert in_process(*command).returncode == 0
+    same = in_process(*command, "--check")
+    assert (same.returncode, "the source has the content" in same.stdout) == (0, True)
+    image = folder / "val/red/1.jpg"
+    changed = bytearray(image.read_bytes())
+    changed[-20] ^= 1
+    image.write_bytes(changed)
+    assert in_process(*command).returncode == 0, "sizes and names are as they were"
+    other = in_process(*command, "--check")
+    assert other.returncode == 3
+    assert "the source has other content now: the files of val-00000.arrow" in other.stderr
+    assert not list(root.glob("datasets/*/.check*"))

@@ -74,7 +74,7 @@ def _measurement(
         what,
         short_help=short,
         help=doc,
-        epilog=f"Example: going-deeper benchmark {what} --data ../shared/data/imagenet-sample",
+        epilog=f"Example: going-deeper benchmark {what} --data FOLDER",
     )
     @click.option(
         "--data", type=PATH, help="Folder of photographs.  [default: two that scikit-learn ships]"

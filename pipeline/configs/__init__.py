@@ -15,7 +15,7 @@ from pipeline.configs.evaluate import (
     Policy,
 )
 from pipeline.configs.network import NetworkConfig, PixelConfig, Precision
-from pipeline.configs.prepare import PrepareConfig, ReencodeConfig
+from pipeline.configs.prepare import PrepareConfig, ReencodeConfig, name_of
 from pipeline.configs.study import CheckConfig, PublishedRecipe, Study, ablation
 from pipeline.configs.train import LocalSGDConfig, PatchConfig, TrainConfig
 from pipeline.errors import InputError
@@ -45,5 +45,6 @@ __all__ = [
     "TrainConfig",
     "ablation",
     "comparison",
+    "name_of",
     "table3",
 ]

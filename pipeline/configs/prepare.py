@@ -2,6 +2,7 @@
 source.
 """
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -17,6 +18,17 @@ TRAIN, VAL, DEVKIT = (
 )
 # paper, section 7; it says "about 1.2 million" of the training images
 ILSVRC2012_IMAGES = {"train": 1_281_167, "val": 50_000}
+
+
+def name_of(path: Path | None, name: str | None, usual: str) -> str:
+    """Return what a data set is called: `name`, or else as its folder is, or as usual.
+
+    >>> name_of(Path("/photographs/my birds"), None, "caltech101")
+    'my-birds'
+    """
+    if name is not None or path is None:
+        return name or usual
+    return re.sub(r"[^A-Za-z0-9._-]", "-", path.absolute().name)[:64] or usual
 
 
 class ReencodeConfig(Frozen):

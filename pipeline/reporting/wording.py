@@ -2,6 +2,8 @@
 
 import html
 import re
+import shlex
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -20,6 +22,9 @@ AUDIT_TITLES = {
 
 
 # C0 and C1, line separators, and what turns the direction of writing round
+# options whose value is a place on one machine, and what stands for it
+PLACES = {"--data": "FOLDER", "--root": "ROOT", "--into": "FOLDER", "--site": "SITE"}
+PLACES |= {"--to": "FOLDER", "--weights": "WEIGHTS", "--classes": "CLASSES"}
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
@@ -41,6 +46,7 @@ def templates() -> jinja2.Environment:
         p_value=_p_value,
         markdown=_markdown,
         code=_code,
+        portable=_portable,
     )
     return environment
 
@@ -73,6 +79,29 @@ def _code(text: str) -> str:
     fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
     edge = " " if line.startswith("`") or line.endswith("`") else ""
     return f"{fence}{edge}{line}{edge}{fence}"
+
+
+def _portable(command: str) -> str:
+    """Spell a recorded command without the folders of the machine that ran it.
+
+    >>> _portable("going-deeper run /a/mine.py --root /tmp/x --data=/y --seeds 3")
+    'going-deeper run mine.py --root ROOT --data=FOLDER --seeds 3'
+    """
+    words, shown = shlex.split(command), list[str]()
+    for word in words:
+        option, equals, value = word.partition("=")
+        if shown and shown[-1] in PLACES and not word.startswith("-"):
+            shown.append(_place(PLACES[shown[-1]], word))
+        elif equals and option in PLACES:
+            shown.append(f"{option}={_place(PLACES[option], value)}")
+        else:
+            shown.append(Path(word).name if word.startswith("/") else word)
+    return shlex.join(shown)
+
+
+def _place(name: str, path: str) -> str:
+    """Return the name of a place, or a path within this project as it is."""
+    return path if path.startswith(("experiments/", "slurm/sites/")) else name
 
 
 def _percent(error: float | None) -> str:

@@ -14,7 +14,7 @@ from pipeline.configs.experiment import one_line, python_function
 from pipeline.configs.fidelity import PUBLISHED
 from pipeline.configs.network import Precision
 from pipeline.configs.prepare import VAL as ILSVRC_VAL
-from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.prepare import PrepareConfig, name_of
 from pipeline.configs.study import CheckConfig, PublishedWeights, Study
 from pipeline.errors import InputError
 from pipeline.paper.policies import CURVE
@@ -187,7 +187,7 @@ def images_of(data: Path, classes: Path | None) -> PrepareConfig:
     Raises:
         InputError: the file of classes cannot be read, or the devkit has them.
     """
-    name = _name(data.resolve().name or "data")
+    name = name_of(data.resolve(), None, "data")
     if not (data / ILSVRC_VAL).is_file():
         return PrepareConfig(
             source="labelled_folder", name=name, path=data, classes=_lines(classes)

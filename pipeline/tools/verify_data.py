@@ -5,6 +5,7 @@ row, every list. Repair it from the source.
 import hashlib
 import re
 import shutil
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -156,6 +157,29 @@ def _repair(config: PrepareConfig, root: Path, damaged: list[FileState]) -> None
         if name in names:
             disk.write_atomic(data.folder / name, content)
     shutil.rmtree(repaired.folder, ignore_errors=True)
+
+
+def source_differs(config: PrepareConfig, root: Path, processes: int | None = None) -> list[str]:
+    """Return the shards whose files in the source have other content than was prepared.
+
+    All files of the source are read again; nothing is changed.
+
+    Raises:
+        InputError: the data set is not complete, or the source is gone or holds other
+            files.
+    """
+    data = Dataset(config, root)
+    refuse_other_files(config, root)
+    work, steps = work_of(config, sources.open_source(config), root)
+    shards = [step for step in steps if isinstance(step, Shard)]
+    with tempfile.TemporaryDirectory(dir=data.folder, prefix=".check.") as scratch:
+        again = work._replace(folder=Path(scratch))
+        filled = share(again.do, shards, processes or cores_per_rank())
+        for _ in progress_of(filled, f"check {config.name}", len(shards), "shards"):
+            pass
+        notes = {shard.name: again.note(shard.name) for shard in shards}
+    sealed = data.manifest.files
+    return [name for name, note in notes.items() if note is None or note.digest != sealed.get(name)]
 
 
 def place_of(config: PrepareConfig, root: Path, state: FileState) -> Path:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from pipeline.artefacts import sealing
 from pipeline.configs.base import StageConfig
+from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.recipes import arm_of
 from pipeline.runtime.environment import without_secrets
 from pipeline.tracking.page import Page
@@ -152,7 +153,8 @@ def _init(page: Page, root: Path) -> Any:
             mode="online",
             dir=os.environ.get("WANDB_DIR", str(root.absolute())),
             resume="allow",
-            config={**config.model_dump(mode="json"), "arm": arm_of(config)},
+            config=config.model_dump(mode="json")
+            | {"arm": arm_of(config), "data_content": _content(config, root)},
             settings=wandb.Settings(
                 silent=True,
                 console="off",
@@ -164,6 +166,17 @@ def _init(page: Page, root: Path) -> Any:
                 disable_code=True,
             ),
         )
+
+
+def _content(config: StageConfig, root: Path) -> list[str]:
+    """Return the digests of the data sets that an artefact was made from.
+
+    Two data sets may have one name.
+    """
+    if isinstance(config, PrepareConfig):
+        is_there = config.is_complete(root)
+        return [sealing.DATASET.unseal(config, root).digest] if is_there else []
+    return sorted({digest for each in config.inputs for digest in _content(each, root)})
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Any:
