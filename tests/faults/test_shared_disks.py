@@ -78,7 +78,7 @@ def test_locks_of_one_host_alone_are_refused(
     mounted: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = tmp_path / "mountinfo"
-    root = tmp_path / "a root"
+    root = tmp_path / "une entrée"
     root.mkdir()
     written = str(root).replace(" ", r"\040")
     table.write_text(
