@@ -65,7 +65,8 @@ def launch(study: Study, missing: Sequence[StageConfig], root: Path, site: Site)
             [entry.job_id for entry in entries(study, root) if entry.cluster == "slurm"]
         )
         for config in missing:
-            if config.has_job:
+            # its job may have ended since `missing` was listed: it is not alive
+            if config.has_job and not config.is_complete(root):
                 _submit_stage(submission, config)
         everything = [job for jobs in submission.jobs.values() for job in jobs]
         order = Order(

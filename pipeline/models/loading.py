@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from pipeline.configs.base import differences
@@ -100,6 +101,10 @@ def load_strictly(network: nn.Module, weights: dict[str, Tensor], path: Path) ->
                 f"{path}: has no tensor {name}; the network expects one of shape"
                 f" {tuple(tensor.shape)}"
             )
+        if why := _unusable(weights[name], tensor):
+            raise InputError(
+                f"{path}: {name} {why}; the network expects whole tensors of {tensor.dtype}"
+            )
         if weights[name].shape != tensor.shape:
             shape = tuple(weights[name].shape)
             raise InputError(
@@ -108,6 +113,16 @@ def load_strictly(network: nn.Module, weights: dict[str, Tensor], path: Path) ->
     if unknown := next((name for name in weights if name not in expected), None):
         raise InputError(f"{path}: has a tensor {unknown}, which the network does not know")
     network.load_state_dict(weights, strict=False)
+
+
+def _unusable(tensor: Tensor, expected: Tensor) -> str:
+    """Say why a tensor cannot be copied, or would not be what its file means."""
+    if tensor.is_nested or tensor.layout is not torch.strided:
+        return "is nested" if tensor.is_nested else f"is {tensor.layout}"
+    if tensor.is_meta or tensor.is_quantized:
+        return "has no values" if tensor.is_meta else "is quantised"
+    is_other = expected.is_floating_point() and not tensor.is_floating_point()
+    return f"is of {tensor.dtype}" if is_other else ""
 
 
 class _CallableNetwork(nn.Module):

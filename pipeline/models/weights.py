@@ -19,6 +19,7 @@ from pipeline.configs.network import NOTE, NetworkConfig, WeightsNote
 from pipeline.errors import InputError
 from pipeline.models.caffe import googlenet_weights
 
+MOST_LEVELS = 32  # ours: checkpoints have some three
 TOP = "."  # the key of tensors at the top, in no dictionary of their own
 
 
@@ -138,9 +139,10 @@ def _of_key(
         )
         raise InputError(f"{path}: {problem}")
     if not isinstance(choices[0], dict):
+        name = key or sets[0][0]
         raise InputError(
-            f"{path}: {key or sets[0][0]} is a list of tensors without names, which fits no"
-            " network; expected tensors by name"
+            f"{path}: {'' if name == TOP else f'{name} '}is a list of tensors without names (or"
+            " with keys that are no text), which fits no network; expected tensors by name"
         )
     return choices[0]
 
@@ -161,6 +163,8 @@ def _sets(
     does not matter. The state of an optimiser is no set.
     """
     if id(content) in seen or not isinstance(content, Mapping | Sequence) or _is_text(content):
+        return
+    if len(at) > MOST_LEVELS:
         return
     seen.add(id(content))
     if isinstance(content, Mapping) and {"state", "param_groups"} <= content.keys():

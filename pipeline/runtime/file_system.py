@@ -5,6 +5,7 @@ And what it may lack: a file of another host may be seen late.
 
 import errno
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterable
@@ -13,9 +14,10 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 
-# of NFS (nfs(5)) and of Lustre (mount.lustre(8)): each host locks for itself
+# of NFS (nfs(5)), Lustre (mount.lustre(8)), CIFS (mount.cifs(8)) and GFS2: each host
+# locks for itself
 LOCKS_OF_ONE_HOST = frozenset(
-    {"nolock", "local_lock=all", "local_lock=flock", "localflock", "nobrl"}
+    {"nolock", "local_lock=all", "local_lock=flock", "localflock", "localflocks", "nobrl"}
 )
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 # ours: NFS looks for a file again after 60 seconds at the latest (nfs(5), acdirmax)
@@ -32,7 +34,8 @@ def refuse_unfit(root: Path) -> None:
             itself. The message names what it lacks.
     """
     expected = "--root must be on a file system with hard links, and locks that all hosts see"
-    kind, options = _mount(root.resolve(), MOUNTS.read_text() if MOUNTS.exists() else "")
+    mounts = MOUNTS.read_text(errors="surrogateescape") if MOUNTS.exists() else ""
+    kind, options = _mount(root.resolve(), mounts)
     if own := sorted(options & LOCKS_OF_ONE_HOST):
         raise InputError(
             f"{root}: its file system ({kind}, mounted with {own[0]}) keeps the locks of each host"
@@ -56,7 +59,7 @@ def refuse_unfit(root: Path) -> None:
 def _mount(path: Path, table: str) -> tuple[str, frozenset[str]]:
     """Return the kind of the file system that holds a path, and its options.
 
-    `table` is /proc/self/mountinfo (proc(5)).
+    `table` is /proc/self/mountinfo (proc(5)), where a space is \\040.
 
     >>> table = "9 1 0:5 / /home rw - nfs4 server:/home rw,hard,local_lock=all"
     >>> kind, options = _mount(Path("/home/me"), table)
@@ -69,8 +72,7 @@ def _mount(path: Path, table: str) -> tuple[str, frozenset[str]]:
         fields, own = place.split(), device.split()
         if len(fields) < 6 or len(own) < 3:
             continue
-        # spaces are written as \040
-        folder = fields[4].encode().decode("unicode_escape", "replace")
+        folder = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4])
         if len(folder) >= len(best) and path.is_relative_to(folder):
             best, kind = folder, own[0]
             options = frozenset({*fields[5].split(","), *own[2].split(",")})

@@ -48,6 +48,11 @@ FORMATS: dict[str, list[Callable[[Image.Image], bytes]]] = {
         lambda image: encode(image.convert("RGBA"), "WEBP"),
     ],
     "BMP": [lambda image: encode(image, "BMP"), lambda image: encode(image.convert("P"), "BMP")],
+    "TIFF": [
+        lambda image: encode(image, "TIFF"),
+        lambda image: encode(image.convert("P"), "TIFF", compression="tiff_lzw"),
+        lambda image: encode(image, "TIFF", compression="jpeg"),
+    ],
 }
 SIDES = (16, 33, 64)
 WHOLE_PATCH = Patch(0, 0, 1, 1, "bilinear", False)
@@ -71,7 +76,7 @@ def pieces(encoded: bytes, kind: str) -> list[bytes]:
             at += 8 + size + size % 2
     else:
         cuts += [k for k in (13, 54, 13 + 768, len(encoded) * 2 // 3) if k < len(encoded)]
-    cuts = sorted({*cuts, len(encoded)})
+    cuts = sorted({min(cut, len(encoded)) for cut in cuts} | {len(encoded)})
     return [encoded[start:stop] for start, stop in pairwise(cuts)]
 
 
@@ -79,8 +84,9 @@ def of_huge_size(content: bytearray, kind: str, rng: random.Random) -> None:
     """Write a size of up to four bytes where the format has it; a PNG's checksum is
     right.
     """
-    places = {"PNG": 16, "GIF": 6, "BMP": 18, "WEBP": 26}
-    at = places.get(kind, max(0, content.find(b"\xff\xc0") + 5))
+    places = {"PNG": 16, "GIF": 6, "BMP": 18, "WEBP": 26, "JPEG": content.find(b"\xff\xc0") + 5}
+    # a TIFF has it in its list of tags, anywhere
+    at = places.get(kind, rng.randrange(len(content)))
     width = {"PNG": 4, "BMP": 4}.get(kind, 2)
     content[at : at + 2 * width] = rng.choice(
         (b"\xff" * 2 * width, b"\x7f" * 2 * width, bytes(2 * width), rng.randbytes(2 * width))

@@ -7,14 +7,18 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from pipeline.artefacts import locks
+from pipeline.configs.base import StageConfig
 from pipeline.configs.prepare import PrepareConfig
-from pipeline.errors import InputError
+from pipeline.configs.study import Study
+from pipeline.errors import InputError, StageFailed
 from pipeline.runtime import file_system
+from slurm import conclude, job, ledger
 from tests.commands import TOP, Finished, contents, going_deeper
 from tests.faults import shims
 
@@ -74,7 +78,7 @@ def test_locks_of_one_host_alone_are_refused(
     mounted: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = tmp_path / "mountinfo"
-    root = tmp_path / "a root"
+    root = tmp_path / "une entrée"
     root.mkdir()
     written = str(root).replace(" ", r"\040")
     table.write_text(
@@ -112,6 +116,45 @@ def test_a_file_that_is_seen_late_is_awaited_but_not_for_ever(
     file_system.wait_for([path], 10)
     assert looks == [4]
     file_system.wait_for([tmp_path / "never"], 0.3)
+
+
+def make_late(config: StageConfig, root: Path) -> None:
+    def make() -> None:
+        (root / config.folder).mkdir(parents=True)
+        (root / config.folder / config.last_file).touch()
+
+    threading.Timer(0.5, make).start()
+
+
+def test_a_job_awaits_what_jobs_on_other_nodes_have_made(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member = study.check.results[0].members[0]
+    seen = []
+    monkeypatch.setattr(
+        job, "run_stage", lambda config, root: seen.append(config.inputs[0].is_complete(root))
+    )
+    order = ledger.Order(name="evaluate-1", kind="evaluate", content=member.model_dump(mode="json"))
+    for source in member.inputs:
+        make_late(source, tmp_path)
+    job._do(order, tmp_path, 0)
+    assert seen == [True]
+
+
+def test_a_conclusion_awaits_the_jobs_that_ended_well(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not wait for those that failed."""
+    monkeypatch.setattr(conclude, "run_stage", lambda config, root: None)
+    first, *others = [config for config in study.stages if config.has_job]
+    ledger.write_outcome(tmp_path, ledger.order_name(first), ledger.Outcome(state="done"))
+    for config in others:
+        failure = ledger.Outcome(state="failed")
+        ledger.write_outcome(tmp_path, ledger.order_name(config), failure)
+    make_late(first, tmp_path)
+    with pytest.raises(StageFailed, match="no verdict, as these are missing: train") as failed:
+        conclude.conclude(study, tmp_path)
+    assert f"{first.stage} {first.hash}" not in str(failed.value)
 
 
 @pytest.mark.slow
