@@ -27,7 +27,6 @@ from tests.crash_points import assert_no_trace
 from tests.faults.campaign import amount
 
 pytestmark = [pytest.mark.usefixtures("unsynced"), pytest.mark.processes, pytest.mark.slow]
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -36,8 +35,8 @@ def unsynced(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
 
     class Stopped(datetime):
         @classmethod
-        def now(cls, tz: object = None) -> datetime:
-            return NOW
+        def now(cls, tz: object = None) -> "Stopped":
+            return cls(2026, 1, 1, tzinfo=UTC)
 
     monkeypatch.setattr("os.fsync", lambda descriptor: None)
     monkeypatch.setattr(ledger, "datetime", Stopped)
@@ -67,6 +66,11 @@ def data_of(study: Study) -> PrepareConfig:
     return study.check.results[0].members[0].data
 
 
+def average(study: Study, root: Path) -> None:
+    for cell in study.check.results:
+        run_stage(cell, root)
+
+
 def track(study: Study, root: Path) -> None:
     for config in study.stages[-3:]:
         page = pages.begin(config, root).write(root, sent=3)
@@ -88,7 +92,7 @@ def build(_: Study, root: Path) -> None:
 
 WRITERS = {
     "results": Writer(
-        lambda study, root: [run_stage(cell, root) for cell in study.check.results],
+        average,
         ("results",),
         100,
         40,

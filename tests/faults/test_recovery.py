@@ -254,9 +254,10 @@ def test_a_look_disturbs_no_lock(run_config: TrainConfig, tmp_path: Path) -> Non
     for _ in range(ATTEMPTS):
         try:
             with locks.lock(run_config, tmp_path):
-                pass
+                time.sleep(0.0005)
         except InputError:
             refused += 1
+        time.sleep(0.0005)  # else the other one hardly gets to look
     looking.kill()
     looking.join()
     assert refused == 0, f"{refused} of {ATTEMPTS}"
