@@ -66,11 +66,6 @@ def data_of(study: Study) -> PrepareConfig:
     return study.check.results[0].members[0].data
 
 
-def average(study: Study, root: Path) -> None:
-    for cell in study.check.results:
-        run_stage(cell, root)
-
-
 def track(study: Study, root: Path) -> None:
     for config in study.stages[-3:]:
         page = pages.begin(config, root).write(root, sent=3)
@@ -91,17 +86,14 @@ def build(_: Study, root: Path) -> None:
 
 
 WRITERS = {
-    "results": Writer(
-        average,
-        ("results",),
-        100,
-        40,
+    "a result": Writer(
+        lambda study, root: run_stage(study.check.results[-1], root), ("results",), 30, 12
     ),
     "a comparison": Writer(lambda study, root: run_stage(question(study), root), (), 20, 7),
     "verdicts": Writer(lambda study, root: run_stage(study.check, root), ("verdicts",), 20, 7),
-    "a report and its tables": Writer(run_stage, ("reports",), 100, 40),
+    "a report and its tables": Writer(run_stage, ("reports",), 100, 60),
     "published files": Writer(
-        lambda study, root: recount.publish(study, root, root / "published"), (), 100, 40
+        lambda study, root: recount.publish(study, root, root / "published"), (), 100, 60
     ),
     "a page of images": Writer(
         lambda study, root: show_data.show(data_of(study), root, 4, root / "page.html"), (), 5, 3

@@ -51,7 +51,9 @@ def test_a_mistake_of_ours_keeps_its_traceback() -> None:
 
 
 def test_a_file_that_cannot_be_written_is_one_line() -> None:
-    with pytest.raises(StageFailed, match=r"^outputs/x: No space left on device$"):
+    with pytest.raises(
+        StageFailed, match=r"^outputs/x: No space left on device; [\d.]+ MB are free$"
+    ):
         ranks.launch(fail, 1, OSError(28, "No space left on device", "outputs/x"), None)
 
 
