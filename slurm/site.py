@@ -3,7 +3,6 @@
 It is validated data; its fields keep submitit's names.
 """
 
-import difflib
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,11 +10,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
 
 from pipeline.configs.base import Frozen
-from pipeline.configs.experiment import one_line
-from pipeline.errors import InputError
+from pipeline.configs.wrong_fields import one_line
+from pipeline.errors import InputError, did_you_mean
 from pipeline.runtime.device import Device
 from pipeline.runtime.environment import is_secret
 
+SITES = Path(__file__).parent / "sites"
 KINDS = ("prepare", "train", "evaluate", "report")  # of jobs; each has its own table
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
@@ -147,13 +147,20 @@ class Site(Frozen):
         return texts
 
 
+def site_names() -> list[str]:
+    """Return the names of the site files that ship."""
+    return sorted(path.stem for path in SITES.glob("*.toml"))
+
+
 def load_site(path: Path) -> Site:
-    """Read a site file.
+    """Read a site file: a path, or the name of one that ships. A file that exists wins.
 
     Raises:
-        InputError: there is no such file, it is not TOML, or it has a value out of
-            range or an unknown key (the message names the nearest valid key).
+        InputError: there is no such file or name, it is not TOML, or it has a value out
+            of range or an unknown key (the message names the nearest valid key).
     """
+    if not path.is_file() and str(path) in site_names():
+        path = SITES / f"{path}.toml"
     content = _toml(path)
     try:
         return Site.model_validate(content)
@@ -170,7 +177,8 @@ def _toml(path: Path) -> dict[str, Any]:
     expected = "expected one such as slurm/sites/local.toml"
     try:
         if not path.is_file():  # a device would be read without end
-            raise InputError(f"{path}: no such site file; {expected}")
+            ours = did_you_mean(path.stem, site_names()) or f" or one of {', '.join(site_names())}"
+            raise InputError(f"{path}: no such site file; {expected}{ours}")
         if (size := path.stat().st_size) > MOST_BYTES:
             raise InputError(f"{path}: has {size} bytes, more than {MOST_BYTES}; {expected}")
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -185,6 +193,5 @@ def _toml(path: Path) -> dict[str, Any]:
 def _unknown_key(location: list[str]) -> str:
     *table, key = (part[:LONGEST_KEY] for part in location)
     valid = list((Resources if table and table[0] in KINDS else Site).model_fields)
-    near = difflib.get_close_matches(key, valid, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"valid keys: {', '.join(valid)}"
-    return f"unknown key {'.'.join((*table, key))}; {hint}"
+    hint = did_you_mean(key, valid) or f"; valid keys: {', '.join(valid)}"
+    return f"unknown key {'.'.join((*table, key))}{hint}"

@@ -8,8 +8,8 @@ import click
 from pydantic import ValidationError
 
 from pipeline.commands.arguments import MOST_PROCESSES, PATH, ROOT
-from pipeline.configs.experiment import one_line
 from pipeline.configs.prepare import SOURCES, PrepareConfig, ReencodeConfig, name_of
+from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError, StageFailed
 
 FOLDERS = click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=PATH)
