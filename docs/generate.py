@@ -7,7 +7,7 @@ import ast
 import html
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import NoneType
@@ -49,20 +49,16 @@ def text(words: str) -> str:
     return re.sub(r"`[^`]*`", lambda code: re.sub(r"\\([*_\[\]])", r"\1", code[0]), marked)
 
 
-def table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """Return a table in Markdown."""
     lines = [heads, ("---",) * len(heads), *rows]
     return "".join(f"| {' | '.join(row)} |\n" for row in lines)
 
 
-def _options(parameters: list[click.Parameter], context: click.Context) -> str:
-    records = [
-        option.get_help_record(context)
-        for option in parameters
-        if isinstance(option, click.Option) and option.name != "help"
-    ]
+def _options(parameters: Sequence[click.Parameter], context: click.Context) -> str:
+    records = [option.get_help_record(context) for option in parameters]
     rows = [(f"`{names}`", text(words)) for names, words in filter(None, records)]
-    return table(("option", "what"), rows) if rows else "It has no options.\n"
+    return table(("option", "what"), rows) if rows else ""
 
 
 def _paragraphs(words: str) -> str:
@@ -98,7 +94,9 @@ def commands_page() -> str:
             f"{level} {name}\n",
             _paragraphs(command.help or "") + "\n",
             f"```text\n{usage}\n```\n",
-            _options(command.get_params(context), context),
+            _options(
+                [option for option in command.params if isinstance(option, click.Option)], context
+            ),
         ]
         if example := (command.epilog or "").removeprefix("Example: "):
             parts.append(f"```sh\n{example}\n```\n")
@@ -186,7 +184,7 @@ def _default(kind: type[Frozen], name: str) -> str:
     return "none" if value in (None, ()) else f"`{value}`"
 
 
-def _rows(kind: type[Frozen], node: ast.ClassDef, lines: list[str]) -> list[tuple[str, ...]]:
+def _rows(kind: type[Frozen], node: ast.ClassDef, lines: list[str]) -> Sequence[tuple[str, ...]]:
     rows = []
     for item, following in zip(node.body, [*node.body[1:], None], strict=True):
         if not (isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)):
@@ -210,14 +208,18 @@ def _rows(kind: type[Frozen], node: ast.ClassDef, lines: list[str]) -> list[tupl
     return rows
 
 
-def fields() -> Iterator[tuple[type[Frozen], list[tuple[str, ...]]]]:
+def fields() -> Iterator[tuple[type[Frozen], Sequence[tuple[str, ...]]]]:
     """Yield each config of a study or a site, with a row for each field of its own."""
     for file in FILES:
         module = import_module(file)
         source = inspect.getsource(module)
         for node in ast.parse(source).body:
             kind = getattr(module, node.name) if isinstance(node, ast.ClassDef) else None
-            if isinstance(node, ast.ClassDef) and inspect.isclass(kind) and issubclass(kind, Frozen):
+            if (
+                isinstance(node, ast.ClassDef)
+                and inspect.isclass(kind)
+                and issubclass(kind, Frozen)
+            ):
                 yield kind, _rows(kind, node, source.splitlines())
 
 
