@@ -52,12 +52,19 @@ class Resources(Frozen):
 
     # ours, all bounds: no node has as much
     nodes: Count = Field(default=1, ge=1, le=MOST_NODES)
+    """Nodes of a job."""
     tasks_per_node: Count = Field(default=1, ge=1, le=1024)
+    """Ranks on each node."""
     cpus_per_task: Count = Field(default=1, ge=1, le=4096)
+    """Cores of each rank."""
     gpus_per_node: Count = Field(default=0, ge=0, le=64)
+    """GPUs of each node."""
     mem_gb: Annotated[float, Field(strict=True)] | None = Field(default=None, gt=0, le=1_000_000)
+    """Memory of each node, in GB."""
     timeout_min: Count = Field(default=60, ge=1, le=MOST_MINUTES)
+    """Time limit of a job, in minutes."""
     array: Count = Field(default=1, ge=1, le=10_000)
+    """Jobs that share a preparation or an evaluation."""
 
 
 class Site(Frozen):
@@ -72,26 +79,44 @@ class Site(Frozen):
     """
 
     cluster: Literal["local", "slurm"]
+    """SLURM, or processes of this machine."""
     slurm_partition: Name | None = None
+    """Partition of the jobs."""
     slurm_account: Name | None = None
+    """Account that they are charged to."""
     slurm_qos: Name | None = None
+    """Their quality of service."""
     slurm_constraint: Name | None = None
+    """What their nodes must have."""
     slurm_setup: tuple[Line, ...] = Field(default=(), max_length=1000)  # ours
+    """Shell lines before each job."""
     slurm_exclude: Name | None = None
+    """Nodes that they must not get."""
     slurm_array_parallelism: Count = Field(default=256, ge=1, le=10_000)
+    """Most jobs of an array that run at once."""
     slurm_signal_delay_s: Count = Field(default=90, ge=1, le=65_535)  # sbatch(1), --signal
+    """Seconds from a job's signal to its time limit."""
     environment: dict[Variable, Line] = Field(default={}, max_length=1000)  # ours
+    """Variables of the jobs."""
     scratch: (
         Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._/-]*$", max_length=LONGEST_LINE)]
         | None
     ) = None
+    """Becomes TMPDIR."""
     max_timeouts: Count = Field(default=100, ge=0, le=MOST_TRIES)
+    """Times that a job may reach its time limit."""
     max_retries: Count = Field(default=3, ge=0, le=MOST_TRIES)
+    """Times that a job is tried again after a passing failure."""
     max_node_failures: Count = Field(default=10, ge=0, le=MOST_TRIES)
+    """Times that a job is tried again after its node died."""
     prepare: Resources = Resources()
+    """Resources of a preparation."""
     train: Resources = Resources()
+    """Resources of a training."""
     evaluate: Resources = Resources()
+    """Resources of an evaluation."""
     report: Resources = Resources()
+    """Resources of the job that ensembles, judges and reports."""
 
     @model_validator(mode="after")
     def _is_one_machine(self) -> "Site":
