@@ -191,10 +191,11 @@ def load_site(path: Path) -> Site:
         return Site.model_validate(content)
     except ValidationError as error:
         for item in error.errors():
+            place = [str(part) for part in item["loc"]]
+            if place[0:1] == ["environment"] and is_secret(place[-1]):  # its value is not shown
+                raise InputError(f"{path}: {'.'.join(place)}: {item['msg']}") from None
             if item["type"] == "extra_forbidden":
-                raise InputError(
-                    f"{path}: {_unknown_key([str(part) for part in item['loc']])}"
-                ) from None
+                raise InputError(f"{path}: {_unknown_key(place)}") from None
         raise InputError(f"{path}: {one_line(error)}") from None
 
 
