@@ -35,7 +35,7 @@ def _commands() -> Iterator[str]:
     for text in (*TEXTS, commands_page(), experiments_page()):
         for block in re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
             lines = re.sub(r"(^|\s+)#.*", "", block, flags=re.MULTILINE)
-            yield from re.findall(r"(?<!=)\bgoing-deeper [^&\n)]*[^&\n) ]", lines)
+            yield from re.findall(r"(?<!=)\bgoing-deeper [^&>\n)]*[^&>\n) ]", lines)
     for text in TEXTS:
         yield from re.findall(r"`(?:eval \"\$\()?(going-deeper [^`&\n)]+)", text)
 
