@@ -242,10 +242,26 @@ def fields_page() -> str:
     return "\n".join(parts)
 
 
+def python_page() -> str:
+    """Return the page of all that `import going_deeper` gives."""
+    module = import_module("going_deeper")  # takes torch
+    parts = ["# import going_deeper\n", "Made from the module itself.\n"]
+    parts.append(f"```text\n{inspect.cleandoc(module.__doc__ or '')}\n```\n")
+    for name in module.__all__:
+        value = getattr(module, name)
+        words = inspect.cleandoc(value.__doc__ or "")
+        is_error = inspect.isclass(value) and issubclass(value, Exception)
+        form = name if is_error else f"{name}{inspect.signature(value)}"
+        form = re.sub(r"\b(?:[a-z_]\w*\.)+(?=[A-Z])", "", form)  # names without their modules
+        parts.append(f"## {name}\n\n```text\n{form}\n\n{words}\n```\n")
+    return "\n".join(parts)
+
+
 PAGES = {
     "reference/commands.md": commands_page,
     "reference/experiments.md": experiments_page,
     "reference/fields.md": fields_page,
+    "reference/python.md": python_page,
 }
 
 

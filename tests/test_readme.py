@@ -25,6 +25,7 @@ from slurm.site import load_site
 from tests.commands import TOP, in_process
 
 TEXTS = [path.read_text() for path in (TOP / "README.md", *sorted((TOP / "docs").rglob("*.md")))]
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", "".join(TEXTS), re.MULTILINE | re.DOTALL)
 ARCHITECTURE = (TOP / "docs/architecture.md").read_text()
 MADE_UP = ("EXPERIMENT", "my_ablation.py")  # of the latter the page has the text
 FREE = {"plan", "audit"}  # run here, as any --help: they need nothing, and write nothing
@@ -99,6 +100,11 @@ def test_my_own_model_is_evaluated(image_folder: Path, tmp_path: Path) -> None:
     ended = in_process(*words, "--root", tmp_path / "root", "--processes", 1)
     assert ended.returncode == 0, ended.stderr
     assert "python:build (my_weights.pt) on " in ended.stdout
+
+
+@pytest.mark.parametrize("lines", EXAMPLES)
+def test_python_in_a_page_runs(lines: str) -> None:
+    exec(compile(lines, "a page", "exec"), {})
 
 
 def test_messages_are_those_of_the_code() -> None:
