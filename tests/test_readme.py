@@ -27,8 +27,11 @@ from tests.commands import TOP, in_process
 TEXTS = [path.read_text() for path in (TOP / "README.md", *sorted((TOP / "docs").rglob("*.md")))]
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", "".join(TEXTS), re.MULTILINE | re.DOTALL)
 ARCHITECTURE = (TOP / "docs/architecture.md").read_text()
-MADE_UP = ("EXPERIMENT", "my_ablation.py")  # of the latter the page has the text
-FREE = {"plan", "audit"}  # run here, as any --help: they need nothing, and write nothing
+FREE = {
+    "plan",
+    "audit",
+    "experiments",
+}  # run here, as any --help: they need nothing, and write nothing
 
 
 def _commands() -> Iterator[str]:
@@ -36,7 +39,7 @@ def _commands() -> Iterator[str]:
     for text in (*TEXTS, commands_page(), experiments_page()):
         for block in re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
             lines = re.sub(r"(^|\s+)#.*", "", block, flags=re.MULTILINE)
-            yield from re.findall(r"(?<!=)\bgoing-deeper [^&>\n)]*[^&>\n) ]", lines)
+            yield from re.findall(r"(?<!=)\bgoing-deeper [^&\n)>]*[^&\n)> ]", lines)
     for text in TEXTS:
         yield from re.findall(r"`(?:eval \"\$\()?(going-deeper [^`&\n)]+)", text)
 
@@ -54,13 +57,14 @@ def python_file(title: str) -> str:
 
 
 @pytest.mark.parametrize("line", ALL)
-def test_a_command_is_one(line: str, tmp_path: Path) -> None:
+def test_a_command_is_one(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is known, and so are its options; its experiment and its site are valid."""
-    words = shlex.split(line)[1:]
-    if "my_ablation.py" in words:
-        (tmp_path / "my_ablation.py").write_text(python_file("my_ablation.py"))
-        words[words.index("my_ablation.py")] = str(tmp_path / "my_ablation.py")
-    if words[0] in FREE or (words[-1] == "--help" and not set(words) & set(MADE_UP)):
+    monkeypatch.chdir(TOP)
+    (tmp_path / "my_ablation.py").write_text(python_file("my_ablation.py"))
+    in_process("init", tmp_path / "mine")
+    own = ("my_ablation.py", "mine/site.toml")
+    words = [str(tmp_path / word) if word in own else word for word in shlex.split(line)[1:]]
+    if words[0] in FREE or (words[-1] in ("--help", "--version") and "EXPERIMENT" not in words):
         root = ["--root", str(tmp_path / "root")] if words[0] == "plan" else []
         shown = in_process(*words, *root)
         assert (shown.returncode, shown.stderr) == (0, "")
@@ -73,9 +77,9 @@ def test_a_command_is_one(line: str, tmp_path: Path) -> None:
     except click.exceptions.Exit:  # after --help
         return
     if isinstance(command, StudyCommand) and values["experiment"] is not None:
-        load_study(TOP / values["experiment"], values["arguments"])
+        load_study(values["experiment"], values["arguments"])
     if site := values.get("site"):
-        load_site(TOP / site)
+        load_site(site)
 
 
 def test_there_are_commands_of_every_kind() -> None:
