@@ -56,7 +56,7 @@ def python_file(title: str) -> str:
     return str(shown)
 
 
-@pytest.mark.parametrize("line", ALL)
+@pytest.mark.parametrize("line", ALL, ids=str)
 def test_a_command_is_one(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is known, and so are its options; its experiment and its site are valid."""
     monkeypatch.chdir(TOP)
