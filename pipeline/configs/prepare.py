@@ -235,6 +235,7 @@ class UnsplitFolderConfig(FolderConfig):
 
     source: Literal["unsplit_folder"] = "unsplit_folder"
     val_percent: int = Field(default=20, ge=1, le=50)  # ours: a usual share
+    """Share of each class that is for validation, in per cent."""
 
 
 SOURCES: dict[str, type[PrepareConfig]] = {

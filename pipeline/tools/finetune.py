@@ -8,14 +8,14 @@ from pydantic import ValidationError
 from pipeline.configs.compare import table3
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.network import NetworkConfig, PixelConfig, Precision
-from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.prepare import PrepareConfig, name_of
 from pipeline.configs.recipes import finetuning
 from pipeline.configs.study import CheckConfig, Study
 from pipeline.configs.train import InitialWeights, TrainConfig
 from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError
 from pipeline.sources.registry import open_source
-from pipeline.tools.external import name_of
+from pipeline.tools.external import study_name
 
 SIZE, WIDTH = 112, 0.5  # ours: as configs/miniature.py, an hour on a CPU core for 7,000 images
 
@@ -47,7 +47,7 @@ def finetune_study(
             ours, or a value is out of range.
     """
     try:
-        data = _images(folder.absolute(), name or name_of(folder.resolve().name or "data"))
+        data = _images(folder.absolute(), name_of(folder.resolve(), name, "data"))
         network, pixels, begin = _beginning(weights, width)
         network = network.but(input_size=input_size or network.input_size)
         source = open_source(data)
@@ -57,7 +57,7 @@ def finetune_study(
         evaluation = EvaluateConfig(data=data, classifier=run, precision=precision)
         title = f"A GoogLeNet on {data.name}, from {weights.name if weights else 'nothing'}"
         study = Study(
-            name=name_of(f"finetune-{data.name}"),
+            name=study_name(f"finetune-{data.name}"),
             title=title,
             check=CheckConfig(results=table3((evaluation,))),
         )
