@@ -178,6 +178,16 @@ def test_a_users_own_network(image_folder: Path, tmp_path: Path) -> None:
                 " crops_1, crops_2"
             ),
         ),
+        (
+            ("--arch", "googlenet", "--policies", "crops_1", "--mean", "0.485,0.456,0.406"),
+            "mean = (0.485, 0.456, 0.406): is of pixels in 0..1; of pixels in 0..255 it is"
+            " 123.675,116.28,103.53",
+        ),
+        (
+            ("--arch", "googlenet", "--policies", "crops_1", "--std", "0.229,0.224,0.225"),
+            "std = (0.229, 0.224, 0.225): is of pixels in 0..1; of pixels in 0..255 it is"
+            " 58.395,57.12,57.375",
+        ),
         (("--arch", "googlenet", "--resize", "bicubic"), "'bicubic' is not one of 'pil_bilinear'"),
     ],
 )
@@ -230,3 +240,21 @@ def test_guessing_is_said_loudly(image_folder: Path, tmp_path: Path) -> None:
     assert done.stdout.count(sentence) == 2  # a line for each result
     assert facts["may_be_guessing"] is True
     assert (page.parent / "RESULTS.md").read_text().count(f"**1 crops, models 1: {sentence}") == 1
+
+
+@pytest.mark.processes
+def test_the_example_works_as_printed(image_folder: Path, tmp_path: Path) -> None:
+    """With the files that the help describes."""
+    shown = " ".join(in_process("evaluate", "--help").stdout.split())
+    words = re.findall(r"Example: going-deeper (.*?) There", shown)[0].split()
+    files = {name: tmp_path / name for name in ("squeezenet.safetensors", "classes.txt")}
+    save_file(models.squeezenet1_1(num_classes=3).state_dict(), files["squeezenet.safetensors"])
+    files["classes.txt"].write_text("red\ngreen\nblue\n")
+    files["photographs"] = image_folder / "val"
+    assert files.keys() <= set(words)
+    line = [files.get(word, word) for word in words]
+    few = ("--policies", "crops_1", "--processes", 1, "--root", tmp_path / "root")
+    ended = in_process(*line, *few)
+    assert ended.returncode == 0, ended.stderr
+    manifest = json.loads(next(tmp_path.glob("root/datasets/*/manifest.json")).read_text())
+    assert manifest["classes"] == ["red", "green", "blue"]

@@ -94,7 +94,7 @@ def test_defaults_do_not_drift() -> None:
     cell = EnsembleConfig(members=(evaluation,), policy="crops_1")
     assert (cell.version, cell.choose) == (3, "all")
     off = dict.fromkeys(
-        ("clip_norm", "local_sgd", "max_device_batch_size", "checkpoint_every_steps")
+        ("begin", "clip_norm", "local_sgd", "max_device_batch_size", "checkpoint_every_steps")
     )
     assert fields == {
         **expected,

@@ -70,9 +70,10 @@ def prepare(
     speed.
 
     SOURCE is digits, imagefolder (train/<class>/ and val/<class>/), labelled_folder
-    (images to evaluate on), ilsvrc2012 (the folder of the three archives), datasets (a
-    folder that Hugging Face datasets saved, or of parquet files) or hub (WHERE is the
-    data set's name there). An interrupted preparation goes on where it stopped.
+    (images to evaluate on), unsplit_folder (<class>/, of which a fifth is for
+    validation), ilsvrc2012 (the folder of the three archives), datasets (a folder that
+    Hugging Face datasets saved, or of parquet files) or hub (WHERE is the data set's
+    name there). An interrupted preparation goes on where it stopped.
     """
     from pipeline.stages import prepare as preparation
 

@@ -15,8 +15,11 @@ from pipeline.tools.external import foreign_study
 
 @click.command(
     epilog=(
-        "Example: going-deeper evaluate --arch torchvision:squeezenet1_0 --weights W.safetensors"
-        " --data FOLDER"
+        "Example: going-deeper evaluate --arch torchvision:squeezenet1_1 --weights"
+        " squeezenet.safetensors --data photographs --classes classes.txt\n\n"
+        "There squeezenet.safetensors has the weights, photographs/<class>/ the images, and"
+        " classes.txt the classes in the order of the network's outputs, one a line; a class's"
+        " line is the name of its folder."
     ),
     context_settings={"max_content_width": 100},
 )

@@ -35,13 +35,26 @@ def audit(as_json: bool) -> None:
 @click.option(
     "--steps",
     type=click.IntRange(2, MOST),
-    default=100,
+    default=30,
     show_default=True,
-    help="Steps from the lowest rate to the highest.",
+    help="Rates from the lowest to the highest.",
+)
+@click.option(
+    "--batches",
+    type=click.IntRange(1, MOST),
+    default=4,
+    show_default=True,
+    help="Steps at each rate, whose mean loss counts.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def find_rate(
-    experiment: Path, arguments: Sequence[str], root: Path, member: int, steps: int, as_json: bool
+    experiment: Path,
+    arguments: Sequence[str],
+    root: Path,
+    member: int,
+    steps: int,
+    batches: int,
+    as_json: bool,
 ) -> None:
     """Try a member's training at a rate that grows at every step, on one process: where
     the loss falls, where it diverges.
@@ -55,7 +68,7 @@ def find_rate(
         raise InputError("find-rate runs on one process; go without torchrun")
     run = load_study(experiment, arguments).trained_member(member)
     prepare(run.data, root)
-    test = stage.find_rate(run, root, steps)
+    test = stage.find_rate(run, root, steps, batches)
     print(test.as_json() if as_json else test.text())
 
 

@@ -17,7 +17,7 @@ from pipeline.configs.evaluate import (
 from pipeline.configs.network import NetworkConfig, PixelConfig, Precision
 from pipeline.configs.prepare import PrepareConfig, ReencodeConfig, name_of
 from pipeline.configs.study import CheckConfig, PublishedRecipe, Study, ablation
-from pipeline.configs.train import LocalSGDConfig, PatchConfig, TrainConfig
+from pipeline.configs.train import InitialWeights, LocalSGDConfig, PatchConfig, TrainConfig
 from pipeline.errors import InputError
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "EnsembleConfig",
     "EvaluateConfig",
     "ForeignConfig",
+    "InitialWeights",
     "InputError",
     "LocalSGDConfig",
     "NetworkConfig",

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pipeline.configs.base import Frozen, StageConfig
 from pipeline.configs.network import (
     MOST_PIXELS,
+    SHA256,
     Channels,
     Divisors,
     NetworkConfig,
@@ -19,7 +20,7 @@ from pipeline.configs.train import TrainConfig
 from pipeline.paper.crops import Aspect, Centre, LongSide, Rules, TenCrops, WholeSquare
 from pipeline.paper.policies import CROPS, DENSE, split_policy
 
-SHA1, SHA256 = r"^[0-9a-f]{40}$", r"^[0-9a-f]{64}$"
+SHA1 = r"^[0-9a-f]{40}$"
 
 
 Resize = Literal[

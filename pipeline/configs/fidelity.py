@@ -56,6 +56,8 @@ def _refusals(member: EvaluateConfig) -> Iterator[str]:
     same_size = classifier.shape.but(width=TABLE_1.width, input_size=TABLE_1.input_size)
     if others := " ".join(differences(same_size, TABLE_1)):
         yield f"has a network with {others}"
+    if isinstance(classifier, TrainConfig) and classifier.begin is not None:
+        yield "began with the weights of another training"
     foreign_best = isinstance(classifier, ForeignConfig) and classifier.are_best
     if foreign_best or member.weights == "best":
         yield "measured weights that were chosen on these very images"

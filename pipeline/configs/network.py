@@ -13,6 +13,7 @@ Positive = Annotated[float, Field(gt=0)]
 Divisors = tuple[Positive, Positive, Positive]
 LARGEST = 256  # ours: some networks divide by it
 NOTE = "going_deeper"  # the entry of a file's metadata
+SHA256 = r"^[0-9a-f]{64}$"
 MOST_PIXELS = 4200  # ours: the longest side of an input; a larger one would fill the memory
 
 

@@ -228,6 +228,16 @@ class DatasetsConfig(FolderConfig, TablesConfig):
     source: Literal["datasets"] = "datasets"
 
 
+class UnsplitFolderConfig(FolderConfig):
+    """A folder of <class>/ that nobody has split: of each class `val_percent` % of the
+    files, those with the lowest SHA-256, are for validation.
+    """
+
+    source: Literal["unsplit_folder"] = "unsplit_folder"
+    val_percent: int = Field(default=20, ge=1, le=50)  # ours: a usual share
+    """Share of each class that is for validation, in per cent."""
+
+
 SOURCES: dict[str, type[PrepareConfig]] = {
     source.model_fields["source"].default: source
     for source in (
@@ -237,5 +247,6 @@ SOURCES: dict[str, type[PrepareConfig]] = {
         ILSVRC2012Config,
         HubConfig,
         DatasetsConfig,
+        UnsplitFolderConfig,
     )
 }

@@ -2,6 +2,7 @@
 `paper` (section) or `ours` (reason).
 """
 
+import math
 from collections.abc import Sequence
 
 from pipeline.configs.base import MOST_MEMBERS, StageConfig, differences
@@ -9,7 +10,7 @@ from pipeline.configs.compare import Arm, CompareConfig
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.network import NetworkConfig, PixelConfig
 from pipeline.configs.prepare import ILSVRC2012_IMAGES, PrepareConfig
-from pipeline.configs.train import TrainConfig
+from pipeline.configs.train import InitialWeights, TrainConfig
 from pipeline.errors import InputError
 from pipeline.paper.policies import CURVE, label_of
 from pipeline.paper.preprocessing import CAFFE_PREPROCESSING
@@ -82,6 +83,53 @@ def caffe_quick(
         pixels=CAFFE_PIXELS,  # train_val: mean_value
         # train_val: crop_size, mirror; the warp is that of Caffe's guide to ImageNet
         sampling="warped",
+    )
+
+
+def finetuning(
+    data: PrepareConfig,
+    network: NetworkConfig,
+    pixels: PixelConfig,
+    num_images: int,
+    begin: InitialWeights | None = None,
+    num_epochs: float | None = None,
+) -> TrainConfig:
+    """A training on `num_images` images of one's own, from given weights or from none.
+
+    All constants are ours:
+
+    - epochs so that 30,000 patches are seen from given weights, and 100,000 from none,
+      in 10 and 30 epochs at least, and 100 at most: few images need many, and more of
+      the same ones only fit these better;
+    - batches of 32, as a small data set has few steps;
+    - the rate of `miniature`, and half of it for weights that are given: they should
+      move less than new ones, and the new classifier must still learn;
+    - `miniature`'s cosine, warm-up, clipping, patches and sampling between images and
+      classes;
+    - an average of the weights over some two epochs;
+    - fp32, as a processor without bf16 instructions emulates them.
+    """
+    patches, least = (30_000, 10) if begin else (100_000, 30)
+    usual = min(100, max(least, math.ceil(patches / max(1, num_images))))
+    epochs = usual if num_epochs is None else num_epochs
+    batch = 32
+    steps = max(1, num_images // batch)  # of an epoch
+    return TrainConfig(
+        data=data,
+        network=network,
+        pixels=pixels,
+        begin=begin,
+        num_epochs=epochs,
+        global_batch_size=batch,
+        learning_rate=0.005 if begin else 0.01,
+        schedule="cosine",
+        warmup_epochs=1,
+        averaging_decay=round(1 - 1 / (2 * steps + 1), 4),
+        clip_norm=5.0,
+        min_area=0.35,
+        class_balance=0.5,
+        validate_every_epochs=max(1.0, epochs / 10),
+        precision="fp32",
     )
 
 

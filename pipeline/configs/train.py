@@ -1,11 +1,13 @@
 """A training, and how its patches become pixels."""
 
+import hashlib
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from pipeline.configs.base import Frozen, StageConfig
-from pipeline.configs.network import NetworkConfig, PixelConfig, Precision
+from pipeline.configs.network import SHA256, NetworkConfig, PixelConfig, Precision
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError
 from pipeline.paper.augmentation import Sampling
@@ -46,6 +48,31 @@ class LocalSGDConfig(Frozen):
     """Steps between two averages of their weights."""
 
 
+class InitialWeights(Frozen):
+    """A file of weights that a training begins with, in place of a draw.
+
+    models/beginning.py says which files fit, and what is drawn all the same.
+    """
+
+    resources: ClassVar[frozenset[str]] = frozenset({"path"})
+    path: Path
+    """Where the file lies on this machine."""
+    sha256: str = Field(pattern=SHA256)
+    """Digest of its content."""
+
+    @classmethod
+    def of(cls, path: Path) -> "InitialWeights":
+        """Return the config of a file, with its digest.
+
+        Raises:
+            InputError: there is no such file.
+        """
+        if not path.is_file():
+            raise InputError(f"{path}: no such file of weights")
+        with path.open("rb") as file:
+            return cls(path=path, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+
+
 class TrainConfig(StageConfig):
     """One training run. Fields without a comment are `paper`, sections 5 and 6.
 
@@ -76,6 +103,8 @@ class TrainConfig(StageConfig):
     # ours: the paper is silent; see paper/initialisation.py
     init: Literal["kaiming", "caffe", "gaussian"] = "kaiming"
     """How weights begin."""
+    begin: InitialWeights | None = None  # ours: off; the paper draws all weights
+    """A file of weights to begin with, in place of a draw."""
     # the paper's members share their initial weights ...
     init_seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     """Seed of the initial weights."""

@@ -48,7 +48,10 @@ def model_card(
             ],
             has_onnx=has_onnx,
             settings=run.model_dump(
-                exclude={"data", "network", "pixels", "version", *run.resources},
+                exclude={
+                    **dict.fromkeys(("data", "network", "pixels", "version", *run.resources), True),
+                    "begin": {"path"},
+                },
                 exclude_defaults=True,
             ),
         )

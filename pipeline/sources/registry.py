@@ -22,6 +22,7 @@ READERS = {
     "ilsvrc2012": "ilsvrc:ilsvrc2012",
     "hub": "hub:hub",
     "datasets": "saved_datasets:saved_datasets",
+    "unsplit_folder": "unsplit_folder:unsplit_folder",
 }
 
 

@@ -5,6 +5,7 @@ the seeds and the step. A run that resumes at any step goes on with the same bit
 checkpoint holds no random state.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
@@ -100,6 +101,8 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
         broadcast_object_list([run.checkpoints.newest() if main else None])[0], run, data, learner
     )
     first = state["step"] if state else 0
+    if main and learner.beginning and not first:
+        print(f"train {config.hash[:8]}: {learner.beginning}", file=sys.stderr, flush=True)
     if main:
         run.rewind_metrics(first, state["journal"].get("logged") if state else "")
     checkpointing = Checkpointing(run, cadence, learner, log, data) if main else None

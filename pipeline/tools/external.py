@@ -107,7 +107,7 @@ def foreign_study(
         EnsembleConfig(members=(evaluation,), policy=policy) for policy in evaluation.policies
     )
     check = CheckConfig(results=results, neighbour=_published(foreign, published_as))
-    return Study(name=_name(f"evaluate-{arch}"), title=title, check=check)
+    return Study(name=study_name(f"evaluate-{arch}"), title=title, check=check)
 
 
 def _noted(arch: str, weights: Path | None) -> dict[str, Any]:
@@ -218,5 +218,6 @@ def _lines(path: Path | None) -> tuple[str, ...] | None:
     return names
 
 
-def _name(text: str) -> str:
+def study_name(text: str) -> str:
+    """Return a text as the name of a study."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", text)[:64]

@@ -42,6 +42,12 @@ class Learner:
         self._preprocessing = config.pixels.preprocessing
         network = GoogLeNet(num_classes, **config.network.model_dump())
         INITIALISATIONS[config.init](network, torch.Generator().manual_seed(config.init_seed))
+        self.beginning = ""  # in words, where a file has the weights
+        if config.begin is not None:
+            # late: few trainings need it
+            from pipeline.models.beginning import begin_with
+
+            self.beginning = begin_with(network, config, config.begin)
         self.network = network.to(accelerator.device).to(memory_format=torch.channels_last)
         self.has_operators = use_operators(self.network, accelerator.device)
         decay = config.averaging_decay**config.settles_every

@@ -35,6 +35,7 @@ HASHES = {
     "ilsvrc2012": "04556d8e5b8642e8",
     "hub": "172f4402c2563036",
     "datasets": "3288739179aa70ad",
+    "unsplit_folder": "d62bec2cbf11443a",
 }
 
 

@@ -285,8 +285,9 @@ def test_distortions_on_the_device_train_alike(root: Path, run_config: TrainConf
 def test_a_rate_is_found(root: Path, run_config: TrainConfig) -> None:
     """The loss falls on the way, and the end is divergence."""
     config = run_config
-    test = find_rate(config, root, num_steps=60)
+    test = find_rate(config, root, num_rates=20, num_batches=3)
     assert test.diverged_at is not None
+    assert test.suggested is not None
     assert 1e-4 < test.suggested < test.diverged_at < 10
     assert (
         f"diverges at {test.diverged_at:.2g}; a learning_rate to try: {test.suggested:.2g}"

@@ -1,0 +1,45 @@
+"""A training on one's own classes, without an experiment file."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.commands.arguments import PATH, PROCESSES, ROOT
+from pipeline.commands.missing import run_missing
+from pipeline.configs.network import MOST_PIXELS
+
+
+@click.command(epilog="Example: going-deeper finetune photographs --weights model.safetensors")
+@click.argument("folder", type=PATH)
+@click.option(
+    "--weights",
+    type=PATH,
+    help="To begin with: a file of a run or an export of ours, or Caffe's .caffemodel."
+    "  [default: none]",
+)
+@click.option("--name", help="What FOLDER holds, for reports.  [default: the folder's name]")
+@click.option("--epochs", type=float, help="[default: by the number of images]")
+@click.option(
+    "--input-size",
+    type=click.IntRange(42, MOST_PIXELS),
+    help="A multiple of 14.  [default: that of the weights, or 112]",
+)
+@click.option("--width", type=float, help="Of the network.  [default: that of the weights, or 0.5]")
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@ROOT
+@PROCESSES
+def finetune(folder: Path, root: Path, processes: int | None, **options: Any) -> None:
+    """Train a GoogLeNet on classes of your own, evaluate it, and report.
+
+    FOLDER has train/<class>/ and val/<class>/, or <class>/ alone: then a fifth of each
+    class is for validation, chosen by the digests of its files. The recipe suits some
+    hundreds to some ten thousands of images; configs/recipes.py has its constants.
+    """
+    from pipeline.artefacts.run import Run
+    from pipeline.tools.finetune import finetune_study
+
+    study, run, words = finetune_study(folder, **options)
+    print(words)
+    run_missing(study, root, None, processes)
+    print(f"weights: {Run(run, root).weights_file('averaged')}")
