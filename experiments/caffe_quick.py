@@ -25,8 +25,10 @@ from pipeline.configs import (
 from pipeline.configs.recipes import QUICK_EPOCHS, caffe_quick
 
 
-def experiment(data: Path | None = None, epochs: float = QUICK_EPOCHS) -> Study:
-    images = PrepareConfig(source="ilsvrc2012", name="ilsvrc2012", path=data)
+def experiment(
+    data: Path | None = None, name: str = "ilsvrc2012", epochs: float = QUICK_EPOCHS
+) -> Study:
+    images = PrepareConfig(source="ilsvrc2012", name=name, path=data)
     member = EvaluateConfig(
         data=images,
         classifier=caffe_quick(images, epochs),

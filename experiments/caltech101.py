@@ -1,7 +1,7 @@
 """Table 3 in miniature: GoogLeNets of half the width on Caltech-101's photographs at
 112 px, on a CPU.
 
-Run:     going-deeper run experiments/caltech101.py --data ../shared/data/caltech101
+Run:     going-deeper run experiments/caltech101.py --data FOLDER
 Expect:  with --precision bf16 --epochs 24 a top-5 error, on average over seven members,
          of 31.7 % with 1 crop and 29.7 % with 144; of all seven together 27.8 and 27.2
          %. 70 epochs were not run with these constants
@@ -19,7 +19,15 @@ with a seed for each member. With --members 7 --independent 3 it also answers
 ensemble_size.py. All share their trainings.
 """
 
-from pipeline.configs import CheckConfig, CompareConfig, Study, TrainConfig, comparison, table3
+from pipeline.configs import (
+    CheckConfig,
+    CompareConfig,
+    Count,
+    Study,
+    TrainConfig,
+    comparison,
+    table3,
+)
 from pipeline.configs.miniature import (
     miniature_arms,
     miniature_members,
@@ -30,7 +38,9 @@ from pipeline.configs.recipes import aux_heads, crop_counts
 
 
 @of_miniature
-def experiment(base: TrainConfig, members: int = 1, seeds: int = 0, independent: int = 0) -> Study:
+def experiment(
+    base: TrainConfig, members: Count = 1, seeds: Count = 0, independent: Count = 0
+) -> Study:
     predictions = miniature_members(base, members)
     comparisons: tuple[CompareConfig, ...] = ()
     if seeds:
@@ -43,9 +53,9 @@ def experiment(base: TrainConfig, members: int = 1, seeds: int = 0, independent:
     if independent:
         comparisons += same_or_independent(base, independent)
     return Study(
-        name="caltech101",
+        name=base.data.name,
         title=(
-            f"Caltech-101 at 112 px: {members} GoogLeNet{'s' if members > 1 else ''} of width"
+            f"{base.data.name} at 112 px: {members} GoogLeNet{'s' if members > 1 else ''} of width"
             f" {base.network.width:g}"
         ),
         check=CheckConfig(results=table3(predictions, predictions[0].policies)),

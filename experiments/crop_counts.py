@@ -1,19 +1,19 @@
 """How many crops are enough? 1, 2, 10, 36, 72, 108 and 144, averaged, and the largest
 of 144, in miniature.
 
-Run:     going-deeper run experiments/crop_counts.py --data ../shared/data/caltech101
+Run:     going-deeper run experiments/crop_counts.py --data FOLDER
 Expect:  fewer errors with more crops, and less and less gained (paper, section 7)
 Cost:    the trainings of experiments/caltech101.py's first members, no more
 Differs: as experiments/caltech101.py, whose members and predictions these are
 """
 
-from pipeline.configs import CheckConfig, Study, TrainConfig, table3
+from pipeline.configs import CheckConfig, Count, Study, TrainConfig, table3
 from pipeline.configs.miniature import miniature_members, of_miniature
 from pipeline.configs.recipes import crop_counts
 
 
 @of_miniature
-def experiment(base: TrainConfig, seeds: int = 3) -> Study:
+def experiment(base: TrainConfig, seeds: Count = 3) -> Study:
     members = miniature_members(base, seeds)
     return Study(
         name="crop_counts",

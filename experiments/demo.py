@@ -10,6 +10,7 @@ Differs: 56 px, a quarter of the channels, 10 classes, 1,438 training images; co
 
 from pipeline.configs import (
     CheckConfig,
+    Count,
     EvaluateConfig,
     NetworkConfig,
     PrepareConfig,
@@ -19,7 +20,7 @@ from pipeline.configs import (
 )
 
 
-def experiment(members: int = 2, epochs: float = 80) -> Study:
+def experiment(members: Count = 2, epochs: float = 80) -> Study:
     data = PrepareConfig(source="digits", name="digits")
     base = TrainConfig(
         data=data,

@@ -1,19 +1,19 @@
 """How many models are enough, and must they differ in their initial weights? In
 miniature.
 
-Run:     going-deeper run experiments/ensemble_size.py --data ../shared/data/caltech101
+Run:     going-deeper run experiments/ensemble_size.py --data FOLDER
 Expect:  nothing is known: the paper's members share their initial weights, "due to an
          oversight" (section 7)
 Cost:    members + independent trainings of experiments/caltech101.py
 Differs: as experiments/caltech101.py, of which the members are the same artefacts
 """
 
-from pipeline.configs import CheckConfig, Study, TrainConfig, table3
+from pipeline.configs import CheckConfig, Count, Study, TrainConfig, table3
 from pipeline.configs.miniature import miniature_members, of_miniature, same_or_independent
 
 
 @of_miniature
-def experiment(base: TrainConfig, members: int = 7, independent: int = 3) -> Study:
+def experiment(base: TrainConfig, members: Count = 7, independent: Count = 3) -> Study:
     predictions = miniature_members(base, members)
     return Study(
         name="ensemble_size",

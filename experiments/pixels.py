@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pipeline.configs import (
     CheckConfig,
+    Count,
     EvaluateConfig,
     NetworkConfig,
     PixelConfig,
@@ -22,15 +23,22 @@ from pipeline.configs import (
     PrepareConfig,
     Study,
     comparison,
+    name_of,
     table3,
 )
 from pipeline.configs.recipes import CAFFE_PIXELS, paper
 
 
 def experiment(
-    data: Path | None = None, seeds: int = 1, epochs: float = 0.5, precision: Precision = "bf16"
+    data: Path | None = None,
+    name: str | None = None,
+    seeds: Count = 1,
+    epochs: float = 0.5,
+    precision: Precision = "bf16",
 ) -> Study:
-    images = PrepareConfig(source="datasets", name="tiny-imagenet-32", path=data)
+    images = PrepareConfig(
+        source="datasets", name=name_of(data, name, "tiny-imagenet-32"), path=data
+    )
     base = paper(images, epochs, NetworkConfig(input_size=56, width=0.5)).but(
         photometric=False, precision=precision, pixels=PixelConfig()
     )

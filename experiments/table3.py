@@ -14,12 +14,14 @@ Differs: what the paper leaves open is `ours`, marked so in pipeline/configs/rec
 
 from pathlib import Path
 
-from pipeline.configs import CheckConfig, EvaluateConfig, PrepareConfig, Study, table3
+from pipeline.configs import CheckConfig, Count, EvaluateConfig, PrepareConfig, Study, table3
 from pipeline.configs.recipes import paper, seven_members
 
 
-def experiment(data: Path | None = None, members: int = 7, epochs: float = 250) -> Study:
-    images = PrepareConfig(source="ilsvrc2012", name="ilsvrc2012", path=data)
+def experiment(
+    data: Path | None = None, name: str = "ilsvrc2012", members: Count = 7, epochs: float = 250
+) -> Study:
+    images = PrepareConfig(source="ilsvrc2012", name=name, path=data)
     runs = seven_members(paper(images, epochs), members)
     predictions = tuple(EvaluateConfig(data=images, classifier=run) for run in runs)
     return Study(

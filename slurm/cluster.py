@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pipeline.errors import InputError, StageFailed
 from pipeline.runtime import disk
+from pipeline.runtime.private import private_folder
 from slurm import processes
 from slurm.cluster_folder import configure, link, program_path, refuse_machine, user
 
@@ -68,7 +69,7 @@ class Cluster:
                 f"{self.folder}: a cluster runs there already; going-deeper slurm down --dir"
                 f" {self.folder} ends it"
             )
-        disk.private_folder(self.folder)
+        private_folder(self.folder)
         shutil.rmtree(self.folder / "pids", ignore_errors=True)  # of a cluster that crashed
         configure(self.folder, self.names, self.cores, self.memory_mb, self.node_timeout)
         try:

@@ -13,11 +13,11 @@ from typing import NoReturn
 import submitit
 
 from pipeline.errors import ExpectedError, InputError, StageFailed, first_line, of_file
-from pipeline.runtime import disk
+from pipeline.runtime import disk, file_system
 from pipeline.stages import run_part, run_stage
 from slurm import nodes, queue
+from slurm.begin import disregard, listen
 from slurm.conclude import conclude
-from slurm.hold_notices import disregard, listen
 from slurm.ledger import Kind, Order, Outcome, State, outcome_of, read_order, write_outcome
 
 TRANSIENT = (
@@ -181,6 +181,11 @@ def is_transient(error: Exception) -> bool:
 
 
 def _do(order: Order, root: Path, part: int) -> None:
+    if order.kind != "conclude":
+        # jobs on other nodes have made them, or this job would not have begun
+        file_system.wait_for(
+            root / source.folder / source.last_file for source in order.config.inputs
+        )
     if order.kind == "conclude":
         conclude(order.study, root)
     elif order.num_parts > 1:

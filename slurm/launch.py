@@ -24,7 +24,7 @@ from slurm.ledger import (
 )
 from slurm.parameters import safe
 from slurm.site import Site
-from slurm.snapshot import code_environment, snapshot
+from slurm.snapshot import code_environment, python, snapshot
 from slurm.submission import Submission, say
 
 ONE_RANK = {"nodes": 1, "tasks_per_node": 1}
@@ -40,14 +40,15 @@ def launch(study: Study, missing: Sequence[StageConfig], root: Path, site: Site)
 
     Raises:
         InputError: the site's ranks cannot share a batch, the root's path is not safe
-            in a script, others can write to its jobs/, or SLURM's commands are missing.
+            in a script, others can write to its jobs/ or replace it, a set-up line has
+            a secret, or SLURM's commands are missing.
         StageFailed: a local job ended without its artefact; the message says why.
     """
     root = safe(root.absolute())
     for config in missing:
         if isinstance(config, TrainConfig):
             config.refuse_ranks(site.train.nodes * site.train.tasks_per_node)
-    with submitting(root):
+    with submitting(root) as umask:
         code = snapshot(root)
         os.environ.update(PROCESS_ENVIRONMENT | os.environ)  # jobs inherit it
         os.environ.update(
@@ -57,14 +58,15 @@ def launch(study: Study, missing: Sequence[StageConfig], root: Path, site: Site)
                 **({"TMPDIR": site.scratch} if site.scratch else {}),
             }
         )
-        submission = Submission(root, site, code, excluded=nodes.failing(root))
+        submission = Submission(root, site, code, python(code, umask), excluded=nodes.failing(root))
         if submission.excluded:
             say(f"jobs died twice on {', '.join(submission.excluded)}: new ones do not go there")
         submission.known = queue.jobs(
             [entry.job_id for entry in entries(study, root) if entry.cluster == "slurm"]
         )
         for config in missing:
-            if config.has_job:
+            # its job may have ended since `missing` was listed: it is not alive
+            if config.has_job and not config.is_complete(root):
                 _submit_stage(submission, config)
         everything = [job for jobs in submission.jobs.values() for job in jobs]
         order = Order(

@@ -18,6 +18,8 @@ from pipeline.configs.base import Frozen, StageConfig
 from pipeline.configs.study import STAGES, Study
 from pipeline.errors import InputError
 from pipeline.runtime import disk
+from pipeline.runtime.environment import users_umask
+from pipeline.runtime.private import private_folder
 from slurm.queue import Queued
 
 NAME = r"^[a-z]+-[A-Za-z0-9._-]{1,90}$"
@@ -208,21 +210,22 @@ def _outcome_paths(root: Path, name: str) -> list[Path]:
 
 
 @contextmanager
-def submitting(root: Path) -> Iterator[None]:
-    """Let only one command submit at a time, within the block.
+def submitting(root: Path) -> Iterator[int]:
+    """Let only one command submit at a time, within the block; yield the user's umask.
 
-    The next command waits, and then sees the jobs of this one. Files that are written
-    within the block are private.
+    The next command waits, and then sees the jobs of this one. Others cannot write to
+    files that are written within the block. The jobs' own files get the user's umask.
 
     Raises:
-        InputError: others can write to `root`/jobs.
+        InputError: others can write to `root`/jobs, or replace it.
     """
-    folder = disk.private_folder(root / "jobs")
-    before = os.umask(0o077)
+    folder = private_folder(root / "jobs")
+    before = users_umask()
+    os.umask(before | 0o022)
     descriptor = os.open(folder / ".submitting", os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        yield before
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror or error}") from None
     finally:

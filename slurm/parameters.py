@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
+from pipeline.runtime.environment import is_secret
 from slurm.site import Resources, Site
 
+SETTING = re.compile(r"""\b([A-Za-z_][A-Za-z0-9_]*)=["']*(?![\s"'$`]|$)""")
 NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 SAFE_PATH = re.compile(r"[A-Za-z0-9._/+-]+")
 
@@ -62,6 +64,12 @@ def parameters(
     ):
         if (value := getattr(site, key)) is not None:
             options[key] = value
+    for name in SETTING.findall("\n".join(site.slurm_setup)):
+        if is_secret(name):
+            raise InputError(
+                f"slurm_setup: sets {name}, which the batch script would show; export it before you"
+                f' submit, as SLURM passes it on, or have the line read it: {name}="$(cat FILE)"'
+            )
     if site.slurm_setup:
         options["slurm_setup"] = ["set -eE -o pipefail", *site.slurm_setup]
     conditions = [

@@ -13,11 +13,13 @@ import submitit
 from pipeline.artefacts.facts import Facts
 from pipeline.errors import StageFailed
 from pipeline.runtime import disk
+from pipeline.runtime.environment import users_umask
+from pipeline.runtime.private import private_folder
 from pipeline.tracking.sync import is_reachable, server
 from slurm import queue
 from slurm.parameters import parameters, safe
 from slurm.site import Site
-from slurm.snapshot import code_environment, snapshot
+from slurm.snapshot import code_environment, python, snapshot
 
 MEGABYTES, ROUNDS = 64, 5  # ours: the size and the number of the all-reduces
 MAX_CLOCK_SECONDS = 5.0  # ours: between nodes; a larger gap makes logs hard to compare
@@ -79,10 +81,12 @@ def check_site(site: Site, name: str, root: Path, nodes: int) -> tuple[str, bool
     """
     root = safe(root.absolute())
     resources = site.train.but(nodes=nodes if site.cluster == "slurm" else 1, timeout_min=5)
-    folder = disk.private_folder(root / "jobs" / f"probe-{uuid.uuid4().hex[:8]}")
-    os.environ.update({**site.environment, **code_environment(snapshot(root))})
+    code = snapshot(root)
+    folder = private_folder(root / "jobs" / f"probe-{uuid.uuid4().hex[:8]}")
+    os.environ.update({**site.environment, **code_environment(code)})
+    command = python(code, users_umask())
     executor = submitit.AutoExecutor(
-        folder=disk.private_folder(root / "jobs"), cluster=site.cluster
+        folder=root / "jobs", cluster=site.cluster, slurm_python=command, local_python=command
     )
     executor.update_parameters(**parameters(f"probe-{name}", resources, site))
     submitted = time.time()
@@ -106,7 +110,7 @@ def check_site(site: Site, name: str, root: Path, nodes: int) -> tuple[str, bool
     disk.write_json(
         root / "sites" / f"{name}.json",
         {
-            "site": site.model_dump(mode="json"),
+            "site": site.without_secrets().model_dump(mode="json"),
             "checks": checks,
             "ranks": [rank.plain() for rank in ranks],
         },

@@ -6,21 +6,42 @@ It is validated data; its fields keep submitit's names.
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
 
 from pipeline.configs.base import Frozen
 from pipeline.configs.experiment import one_line
 from pipeline.errors import InputError
 from pipeline.runtime.device import Device
+from pipeline.runtime.environment import is_secret
 
 KINDS = ("prepare", "train", "evaluate", "report")  # of jobs; each has its own table
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
-# a line must not contain a second line
-Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$")]
+MOST_NODES = 10_000  # ours: the largest clusters have fewer
+MOST_BYTES = 65_536  # ours: of a site file; ours have 2,000
+MOST_MINUTES = 527_040  # ours: a year
+LONGEST_KEY = 64  # ours: in a message
+MOST_TRIES = 10_000  # ours: more would be for ever
+LONGEST_LINE = 4096  # ours: as a path on Linux
+
+
+def _one_line(text: str) -> str:
+    """Refuse what ends a line (ten characters do), or is not seen in one."""
+    if not text.isprintable():
+        number = next(k for k, character in enumerate(text) if not character.isprintable())
+        raise ValueError(
+            f"character {number + 1} is {text[number]!a}; expected one line of characters that"
+            " can be printed"
+        )
+    return text
+
+
+Line = Annotated[str, Field(max_length=LONGEST_LINE), AfterValidator(_one_line)]
+# TOML tells true from 1, and 1.0
+Count = Annotated[int, Field(strict=True)]
 
 
 class Resources(Frozen):
@@ -29,13 +50,14 @@ class Resources(Frozen):
     `array` jobs share the images of a preparation or an evaluation.
     """
 
-    nodes: int = Field(default=1, ge=1)
-    tasks_per_node: int = Field(default=1, ge=1)
-    cpus_per_task: int = Field(default=1, ge=1)
-    gpus_per_node: int = Field(default=0, ge=0)
-    mem_gb: float | None = Field(default=None, gt=0)
-    timeout_min: int = Field(default=60, ge=1)
-    array: int = Field(default=1, ge=1, le=10_000)
+    # ours, all bounds: no node has as much
+    nodes: Count = Field(default=1, ge=1, le=MOST_NODES)
+    tasks_per_node: Count = Field(default=1, ge=1, le=1024)
+    cpus_per_task: Count = Field(default=1, ge=1, le=4096)
+    gpus_per_node: Count = Field(default=0, ge=0, le=64)
+    mem_gb: Annotated[float, Field(strict=True)] | None = Field(default=None, gt=0, le=1_000_000)
+    timeout_min: Count = Field(default=60, ge=1, le=MOST_MINUTES)
+    array: Count = Field(default=1, ge=1, le=10_000)
 
 
 class Site(Frozen):
@@ -54,15 +76,18 @@ class Site(Frozen):
     slurm_account: Name | None = None
     slurm_qos: Name | None = None
     slurm_constraint: Name | None = None
-    slurm_setup: tuple[Line, ...] = ()
+    slurm_setup: tuple[Line, ...] = Field(default=(), max_length=1000)  # ours
     slurm_exclude: Name | None = None
-    slurm_array_parallelism: int = Field(default=256, ge=1)
-    slurm_signal_delay_s: int = Field(default=90, ge=1)
-    environment: dict[Variable, Line] = {}  # noqa: RUF012 (never changed)
-    scratch: Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._/-]*$")] | None = None
-    max_timeouts: int = Field(default=100, ge=0)
-    max_retries: int = Field(default=3, ge=0)
-    max_node_failures: int = Field(default=10, ge=0)
+    slurm_array_parallelism: Count = Field(default=256, ge=1, le=10_000)
+    slurm_signal_delay_s: Count = Field(default=90, ge=1, le=65_535)  # sbatch(1), --signal
+    environment: dict[Variable, Line] = Field(default={}, max_length=1000)  # ours
+    scratch: (
+        Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._/-]*$", max_length=LONGEST_LINE)]
+        | None
+    ) = None
+    max_timeouts: Count = Field(default=100, ge=0, le=MOST_TRIES)
+    max_retries: Count = Field(default=3, ge=0, le=MOST_TRIES)
+    max_node_failures: Count = Field(default=10, ge=0, le=MOST_TRIES)
     prepare: Resources = Resources()
     train: Resources = Resources()
     evaluate: Resources = Resources()
@@ -81,6 +106,14 @@ class Site(Frozen):
         """Return the resources of a kind of job."""
         resources: Resources = getattr(self, stage)
         return resources
+
+    def without_secrets(self) -> "Site":
+        """Return the site for others to read: no variable shows a secret."""
+        known = {
+            name: "(a secret)" if is_secret(name) else value
+            for name, value in self.environment.items()
+        }
+        return self.but(environment=known)
 
     def num_ranks(self) -> dict[str, int]:
         """Return the number of ranks that share a stage, by kind of job."""
@@ -121,14 +154,9 @@ def load_site(path: Path) -> Site:
         InputError: there is no such file, it is not TOML, or it has a value out of
             range or an unknown key (the message names the nearest valid key).
     """
+    content = _toml(path)
     try:
-        return Site.model_validate(tomllib.loads(path.read_text()))
-    except (OSError, UnicodeDecodeError):
-        raise InputError(
-            f"{path}: no such site file; expected one such as slurm/sites/local.toml"
-        ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: is not TOML: {error}") from None
+        return Site.model_validate(content)
     except ValidationError as error:
         for item in error.errors():
             if item["type"] == "extra_forbidden":
@@ -138,9 +166,25 @@ def load_site(path: Path) -> Site:
         raise InputError(f"{path}: {one_line(error)}") from None
 
 
+def _toml(path: Path) -> dict[str, Any]:
+    expected = "expected one such as slurm/sites/local.toml"
+    try:
+        if not path.is_file():  # a device would be read without end
+            raise InputError(f"{path}: no such site file; {expected}")
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise InputError(f"{path}: has {size} bytes, more than {MOST_BYTES}; {expected}")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; {expected}") from None
+    except RecursionError:
+        raise InputError(f"{path}: has tables or lists within each other, too deep") from None
+    except ValueError as error:  # also of a number of 5,000 digits, and of what is no UTF-8
+        raise InputError(f"{path}: is not TOML: {error}") from None
+
+
 def _unknown_key(location: list[str]) -> str:
-    *table, key = location
+    *table, key = (part[:LONGEST_KEY] for part in location)
     valid = list((Resources if table and table[0] in KINDS else Site).model_fields)
     near = difflib.get_close_matches(key, valid, n=1)
     hint = f"did you mean {near[0]}?" if near else f"valid keys: {', '.join(valid)}"
-    return f"unknown key {'.'.join(location)}; {hint}"
+    return f"unknown key {'.'.join((*table, key))}; {hint}"

@@ -1,23 +1,33 @@
 """A job runs a copy of the code at its submission, named by its digest."""
 
 import os
+import shlex
 import shutil
+import sys
 import uuid
+from importlib import resources
 from pathlib import Path
 
 from pipeline.artefacts import provenance
+from pipeline.artefacts.facts import Commit
 from pipeline.runtime import disk
+from pipeline.runtime.private import private_folder
+from slurm import begin
 
 
 def snapshot(root: Path) -> Path:
-    """Copy the code to `root`/jobs/code/<digest>, unless that folder exists.
+    """Copy the code to `root`/jobs/code/<digest>, and return the folder.
 
-    Return the folder, for PYTHONPATH.
+    A copy that is there is compared with its digest. If it is damaged or has other
+    files, it is set aside, and the code is copied again.
+
+    Raises:
+        InputError: others can write to the folder, or replace it.
     """
     files = provenance.sources()
     digest = provenance.digest_of_code(files)
-    folder = disk.private_folder(root / "jobs" / "code") / digest
-    if folder.is_dir():
+    folder = private_folder(private_folder(root / "jobs") / "code") / digest
+    if folder.is_dir() and _is_sound(folder, digest):
         return folder
     partial = folder.with_name(f".{digest}.{uuid.uuid4().hex}")
     for name, content in files.items():
@@ -26,6 +36,15 @@ def snapshot(root: Path) -> Path:
     disk.write_json(
         partial / provenance.COMMIT_FILE, {**provenance.commit().plain(), "code": digest}
     )
+    if folder.is_symlink() or folder.exists():
+        aside = folder.with_name(f".{digest}.damaged.{uuid.uuid4().hex}")
+        folder.rename(aside)
+        print(
+            f"going-deeper: {folder}: is not what its digest says; it is now {aside.name}, and the"
+            " code is copied again",
+            file=sys.stderr,
+            flush=True,
+        )
     try:
         disk.rename(partial, folder)
     except OSError:  # another submission was first
@@ -33,10 +52,39 @@ def snapshot(root: Path) -> Path:
     return folder
 
 
+def _is_sound(folder: Path, digest: str) -> bool:
+    """Return whether a copy has the files of its digest, and no others."""
+    paths = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+    if folder.is_symlink() or any(path.is_symlink() for path in paths):
+        return False
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+    try:
+        commit = Commit.load(files.pop(provenance.COMMIT_FILE, b""))
+    except ValueError:
+        return False
+    return commit.code == digest == provenance.digest_of_code(files)
+
+
+def python(code: Path, umask: int) -> str:
+    """Return the command of a job's Python, for submitit.
+
+    It compares the copy of the code with its digest before it imports from there. Files
+    get the permissions of `umask`.
+    """
+    text = resources.files("slurm").joinpath("begin.py").read_text()
+    words = [str(code), begin.digest_of(str(code)), f"{umask:03o}"]
+    return shlex.join([sys.executable, "-I", "-S", "-c", text, *words])
+
+
 def code_environment(code: Path) -> dict[str, str]:
     """Return the variables with which a job's Python imports the copy.
 
-    It does so even if it starts in the folder of the original.
+    It does so even if it starts in the folder of the original. It writes nothing into
+    the copy, so that the digest stays.
     """
     earlier = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    return {"PYTHONPATH": os.pathsep.join([str(code), *earlier]), "PYTHONSAFEPATH": "1"}
+    return {
+        "PYTHONPATH": os.pathsep.join([str(code), *earlier]),
+        "PYTHONSAFEPATH": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }

@@ -1,6 +1,5 @@
 """Submit one command's jobs with submitit."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ class Submission:
     root: Path
     site: Site
     code: Path
+    python: str  # the command of a job's Python
     known: dict[str, queue.Queued] = field(default_factory=dict)
     # by config hash; the jobs of an array count as one
     jobs: dict[str, list[str]] = field(default_factory=dict)
@@ -75,9 +75,8 @@ class Submission:
             folder=self.root / "jobs",
             cluster=self.site.cluster,
             slurm_max_num_timeout=self.site.max_timeouts,
-            slurm_python=shlex.join(
-                [sys.executable, "-S", str(self.code / "slurm" / "hold_notices.py")]
-            ),
+            slurm_python=self.python,
+            local_python=self.python,
         )
         options = parameters(order.name, resources, self.site, after, after_any)
         if self.site.cluster == "slurm" and self.excluded:

@@ -4,16 +4,19 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.artefacts.dataset import Dataset
+from pipeline.artefacts.digests import digest_of
 from pipeline.configs.prepare import PrepareConfig, ReencodeConfig
 from pipeline.errors import InputError
 from pipeline.images import decode as images
 from pipeline.stages.prepare import prepare
 from pipeline.tools import verify_data
 from tests.commands import in_process
+from tests.sealed import reseal
 
 
 @pytest.fixture
@@ -128,9 +131,18 @@ def test_manifests_are_not_trusted(dataset: Dataset, data: PrepareConfig, tmp_pa
     sound = path.read_text()
     victim = tmp_path / "victim.txt"
     victim.write_text("here")
-    path.write_text(sound.replace('"rejected.jsonl":', '"../../victim.txt":'))
-    assert problems(data, tmp_path) == {"manifest.json": "does not list the files that were sealed"}
     path.write_text(sound.replace('"val": 15', '"val": 14'))
+    with pytest.raises(InputError, match=r"manifest.json: is damaged \(digest"):
+        problems(data, tmp_path)
+
+    def other_file(facts: dict[str, Any]) -> None:
+        facts["files"]["../../victim.txt"] = facts["files"].pop("rejected.jsonl")
+        facts["digest"] = digest_of(facts["files"])
+
+    reseal(path, other_file)
+    assert problems(data, tmp_path) == {"manifest.json": "does not list the files that were sealed"}
+    path.write_text(sound)
+    reseal(path, lambda facts: facts["num_images"].update(val=14))
     assert problems(data, tmp_path) == {"manifest.json": "says 14 val images, the shards hold 15"}
     with pytest.raises(InputError, match=r"manifest.json: is damaged; remove it and prepare"):
         verify_data.repair(data, tmp_path, verify_data.verify(data, tmp_path, processes=1))
@@ -152,8 +164,8 @@ def test_a_damaged_manifest_stops_no_other_check(dataset: Dataset, tmp_path: Pat
     assert ended.returncode == 3
     assert ended.stdout.splitlines() == [
         (
-            f"{other}/manifest.json: is damaged; remove it and prepare the data set again: whole"
-            " shards are kept (Invalid JSON: EOF while parsing an object at line 1 column 1)"
+            f"{other}/manifest.json: is damaged (Invalid JSON: EOF while parsing an object at line"
+            " 1 column 1); remove it and prepare the data set again: whole shards are kept"
         ),
         f"{dataset.folder}: colours is as it was prepared",
     ]
@@ -222,9 +234,28 @@ def test_training_images_may_be_stored_smaller(
         assert min(new) == min(50, *old)
         assert new == (after.table["width"][index].as_py(), after.table["height"][index].as_py())
         source = after.table["source_sha256"][index].as_py()
-        assert source == (before.sha256(index) if min(old) > 50 else None)
+        original = before.table["sha256"][index].as_py()
+        assert source == (original if min(old) > 50 else None)
     assert smaller.manifest.files["val-00000.arrow"] == dataset.manifest.files["val-00000.arrow"]
     assert json.loads((smaller.folder / "manifest.json").read_text())["config"]["reencode"] == {
         "shorter_side": 50,
         "quality": 90,
     }
+
+
+def test_a_swap_of_bytes_at_equal_size_is_noticed(image_folder: Path, tmp_path: Path) -> None:
+    folder, root = tmp_path / "images", tmp_path / "root"
+    shutil.copytree(image_folder, folder)
+    command = ("data", "prepare", "imagefolder", folder, "--root", root, "--processes", 1)
+    assert in_process(*command).returncode == 0
+    same = in_process(*command, "--check")
+    assert (same.returncode, "the source has the content" in same.stdout) == (0, True)
+    image = folder / "val/red/1.jpg"
+    changed = bytearray(image.read_bytes())
+    changed[-20] ^= 1
+    image.write_bytes(changed)
+    assert in_process(*command).returncode == 0, "sizes and names are as they were"
+    other = in_process(*command, "--check")
+    assert other.returncode == 3
+    assert "the source has other content now: the files of val-00000.arrow" in other.stderr
+    assert not list(root.glob("datasets/*/.check*"))

@@ -90,7 +90,7 @@ def test_arms_are_named_and_at_least_two(tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--members", "0"], "0 members: expected at least 1"),
-        (["--seeds", "-1"], "-1 members: expected at least 1"),
+        (["--seeds", "-1"], "-1 is not in the range 0<=x<=1000"),
         (
             ["--independent", "1"],
             "1 independent members: expected at least 2, as one makes no ensemble",

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pipeline.configs.compare import EnsembleConfig
 from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
 from pipeline.configs.experiment import load_study, one_line
-from pipeline.configs.network import NetworkConfig, PixelConfig
+from pipeline.configs.network import NetworkConfig, PixelConfig, WeightsNote
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.recipes import CAFFE_PIXELS
 from pipeline.configs.study import Study
@@ -229,5 +229,4 @@ def test_wrong_experiment_files_are_one_line(
 def test_a_file_of_weights_says_of_itself_one_thing() -> None:
     """safetensors writes several entries in any order: equal weights, other bytes."""
     run = TrainConfig(data=PrepareConfig(source="digits", name="digits"), num_epochs=1)
-    assert len(run.note) == 1
-    assert len(run.but(pixels=CAFFE_PIXELS).note) == 1
+    assert len(WeightsNote(network=run.network, pixels=CAFFE_PIXELS).metadata) == 1

@@ -23,7 +23,7 @@ from tests.commands import Finished, in_process
         ),
         (
             ["run", "experiments/demo.py", "--processes", "0"],
-            "0 is not in the range x>=1; see going-deeper run --help",
+            "0 is not in the range 1<=x<=4096; see going-deeper run --help",
         ),
         (["run", "experiments/demo.py", "--site", "slurm/sites"], "slurm/sites: no such site file"),
         (

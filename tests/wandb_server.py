@@ -44,6 +44,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
+        self.stub.bodies.append(body)
         is_call = path == "/graphql"
         content = json.loads(body) if is_call or path.endswith("/file_stream") else {}
         operation = path

@@ -60,8 +60,8 @@ class Artifact:
 
 
 class WandbStub:
-    """`runs` by id; `artifacts` by name; `stored` files; `views`, saved workspaces and
-    reports.
+    """`runs` by id; `artifacts` by name; `stored` files; `bodies` of all requests;
+    `views`, saved workspaces and reports.
 
     `unknown` operations, of which there should be none; `faults`: (part of a path or
     operation, status).
@@ -71,6 +71,7 @@ class WandbStub:
         self.runs: dict[str, Received] = collections.defaultdict(Received)
         self.artifacts: dict[str, Artifact] = {}
         self.stored: dict[str, bytes] = {}
+        self.bodies: list[bytes] = []
         self.views: dict[str, dict[str, Any]] = {}
         self.delay = 0.0  # seconds before every answer
         self.unknown: list[str] = []

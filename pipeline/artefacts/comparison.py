@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.comparison_facts import ComparisonFacts
-from pipeline.artefacts.predictions import write_table
+from pipeline.artefacts.predictions import HITS, write_table
 from pipeline.configs.compare import CompareConfig
 
 
@@ -30,5 +30,5 @@ def write_comparison(
     columns: dict[str, Any] = {"image_id": image_ids, "label": labels.astype(np.int32)}
     for k, of_arm in enumerate(ranks):
         columns |= {f"rank_{k}_{number}": row.astype(np.int32) for number, row in enumerate(of_arm)}
-    table = write_table(root / config.folder / "hits.parquet", columns)
+    table = write_table(root / config.folder / HITS, columns)
     sealing.COMPARISON.seal(config, root, [table], facts)

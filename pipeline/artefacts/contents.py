@@ -45,6 +45,7 @@ class ManifestFacts(Facts):
     is_complete: bool | None = None
     verdict: str | None = None
     left_out: dict[str, int] | None = None
+    bytes_of_splits: dict[str, int] | None = None  # of the images, as they are stored
 
 
 class Manifest(Sealed, ManifestFacts):

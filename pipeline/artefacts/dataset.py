@@ -5,6 +5,7 @@ the shards are made from, so two plans never mix. The shards are memory-mapped;
 `datasets.load_dataset("arrow", data_files=...)` opens them without this code.
 """
 
+import hashlib
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +17,11 @@ from pydantic import TypeAdapter
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.contents import Leak
+from pipeline.artefacts.digests import compare, remedy_of
+from pipeline.artefacts.shard_checks import check_columns
 from pipeline.artefacts.shards import COLUMNS, Rejected, read_shard
 from pipeline.configs.prepare import PrepareConfig
+from pipeline.errors import StageFailed
 
 REJECTED, LEAKS = "rejected.jsonl", "leaks.jsonl"
 REJECTED_ROWS, LEAK_ROWS = TypeAdapter(list[Rejected]), TypeAdapter(list[Leak])
@@ -26,7 +30,7 @@ REJECTED_ROWS, LEAK_ROWS = TypeAdapter(list[Rejected]), TypeAdapter(list[Leak])
 class Split:
     """The images of one split by index 0 .. len - 1, in the order of the source.
 
-    An image is read when it is asked for, not before.
+    An image is read when it is asked for, and compared with its digest then.
 
     Raises:
         InputError: a shard is missing or damaged.
@@ -40,6 +44,7 @@ class Split:
         self.labels: np.ndarray = self.table["label"].to_numpy().astype(np.int64)
         # looked up once: that is slow for a column of thousands of chunks
         self._sha256 = self.table["sha256"]
+        self._is_sound = np.zeros(len(self.labels), bool)
         self._encoded = pa.chunked_array(
             [chunk.field("bytes") for chunk in self.table["image"].chunks], pa.binary()
         )
@@ -59,13 +64,22 @@ class Split:
         return names
 
     def encoded(self, index: int) -> bytes:
-        """Return the bytes of an image file."""
-        value: bytes = self._encoded[index].as_py()
-        return value
+        """Return the bytes of an image file.
 
-    def sha256(self, index: int) -> str:
-        """Return the SHA-256 of an image file, as it was when it was prepared."""
-        value: str = self._sha256[index].as_py()
+        A process compares them with their digest when it reads them first.
+
+        Raises:
+            StageFailed: they are not those that were prepared.
+        """
+        value: bytes = self._encoded[index].as_py()
+        if self._is_sound[index]:
+            return value
+        if hashlib.sha256(value).hexdigest() != self._sha256[index].as_py():
+            raise StageFailed(
+                f"image {self.image_ids[index]}: its bytes are not those that were prepared"
+                " (SHA-256 differs); going-deeper data verify --repair makes them again"
+            )
+        self._is_sound[index] = True
         return value
 
 
@@ -77,6 +91,7 @@ class Dataset:
     """
 
     def __init__(self, config: PrepareConfig, root: Path):
+        self.config, self.root = config, root
         self.folder = root / config.folder
         self.manifest = sealing.DATASET.unseal(config, root)
         self.classes = self.manifest.classes
@@ -86,12 +101,13 @@ class Dataset:
     @property
     def rejected(self) -> list[Rejected]:
         """The files of the source that cannot be used."""
-        return sealing.read_rows(self.folder / REJECTED, REJECTED_ROWS)
+        path = sealing.sealed_file(self.config, self.root, REJECTED)
+        return sealing.read_rows(path, REJECTED_ROWS)
 
     @property
     def leaks(self) -> list[Leak]:
         """Validation images (`val`) whose bytes a training image (`train`) has too."""
-        return sealing.read_rows(self.folder / LEAKS, LEAK_ROWS)
+        return sealing.read_rows(sealing.sealed_file(self.config, self.root, LEAKS), LEAK_ROWS)
 
     def num_rejected(self, split: str) -> int:
         """Return how many files of a split's source are not in the data set."""
@@ -106,5 +122,13 @@ class Dataset:
         ]
 
     def split(self, name: str) -> Split:
-        """Return the images of a split."""
+        """Return the images of a split, once its labels and names are compared with
+        their digests.
+
+        Raises:
+            InputError: a shard is missing or damaged.
+        """
+        remedy, classes = remedy_of(self.config, self.root), tuple(self.classes)
+        for path in self.shards(name):
+            compare(path, self.manifest.files[path.name], remedy, check_columns, classes)
         return Split(self.shards(name))

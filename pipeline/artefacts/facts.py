@@ -60,7 +60,8 @@ class Sealed(Facts):
     """What the last file of every artefact holds.
 
     `digest` covers `files`; `inputs` are the digests of the artefacts that this one
-    was made from.
+    was made from. `timed` are files with times of day: they have digests, but equal
+    artefacts differ in them. `seal` is the digest of all else in the file.
     """
 
     stage: str
@@ -68,6 +69,8 @@ class Sealed(Facts):
     digest: str
     files: dict[str, str]
     inputs: dict[str, str]
+    timed: dict[str, str] = {}
+    seal: str
     config: dict[str, Any]
     provenance: Provenance
 

@@ -13,7 +13,7 @@ from typing import TextIO
 from pipeline.artefacts.facts import Holder
 from pipeline.configs.base import StageConfig
 from pipeline.errors import InputError
-from pipeline.runtime import disk, remains
+from pipeline.runtime import disk, file_system, remains
 
 # ours: a look (`held_by`) takes the lock for some microseconds, and a killed command's
 # ranks need a moment to end
@@ -39,6 +39,7 @@ def lock(config: StageConfig, root: Path, fences: bool = False) -> Iterator[None
     """
     path = root / "locks" / f"{config.stage}-{config.hash}"
     path.parent.mkdir(parents=True, exist_ok=True)
+    file_system.refuse_unfit(root)
     if path.is_dir():
         remains.set_aside(path, "is a folder in the place of a lock")
     with os.fdopen(os.open(path, os.O_CREAT | os.O_RDWR, 0o666), "r+") as file:
@@ -80,7 +81,8 @@ def _is_locked(path: Path, file: TextIO) -> bool:
             time.sleep(POLL_SECONDS)
         except OSError as error:
             raise InputError(
-                f"{path}: {error.strerror}; --root must be on a file system with locks"
+                f"{path.parents[1]}: its file system has no locks ({error.strerror}); --root must"
+                " be on one with hard links, and locks that all hosts see"
             ) from None
 
 

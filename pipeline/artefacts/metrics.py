@@ -8,19 +8,21 @@ from typing import BinaryIO
 
 from pydantic import ValidationError
 
+from pipeline.artefacts import sealing
 from pipeline.artefacts.contents import Validation
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 
 PREFIX = "val_"  # begins the name of each validation error in a row
 
+METRICS = "metrics.jsonl"
 Row = dict[str, float]
 BLOCK = 8192  # ours: some 30 rows
 
 
 def metrics_path(config: TrainConfig, root: Path) -> Path:
     """Return the path of a training's metrics log."""
-    return root / config.folder / "metrics.jsonl"
+    return root / config.folder / METRICS
 
 
 def read_metrics(config: TrainConfig, root: Path, last: int | None = None) -> list[Row]:
@@ -28,7 +30,12 @@ def read_metrics(config: TrainConfig, root: Path, last: int | None = None) -> li
 
     With `last`, return at most so many, and read only the end of the file. Damaged
     lines are left out.
+
+    Raises:
+        InputError: the training is complete, and the file is not what was sealed.
     """
+    if last is None and config.is_complete(root):
+        sealing.sealed_file(config, root, METRICS)
     try:
         with metrics_path(config, root).open("rb") as file:
             return rows_of(file.read())[0] if last is None else _last(file, last)

@@ -6,6 +6,7 @@ Its hits say where the true label ranks in every image.
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,15 +15,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.contents import EvaluationFacts, PredictionsFacts
+from pipeline.artefacts.digests import once
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.errors import StageFailed
 from pipeline.runtime import device, disk
 from pipeline.statistics.label_ranks import rank_of_label
+
+HITS = "hits.parquet"
+DIGEST = "sha256"  # of a chunk, in its own note
+ROUNDING = 1e-5  # ours: a sum of float32 may be so much more than 1
 
 
 class Predictions:
@@ -40,9 +46,8 @@ class Predictions:
 
         The images have the order of the validation split.
         """
-        sealing.PREDICTIONS.unseal(self.config, self.root)
-        array: np.ndarray = load_file(self.folder / f"{policy}.safetensors")["probabilities"]
-        return array
+        path = sealing.sealed_file(self.config, self.root, f"{policy}.safetensors")
+        return _probabilities(load_file(path)["probabilities"], path)
 
     def top1_error(self) -> float:
         """Return the top-1 error at one crop, or else at the first policy.
@@ -64,13 +69,21 @@ class Predictions:
 
     def hits(self, column: str) -> np.ndarray:
         """Return a column of hits.parquet: image_id, label or rank_<policy>."""
-        table = parquet.read_table(self.folder / "hits.parquet", columns=[column])
-        values: np.ndarray = table[column].to_numpy(zero_copy_only=False)
-        return values
+        return read_column(sealing.sealed_file(self.config, self.root, HITS), column)
 
     def has_chunk(self, chunk: range) -> bool:
-        """Return whether a chunk of images is done."""
-        return self._chunk_path(chunk).exists()
+        """Return whether a chunk of images is done.
+
+        A damaged chunk is removed, so that it is done again.
+        """
+        path = self._chunk_path(chunk)
+        if not path.exists():
+            return False
+        if not once(path, _is_whole):
+            print(f"{path}: is damaged; it is done again", file=sys.stderr)
+            path.unlink(missing_ok=True)
+            return False
+        return True
 
     def publish_chunk(
         self,
@@ -95,13 +108,12 @@ class Predictions:
             raise StageFailed(
                 f"{self.folder}: the classifier's outputs for images {list(chunk)} are not finite"
             )
-        origin = {"engine": engine, "hardware": json.dumps(dict(hardware or {}))}
         extra = {"ids": np.asarray(chunk, np.int64), "seconds": np.asarray([seconds])}
-        content = {policy: np.ascontiguousarray(values) for policy, values in scores.items()}
-        disk.publish(
-            self._chunk_path(chunk),
-            save({**extra, **content}, {"bad": json.dumps(dict(bad)), **origin}),
-        )
+        content = extra | {name: np.ascontiguousarray(values) for name, values in scores.items()}
+        note = {"bad": json.dumps(dict(bad)), "engine": engine}
+        note["hardware"] = json.dumps(dict(hardware or {}))
+        note[DIGEST] = _chunk_digest(content, note)
+        disk.publish(self._chunk_path(chunk), save(content, note))
 
     def merge(
         self,
@@ -118,6 +130,11 @@ class Predictions:
         Raises:
             RuntimeError: the chunks do not hold each image exactly once.
         """
+        if lost := next((chunk for chunk in chunks if not self.has_chunk(chunk)), None):
+            raise StageFailed(
+                f"{self._chunk_path(lost)}: the scores of these images are gone; the same command"
+                " makes them again"
+            )
         loaded = [load_file(self._chunk_path(chunk)) for chunk in chunks]
         ids = np.concatenate([chunk["ids"] for chunk in loaded])
         order = np.argsort(ids, kind="stable")
@@ -133,7 +150,7 @@ class Predictions:
             columns[f"rank_{policy}"] = rank_of_label(probabilities, labels).astype(np.int32)
             paths.append(self.folder / f"{policy}.safetensors")
             disk.write_atomic(paths[-1], save({"probabilities": probabilities}))
-        paths.append(write_table(self.folder / "hits.parquet", columns))
+        paths.append(write_table(self.folder / HITS, columns))
         seconds = float(sum(chunk["seconds"][0] for chunk in loaded))
         notes = [self._note(chunk) for chunk in chunks]
         bad = {
@@ -178,12 +195,50 @@ class Predictions:
         return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
 
 
+def _probabilities(values: np.ndarray, path: Path) -> np.ndarray:
+    """Return probabilities, once it is known that they are such.
+
+    An image that could not be classified has NaN.
+    """
+    if bool(((values < 0) | (values > 1 + ROUNDING)).any()):
+        raise StageFailed(
+            f"{path}: holds values from {np.nanmin(values):g} to {np.nanmax(values):g}; expected"
+            " probabilities, from 0 to 1"
+        )
+    return values
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a chunk is what was written."""
+    try:
+        with safe_open(path, "np") as file:
+            content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            note: dict[str, str] = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError):
+        return False
+    return note.pop(DIGEST, None) == _chunk_digest(content, note)
+
+
+def _chunk_digest(content: Mapping[str, np.ndarray], note: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(dict(note), sort_keys=True).encode())
+    for name in sorted(content):
+        values = content[name]
+        digest.update(f"{name} {values.dtype} {values.shape} ".encode() + values.tobytes())
+    return digest.hexdigest()
+
+
 def best_member(members: Sequence[EvaluateConfig], root: Path) -> int:
     """Return the place of the member with the lowest top-1 error at one crop.
 
     Where several have that error, return the first.
     """
     return min(range(len(members)), key=lambda k: Predictions(members[k], root).top1_error())
+
+
+def read_column(path: Path, column: str) -> np.ndarray:
+    """Return a column of a parquet file."""
+    values: np.ndarray = parquet.read_table(path, columns=[column])[column].to_numpy()
+    return values
 
 
 def write_table(path: Path, columns: Mapping[str, Any]) -> Path:

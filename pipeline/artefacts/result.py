@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from pyarrow import parquet
 from pydantic import TypeAdapter
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.contents import ChanceFacts, Figures, Mistake, ResultFacts, SubsetErrors
-from pipeline.artefacts.predictions import write_table
+from pipeline.artefacts.predictions import HITS, read_column, write_table
 from pipeline.configs.compare import EnsembleConfig
 from pipeline.runtime import disk
 from pipeline.statistics.chance import Chance, may_be_guessing
@@ -32,8 +31,7 @@ class Result:
     """
 
     def __init__(self, config: EnsembleConfig, root: Path):
-        self.config = config
-        self.folder = root / config.folder
+        self.config, self.root = config, root
         self.facts = sealing.RESULT.unseal(config, root)
 
     def errors(self, top: int) -> np.ndarray:
@@ -51,25 +49,19 @@ class Result:
     @property
     def image_ids(self) -> list[str]:
         """The names of all images."""
-        names: list[str] = parquet.read_table(self.folder / "hits.parquet", columns=["image_id"])[
-            "image_id"
-        ].to_pylist()
-        return names
+        return list(self.hits("image_id"))
 
     def hits(self, column: str) -> np.ndarray:
         """Return a column of hits.parquet, a value for each image.
 
-        The columns are label, predicted (-1: none), rank, rank_member_0 and so on.
+        It has image_id, label, predicted (-1: none), rank, rank_member_0 and so on.
         """
-        values: np.ndarray = parquet.read_table(self.folder / "hits.parquet", columns=[column])[
-            column
-        ].to_numpy()
-        return values
+        return read_column(sealing.sealed_file(self.config, self.root, HITS), column)
 
     @property
     def mistakes(self) -> list[Mistake]:
         """The worst mistakes, with pictures."""
-        return sealing.read_rows(self.folder / MISTAKES, ROWS)
+        return sealing.read_rows(sealing.sealed_file(self.config, self.root, MISTAKES), ROWS)
 
 
 class Hits(NamedTuple):
@@ -164,6 +156,6 @@ def write_result(
         may_be_guessing=may_be_guessing(hits.chances),
     )
     folder = root / config.folder
-    table = write_table(folder / "hits.parquet", {"image_id": hits.image_ids, **hits.columns})
+    table = write_table(folder / HITS, {"image_id": hits.image_ids, **hits.columns})
     disk.write_json(folder / MISTAKES, [mistake.plain() for mistake in mistakes])
     sealing.RESULT.seal(config, root, [table, folder / MISTAKES], facts)

@@ -17,6 +17,7 @@ from pipeline.artefacts.checkpoints import Checkpoints
 from pipeline.artefacts.contents import Elsewhere, MachineFacts, RunFacts
 from pipeline.artefacts.facts import Commit, Holder
 from pipeline.artefacts.metrics import metrics_path, read_metrics, rows_of
+from pipeline.configs.network import WeightsNote
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import StageFailed, TrainingDiverged
 from pipeline.runtime import disk, remains
@@ -65,8 +66,12 @@ class Run:
 
         `best` weights are the averaged ones at the lowest validation error.
         """
-        sealing.RUN.unseal(self.config, self.root)
-        return load_file(self._final(FILES[kind]))
+        return load_file(self.weights_file(kind))
+
+    def weights_file(self, kind: Weights) -> Path:
+        """Return the file of the final weights of a complete run."""
+        name = self._final(FILES[kind]).relative_to(self.folder).as_posix()
+        return sealing.sealed_file(self.config, self.root, name)
 
     def metrics(self) -> list[dict[str, float]]:
         """Return the rows that were logged so far."""
@@ -170,12 +175,17 @@ class Run:
             contiguous = {
                 name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()
             }
-            disk.write_atomic(self._final(FILES[kind]), save(contiguous, self.config.note))
+            disk.write_atomic(self._final(FILES[kind]), save(contiguous, self._note(kind)))
         disk.write_atomic(self._final("README.md"), model_card.encode())
         paths = [self._final(FILES[kind]) for kind in weights]
-        # metrics and card are not sealed, as they hold times of day
-        sealing.RUN.seal(self.config, self.root, paths, facts)
+        timed = [path for path in (self.metrics_path, self._final("README.md")) if path.exists()]
+        sealing.RUN.seal(self.config, self.root, paths, facts, timed=timed)
         self.checkpoints.remove()
+
+    def _note(self, kind: Weights) -> dict[str, str]:
+        config = self.config
+        note = WeightsNote(network=config.network, pixels=config.pixels, are_best=kind == "best")
+        return note.metadata
 
     def _final(self, name: str) -> Path:
         return self.folder / "final" / name

@@ -1,10 +1,10 @@
 """Sealing of artefacts, and reading them again, validated.
 
 The last file of an artefact names all its other files by digest, and the artefacts that
-it was made from.
+it was made from. No file is used before it is compared with its digest, once in a
+process.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipeline.artefacts import contents, measurements, provenance
 from pipeline.artefacts.comparison_facts import ComparisonFacts, SealedComparison
+from pipeline.artefacts.digests import SHOWN, compare, digest_of, once, remedy_of, seal_of
 from pipeline.artefacts.facts import Facts, Sealed
 from pipeline.configs.base import StageConfig
 from pipeline.configs.compare import CompareConfig, EnsembleConfig
@@ -23,7 +24,7 @@ from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import BenchmarkConfig, CheckConfig, Study
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
-from pipeline.runtime.disk import sha256, write_json
+from pipeline.runtime.disk import as_json, sha256, write_json
 
 C = TypeVar("C", bound=StageConfig)
 F = TypeVar("F", bound=Facts)
@@ -51,17 +52,16 @@ class Artefact(Generic[C, F, S_co]):
         files: Iterable[Path],
         facts: F,
         known: Mapping[str, str] | None = None,
+        timed: Iterable[Path] = (),
     ) -> None:
         """Complete an artefact: write its last file.
 
         That holds the config, the digests of `files` and of the inputs, the provenance
         and `facts`. `known` has the digests, by name, of files that are digested in
-        another way than by all their bytes.
+        another way than by all their bytes. `timed` files hold times of day.
         """
         folder = root / config.folder
-        digests = {
-            path.relative_to(folder).as_posix(): sha256(path) for path in sorted(files)
-        } | dict(known or {})
+        digests = _digests(folder, files) | dict(known or {})
         value = {
             "stage": config.stage,
             "hash": config.hash,
@@ -70,37 +70,64 @@ class Artefact(Generic[C, F, S_co]):
             "inputs": {
                 source.folder.as_posix(): unseal(source, root).digest for source in config.inputs
             },
+            "timed": _digests(folder, timed),
             **facts.plain(),
             "config": config.model_dump(mode="json"),
             "provenance": provenance.collect().plain(),
         }
-        write_json(folder / config.last_file, value)
+        write_json(folder / config.last_file, value | {"seal": seal_of(value)})
 
     def unseal(self, config: C, root: Path) -> S_co:
         """Return the last file of a complete artefact.
 
         Raises:
             InputError: the file does not exist, it is damaged, or an input was replaced
-                after the artefact was made from it.
+                after the artefact was made from it; so for all inputs, to the bottom.
         """
-        path = root / config.folder / config.last_file
+        path, remedy = root / config.folder / config.last_file, remedy_of(config, root)
         if not path.is_file():
             raise InputError(f"{path}: does not exist; run the {config.stage} stage first")
-        damaged = f"{path}: is damaged; remove {path.parent} to make it anew"
         try:
-            sealed = self.sealed.load(path.read_bytes())
-        except ValidationError as error:
-            raise InputError(f"{damaged} ({fault(error)})") from None
+            sealed = self.load(path)
+        except InputError as error:
+            raise InputError(f"{error}; {remedy}") from None
+        if sealed.hash != config.hash:
+            raise InputError(
+                f"{path}: was sealed as {sealed.stage} {sealed.hash}; expected {config.hash};"
+                f" {remedy}"
+            )
         for source in config.inputs:
             digest = sealed.inputs.get(source.folder.as_posix())
             if digest is None:
-                raise InputError(f"{damaged} (inputs.{source.folder}: is missing)")
+                raise InputError(f"{path}: names no input {source.folder}; {remedy}")
             present = unseal(source, root).digest
             if digest != present:
                 raise InputError(
                     f"{path}: was made from {source.folder} with digest {digest[:12]}, but that"
                     f" now has {present[:12]}; remove {root / config.folder} to make it anew"
                 )
+        return sealed
+
+    def load(self, path: Path) -> S_co:
+        """Return a last file, once it is compared with its own digest.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        return once(path, self._load)
+
+    def _load(self, path: Path) -> S_co:
+        content = path.read_bytes()
+        try:
+            sealed = self.sealed.load(content)
+        except ValidationError as error:
+            raise InputError(f"{path}: is damaged ({fault(error)})") from None
+        value = json.loads(content)
+        is_whole = digest_of(sealed.files) == sealed.digest and as_json(value) == content
+        if (found := seal_of(value)) != sealed.seal or not is_whole:
+            raise InputError(
+                f"{path}: is damaged (digest {found[:SHOWN]}, sealed {sealed.seal[:SHOWN]})"
+            )
         return sealed
 
 
@@ -138,20 +165,28 @@ def unseal(config: StageConfig, root: Path) -> Sealed:
     return sealed
 
 
+def sealed_file(config: StageConfig, root: Path, name: str) -> Path:
+    """Return the path of a file of a complete artefact, compared with its digest.
+
+    Raises:
+        InputError: the artefact is not complete, or the file is missing or damaged.
+    """
+    sealed, path = unseal(config, root), root / config.folder / name
+    compare(path, (sealed.files | sealed.timed).get(name), remedy_of(config, root))
+    return path
+
+
 def read_benchmark(path: Path) -> tuple[str, Sealed]:
     """Return which benchmark a benchmark.json is of, and its content.
 
     Raises:
         InputError: the file is damaged, or of another version.
     """
-    damaged = f"{path}: is damaged; remove {path.parent} to make it anew"
     try:
         what: str = json.loads(path.read_bytes())["config"]["what"]
-        return what, BENCHMARKS[what].sealed.load(path.read_bytes())
-    except ValidationError as error:
-        raise InputError(f"{damaged} ({fault(error)})") from None
+        return what, BENCHMARKS[what].load(path)
     except (ValueError, KeyError, TypeError):
-        raise InputError(damaged) from None
+        raise InputError(f"{path}: is damaged") from None
 
 
 def read_rows(path: Path, rows: TypeAdapter[list[R]]) -> list[R]:
@@ -171,9 +206,8 @@ def read_rows(path: Path, rows: TypeAdapter[list[R]]) -> list[R]:
         ) from None
 
 
-def digest_of(files: Mapping[str, str]) -> str:
-    """Return an artefact's digest, made from the names and digests of its files."""
-    return hashlib.sha256(json.dumps(dict(files), sort_keys=True).encode()).hexdigest()
+def _digests(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): once(path, sha256) for path in sorted(paths)}
 
 
 def fault(error: ValidationError) -> str:

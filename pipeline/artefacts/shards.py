@@ -32,6 +32,9 @@ COLUMNS = {
     "source_sha256": pa.string(),
 }
 
+# the columns that the digest of rows covers, in its order
+ROW = ("image_id", "label", "width", "height", "sha256", "source_sha256")
+
 
 class Record(NamedTuple):
     """One image: its encoded bytes, its label (from 0 on) and its size in pixels.
@@ -78,6 +81,7 @@ class ShardNote(Frozen):
     unreadable: dict[int, int]
     rejected: tuple[Rejected, ...]
     left_out: dict[str, int] | None = None
+    image_bytes: int | None = None  # of the images alone
 
 
 def schema(classes: Sequence[str]) -> pa.Schema:
@@ -126,7 +130,10 @@ class RowsDigest:
 
     def update(self, record: Record) -> None:
         """Add a row."""
-        row = (record.image_id, *record[2:])
+        self.add((record.image_id, *record[2:]))
+
+    def add(self, row: tuple[Any, ...]) -> None:
+        """Add a row, as its columns `ROW`."""
         self._digest.update(json.dumps(row).encode())
 
     def hexdigest(self) -> str:
@@ -149,46 +156,9 @@ def read_shard(path: Path) -> pa.Table:
         ) from None
 
 
-def check_shard(path: Path, classes: Sequence[str]) -> tuple[str, int, list[str]]:
-    """Return the digest of a shard's rows, their number, and the damaged images.
-
-    An image is damaged where its bytes do not have its SHA-256.
-
-    Raises:
-        InputError: the shard cannot be read, or its columns have changed.
-    """
-    digest, damaged, count = RowsDigest(classes), [], 0
-    table = read_shard(path)
-    try:
-        table.validate(full=True)  # else a damaged offset may end the process
-        if not table.schema.equals(schema(classes), check_metadata=True):
-            raise ValueError("other columns, or other classes")
-        wnids = table["wnid"].to_pylist()
-        for record in _records(table):
-            digest.update(record)
-            if wnids[count] != wnid_of(classes[record.label]):
-                raise ValueError(f"the wnid of {record.image_id} is not that of its class")
-            if hashlib.sha256(record.image).hexdigest() != record.sha256:
-                damaged.append(record.image_id)
-            count += 1
-    except Exception as error:  # pyarrow raises nearly anything on damaged files
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path}: cannot be read as a shard: {reason}") from None
-    return digest.hexdigest(), count, damaged
-
-
 def wnid_of(name: str) -> str | None:
     """Return a class's name if it is a wnid, else None."""
     return name if WNID.fullmatch(name) else None
-
-
-def _records(table: pa.Table) -> Iterator[Record]:
-    for batch in table.to_batches():
-        columns = {name: batch.column(name) for name in COLUMNS if name not in ("wnid", "image")}
-        encoded = batch.column("image").field("bytes")
-        for row in range(len(batch)):
-            values = {name: column[row].as_py() for name, column in columns.items()}
-            yield Record(image=encoded[row].as_py(), **values)
 
 
 def read_note(path: Path) -> ShardNote | None:

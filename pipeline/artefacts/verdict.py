@@ -64,4 +64,4 @@ def read_verdicts(config: CheckConfig, root: Path) -> tuple[list[Verdict], Seale
         InputError: the verdicts are not complete, or they are damaged.
     """
     facts = sealing.CHECK.unseal(config, root)
-    return sealing.read_rows(root / config.folder / VERDICTS, ROWS), facts
+    return sealing.read_rows(sealing.sealed_file(config, root, VERDICTS), ROWS), facts

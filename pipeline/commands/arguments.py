@@ -9,6 +9,8 @@ import click
 from pipeline.configs.base import Frozen
 from pipeline.configs.experiment import options_of
 
+MOST_PROCESSES = 4096  # ours: no machine has as many cores
+MOST = 1_000_000  # ours: of steps, lines or images; more is a slip of the hand
 TYPED = f"{__name__}.typed"  # the words behind the command's name
 PATH = click.Path(path_type=Path)
 ROOT = click.option(
@@ -16,7 +18,7 @@ ROOT = click.option(
 )
 PROCESSES = click.option(
     "--processes",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MOST_PROCESSES),
     help="Ranks here.  [default: one per GPU, or per core]",
 )
 
@@ -95,7 +97,9 @@ class StudyCommand(click.Command):
                 formatter.write_text(f"{path} has none.")
 
 
-def study_command(example: str) -> Callable[[Callable[..., None]], click.Command]:
+def study_command(
+    example: str, needs_experiment: bool = True
+) -> Callable[[Callable[..., None]], click.Command]:
     """Make a command on a study: it takes EXPERIMENT, its options, and --root."""
 
     def decorate(function: Callable[..., None]) -> click.Command:
@@ -107,6 +111,7 @@ def study_command(example: str) -> Callable[[Callable[..., None]], click.Command
             epilog=f"Example: {example}",
             context_settings={"ignore_unknown_options": True},
         )
-        return command(click.argument("experiment", type=PATH)(options(ROOT(function))))
+        experiment = click.argument("experiment", type=PATH, required=needs_experiment)
+        return command(experiment(options(ROOT(function))))
 
     return decorate

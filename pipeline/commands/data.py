@@ -1,6 +1,5 @@
 """The commands about data sets: data prepare, verify, show."""
 
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,14 +7,16 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from pipeline.commands.arguments import PATH, ROOT
+from pipeline.commands.arguments import MOST_PROCESSES, PATH, ROOT
 from pipeline.configs.experiment import one_line
-from pipeline.configs.prepare import SOURCES, PrepareConfig, ReencodeConfig
-from pipeline.errors import InputError
+from pipeline.configs.prepare import SOURCES, PrepareConfig, ReencodeConfig, name_of
+from pipeline.errors import InputError, StageFailed
 
 FOLDERS = click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=PATH)
 SHARED_BY = click.option(
-    "--processes", type=click.IntRange(min=1), help="That share the work.  [default: one a core]"
+    "--processes",
+    type=click.IntRange(1, MOST_PROCESSES),
+    help="That share the work.  [default: one a core]",
 )
 
 
@@ -48,6 +49,11 @@ def data() -> None:
     type=int,
     help="Store larger training images anew, this small.  [default: as they are]",
 )
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Compare the content of each file with what was prepared; change nothing.",
+)
 @click.option("--shard-mib", type=int, help="Size of a shard in MiB.  [default: 256]")
 @ROOT
 @SHARED_BY
@@ -57,6 +63,7 @@ def prepare(
     root: Path,
     processes: int | None,
     shorter_side: int | None,
+    check: bool,
     **options: Any,
 ) -> None:
     """Store a source's images as shards that are checked, digested and read at full
@@ -79,17 +86,31 @@ def prepare(
         )
     fields |= {"hub": where} if source == "hub" else {"path": where and Path(where).absolute()}
     fields["source"] = source
-    fields.setdefault(
-        "name", re.sub(r"[^A-Za-z0-9._-]", "-", Path(where or source).absolute().name)[:64]
-    )
+    fields["name"] = name_of(Path(where) if where else None, options["name"], source)
     try:
         if shorter_side is not None:
             fields["reencode"] = ReencodeConfig(shorter_side=shorter_side)
         config = PrepareConfig.model_validate(fields)
     except ValidationError as error:
         raise InputError(one_line(error)) from None
+    if check:
+        _check_source(config, root, processes)
+        return
     dataset = preparation.prepare(config, root, processes)
     print(f"data set: {dataset.folder}")
+
+
+def _check_source(config: PrepareConfig, root: Path, processes: int | None) -> None:
+    """Say whether a source still has the content that was prepared."""
+    from pipeline.tools import verify_data as verification
+
+    if other := verification.source_differs(config, root, processes):
+        raise StageFailed(
+            f"{root / config.folder}: the source has other content now: the files of"
+            f" {', '.join(other[:5])}{' and more' * (len(other) > 5)}; to use it, prepare it under"
+            " another --root or --name"
+        )
+    print(f"{root / config.folder}: the source has the content that was prepared")
 
 
 @data.command(
@@ -150,7 +171,7 @@ def verify(
 @FOLDERS
 @click.option(
     "--images",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 10_000),  # ours: a page of more shows nothing
     default=60,
     show_default=True,
     help="Of the contact sheet.",

@@ -7,8 +7,9 @@ import click
 from pipeline.commands.arguments import PATH, PROCESSES, ROOT, Names, Triple, choices
 from pipeline.commands.missing import run_missing
 from pipeline.configs.evaluate import CropsConfig
-from pipeline.configs.study import PublishedId
+from pipeline.configs.network import MOST_PIXELS
 from pipeline.paper.policies import CURVE
+from pipeline.paper.published import PublishedId
 from pipeline.tools.external import foreign_study
 
 
@@ -45,7 +46,7 @@ from pipeline.tools.external import foreign_study
 )
 @click.option(
     "--input-size",
-    type=click.IntRange(min=32),
+    type=click.IntRange(32, MOST_PIXELS),
     help="Side of the input in pixels.  [default: the architecture's]",
 )
 @click.option(

@@ -14,7 +14,7 @@ from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import Study
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError, is_of_file, of_file
-from pipeline.runtime import fork_server, ranks
+from pipeline.runtime import file_system, fork_server, ranks
 from pipeline.stages import module_of, run_stage
 
 POLL_SECONDS = 0.5  # ours
@@ -68,6 +68,8 @@ def _run(config: StageConfig, root: Path, processes: int | None) -> None:
         while not (is_first() or config.has_ranks or config.is_complete(root)):
             time.sleep(POLL_SECONDS)  # a barrier would give up on a long preparation
         _stage(config, root)
+        # this rank may be on another host than the first, and the next stage needs it
+        file_system.wait_for([root / config.folder / config.last_file])
     elif config.has_ranks:
         ranks.launch(
             _stage, num_ranks(config, processes, processes or ranks.num_local()), config, root

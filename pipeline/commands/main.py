@@ -52,6 +52,10 @@ COMMANDS = {  # by name: the file that it lies in, and its line in --help
         "report",
         "Make every figure of a finished study again from the hits of every image, and compare.",
     ),
+    "verify": (
+        "verify",
+        "Compare every file of a study, or of a root, with the digest that it was sealed with.",
+    ),
     "evaluate": (
         "evaluate",
         (

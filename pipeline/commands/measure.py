@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from pydantic import ValidationError
 
-from pipeline.commands.arguments import PATH, ROOT, study_command
+from pipeline.commands.arguments import MOST, PATH, ROOT, study_command
 from pipeline.commands.local import is_rank
 from pipeline.configs.experiment import load_study, one_line
 from pipeline.configs.study import BenchmarkConfig
@@ -33,7 +33,7 @@ def audit(as_json: bool) -> None:
 )
 @click.option(
     "--steps",
-    type=click.IntRange(min=2),
+    type=click.IntRange(2, MOST),
     default=100,
     show_default=True,
     help="Steps from the lowest rate to the highest.",
@@ -74,21 +74,21 @@ def _measurement(
         what,
         short_help=short,
         help=doc,
-        epilog=f"Example: going-deeper benchmark {what} --data ../shared/data/imagenet-sample",
+        epilog=f"Example: going-deeper benchmark {what} --data FOLDER",
     )
     @click.option(
         "--data", type=PATH, help="Folder of photographs.  [default: two that scikit-learn ships]"
     )
     @click.option(
         "--rounds",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, 10_000),  # as BenchmarkConfig's
         default=rounds,
         show_default=True,
         help="Turns of each contender.",
     )
     @click.option(
         "--images",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, MOST),
         default=images,
         show_default=True,
         help="Photographs taken from --data.",

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.artefacts.soundness import set_aside_damaged
 from pipeline.artefacts.tidy import tidy
 from pipeline.commands.local import (
     forget_report,
@@ -35,6 +36,7 @@ def run_missing(
     if site is not None and is_rank():
         raise InputError(f"--site {site}: the ranks have been started already; go without --site")
     place = None if site is None else load_site(site)  # refuse wrong input before any work
+    set_aside_damaged(study, root, is_alone=not is_rank())
     refuse_stale(study, root)
     for config in study.stages:
         if isinstance(config, PrepareConfig) and config.is_complete(root):

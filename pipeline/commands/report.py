@@ -1,15 +1,10 @@
 """The commands that show a study, here or in a browser: report, publish, recount."""
 
-import os
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -19,6 +14,7 @@ from pipeline.commands.local import forget_report, refuse_stale, show
 from pipeline.configs.experiment import load_study
 from pipeline.configs.study import Study
 from pipeline.errors import InputError, StageFailed
+from pipeline.reporting.server import served
 from pipeline.runtime import disk
 from pipeline.stages import run_stage
 from slurm.status import status
@@ -57,7 +53,7 @@ def report(
     if into is not None and not watch:
         sealing.unseal(study.check, root)  # RESULTS.md holds verdicts only
     page = rebuild(study, root)
-    with _server(page, port) if serve else _nothing():
+    with served(page, port) if serve else _nothing():
         while watch and page.name != PAGE:
             time.sleep(WATCH_SECONDS)
             page = rebuild(study, root, anew=False)  # the study's own command makes it too
@@ -138,35 +134,6 @@ def recount(experiment: Path, arguments: Sequence[str], root: Path) -> None:
             "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if problems[5:] else "")
         )
     print(f"{count} figures are what the hits give")
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *arguments: Any) -> None:
-        """Write no line for a request."""
-
-
-@contextmanager
-def _server(page: Path, port: int) -> Iterator[None]:
-    """Serve the folder of a page to this machine alone, while the context lasts."""
-    try:
-        server = ThreadingHTTPServer(
-            ("127.0.0.1", port), partial(_Quiet, directory=str(page.parent))
-        )
-    except OSError as error:
-        raise InputError(
-            f"--port {port}: {os.strerror(error.errno or 0)}; leave it out for a free one"
-        ) from None
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(
-        f"http://127.0.0.1:{server.server_port}/{page.name} (Ctrl-C ends)",
-        file=sys.stderr,
-        flush=True,
-    )
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @contextmanager

@@ -14,9 +14,7 @@ from pipeline.tools import forecast
 from slurm.site import load_site
 
 
-@study_command(
-    "going-deeper run experiments/caltech101.py --data ../shared/data/caltech101 --members 2"
-)
+@study_command("going-deeper run experiments/caltech101.py --data FOLDER --members 2")
 @click.option("--site", type=PATH, help="Site file: run the stages as jobs there.  [default: here]")
 @click.option(
     "--wait", is_flag=True, help="With --site: print what happens until the study is done."

@@ -10,7 +10,7 @@ from tempfile import gettempdir
 
 import click
 
-from pipeline.commands.arguments import PATH, ROOT, study_command
+from pipeline.commands.arguments import MOST, MOST_PROCESSES, PATH, ROOT, study_command
 from pipeline.configs.experiment import load_study
 from pipeline.errors import InputError
 from slurm import queue
@@ -18,7 +18,7 @@ from slurm import status as view
 from slurm.cluster import Cluster
 from slurm.ledger import entries
 from slurm.probe import check_site
-from slurm.site import load_site
+from slurm.site import MOST_NODES, load_site
 
 CLUSTER = click.option(
     "--dir",
@@ -48,7 +48,7 @@ def status(experiment: Path, arguments: Sequence[str], root: Path, watch: bool) 
 @click.option("--stage", default="", help="Only names that begin so: train, train-0484a0 ...")
 @click.option(
     "--lines",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MOST),
     default=20,
     show_default=True,
     help="Of each log, the last ones.",
@@ -116,7 +116,11 @@ def site() -> None:
 )
 @click.argument("path", metavar="SITE", type=PATH)
 @click.option(
-    "--nodes", type=click.IntRange(min=1), default=2, show_default=True, help="Nodes of the probe."
+    "--nodes",
+    type=click.IntRange(1, MOST_NODES),
+    default=2,
+    show_default=True,
+    help="Nodes of the probe.",
 )
 @ROOT
 def check(path: Path, nodes: int, root: Path) -> None:
@@ -141,7 +145,7 @@ def slurm() -> None:
 @click.option("--nodes", type=click.IntRange(1, 500), default=4, show_default=True)
 @click.option(
     "--cores",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MOST_PROCESSES),
     default=4,
     show_default=True,
     help="That each node claims to have.",

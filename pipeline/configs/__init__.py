@@ -4,6 +4,7 @@ The configs know pydantic and the paper, and no artefact. An experiment file imp
 it needs from here.
 """
 
+from pipeline.configs.base import Count
 from pipeline.configs.compare import Arm, CompareConfig, EnsembleConfig, comparison, table3
 from pipeline.configs.evaluate import (
     POLICIES,
@@ -14,7 +15,7 @@ from pipeline.configs.evaluate import (
     Policy,
 )
 from pipeline.configs.network import NetworkConfig, PixelConfig, Precision
-from pipeline.configs.prepare import PrepareConfig, ReencodeConfig
+from pipeline.configs.prepare import PrepareConfig, ReencodeConfig, name_of
 from pipeline.configs.study import CheckConfig, PublishedRecipe, Study, ablation
 from pipeline.configs.train import LocalSGDConfig, PatchConfig, TrainConfig
 from pipeline.errors import InputError
@@ -24,6 +25,7 @@ __all__ = [
     "Arm",
     "CheckConfig",
     "CompareConfig",
+    "Count",
     "CropsConfig",
     "EnsembleConfig",
     "EvaluateConfig",
@@ -43,5 +45,6 @@ __all__ = [
     "TrainConfig",
     "ablation",
     "comparison",
+    "name_of",
     "table3",
 ]

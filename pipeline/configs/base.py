@@ -11,9 +11,12 @@ import hashlib
 import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
+
+MOST_MEMBERS = 1000  # ours: of an ensemble, or seeds of an arm
+Count = Annotated[int, range(MOST_MEMBERS + 1)]  # an experiment's option: how many members or seeds
 
 
 class Frozen(BaseModel):
@@ -98,8 +101,9 @@ class StageConfig(Frozen):
         return tuple(inputs.values())
 
     def is_complete(self, root: Path) -> bool:
-        """Return whether the artefact exists under `root` and is complete."""
-        return (root / self.folder / self.last_file).is_file()
+        """Return whether the artefact exists under `root`, complete with its inputs."""
+        is_there = (root / self.folder / self.last_file).is_file()
+        return is_there and all(source.is_complete(root) for source in self.inputs)
 
 
 def differences(

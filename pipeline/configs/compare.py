@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.configs.base import Frozen, StageConfig
+from pipeline.configs.base import MOST_MEMBERS, Frozen, StageConfig
 from pipeline.configs.evaluate import POLICIES, EvaluateConfig, Policies, Policy
 
 
@@ -24,7 +24,7 @@ class EnsembleConfig(StageConfig):
     # 2: the first guesses, worst mistakes and smaller ensembles are kept; 3: their hits
     # too
     version: Literal[3] = 3
-    members: tuple[EvaluateConfig, ...] = Field(min_length=1)
+    members: tuple[EvaluateConfig, ...] = Field(min_length=1, max_length=MOST_MEMBERS)
     policy: Policy
     choose: Literal["all", "best_top1"] = "all"
 
@@ -50,7 +50,7 @@ class Arm(Frozen):
     """
 
     name: str = Field(min_length=1, max_length=64)
-    members: tuple[EvaluateConfig, ...] = Field(min_length=1)
+    members: tuple[EvaluateConfig, ...] = Field(min_length=1, max_length=MOST_MEMBERS)
     policy: Policy | None = None
 
 
@@ -73,7 +73,7 @@ class CompareConfig(StageConfig):
     question: str = Field(min_length=1, max_length=128)
     arms: tuple[Arm, ...] = Field(min_length=2)
     policy: Policy = "crops_1"
-    models: int = Field(default=1, ge=1)
+    models: int = Field(default=1, ge=1, le=MOST_MEMBERS)
 
     @model_validator(mode="after")
     def _can_be_paired(self) -> "CompareConfig":
@@ -84,6 +84,8 @@ class CompareConfig(StageConfig):
                 " their own"
             )
         for arm in self.arms:
+            if len({member.classifier for member in arm.members}) < len(arm.members):
+                raise ValueError(f"arm {arm.name}: one network counts as several members")
             policy = self.policy_of(arm)
             for member in arm.members:
                 if (

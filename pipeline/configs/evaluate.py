@@ -6,13 +6,20 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.configs.base import Frozen, StageConfig
-from pipeline.configs.network import Channels, Divisors, PixelConfig, Precision
+from pipeline.configs.network import (
+    MOST_PIXELS,
+    Channels,
+    Divisors,
+    NetworkConfig,
+    PixelConfig,
+    Precision,
+)
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.train import TrainConfig
 from pipeline.paper.crops import Aspect, Centre, LongSide, Rules, TenCrops, WholeSquare
 from pipeline.paper.policies import CROPS, DENSE, split_policy
 
-SHA256 = r"^[0-9a-f]{64}$"
+SHA1, SHA256 = r"^[0-9a-f]{40}$", r"^[0-9a-f]{64}$"
 
 
 Resize = Literal[
@@ -59,19 +66,37 @@ class ForeignConfig(PixelConfig):
     - mean) / std. `weights_key` chooses among several sets of weights in one file.
     `transform_input` is torchvision's, of its googlenet and inception_v3: true for its
     own weights, and for what was trained from these with it.
+
+    `network` is the shape of a `googlenet` that is not the paper's, and `are_best` says
+    that its weights were chosen by their validation error: a file of ours notes both.
+    `sha1` is for weights that their makers published with it.
     """
 
     resources: ClassVar[frozenset[str]] = frozenset({"weights", "code"})
     arch: str = Field(pattern=r"^(googlenet|(torchvision|timm|python):[A-Za-z0-9._-]{1,64})$")
     weights: Path | None = None
     sha256: str | None = Field(default=None, pattern=SHA256)
+    sha1: str | None = Field(default=None, pattern=SHA1)
     code: Path | None = None
     code_sha256: str | None = Field(default=None, pattern=SHA256)
-    input_size: int = Field(default=224, ge=32)
+    input_size: int = Field(default=224, ge=32, le=MOST_PIXELS)
     mean: Channels
     std: Divisors
     weights_key: str | None = Field(default=None, min_length=1)
     transform_input: bool | None = None
+    network: NetworkConfig | None = None
+    are_best: bool = False
+
+    @model_validator(mode="after")
+    def _network_is_ours(self) -> "ForeignConfig":
+        if self.network is not None and self.arch != "googlenet":
+            raise ValueError(f"arch {self.arch} with a network; only googlenet has one")
+        return self
+
+    @property
+    def shape(self) -> NetworkConfig | None:
+        """The shape of a GoogLeNet but for its input; None for any other network."""
+        return (self.network or NetworkConfig()) if self.arch == "googlenet" else None
 
     @model_validator(mode="after")
     def _transform_is_clear(self) -> "ForeignConfig":
@@ -117,12 +142,19 @@ class ForeignConfig(PixelConfig):
         )
 
     @property
-    def files(self) -> tuple[tuple[Path, str], ...]:
-        """The files that it is made of, and the digests that they must have."""
-        named = ((self.weights, self.sha256), (self.code, self.code_sha256))
-        return tuple(
-            (path, digest) for path, digest in named if path is not None and digest is not None
+    def pixels(self) -> PixelConfig:
+        """How a pixel enters, alone."""
+        return PixelConfig(mean=self.mean, std=self.std, channel_order=self.channel_order)
+
+    @property
+    def files(self) -> tuple[tuple[Path, str, str], ...]:
+        """Its files, each with the algorithm of a digest and the digest."""
+        digests = (
+            (self.weights, "sha256", self.sha256),
+            (self.weights, "sha1", self.sha1),
+            (self.code, "sha256", self.code_sha256),
         )
+        return tuple((path, name, digest) for path, name, digest in digests if path and digest)
 
 
 class CropsConfig(Frozen):
@@ -183,18 +215,14 @@ class EvaluateConfig(StageConfig):
     crops: CropsConfig = CropsConfig()
     precision: Precision = "fp32"
     compiled: bool = False
-    images_per_chunk: int = Field(default=32, gt=0)  # ours: images between two saves
+    # ours: images between two saves
+    images_per_chunk: int = Field(default=32, gt=0, le=100_000)
 
     @model_validator(mode="after")
     def _can_be_dense(self) -> "EvaluateConfig":
         if DENSE in self.policies:
-            network = self.classifier.network if isinstance(self.classifier, TrainConfig) else None
-            dense = (
-                network.head == "average"
-                if network
-                else getattr(self.classifier, "arch", "") == "googlenet"
-            )
-            if not dense:
+            network = self.classifier.shape
+            if network is None or network.head != "average":
                 raise ValueError(
                     f"policy {DENSE} needs a GoogLeNet with average pooling; choose among those"
                     " with crops"

@@ -5,12 +5,14 @@ Its keyword parameters are the options.
 
 import importlib.util
 import inspect
+import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
 
 import click
 from pydantic import ValidationError
@@ -21,6 +23,14 @@ from pipeline.errors import InputError
 # the function of an experiment file, as its name and its signature
 EXPERIMENT = ("experiment", "experiment(**options) -> Study")
 LONGEST_VALUE = 120  # ours: the most characters of a wrong value in a message
+LONGEST_TEXT = 500  # ours: the most characters of an error in a user's file
+LARGEST_NUMBER = 1_000_000  # ours: a loop to it ends; a seed beyond it can be in the file
+# what ends or replaces a process without an exception
+ENDS = ("_exit", "abort", "execv", "execve")
+
+
+class _Ended(BaseException):
+    """A user's file tried to end the process; its own handlers do not see it."""
 
 
 def load_study(path: Path, arguments: Sequence[str]) -> Study:
@@ -32,21 +42,17 @@ def load_study(path: Path, arguments: Sequence[str]) -> Study:
             option, or a value out of range.
     """
     function = python_function(path, *EXPERIMENT)
-    command = click.Command(path.stem, params=options(function), add_help_option=False)
-    try:
-        values = command.make_context(path.stem, list(arguments)).params
+    command = click.Command(path.stem, params=_options_in(path, function), add_help_option=False)
+    with errors_of(path):
+        try:
+            values = command.make_context(path.stem, list(arguments)).params
+        except click.UsageError as error:
+            valid = ", ".join(option.opts[0] for option in command.params) or "none"
+            raise InputError(
+                f"{path}: {error.format_message().rstrip('.')}; its options are: {valid}"
+            ) from None
+        _refuse_large(path, command.params, values)
         study = function(**values)
-    except click.UsageError as error:
-        valid = ", ".join(option.opts[0] for option in command.params) or "none"
-        raise InputError(
-            f"{path}: {error.format_message().rstrip('.')}; its options are: {valid}"
-        ) from None
-    except ValidationError as error:
-        raise InputError(f"{path}: {one_line(error)}") from None
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(error_in(path, error)) from None
     if not isinstance(study, Study):
         raise InputError(
             f"{path}: experiment() returned {type(study).__name__}; expected a"
@@ -55,13 +61,29 @@ def load_study(path: Path, arguments: Sequence[str]) -> Study:
     return study
 
 
+def _refuse_large(path: Path, of: Sequence[click.Parameter], values: dict[str, Any]) -> None:
+    """Refuse a number to which no loop over members or seeds would come."""
+    for option in of:
+        value = values[str(option.name)]
+        if isinstance(value, int) and abs(value) > LARGEST_NUMBER and value != option.default:
+            raise InputError(
+                f"{path}: {option.opts[0]} {_clipped(str(value), LONGEST_VALUE)}: expected a whole"
+                f" number up to {LARGEST_NUMBER}; a larger one can be written in the file"
+            )
+
+
 def options_of(path: Path) -> list[click.Parameter]:
     """Return the options of an experiment file.
 
     Raises:
         InputError: there is no such file, or no function `experiment` in it.
     """
-    return options(python_function(path, *EXPERIMENT))
+    return _options_in(path, python_function(path, *EXPERIMENT))
+
+
+def _options_in(path: Path, function: Callable[..., Study]) -> list[click.Parameter]:
+    with errors_of(path):
+        return options(function)
 
 
 def options(function: Callable[..., Study]) -> list[click.Parameter]:
@@ -97,11 +119,22 @@ def one_line(error: ValidationError) -> str:
             ".".join(str(part) for part in item["loc"]),
             item["msg"].removeprefix("Value error, "),
         )
-        value = repr(item["input"])
+        field = _clipped(field, LONGEST_VALUE)
         # a whole config would fill pages
-        value = value if len(value) <= LONGEST_VALUE else f"{value[:LONGEST_VALUE]} ..."
+        value = _clipped(_shown(item["input"]), LONGEST_VALUE)
         lines.append(f"{field} = {value}: {message}" if field else message)
     return "; ".join(lines)
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except (ValueError, RecursionError):  # a number of 5,000 digits, tables in tables
+        return f"a long {type(value).__name__}"
+
+
+def _clipped(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]} ..."
 
 
 def python_function(path: Path, name: str, expected: str) -> Callable[..., Any]:
@@ -114,33 +147,90 @@ def python_function(path: Path, name: str, expected: str) -> Callable[..., Any]:
     if not path.is_file():
         raise InputError(f"{path}: no such Python file; expected one that defines {expected}")
     spec = importlib.util.spec_from_file_location(f"going_deeper_user_{path.stem}", path.resolve())
-    if spec is None or spec.loader is None:
+    if spec is None:
         raise InputError(f"{path}: is not a Python file; expected one that defines {expected}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
-    try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise InputError(f"{path}: line {error.lineno or 1}: {error.msg}") from None
-    except (Exception, SystemExit) as error:
-        raise InputError(error_in(path, error)) from None
-    function = getattr(module, name, None)
+    with errors_of(path):
+        # not through __pycache__, which takes a file that was changed within the same
+        # second for the old one
+        code = compile(path.read_bytes(), str(path.resolve()), "exec", dont_inherit=True)
+        exec(code, module.__dict__)
+        function = getattr(module, name, None)
     if not callable(function):
         raise InputError(f"{path}: defines no function {name}; expected {expected}")
     defined: Callable[..., Any] = function
     return defined
 
 
+@contextmanager
+def errors_of(path: Path) -> Iterator[None]:
+    """Turn whatever a user's file does to end the block into one line.
+
+    These are errors, SystemExit and the like, and calls that end the process at once.
+
+    Raises:
+        InputError: the file raised an error, or tried to end the process.
+        KeyboardInterrupt: the user asked to end.
+    """
+    try:
+        with _no_end():
+            yield
+    except InputError:
+        raise
+    except ValidationError as error:
+        raise InputError(f"{path}: {one_line(error)}") from None
+    except SyntaxError as error:
+        raise InputError(f"{path}: {_syntax(path, error)}") from None
+    except BaseException as error:
+        if type(error) is KeyboardInterrupt:
+            raise
+        raise InputError(error_in(path, error)) from None
+
+
+@contextmanager
+def _no_end() -> Iterator[None]:
+    """Have the functions that end a process raise instead; a fork of it may end."""
+    process, before = os.getpid(), {name: getattr(os, name) for name in ENDS}
+
+    def refusal(name: str) -> Callable[..., NoReturn]:
+        def refuse(*arguments: object, **named: object) -> NoReturn:
+            if os.getpid() != process:
+                before[name](*arguments, **named)
+            raise _Ended(f"os.{name} would end the command")
+
+        return refuse
+
+    try:
+        for name in ENDS:
+            setattr(os, name, refusal(name))
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(os, name, function)
+
+
+def _syntax(path: Path, error: SyntaxError) -> str:
+    """Return the line and the message of a syntax error, also of another file's."""
+    same = error.filename in (None, str(path.resolve()))
+    place = f"line {error.lineno or 1}" if same else f"{error.filename}, line {error.lineno or 1}"
+    return f"{place}: {error.msg}"
+
+
 def error_in(path: Path, error: BaseException) -> str:
     """Return one line for an error inside a user's Python file."""
     lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename == str(path.resolve())
+        line
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if frame.f_code.co_filename == str(path.resolve())
     ]
     place = f"line {lines[-1]}: " if lines else ""
-    text = " ".join(str(error).split())
-    return f"{path}: {place}{type(error).__name__}: {text}"
+    try:
+        text = " ".join(str(error).split())
+    except BaseException:  # a class of the user's own
+        text = "its message cannot be shown"
+    kind = "" if isinstance(error, _Ended) else f"{type(error).__name__}: "
+    return f"{path}: {place}{kind}{_clipped(text, LONGEST_TEXT)}"
 
 
 def _click_type(annotation: Any) -> Any:
@@ -148,6 +238,9 @@ def _click_type(annotation: Any) -> Any:
         annotation = next(part for part in get_args(annotation) if part is not NoneType)
     if get_origin(annotation) is Literal:
         return click.Choice(get_args(annotation))
+    if get_origin(annotation) is Annotated:  # Count
+        numbers = get_args(annotation)[1]
+        return click.IntRange(numbers[0], numbers[-1])
     if annotation is Path:
         return click.Path(path_type=Path)
     return annotation

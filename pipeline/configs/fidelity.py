@@ -2,14 +2,17 @@
 number says nothing about them, and remarks.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline.configs.base import differences
 from pipeline.configs.evaluate import CropsConfig, EvaluateConfig, ForeignConfig
+from pipeline.configs.network import PixelConfig
 from pipeline.configs.prepare import PhotographsConfig
-from pipeline.configs.recipes import SEEDS, TABLE_1, WIDER, caffe_quick, paper
+from pipeline.configs.recipes import CAFFE_PIXELS, SEEDS, TABLE_1, WIDER, caffe_quick, paper
 from pipeline.configs.train import TrainConfig
+from pipeline.paper.crops import Aspect
+from pipeline.paper.published import PublishedId
 
 INPUT_SIZE = 224  # paper, section 5
 
@@ -32,11 +35,8 @@ def fidelity(members: Sequence[EvaluateConfig]) -> Fidelity:
     One member of several may be wider, as the paper's seventh is.
     """
     refusals = [text for member in members for text in _refusals(member)]
-    widths = sorted(
-        member.classifier.network.width
-        for member in members
-        if isinstance(member.classifier, TrainConfig)
-    )
+    shapes = [shape for member in members if (shape := member.classifier.shape)]
+    widths = sorted(shape.width for shape in shapes)
     allowed = {1.0, WIDER} if len(members) > 1 and widths[-2:-1] == [1.0] else {1.0}
     refusals += [f"has a network of width {width:g}" for width in widths if width not in allowed]
     remarks = [text for member in members for text in _remarks(member)]
@@ -50,14 +50,14 @@ def _refusals(member: EvaluateConfig) -> Iterator[str]:
     classifier = member.classifier
     if classifier.input_size != INPUT_SIZE:
         yield f"ran at {classifier.input_size} px"
-    if isinstance(classifier, ForeignConfig):
-        if classifier.arch != "googlenet":
-            yield f"measured {classifier.arch}"
+    if classifier.shape is None:
+        yield f"measured {classifier.arch}"
         return
-    same_size = classifier.network.but(width=TABLE_1.width, input_size=TABLE_1.input_size)
+    same_size = classifier.shape.but(width=TABLE_1.width, input_size=TABLE_1.input_size)
     if others := " ".join(differences(same_size, TABLE_1)):
         yield f"has a network with {others}"
-    if member.weights == "best":
+    foreign_best = isinstance(classifier, ForeignConfig) and classifier.are_best
+    if foreign_best or member.weights == "best":
         yield "measured weights that were chosen on these very images"
 
 
@@ -65,6 +65,7 @@ def _remarks(member: EvaluateConfig) -> Iterator[str]:
     classifier = member.classifier
     if isinstance(classifier, ForeignConfig):
         yield "a network trained elsewhere"
+        yield from differences(classifier.pixels)
     else:
         recipe = paper(classifier.data).but(
             network=classifier.network, **{seed: getattr(classifier, seed) for seed in SEEDS}
@@ -83,6 +84,55 @@ def _of_precision(member: EvaluateConfig) -> Iterator[str]:
         yield f"evaluated in {member.precision}"
     if member.compiled:
         yield "evaluated compiled"
+
+
+class PublishedForm(NamedTuple):
+    """How the makers of published weights evaluated them."""
+
+    arch: str
+    pixels: PixelConfig
+    aspect: Aspect
+
+
+# by the id of a neighbour in paper/published.toml
+PUBLISHED: Mapping[PublishedId, PublishedForm] = {
+    "R7": PublishedForm("torchvision:googlenet", PixelConfig(), "kept"),  # its transforms()
+    "R8": PublishedForm("googlenet", CAFFE_PIXELS, "warped"),  # its train_val.prototxt
+}
+
+
+def weights_fidelity(members: Sequence[EvaluateConfig], published: PublishedId) -> Fidelity:
+    """Compare the evaluation of published weights with that of their makers; each
+    difference comes once.
+    """
+    form = PUBLISHED[published]
+    refusals = [text for member in members for text in _refusals_by_makers(member, form)]
+    remarks = [text for member in members for text in _remarks_on_evaluation(member)]
+    return Fidelity(tuple(dict.fromkeys(refusals)), tuple(dict.fromkeys(remarks)))
+
+
+def _refusals_by_makers(member: EvaluateConfig, form: PublishedForm) -> Iterator[str]:
+    classifier = member.classifier
+    if not isinstance(classifier, ForeignConfig):
+        yield "measured a run of ours"
+        return
+    if classifier.arch != form.arch:
+        yield f"measured {classifier.arch}"
+    if classifier.input_size != INPUT_SIZE:
+        yield f"ran at {classifier.input_size} px"
+    if classifier.network is not None:
+        yield "measured a file of our own, by its note"
+    if classifier.transform_input is False:
+        yield "went without transform_input"
+    if others := " ".join(differences(classifier.pixels, form.pixels)):
+        yield f"entered pixels with {others}"
+    if member.crops.aspect != form.aspect:
+        yield f"cut its crops with aspect={member.crops.aspect}"
+
+
+def _remarks_on_evaluation(member: EvaluateConfig) -> Iterator[str]:
+    yield from differences(member.crops, CropsConfig(), ("aspect",))
+    yield from _of_precision(member)
 
 
 # fields that move only roundings and a grey level
@@ -129,5 +179,4 @@ def _remarks_by_caffe(member: EvaluateConfig) -> Iterator[str]:
         recipe = caffe_quick(run.data)
         equal = {name: getattr(recipe, name) for name in NEARLY_EQUAL}
         yield from differences(run, run.but(**equal))
-    yield from differences(member.crops, CropsConfig(), ("aspect",))
-    yield from _of_precision(member)
+    yield from _remarks_on_evaluation(member)

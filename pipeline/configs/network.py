@@ -12,6 +12,8 @@ Channels = tuple[float, float, float]
 Positive = Annotated[float, Field(gt=0)]
 Divisors = tuple[Positive, Positive, Positive]
 LARGEST = 256  # ours: some networks divide by it
+NOTE = "going_deeper"  # the entry of a file's metadata
+MOST_PIXELS = 4200  # ours: the longest side of an input; a larger one would fill the memory
 
 
 class NetworkConfig(Frozen):
@@ -21,7 +23,7 @@ class NetworkConfig(Frozen):
     """
 
     # ours: so that all crops lie on whole pixels
-    input_size: int = Field(default=224, ge=42, multiple_of=14)
+    input_size: int = Field(default=224, ge=42, le=MOST_PIXELS, multiple_of=14)
     width: float = Field(default=1.0, gt=0, le=4)
     aux_heads: tuple[Literal["4a", "4d"], ...] = ("4a", "4d")
     dropout: float = Field(default=0.4, ge=0, lt=1)
@@ -64,6 +66,23 @@ class PixelConfig(Frozen):
     def preprocessing(self) -> Preprocessing:
         """The pixel values as the network takes them."""
         return Preprocessing(self.mean, self.std, self.channel_order)
+
+
+class WeightsNote(Frozen):
+    """What a file of our weights says of itself, so that others load it right.
+
+    `are_best` says that they are those of the lowest validation error.
+    """
+
+    network: NetworkConfig
+    pixels: PixelConfig = PixelConfig()
+    are_best: bool = False
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The note as the metadata of a safetensors file."""
+        # safetensors writes several entries in any order; equal weights are equal bytes
+        return {NOTE: self.model_dump_json()}
 
 
 def _times_255(values: Channels) -> str:

@@ -2,6 +2,7 @@
 source.
 """
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -19,6 +20,17 @@ TRAIN, VAL, DEVKIT = (
 ILSVRC2012_IMAGES = {"train": 1_281_167, "val": 50_000}
 
 
+def name_of(path: Path | None, name: str | None, usual: str) -> str:
+    """Return what a data set is called: `name`, or else as its folder is, or as usual.
+
+    >>> name_of(Path("/photographs/my birds"), None, "caltech101")
+    'my-birds'
+    """
+    if name is not None or path is None:
+        return name or usual
+    return re.sub(r"[^A-Za-z0-9._-]", "-", path.absolute().name)[:64] or usual
+
+
 class ReencodeConfig(Frozen):
     """Training images whose shorter side is longer are stored smaller, as JPEGs.
 
@@ -26,7 +38,8 @@ class ReencodeConfig(Frozen):
     paper's. Validation images always stay as they are.
     """
 
-    shorter_side: int = Field(default=352, ge=32)  # as large as the largest of the paper's scales
+    # as large as the largest of the paper's scales; ours: at most what a photograph has
+    shorter_side: int = Field(default=352, ge=32, le=10_000)
     quality: int = Field(default=90, ge=50, le=100)
 
 

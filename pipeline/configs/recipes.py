@@ -4,12 +4,13 @@
 
 from collections.abc import Sequence
 
-from pipeline.configs.base import StageConfig, differences
+from pipeline.configs.base import MOST_MEMBERS, StageConfig, differences
 from pipeline.configs.compare import Arm, CompareConfig
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.network import NetworkConfig, PixelConfig
 from pipeline.configs.prepare import ILSVRC2012_IMAGES, PrepareConfig
 from pipeline.configs.train import TrainConfig
+from pipeline.errors import InputError
 from pipeline.paper.policies import CURVE, label_of
 from pipeline.paper.preprocessing import CAFFE_PREPROCESSING
 
@@ -119,7 +120,12 @@ def crop_counts(members: Sequence[EvaluateConfig]) -> tuple[CompareConfig, Compa
 def seven_members(base: TrainConfig, members: int = 7) -> tuple[TrainConfig, ...]:
     """The ensemble of section 7: equal initial weights (same `init_seed`), other
     sampling and order (`data_seed`); the last of seven is the wider one.
+
+    Raises:
+        InputError: there are more than an ensemble's most.
     """
+    if members > MOST_MEMBERS:
+        raise InputError(f"{members} members: expected at most {MOST_MEMBERS}")
     runs = [base.but(data_seed=seed) for seed in range(members)]
     if members == 7:
         runs[-1] = runs[-1].but(network=base.network.but(width=WIDER * base.network.width))

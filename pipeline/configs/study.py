@@ -9,22 +9,18 @@ from pydantic import Field
 from pipeline.configs.base import Frozen, StageConfig
 from pipeline.configs.compare import CompareConfig, EnsembleConfig, comparison, table3
 from pipeline.configs.evaluate import EvaluateConfig, Policy
+from pipeline.configs.network import MOST_PIXELS
 from pipeline.configs.prepare import NAME, PrepareConfig
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 from pipeline.paper.policies import CURVE, NUM_CROPS
-from pipeline.paper.published import Cell
-
-PublishedId = Literal["R7", "R8"]
+from pipeline.paper.published import Cell, PublishedId
 
 
 class PublishedWeights(Frozen):
-    """The neighbour of paper/published.toml whose weights were measured, by its id, and
-    how that is known.
-    """
+    """The neighbour of paper/published.toml whose weights were measured, by its id."""
 
     id: PublishedId
-    known_by: Literal["their digest", "the user's word"]
 
 
 class PublishedRecipe(Frozen):
@@ -54,8 +50,9 @@ class CheckConfig(StageConfig):
     artifact_type: ClassVar[str] = "verdicts"
     kept: ClassVar[tuple[str, ...]] = ("verdicts.jsonl",)
     # 2: Holm's correction; 3: the images that decide are counted with it; 4: p of what
-    # was decided; 5: two-sided, over members, data and network recognised, R7 to R9
-    version: Literal[5] = 5
+    # was decided; 5: two-sided, over members, data and network recognised, R7 to R9;
+    # 6: files by their notes, training images recognised, R7 and R8 as their makers
+    version: Literal[6] = 6
     results: tuple[EnsembleConfig, ...] = Field(min_length=1)
     neighbour: PublishedWeights | PublishedRecipe | None = None
 
@@ -85,9 +82,9 @@ class BenchmarkConfig(StageConfig):
     resources: ClassVar[frozenset[str]] = frozenset({"path"})
     version: Literal[1] = 1
     what: Literal["evaluate", "prepare", "train"]
-    input_size: int = Field(default=224, ge=42, multiple_of=14)
-    rounds: int = Field(default=7, gt=0)
-    num_images: int = Field(default=4, gt=0)
+    input_size: int = Field(default=224, ge=42, le=MOST_PIXELS, multiple_of=14)
+    rounds: int = Field(default=7, gt=0, le=10_000)  # ours: a day, at some ten seconds each
+    num_images: int = Field(default=4, gt=0, le=1_000_000)  # ours: as many as ImageNet has
     path: Path | None = None
 
 

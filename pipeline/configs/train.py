@@ -1,6 +1,5 @@
 """A training, and how its patches become pixels."""
 
-import json
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -10,6 +9,11 @@ from pipeline.configs.network import NetworkConfig, PixelConfig, Precision
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError
 from pipeline.paper.augmentation import Sampling
+
+# ours: the most of what is counted; more is a slip of the hand, and would run for ever
+# or fill the memory
+MOST_EPOCHS, MOST_STEPS, MOST_IMAGES, MOST_WORKERS = 100_000, 10**9, 1_000_000, 10_000
+LARGEST_SEED = 2**63 - 1  # ours: what torch's generators take
 
 
 class PatchConfig(Frozen):
@@ -33,8 +37,8 @@ class LocalSGDConfig(Frozen):
     `workers` is science here, as each sees its own share of every batch.
     """
 
-    workers: int = Field(ge=2)
-    steps: int = Field(ge=1)
+    workers: int = Field(ge=2, le=MOST_WORKERS)
+    steps: int = Field(ge=1, le=MOST_STEPS)
 
 
 class TrainConfig(StageConfig):
@@ -63,16 +67,18 @@ class TrainConfig(StageConfig):
     pixels: PixelConfig = PixelConfig()  # ours; see paper/preprocessing.py
     # ours: the paper is silent; see paper/initialisation.py
     init: Literal["kaiming", "caffe", "gaussian"] = "kaiming"
-    init_seed: int = 0  # the paper's members share their initial weights ...
-    data_seed: int = 0  # ... and differ in sampling and order
-    num_epochs: float = Field(gt=0)
+    # the paper's members share their initial weights ...
+    init_seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
+    # ... and differ in sampling and order
+    data_seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
+    num_epochs: float = Field(gt=0, le=MOST_EPOCHS)
     # ours: Caffe's author reports that the authors used 32
-    global_batch_size: int = Field(default=32, gt=0)
+    global_batch_size: int = Field(default=32, gt=0, le=MOST_IMAGES)
     learning_rate: float = Field(default=0.01, gt=0)  # ours: Caffe's
     schedule: Literal["paper", "cosine", "poly"] = "paper"
     poly_power: float = Field(default=0.5, gt=0)  # Caffe's: of `poly`
     # ours: a deep network without batch norm starts badly at full rate
-    warmup_epochs: float = Field(default=0.0, ge=0)
+    warmup_epochs: float = Field(default=0.0, ge=0, le=MOST_EPOCHS)
     # ours: LARS (1708.03888, timm's) is for batches of thousands
     optimizer: Literal["sgd", "lars"] = "sgd"
     momentum: float = Field(default=0.9, ge=0, lt=1)
@@ -89,7 +95,7 @@ class TrainConfig(StageConfig):
     # ours: Polyak's average as an EMA, Google's later choice
     averaging_decay: float = Field(default=0.9999, ge=0, lt=1)
     averaging: Literal["exponential", "equal"] = "exponential"  # ours: the paper does not say which
-    averaging_start_epoch: float = Field(default=0.0, ge=0)
+    averaging_start_epoch: float = Field(default=0.0, ge=0, le=MOST_EPOCHS)
     aux_weight: float = Field(default=0.3, ge=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)  # ours: off
     sampling: Sampling = "inception"
@@ -100,11 +106,11 @@ class TrainConfig(StageConfig):
     patches: PatchConfig = PatchConfig()  # ours; see PatchConfig
     precision: Precision = "fp32"
     compiled: bool = False  # torch.compile: other roundings
-    max_device_batch_size: int | None = Field(default=None, gt=0)
+    max_device_batch_size: int | None = Field(default=None, gt=0, le=MOST_IMAGES)
     # ours; the best weights are chosen among these
-    validate_every_epochs: float = Field(default=1.0, gt=0)
+    validate_every_epochs: float = Field(default=1.0, gt=0, le=MOST_EPOCHS)
     checkpoint_every_seconds: float = Field(default=60.0, ge=0)
-    checkpoint_every_steps: int | None = Field(default=None, gt=0)
+    checkpoint_every_steps: int | None = Field(default=None, gt=0, le=MOST_STEPS)
 
     @model_validator(mode="after")
     def _has_one_momentum(self) -> "TrainConfig":
@@ -145,15 +151,9 @@ class TrainConfig(StageConfig):
         return self.network.input_size
 
     @property
-    def note(self) -> dict[str, str]:
-        """What a file of this run's weights says of itself, so that others load it
-        right.
-        """
-        if self.pixels == PixelConfig():
-            return {"network": self.network.model_dump_json()}
-        # safetensors writes several entries in any order; equal weights are equal bytes
-        note = self.model_dump(mode="json", include={"network", "pixels"})
-        return {"network_and_pixels": json.dumps(note)}
+    def shape(self) -> NetworkConfig:
+        """The network's shape."""
+        return self.network
 
     @property
     def label(self) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import simplejpeg
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 MAX_PIXELS = 89_478_485  # ours: at this size Pillow warns of a decompression bomb
 MAX_BYTES = 256 * 2**20  # ours: the largest file, as memory holds it whole
@@ -55,17 +55,17 @@ def header(encoded: bytes) -> Image.Image:
         # an MPO file is a photograph followed by its preview
         if image.format != "MPO" and getattr(image, "is_animated", False):
             raise BadImage(f"is animated or has several pages ({image.format}); expected one image")
-    if image.mode.startswith(("I", "F")) or _bits(image, encoded) > 8:
-        raise BadImage(
-            f"has pixels of mode {image.mode}, {_bits(image, encoded)} bits a channel; expected 8"
-        )
+        if image.mode.startswith(("I", "F")) or _bits(image) > 8:
+            raise BadImage(
+                f"has pixels of mode {image.mode}, {_bits(image)} bits a channel; expected 8"
+            )
     return image
 
 
-def _bits(image: Image.Image, encoded: bytes) -> int:
+def _bits(image: ImageFile.ImageFile) -> int:
     """Return the bits of one channel. Pillow would cut more than 8 to 8 silently."""
-    if image.format == "PNG":
-        return encoded[24]
+    if image.format == "PNG" and ";16" in str(image.tile[0][3]):  # how its bytes are read
+        return 16
     if image.format == "TIFF":
         return max(image.tag_v2.get(258, (1,)))  # type: ignore[attr-defined,no-any-return]
     return {"I": 32, "F": 32}.get(image.mode[0], 8) if "16" not in image.mode else 16

@@ -7,17 +7,20 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
+from pipeline.configs.base import differences
 from pipeline.configs.evaluate import ForeignConfig
-from pipeline.configs.experiment import error_in, python_function
-from pipeline.configs.network import NetworkConfig
+from pipeline.configs.experiment import errors_of, python_function
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError, present
-from pipeline.models.usual import note_in, timm_network, torchvision_with
-from pipeline.models.weights import read_weights
+from pipeline.models.usual import timm_network, torchvision_with
+from pipeline.models.weights import note_in, read_weights, under_names
 from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.preprocessing import Preprocessing
+
+HEADS = ("aux1", "AuxLogits")  # torchvision's names of the first auxiliary classifier
 
 
 class Classifier(NamedTuple):
@@ -26,14 +29,13 @@ class Classifier(NamedTuple):
     network: nn.Module
     preprocessing: Preprocessing
     input_size: int
+    remark: str = ""  # on how its weights were read
 
 
 def our_classifier(run: TrainConfig, weights: dict[str, Tensor], num_classes: int) -> Classifier:
     """Return a run's network without its auxiliary heads."""
     network = GoogLeNet(num_classes, **run.network.but(aux_heads=()).model_dump())
-    network.load_state_dict(
-        {name: tensor for name, tensor in weights.items() if not name.startswith("aux_heads.")}
-    )
+    network.load_state_dict(_without_heads(weights))
     return Classifier(network, run.pixels.preprocessing, run.input_size)
 
 
@@ -53,16 +55,34 @@ def foreign_classifier(config: ForeignConfig, num_classes: int) -> Classifier:
     elif family == "timm":
         network = timm_network(name, num_classes)
     else:
-        weights = {
-            name: tensor for name, tensor in weights.items() if not name.startswith("aux_heads.")
-        }
-        note = note_in(present(config.weights, config.arch))
-        shape = note.network if note else NetworkConfig()
+        _refuse_other_note(config)
+        shape = present(config.shape, config.arch)
         options = shape.model_dump() | {"aux_heads": (), "input_size": config.input_size}
         network = GoogLeNet(num_classes, **options)
+    remark = ""
     if config.weights is not None:
+        weights, remark = under_names(network.state_dict().keys(), weights, config.weights)
+        if family == "googlenet":
+            weights = _without_heads(weights)
         load_strictly(network, weights, config.weights)
-    return Classifier(network, config.preprocessing, config.input_size)
+    return Classifier(network, config.preprocessing, config.input_size, remark)
+
+
+def _without_heads(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in weights.items() if not name.startswith("aux_heads.")}
+
+
+def _refuse_other_note(config: ForeignConfig) -> None:
+    """Raise InputError if a file of our weights notes another network than its config
+    says, or that its weights are the best ones.
+    """
+    note = note_in(config.weights) if config.weights else None
+    if note and (note.network, note.are_best) != (config.network, config.are_best):
+        shape = " ".join(differences(note.network)) or "no option"
+        raise InputError(
+            f"{config.weights}: notes a network with {shape}, are_best={note.are_best}; its"
+            " ForeignConfig needs these as network and are_best (going-deeper evaluate gives them)"
+        )
 
 
 def load_strictly(network: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
@@ -81,6 +101,10 @@ def load_strictly(network: nn.Module, weights: dict[str, Tensor], path: Path) ->
                 f"{path}: has no tensor {name}; the network expects one of shape"
                 f" {tuple(tensor.shape)}"
             )
+        if why := _unusable(weights[name], tensor):
+            raise InputError(
+                f"{path}: {name} {why}; the network expects whole tensors of {tensor.dtype}"
+            )
         if weights[name].shape != tensor.shape:
             shape = tuple(weights[name].shape)
             raise InputError(
@@ -89,6 +113,16 @@ def load_strictly(network: nn.Module, weights: dict[str, Tensor], path: Path) ->
     if unknown := next((name for name in weights if name not in expected), None):
         raise InputError(f"{path}: has a tensor {unknown}, which the network does not know")
     network.load_state_dict(weights, strict=False)
+
+
+def _unusable(tensor: Tensor, expected: Tensor) -> str:
+    """Say why a tensor cannot be copied, or would not be what its file means."""
+    if tensor.is_nested or tensor.layout is not torch.strided:
+        return "is nested" if tensor.is_nested else f"is {tensor.layout}"
+    if tensor.is_meta or tensor.is_quantized:
+        return "has no values" if tensor.is_meta else "is quantised"
+    is_other = expected.is_floating_point() and not tensor.is_floating_point()
+    return f"is of {tensor.dtype}" if is_other else ""
 
 
 class _CallableNetwork(nn.Module):
@@ -102,29 +136,32 @@ class _CallableNetwork(nn.Module):
         return self.function(images_NCHW)
 
 
+def as_network(network: Callable[[Tensor], Tensor]) -> nn.Module:
+    """Return a module, or any function from images to logits as one."""
+    return network if isinstance(network, nn.Module) else _CallableNetwork(network)
+
+
 def _users_network(path: Path, name: str, num_classes: int) -> nn.Module:
     """Return the network that the function `name(num_classes)` of a user's file makes.
 
     The function returns a module, or any callable from images to logits.
     """
     function = python_function(path, name, f"def {name}(num_classes): returning a torch module")
-    try:
+    with errors_of(path):
         network = function(num_classes)
-    except Exception as error:
-        raise InputError(error_in(path, error)) from None
     if not callable(network):
         kind = type(network).__name__
         raise InputError(
             f"{path}: {name}(num_classes) returned {kind}; expected a module or a function, images"
             " -> logits"
         )
-    return network if isinstance(network, nn.Module) else _CallableNetwork(network)
+    return as_network(network)
 
 
 def _torchvision(
     name: str, num_classes: int, weights: Iterable[str], transform_input: bool | None
 ) -> nn.Module:
-    aux_logits = any(key.startswith(("aux1.", "AuxLogits.")) for key in weights)
+    aux_logits = any(f".{head}." in f".{name}" for name in weights for head in HEADS)
     extra = {"aux_logits": aux_logits, "init_weights": False, "transform_input": transform_input}
     network: nn.Module = torchvision_with(name).get_model(
         name,

@@ -4,19 +4,17 @@ It says how pixels enter and how the makers of the weights resize and cut images
 `notes` says where an evaluation differs from that.
 """
 
-import json
 import re
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import safe_open
 from torch import nn
 
 from pipeline.configs.evaluate import TRANSFORMING, EvaluateConfig, ForeignConfig, Resize
-from pipeline.configs.network import NetworkConfig, PixelConfig
 from pipeline.errors import InputError
+from pipeline.models.weights import note_in
 from pipeline.paper.crops import Aspect, scales
 from pipeline.paper.preprocessing import CAFFE_PREPROCESSING, PREPROCESSING, Preprocessing
 
@@ -66,18 +64,29 @@ def usual(arch: str, weights: Path | None, sha256: str | None) -> Usual | None:
     return Usual("ImageNet", PREPROCESSING, 224)
 
 
-def notes(config: EvaluateConfig) -> list[str]:
+def notes(config: EvaluateConfig, remark: str = "") -> list[str]:
     """Return where an evaluation of foreign weights differs from their makers.
 
-    Each note is a sentence. Some notes say what the evaluation assumed.
+    Each note is a sentence. Some notes say what the evaluation assumed. `remark` is one
+    on the weights.
     """
     foreign = config.classifier
-    if not isinstance(foreign, ForeignConfig) or foreign.arch.startswith("python:"):
+    if not isinstance(foreign, ForeignConfig):
         return []
     theirs = usual(foreign.arch, foreign.weights, foreign.sha256)
+    sentences = [remark] if remark else []
+    if foreign.arch.startswith("python:"):
+        entry = foreign.preprocessing
+        sentences.append(
+            f"its file does not say how pixels enter; taken: mean {_text(entry.mean)}, std"
+            f" {_text(entry.std)}, {entry.channel_order}, {foreign.input_size} px"
+        )
+        theirs = None
+    elif theirs is None:
+        sentences.append("timm says nothing of its preprocessing; all of it is yours")
     if theirs is None:
-        return [f"{foreign.arch}: timm says nothing of its preprocessing; all of it is yours"]
-    sentences = [theirs.remark] if theirs.remark else []
+        return [f"{foreign.arch}: {sentence}" for sentence in sentences]
+    sentences += [theirs.remark] if theirs.remark else []
     mean, std, order = theirs.preprocessing
     sentences += [
         f"{what} {_text(value)}, where {theirs.owner} has {_text(other)}"
@@ -104,32 +113,6 @@ def notes(config: EvaluateConfig) -> list[str]:
             f"transform_input is {foreign.transform_input}; the file is {own} (by its SHA-256)"
         )
     return [f"{foreign.arch}: {sentence}" for sentence in sentences]
-
-
-class Note(NamedTuple):
-    """The options of a network, as noted in a file of our weights."""
-
-    network: NetworkConfig
-    pixels: PixelConfig
-
-
-def note_in(path: Path) -> Note | None:
-    """Return the note in a file of our weights; None where there is none.
-
-    A file without a word on pixels has the usual ones.
-    """
-    if path.suffix != ".safetensors":
-        return None
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata() or {}
-    if "network" in metadata:
-        return Note(NetworkConfig.model_validate_json(metadata["network"]), PixelConfig())
-    if "network_and_pixels" not in metadata:
-        return None
-    note = json.loads(metadata["network_and_pixels"])
-    return Note(
-        NetworkConfig.model_validate(note["network"]), PixelConfig.model_validate(note["pixels"])
-    )
 
 
 def torchvision_with(name: str) -> Any:

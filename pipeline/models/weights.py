@@ -4,18 +4,22 @@ If a file holds several sets of weights, the user chooses; nothing is guessed.
 """
 
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from pipeline.configs.experiment import one_line
+from pipeline.configs.network import NOTE, NetworkConfig, WeightsNote
 from pipeline.errors import InputError
 from pipeline.models.caffe import googlenet_weights
 
+MOST_LEVELS = 32  # ours: checkpoints have some three
 TOP = "."  # the key of tensors at the top, in no dictionary of their own
 
 
@@ -24,7 +28,8 @@ def read_weights(path: Path, key: str | None = None) -> dict[str, Tensor]:
 
     The file is a .caffemodel (its tensors get our names), a .safetensors, or a PyTorch
     state dict, alone or in a checkpoint. `key` chooses among several state dicts, for
-    instance `model_ema` or `callbacks.average.weights`. A pickle is read with
+    instance `model_ema` or `callbacks.average.weights`; it may also be the beginning of
+    the tensors' own names. A pickle is read with
     `weights_only=True`, so that it cannot run code.
 
     Raises:
@@ -34,12 +39,14 @@ def read_weights(path: Path, key: str | None = None) -> dict[str, Tensor]:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "no such weights file"
         raise InputError(f"{path}: {what}; expected a .caffemodel, .safetensors, .pt or .pth file")
-    if path.suffix in (".caffemodel", ".safetensors"):
+    if path.suffix == ".caffemodel":
         if key is not None:
             raise InputError(
                 f"{path}: holds one set of weights, without a key; go without --weights-key {key}"
             )
-        return googlenet_weights(path) if path.suffix == ".caffemodel" else _safetensors(path)
+        return googlenet_weights(path)
+    if path.suffix == ".safetensors":
+        return _of_key(path, [(TOP, _safetensors(path))], key)
     try:
         # the training scripts of timm and torchvision save their options in the file
         with torch.serialization.safe_globals([Namespace]):
@@ -52,9 +59,77 @@ def read_weights(path: Path, key: str | None = None) -> dict[str, Tensor]:
     # other tensors in a checkpoint, such as a mean or the state of a random
     # generator, have one dimension
     sets = list(_sets(content, 2, set())) or list(_sets(content, 0, set()))
-    choices = [tensors for name, tensors in sets if key in (None, name)]
     if not sets:
         raise InputError(f"{path}: holds no state dict; expected tensors by name")
+    return _of_key(path, sets, key)
+
+
+def note_in(path: Path) -> WeightsNote | None:
+    """Return the note in a file of our weights; None where there is none.
+
+    Files of earlier versions do not say whether their weights are the best ones.
+    """
+    if path.suffix != ".safetensors":
+        return None
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+    try:
+        if "network" in metadata:  # of an earlier version, as the next one
+            return WeightsNote(network=NetworkConfig.model_validate_json(metadata["network"]))
+        note = metadata.get(NOTE) or metadata.get("network_and_pixels")
+        return WeightsNote.model_validate_json(note) if note else None
+    except ValidationError as error:
+        raise InputError(
+            f"{path}: its note on its network cannot be read ({one_line(error)}); expected the"
+            " options of a GoogLeNet of this version of going-deeper"
+        ) from None
+
+
+def under_names(
+    expected: Collection[str], weights: dict[str, Tensor], path: Path
+) -> tuple[dict[str, Tensor], str]:
+    """Return the weights under the names that a network expects, and a remark.
+
+    Trainers write `module.`, `model.` and the like before all names of a network. That
+    prefix is taken off, and the remark names it; it is empty where nothing was done.
+
+    Raises:
+        InputError: the file holds the network under several prefixes.
+    """
+    needed = [name for name in expected if not name.endswith("num_batches_tracked")]
+    if not needed or all(name in weights for name in needed):
+        return weights, ""
+    ends = f".{needed[0]}"
+    prefixes = [name.removesuffix(ends) for name in weights if name.endswith(ends)]
+    fits = [each for each in prefixes if all(f"{each}.{name}" in weights for name in needed)]
+    if len(fits) > 1:
+        raise InputError(
+            f"{path}: holds {len(fits)} sets of weights: {', '.join(fits)}; choose one by"
+            " --weights-key KEY"
+        )
+    if not fits:
+        return weights, ""
+    own = _with_prefix(weights, fits[0])
+    others = [name for name in weights if not name.startswith(f"{fits[0]}.")]
+    rest = f", and {len(others)} tensors are left out (the first: {others[0]})" if others else ""
+    return own, f"the names of its weights begin with {fits[0]}., which is taken off{rest}"
+
+
+def _with_prefix(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    begin = f"{prefix}."
+    return {name.removeprefix(begin): t for name, t in weights.items() if name.startswith(begin)}
+
+
+def _of_key(
+    path: Path, sets: Sequence[tuple[str, dict[str, Tensor] | list[Tensor]]], key: str | None
+) -> dict[str, Tensor]:
+    """Return the set that `key` names, or the only one."""
+    choices = [tensors for name, tensors in sets if key in (None, name)]
+    if key is not None and not choices:
+        choices = [tensors for name, tensors in sets if name.startswith(f"{key}.")]
+    if key is not None and not choices:
+        flat = [_with_prefix(tensors, key) for _, tensors in sets if isinstance(tensors, dict)]
+        choices = [tensors for tensors in flat if tensors]
     if len(choices) != 1:
         listed = ", ".join(f"{name} ({_size(tensors)})" for name, tensors in sets)
         problem = (
@@ -64,9 +139,10 @@ def read_weights(path: Path, key: str | None = None) -> dict[str, Tensor]:
         )
         raise InputError(f"{path}: {problem}")
     if not isinstance(choices[0], dict):
+        name = key or sets[0][0]
         raise InputError(
-            f"{path}: {key or sets[0][0]} is a list of tensors without names, which fits no"
-            " network; expected tensors by name"
+            f"{path}: {'' if name == TOP else f'{name} '}is a list of tensors without names (or"
+            " with keys that are no text), which fits no network; expected tensors by name"
         )
     return choices[0]
 
@@ -87,6 +163,8 @@ def _sets(
     does not matter. The state of an optimiser is no set.
     """
     if id(content) in seen or not isinstance(content, Mapping | Sequence) or _is_text(content):
+        return
+    if len(at) > MOST_LEVELS:
         return
     seen.add(id(content))
     if isinstance(content, Mapping) and {"state", "param_groups"} <= content.keys():

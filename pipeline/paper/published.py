@@ -53,6 +53,9 @@ class Claim(NamedTuple):
     reason: str | None = None
 
 
+PublishedId = Literal["R7", "R8"]
+
+
 class Neighbour(NamedTuple):
     """The result of others with a related network, or with published weights.
 
@@ -74,8 +77,14 @@ class Neighbour(NamedTuple):
     recipe_tolerance: float | None = None
     recipe_top5_tolerance: float | None = None
     recipe_reason: str = ""
-    id: Literal["R7", "R8"] | None = None
+    id: PublishedId | None = None
     weights_digest: str | None = None
+
+    def has_weights(self, sha256: str | None, sha1: str | None) -> bool:
+        """Return whether a file with these digests is the neighbour's own."""
+        digests = (f"sha256:{sha256}", f"sha1:{sha1}")
+        own = self.weights_digest
+        return own is not None and any(digest.startswith(own) for digest in digests)
 
 
 _PUBLISHED = tomllib.loads(resources.files(__package__).joinpath("published.toml").read_text())

@@ -1,15 +1,11 @@
 """The tables of a study's report, as plain rows.
 
-They go into the page, into RESULTS.md, and into CSV and JSON files.
+They go into the page, into RESULTS.md, and into files (table_files.py).
 """
 
-import csv
-import io
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.comparison_facts import ArmRow, ComparisonFacts
@@ -208,42 +204,3 @@ def forest(arms: Sequence[ArmRow]) -> list[ForestLine]:
         for row in arms
         if row.interval is not None
     ]
-
-
-def as_csv(rows: Sequence[Row]) -> bytes:
-    """Return a table as CSV, with a line of names.
-
-    An interval has two columns, the best member of an arm has three. Other lists are
-    joined by semicolons.
-    """
-    flat = [_flat(_plain(row)) for row in rows]
-    names = list(dict.fromkeys(name for row in flat for name in row))
-    file = io.StringIO()
-    writer = csv.DictWriter(file, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    return file.getvalue().encode()
-
-
-def as_json(tables: Mapping[str, Sequence[Row]]) -> bytes:
-    """Return all tables as one JSON text."""
-    plain = {name: [_plain(row) for row in rows] for name, rows in tables.items()}
-    return (json.dumps(plain, indent=1) + "\n").encode()
-
-
-def _plain(row: Row) -> dict[str, Any]:
-    return asdict(row) if isinstance(row, Verdict) else row.plain()
-
-
-def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in row.items():
-        if isinstance(value, list | tuple) and "interval" in name:
-            flat |= {f"{name}_low": value[0], f"{name}_high": value[1]}
-        elif isinstance(value, list | tuple):
-            flat[name] = "; ".join(map(str, value))
-        elif isinstance(value, dict):
-            flat |= {f"{name}_{key}": item for key, item in value.items()}
-        else:
-            flat[name] = value
-    return flat

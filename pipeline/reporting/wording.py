@@ -1,6 +1,13 @@
 """The templates of pages and tables, and how they spell numbers."""
 
+import html
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
 import jinja2
+from markupsafe import Markup
 
 from pipeline.artefacts.comparison_facts import ArmRow
 from pipeline.artefacts.verdict import Verdict
@@ -14,6 +21,13 @@ AUDIT_TITLES = {
 }
 
 
+# C0 and C1, line separators, and what turns the direction of writing round
+# options whose value is a place on one machine, and what stands for it
+PLACES = {"--data": "FOLDER", "--root": "ROOT", "--into": "FOLDER", "--site": "SITE"}
+PLACES |= {"--to": "FOLDER", "--weights": "WEIGHTS", "--classes": "CLASSES"}
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
 def templates() -> jinja2.Environment:
     """Return the folder `templates`, with filters that spell numbers for people."""
     environment = jinja2.Environment(
@@ -22,6 +36,7 @@ def templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_printable,
     )
     environment.filters.update(
         percent=_percent,
@@ -29,8 +44,64 @@ def templates() -> jinja2.Environment:
         quantity=_quantity,
         to_decide=_to_decide,
         p_value=_p_value,
+        markdown=_markdown,
+        code=_code,
+        portable=_portable,
     )
     return environment
+
+
+def _printable(value: Any) -> Any:
+    """Take out of a text what would steer a terminal or turn a line round."""
+    if not isinstance(value, str):
+        return value
+    text = CONTROL.sub("", value)
+    return Markup(text) if isinstance(value, Markup) else text
+
+
+def _markdown(text: str) -> str:
+    """Spell a text of the user so that Markdown shows it as it is, in one line.
+
+    >>> _markdown("a_b, 5x5: <script>|[x](y)")
+    'a_b, 5x5: &lt;script&gt;\\\\|\\\\[x\\\\](y)'
+    """
+    line = html.escape(" ".join(text.split()), quote=False)
+    return re.sub(r"([\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", line)
+
+
+def _code(text: str) -> str:
+    """Spell a text as code in Markdown, which may hold backticks.
+
+    >>> _code("a"), _code("a`b")
+    ('`a`', '``a`b``')
+    """
+    line = " ".join(text.split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    edge = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{edge}{line}{edge}{fence}"
+
+
+def _portable(command: str) -> str:
+    """Spell a recorded command without the folders of the machine that ran it.
+
+    >>> _portable("going-deeper run /a/mine.py --root /tmp/x --data=/y --seeds 3")
+    'going-deeper run mine.py --root ROOT --data=FOLDER --seeds 3'
+    """
+    words, shown = shlex.split(command), list[str]()
+    for word in words:
+        option, equals, value = word.partition("=")
+        if shown and shown[-1] in PLACES and not word.startswith("-"):
+            shown.append(_place(PLACES[shown[-1]], word))
+        elif equals and option in PLACES:
+            shown.append(f"{option}={_place(PLACES[option], value)}")
+        else:
+            shown.append(Path(word).name if word.startswith("/") else word)
+    return shlex.join(shown)
+
+
+def _place(name: str, path: str) -> str:
+    """Return the name of a place, or a path within this project as it is."""
+    return path if path.startswith(("experiments/", "slurm/sites/")) else name
 
 
 def _percent(error: float | None) -> str:

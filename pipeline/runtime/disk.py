@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import FULL, InputError
+from pipeline.errors import FULL
 from pipeline.runtime import remains
 
 
@@ -79,27 +79,23 @@ def named(path: Path, num_bytes: int | None = None) -> Iterator[None]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, atomically."""
-    write_atomic(path, (json.dumps(value, indent=1) + "\n").encode())
+    write_atomic(path, as_json(value))
+
+
+def as_json(value: Any) -> bytes:
+    """Return a value as indented JSON."""
+    return (json.dumps(value, indent=1) + "\n").encode()
 
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, in hex."""
+    return digest(path, "sha256")
+
+
+def digest(path: Path, algorithm: str) -> str:
+    """Return a digest of a file, in hex."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def private_folder(folder: Path) -> Path:
-    """Make a folder that only its owner can write to, as code is run from it.
-
-    Raises:
-        InputError: the folder exists and others can write to it.
-    """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if folder.stat().st_mode & 0o022 or folder.stat().st_uid != os.getuid():
-        raise InputError(
-            f"{folder}: others can write to it, and code is run from it; run chmod 700 {folder}"
-        )
-    return folder
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def rename(source: Path, target: Path) -> None:

@@ -1,6 +1,11 @@
-"""The cores of a process, and the variables that libraries read at its start."""
+"""The cores of a process, its secrets, and the variables that libraries read at its
+start.
+"""
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # the user's command line, for stages that run in their own processes
 COMMAND = "GOING_DEEPER_COMMAND"
@@ -21,6 +26,48 @@ PROCESS_ENVIRONMENT = {
     "GOMP_SPINCOUNT": "0",
     **ALLOCATOR,
 }
+
+
+# ours: parts of the names of variables whose values no file may hold, in any case; a
+# name too many (GIT_AUTHOR_NAME) costs nothing
+SECRET = re.compile(
+    "token|key|secret|passwd|password|passphrase|credential|jwt|auth", re.IGNORECASE
+)
+
+
+def is_secret(name: str) -> bool:
+    """Return whether a variable's name says that its value is a secret.
+
+    >>> [is_secret(name) for name in ("HF_TOKEN", "SLURM_JWT", "SLURM_JOB_ID")]
+    [True, True, False]
+    """
+    return SECRET.search(name) is not None
+
+
+@contextmanager
+def without_secrets(*readers: str) -> Iterator[None]:
+    """Hide the secrets of the environment from processes that start within the block.
+
+    Variables whose names begin with one of `readers` stay.
+    """
+    hidden = {
+        name: value
+        for name, value in os.environ.items()
+        if is_secret(name) and not name.startswith(readers)
+    }
+    for name in hidden:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def users_umask() -> int:
+    """Return this process's umask, which can only be read by setting it."""
+    before = os.umask(0o077)
+    os.umask(before)
+    return before
 
 
 def num_cores() -> int:

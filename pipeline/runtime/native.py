@@ -18,6 +18,7 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.runtime import disk
+from pipeline.runtime.private import private_folder
 
 FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fPIC", "-shared")
 Signatures = tuple[tuple[str, tuple[Any, ...]], ...]  # functions and argument types
@@ -27,11 +28,11 @@ def cache_folder() -> Path:
     """Return this user's folder for compiled code, below XDG_CACHE_HOME or ~/.cache.
 
     Raises:
-        InputError: the folder cannot be made, or others can write to it.
+        InputError: the folder cannot be made, or others can write to it or replace it.
     """
     try:
         folder = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "going-deeper"
-        return disk.private_folder(folder)
+        return private_folder(folder)
     except (OSError, RuntimeError) as error:
         raise InputError(
             f"XDG_CACHE_HOME, or else ~/.cache: cannot hold what is compiled here: {error}"
@@ -66,11 +67,14 @@ def library(package: str, source: str, signatures: Signatures) -> ctypes.CDLL | 
 
 
 def _build(package: str, name: str, command: list[str], folder: Path) -> Path:
-    """Build the library, and return its file; the name depends on all inputs."""
+    """Build the library, and return its file; the name depends on all inputs.
+
+    Its digest lies beside it. A file that differs from it is built again.
+    """
     source = resources.files(package).joinpath(name).read_bytes()
     inputs = (source, FLAGS, command, platform.machine(), platform.libc_ver())
     path = folder / f"{Path(name).stem}-{hashlib.sha256(repr(inputs).encode()).hexdigest()[:16]}.so"
-    if not path.exists():
+    if not _is_sound(path):
         with tempfile.TemporaryDirectory() as scratch:
             result = Path(scratch) / path.name
             subprocess.run(
@@ -79,8 +83,22 @@ def _build(package: str, name: str, command: list[str], folder: Path) -> Path:
                 capture_output=True,
                 check=True,
             )
-            disk.write_atomic(path, result.read_bytes())
+            content = result.read_bytes()
+        disk.write_atomic(path, content)
+        disk.write_atomic(_digest_path(path), hashlib.sha256(content).hexdigest().encode())
     return path
+
+
+def _is_sound(path: Path) -> bool:
+    """Return whether a library is the one that was built here."""
+    try:
+        return disk.sha256(path).encode() == _digest_path(path).read_bytes()
+    except FileNotFoundError:
+        return False
+
+
+def _digest_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
 
 
 def _load(path: Path) -> ctypes.CDLL:

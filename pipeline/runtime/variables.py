@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pipeline.errors import InputError
-from pipeline.runtime.environment import PROCESS_ENVIRONMENT
+from pipeline.runtime.environment import PROCESS_ENVIRONMENT, is_secret
 
 # refused: the variable would contradict the config; an error names it, unless its value
 #     is one of `valid`.
@@ -48,11 +48,10 @@ TRACKING = "changes what is shown or tracked, no arithmetic"
 SPREAD = "says who works where: randomness is stateless, and the number of ranks is recorded"
 MACHINE = "chooses instructions, algorithms or the order of sums: last bits"
 
+SECRET = Variable("a secret, by its name", "harmless", "a secret is never written down")
+
 TABLE = (
-    *(
-        Variable(secret, "harmless", "a secret is never written down")
-        for secret in ("*TOKEN*", "*SECRET*", "*PASSWORD*", "*_KEY")
-    ),
+    SECRET,
     # accelerate; `accelerate launch` sets them from options and default_config.yaml
     Variable(PRECISION, "refused", AUTOCAST, ("no", "")),
     Variable(
@@ -149,6 +148,8 @@ FILES = ("/etc/nccl.conf", "~/.nccl.conf")
 
 def treatment(name: str) -> Variable | None:
     """Return the table's line for a variable; None where no library reads it."""
+    if is_secret(name):
+        return SECRET
     return next((line for line in TABLE if fnmatchcase(name, line.pattern)), None)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import InputError
+from pipeline.sources.tar import DAMAGED
 
 META, TRUTH = "data/meta.mat", "data/ILSVRC2012_validation_ground_truth.txt"
 MAX_DEVKIT_BYTES = 64 * 2**20  # ours: unpacked; the real one has a few million
@@ -82,7 +83,7 @@ def _texts(path: Path) -> dict[str, bytes]:
                         and (member := archive.extractfile(info)) is not None
                     ):
                         found[name] = member.read()
-    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
+    except (*DAMAGED, OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read as .tar.gz: {error}") from None
     if missing := [name for name in (META, TRUTH) if name not in found]:
         raise InputError(

@@ -116,24 +116,21 @@ class Work(NamedTuple):
                     rejected.append(Rejected(split, file.name, str(error), keeps_slot))
                     if keeps_slot and file.encoded is not None:
                         unreadable[file.label] += 1
-                        yield Record(
-                            file.name,
-                            file.encoded,
-                            file.label,
-                            0,
-                            0,
-                            hashlib.sha256(file.encoded).hexdigest(),
-                        )
+                        digest = hashlib.sha256(file.encoded).hexdigest()
+                        yield Record(file.name, file.encoded, file.label, 0, 0, digest)
                 else:
                     usable[file.label] += 1
                     yield record
 
-        digest = write_shard(self.folder / shard.name, self.classes, rows(), shard.num_bytes)
+        sizes: list[int] = []
+        records = _measured(rows(), sizes)
+        digest = write_shard(self.folder / shard.name, self.classes, records, shard.num_bytes)
         path = self.folder / shard.name
         note = ShardNote(
             name=shard.name,
             digest=digest,
             num_bytes=path.stat().st_size,
+            image_bytes=sum(sizes),
             files=dict(files),
             images=dict(usable),
             unreadable=dict(unreadable),
@@ -162,6 +159,13 @@ class Work(NamedTuple):
                 width, height = images.inspect(smaller, is_known=True)
                 return Record(file.name, smaller, file.label, width, height, own, digest)
         return Record(file.name, file.encoded, file.label, width, height, digest)
+
+
+def _measured(records: Iterable[Record], sizes: list[int]) -> Iterator[Record]:
+    """Yield the records, and append the size of each image."""
+    for record in records:
+        sizes.append(len(record.image))
+        yield record
 
 
 def work_of(

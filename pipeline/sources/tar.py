@@ -19,6 +19,8 @@ READ_BYTES = 2**20
 # ours: zeros behind the last member; more is a hole that a download left
 PADDING_BYTES = 2 * tarfile.RECORDSIZE
 CHECKED_BYTES = 2**20  # ours: at both ends of an archive, to tell it from others of its size
+# what tarfile raises on damaged headers; a chain of long names ends in the third
+DAMAGED = (tarfile.TarError, ValueError, RecursionError, OverflowError)
 
 
 class Member(NamedTuple):
@@ -58,7 +60,7 @@ def members(path: Path, start: int = 0, stop: int | None = None) -> Iterator[Mem
     end = path.stat().st_size
     stop = end if stop is None else stop
     last, offset = "the first member", start
-    with _Headers(path) as file, suppress(tarfile.TarError, ValueError, OverflowError):
+    with _Headers(path) as file, suppress(*DAMAGED):
         file.seek(start)
         with tarfile.open(fileobj=file, mode="r:") as archive:
             for info in archive:

@@ -1,16 +1,16 @@
 """Stage: results -> a verdict on each claim of the paper."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import Decision, Verdict, read_verdicts, write_verdicts
-from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.study import CheckConfig, PublishedRecipe, PublishedWeights
 from pipeline.errors import present
 from pipeline.paper.published import CLAIMS, NEIGHBOURS, Cell, Claim, Neighbour
-from pipeline.stages.comparable import Comparability, as_caffes, as_the_papers, recognised
+from pipeline.stages import comparable
+from pipeline.stages.comparable import Comparability
 from pipeline.statistics.inference import Interval, paired_interval
 from pipeline.statistics.levels import deciding_top
 from pipeline.statistics.paired import PairedTest, decide, of_members, over_images
@@ -50,11 +50,12 @@ def judge_all(config: CheckConfig, root: Path) -> list[Verdict]:
     cells = {cell: Result(result, root) for cell, result in config.cells.items()}
     first = Result(config.results[0], root)
     top = deciding_top(first.facts.num_classes)
-    data = recognised(first, root)
-    members = {member.hash: member for named in config.results for member in named.members}
-    if len({member.data.hash for member in members.values()}) > 1:
+    data = comparable.recognised(first, root)
+    members = list({m.hash: m for result in config.results for m in result.members}.values())
+    if len({member.data.hash for member in members}) > 1:
         data = Comparability("the study's results are of several data sets", "")
-    paper = as_the_papers(list(members.values()), data)
+    training = comparable.trained_on(members, root)
+    paper = comparable.as_the_papers(members, data, training)
     verdicts = {claim.id: _not_run(claim, top) for claim in CLAIMS}
     tests: dict[str, PairedTest] = {}
     for claim in CLAIMS:
@@ -69,10 +70,15 @@ def judge_all(config: CheckConfig, root: Path) -> list[Verdict]:
             measured, interval = _measured(claim, cells)
             verdicts[claim.id] = _against(verdict, measured, interval, paper.remark)
     verdicts |= _of_order(verdicts, tests)
-    return [
-        *verdicts.values(),
-        *_neighbour_verdicts(config.neighbour, list(members.values()), cells, data),
-    ]
+    if (publication := config.neighbour) is None:
+        return list(verdicts.values())
+    neighbour = next(each for each in NEIGHBOURS if each.id == publication.id)
+    beside = (
+        comparable.as_published_weights(members, neighbour, data)
+        if isinstance(publication, PublishedWeights)
+        else comparable.as_caffes(members, data, training)
+    )
+    return [*verdicts.values(), *_neighbour_verdicts(publication, neighbour, cells, beside)]
 
 
 def _gap(claim: Claim, cells: Mapping[Cell, Result]) -> str:
@@ -179,23 +185,14 @@ def _against(verdict: Verdict, measured: float, interval: Interval, remark: str)
 
 
 def _neighbour_verdicts(
-    publication: PublishedWeights | PublishedRecipe | None,
-    members: Sequence[EvaluateConfig],
+    publication: PublishedWeights | PublishedRecipe,
+    neighbour: Neighbour,
     cells: Mapping[Cell, Result],
     data: Comparability,
 ) -> list[Verdict]:
-    """Return the verdicts on both errors of published weights or a published recipe.
-
-    There are none where the study measures no such thing.
-    """
-    if publication is None:
-        return []
-    neighbour = next(each for each in NEIGHBOURS if each.id == publication.id)
+    """Return the verdicts on both errors of published weights or a published recipe."""
     tolerances = (neighbour.tolerance, neighbour.top5_tolerance or neighbour.tolerance)
-    if isinstance(publication, PublishedWeights):
-        data = data._replace(remark=f"weights known by {publication.known_by}; {data.remark}")
-    else:
-        data = as_caffes(members, data)
+    if isinstance(publication, PublishedRecipe):
         tolerances = (
             present(neighbour.recipe_tolerance, "recipe_tolerance"),
             present(neighbour.recipe_top5_tolerance, "recipe_top5_tolerance"),

@@ -1,4 +1,4 @@
-"""Whether the paper's published numbers can be compared with those of a study."""
+"""Whether published numbers can be compared with those of a study."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pipeline.artefacts import sealing
-from pipeline.configs.evaluate import EvaluateConfig
-from pipeline.configs.fidelity import caffe_fidelity, fidelity
-from pipeline.paper.published import DATASET
-from pipeline.sources.recognition import recognise
+from pipeline.artefacts.contents import Manifest
+from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
+from pipeline.configs.fidelity import Fidelity, caffe_fidelity, fidelity, weights_fidelity
+from pipeline.configs.train import TrainConfig
+from pipeline.errors import present
+from pipeline.paper.published import DATASET, Neighbour
+from pipeline.sources.recognition import recognise, recognise_training
 
 if TYPE_CHECKING:  # it imports scipy, which no rank of a training needs
     from pipeline.artefacts.result import Result
@@ -30,12 +33,14 @@ class Comparability(NamedTuple):
 def recognised(result: "Result", root: Path) -> Comparability:
     """Return whether a result's images are ILSVRC-2012's validation images."""
     data = result.config.members[0].data
+    manifest = sealing.DATASET.unseal(data, root)
     return of_images(
         data.name,
-        sealing.DATASET.unseal(data, root).source_md5,
+        manifest.source_md5,
         result.image_ids,
         result.hits("label"),
         result.facts.classes,
+        manifest.bytes_of_splits,
     )
 
 
@@ -45,9 +50,10 @@ def of_images(
     image_ids: Sequence[str],
     labels: np.ndarray,
     classes: Sequence[str],
+    bytes_of_splits: Mapping[str, int] | None = None,
 ) -> Comparability:
     """Return whether the images of a validation split are ILSVRC-2012's."""
-    images, words = recognise(source_md5, image_ids, labels, classes)
+    images, words = recognise(source_md5, image_ids, labels, classes, bytes_of_splits)
     if images:
         return Comparability("", words)
     return Comparability(
@@ -55,35 +61,76 @@ def of_images(
     )
 
 
-def as_the_papers(members: Sequence[EvaluateConfig], data: Comparability) -> Comparability:
+def trained_on(members: Sequence[EvaluateConfig], root: Path) -> Comparability:
+    """Return whether the trainings of members saw ILSVRC-2012's training images.
+
+    Members that were trained elsewhere are passed over.
+    """
+    runs = [run for member in members if isinstance(run := member.classifier, TrainConfig)]
+    each = [
+        of_training_images(data.name, sealing.DATASET.unseal(data, root))
+        for data in {run.data.hash: run.data for run in runs}.values()
+    ]
+    obstacle = next((training.obstacle for training in each if training.obstacle), "")
+    remarks = dict.fromkeys(training.remark for training in each)
+    return Comparability(obstacle, "" if obstacle else "; ".join(remarks))
+
+
+def of_training_images(name: str, manifest: Manifest) -> Comparability:
+    """Return whether the images of a training split are ILSVRC-2012's."""
+    training, words = recognise_training(manifest)
+    if training:
+        return Comparability("", words)
+    return Comparability(f"the published number is for training on {DATASET}; {name} {words}", "")
+
+
+def as_the_papers(
+    members: Sequence[EvaluateConfig], data: Comparability, training: Comparability
+) -> Comparability:
     """Return whether members can be compared with the paper's network.
 
-    `data` says whether their images can.
+    `data` says whether their images can, `training` whether those of their trainings
+    can.
     """
-    refusals, remarks = fidelity(members)
-    if refusals and data.obstacle:
-        return Comparability(f"{data.obstacle}; the study {'; it '.join(refusals)}", "")
-    if refusals:
-        return Comparability(
-            "the published number is for the paper's GoogLeNet; this study"
-            f" {'; it '.join(refusals)}",
-            "",
-        )
-    differences = f"; other than the paper's: {', '.join(remarks)}" if remarks else ""
-    return data._replace(remark=data.remark + differences)
+    return _joined("the paper's GoogLeNet", "the paper's", fidelity(members), data, training)
 
 
-def as_caffes(members: Sequence[EvaluateConfig], data: Comparability) -> Comparability:
+def as_caffes(
+    members: Sequence[EvaluateConfig], data: Comparability, training: Comparability
+) -> Comparability:
     """Return whether members can be compared with Caffe's quick recipe.
 
-    `data` says whether their images can.
+    For `data` and `training` see `as_the_papers`.
     """
-    refusals, remarks = caffe_fidelity(members)
-    if data.obstacle or refusals:
-        reasons = [data.obstacle] if data.obstacle else []
-        if refusals:
-            reasons.append("the published number is Caffe's quick recipe's; this study")
-            reasons[-1] += f" {'; it '.join(refusals)}"
-        return Comparability("; ".join(reasons), "")
-    differences = f"; other than Caffe's: {', '.join(remarks)}" if remarks else ""
-    return data._replace(remark=f"trained here by its recipe; {data.remark}{differences}")
+    whole = _joined("Caffe's quick recipe", "Caffe's", caffe_fidelity(members), data, training)
+    return whole._replace(remark=f"trained here by its recipe; {whole.remark}")
+
+
+def as_published_weights(
+    members: Sequence[EvaluateConfig], neighbour: Neighbour, data: Comparability
+) -> Comparability:
+    """Return whether members are a neighbour's weights, evaluated as their makers did.
+
+    `data` says whether their images can be compared.
+    """
+    foreign = [each for m in members if isinstance(each := m.classifier, ForeignConfig)]
+    is_own = all(neighbour.has_weights(each.sha256, each.sha1) for each in foreign)
+    differences = weights_fidelity(members, present(neighbour.id, "the neighbour's id"))
+    whole = _joined(neighbour.name, "their makers'", differences, data)
+    known_by = "their digest" if is_own else "the user's word"
+    return whole._replace(remark=f"weights known by {known_by}; {whole.remark}")
+
+
+def _joined(
+    what: str, whose: str, differences: Fidelity, *conditions: Comparability
+) -> Comparability:
+    """Join what the members differ in with the conditions on their images."""
+    refusals, remarks = differences
+    obstacles = [condition.obstacle for condition in conditions if condition.obstacle][:1]
+    if refusals:
+        number = f"the published number is for {what}; this study"
+        obstacles.append(f"{'the study' if obstacles else number} {'; it '.join(refusals)}")
+    words = [condition.remark for condition in conditions if condition.remark]
+    if remarks:
+        words.append(f"other than {whose}: {', '.join(remarks)}")
+    return Comparability("; ".join(obstacles), "" if obstacles else "; ".join(words))

@@ -15,7 +15,7 @@ from pipeline.configs.compare import EnsembleConfig
 from pipeline.errors import InputError
 from pipeline.paper.published import published_error
 from pipeline.reporting.mistakes import confusions, worst_mistakes
-from pipeline.stages.comparable import as_the_papers, recognised
+from pipeline.stages.comparable import as_the_papers, recognised, trained_on
 from pipeline.statistics.chance import against_chance
 from pipeline.statistics.label_ranks import rank_of_label
 from pipeline.statistics.subsets import MAX_MEMBERS, subset_ranks
@@ -83,7 +83,10 @@ def _figures(result: Result, root: Path) -> dict[str, float]:
     figures = {"top1_error": result.facts.top1_error, "top5_error": result.facts.top5_error}
     config = result.config
     published = published_error(config.num_models, config.policy)
-    if published and not as_the_papers(config.members, recognised(result, root)).obstacle:
+    comparability = as_the_papers(
+        config.members, recognised(result, root), trained_on(config.members, root)
+    )
+    if published and not comparability.obstacle:
         figures |= {
             "published_top5_error": published,
             "gap_to_published": result.facts.top5_error - published,

@@ -42,7 +42,8 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
     data = Dataset(config.data, root)
     split = data.split("val")
     accelerator = process_group.join(config.precision)
-    engine = _engine(config, data, accelerator, root)
+    classifier = _classifier(config, data.num_classes, root)
+    engine = _engine(config, classifier, data.num_classes, accelerator)
     chunks = _chunks(config, len(split))
     with locks.lock(config, root, fences=True) if accelerator.is_main_process else nullcontext():
         _evaluate_chunks(engine, split, chunks, data.num_classes, predictions, accelerator)
@@ -53,7 +54,7 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
                 world_size=accelerator.num_processes,
                 device=str(accelerator.device),
                 num_rejected=data.num_rejected("val"),
-                notes=notes(config) or None,
+                notes=notes(config, classifier.remark) or None,
             )
             for sentence in facts.notes or ():
                 print(f"evaluate: {sentence}", file=sys.stderr)
@@ -90,7 +91,8 @@ def evaluate_part(config: EvaluateConfig, root: Path, part: int, num_parts: int)
     data = Dataset(config.data, root)
     split = data.split("val")
     accelerator = process_group.join(config.precision)
-    engine = _engine(config, data, accelerator, root)
+    classifier = _classifier(config, data.num_classes, root)
+    engine = _engine(config, classifier, data.num_classes, accelerator)
     chunks = _chunks(config, len(split))[part::num_parts]
     _evaluate_chunks(
         engine, split, chunks, data.num_classes, Predictions(config, root), accelerator
@@ -98,10 +100,11 @@ def evaluate_part(config: EvaluateConfig, root: Path, part: int, num_parts: int)
     accelerator.wait_for_everyone()
 
 
-def _engine(config: EvaluateConfig, data: Dataset, accelerator: Accelerator, root: Path) -> Engine:
-    classifier = _classifier(config, data.num_classes, root)
+def _engine(
+    config: EvaluateConfig, classifier: Classifier, num_classes: int, accelerator: Accelerator
+) -> Engine:
     engine = Engine(classifier, accelerator.device, config.precision, config.compiled)
-    engine.refuse_wrong_outputs(data.num_classes, config.classifier.label)
+    engine.refuse_wrong_outputs(num_classes, config.classifier.label)
     if (
         accelerator.is_main_process
         and accelerator.device.type == "cpu"
@@ -170,8 +173,8 @@ def _classifier(config: EvaluateConfig, num_classes: int, root: Path) -> Classif
             its weights do not fit.
     """
     if isinstance(config.classifier, ForeignConfig):
-        for path, digest in config.classifier.files:
-            if path.is_file() and disk.sha256(path) != digest:
+        for path, algorithm, digest in config.classifier.files:
+            if path.is_file() and disk.digest(path, algorithm) != digest:
                 raise InputError(
                     f"{path}: is no longer the file that this evaluation was planned with; run the"
                     " command again"

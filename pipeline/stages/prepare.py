@@ -5,15 +5,13 @@ import shutil
 import sys
 import time
 from collections import Counter
-from itertools import chain
 from pathlib import Path
 
-import pyarrow.compute as pc
-
 from pipeline.artefacts import locks, sealing
-from pipeline.artefacts.contents import Leak, ManifestFacts
+from pipeline.artefacts.contents import ManifestFacts
 from pipeline.artefacts.dataset import LEAKS, REJECTED, Dataset
-from pipeline.artefacts.shards import Rejected, ShardNote, read_shard
+from pipeline.artefacts.leaks import same_bytes
+from pipeline.artefacts.shards import Rejected, ShardNote
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError, StageFailed
 from pipeline.reporting.preparation import in_words
@@ -143,6 +141,7 @@ def _conclude(
         is_complete=completeness.is_complete if completeness else None,
         verdict=completeness.verdict if completeness else None,
         left_out=total([source.left_out, *(note.left_out for note in notes)]) or None,
+        bytes_of_splits=_bytes_of_splits(notes, config.splits),
     )
     if config.is_complete(root):  # a later attempt did it, while this one seemed lost
         return
@@ -170,13 +169,23 @@ def lists(folder: Path, notes: list[ShardNote]) -> tuple[dict[str, bytes], int]:
     They come from the shards and their notes. The number counts val images.
     """
     rejected = [Rejected(*item)._asdict() for note in notes for item in note.rejected]
-    leaks = _same_bytes(folder, notes)
+    leaks = same_bytes(folder, notes)
     rows = {REJECTED: rejected, LEAKS: [leak.plain() for leak in leaks]}
     contents = {
         name: "".join(json.dumps(row) + "\n" for row in listing).encode()
         for name, listing in rows.items()
     }
     return contents, len({leak.val for leak in leaks})
+
+
+def _bytes_of_splits(notes: list[ShardNote], splits: tuple[str, ...]) -> dict[str, int] | None:
+    """Return the bytes of each split's images; None where an old note lacks them."""
+    sizes: Counter[str] = Counter(dict.fromkeys(splits, 0))
+    for note in notes:
+        if note.image_bytes is None:
+            return None
+        sizes[note.name.partition("-")[0]] += note.image_bytes
+    return dict(sizes)
 
 
 def _per_class(notes: list[ShardNote], kind: str, num_classes: int) -> dict[str, list[int]]:
@@ -224,23 +233,3 @@ def _remove_remains(work: Work) -> None:
     for path in work.folder.parent.iterdir():
         if path != work.folder:
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _same_bytes(folder: Path, notes: list[ShardNote]) -> list[Leak]:
-    """Return each pair of a validation and a training image with the same bytes."""
-    columns = {}
-    for split in SPLITS:
-        tables = [
-            read_shard(folder / note.name) for note in notes if note.name.startswith(f"{split}-")
-        ]
-        names = [name for table in tables for name in table["image_id"].to_pylist()]
-        own = [pc.coalesce(table["source_sha256"], table["sha256"]).to_pylist() for table in tables]
-        columns[split] = list(zip(chain.from_iterable(own), names, strict=True))
-    train: dict[str, list[str]] = {}
-    for digest, name in columns["train"]:
-        train.setdefault(digest, []).append(name)
-    return [
-        Leak(val=name, train=twin, sha256=digest)
-        for digest, name in columns["val"]
-        for twin in train.get(digest, ())
-    ]

@@ -15,10 +15,11 @@ from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import read_verdicts
 from pipeline.configs.compare import Arm, EnsembleConfig
 from pipeline.configs.evaluate import EvaluateConfig
+from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import BenchmarkConfig, Study
 from pipeline.configs.train import TrainConfig
 from pipeline.paper.published import NEIGHBOURS, SOURCE
-from pipeline.reporting import charts, rows, tables
+from pipeline.reporting import charts, rows, table_files, tables
 from pipeline.reporting.ablations import comparisons
 from pipeline.reporting.cautions import cautions, denominator, single_model
 from pipeline.reporting.page import Benchmark, Page
@@ -61,9 +62,11 @@ def report(config: Study, root: Path) -> Path:
         )
     }
     files |= {
-        f"tables/{name}.csv": tables.as_csv(rows) for name, rows in contents.tables.items() if rows
+        f"tables/{name}.csv": table_files.as_csv(rows)
+        for name, rows in contents.tables.items()
+        if rows
     }
-    files["tables.json"] = tables.as_json(contents.tables)
+    files["tables.json"] = table_files.as_json(contents.tables)
     for name, svg in contents.charts.items():
         files |= {f"charts/{name}.svg": svg.encode(), f"charts/{name}.png": charts.png(svg)}
     for name, content in files.items():
@@ -139,7 +142,7 @@ def _page(config: Study, root: Path) -> Page:
     return Page(
         study=config.name,
         title=config.title,
-        data=members[0].data.name,
+        data=_named_data(members[0].data, root),
         input_size=members[0].classifier.input_size,
         denominator=denominator(first.num_images, members, root),
         num_classes=first.num_classes,
@@ -179,6 +182,11 @@ def _page(config: Study, root: Path) -> Page:
         benchmarks=_benchmarks(root),
         provenance=sealed_check.provenance,
     )
+
+
+def _named_data(data: PrepareConfig, root: Path) -> str:
+    """Return the name of a data set, and the beginning of its content's digest."""
+    return f"{data.name} (content {sealing.DATASET.unseal(data, root).digest[:12]})"
 
 
 def _audit() -> Mapping[str, object]:

@@ -28,7 +28,7 @@ from pipeline.paper.published import TABLE3, Cell
 from pipeline.runtime import environment, process_group
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.signals import end_noted
-from pipeline.stages.comparable import as_the_papers, of_images
+from pipeline.stages.comparable import as_the_papers, of_images, of_training_images
 from pipeline.tracking.tracker import Tracker
 from pipeline.training.cadence import Cadence
 from pipeline.training.checkpointing import Checkpointing, load_newest, load_state
@@ -172,9 +172,11 @@ def _published(config: TrainConfig, data: Dataset) -> float | None:
         split.image_ids,
         split.labels,
         data.classes,
+        data.manifest.bytes_of_splits,
     )
+    training = of_training_images(config.data.name, data.manifest)
     member = EvaluateConfig(data=config.data, classifier=config)
-    return None if as_the_papers([member], images).obstacle else TABLE3[Cell(1, 1)]
+    return None if as_the_papers([member], images, training).obstacle else TABLE3[Cell(1, 1)]
 
 
 def _figures(facts: RunFacts) -> dict[str, float | None]:

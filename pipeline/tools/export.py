@@ -5,7 +5,6 @@ from pathlib import Path
 
 import onnx
 import torch
-from safetensors.torch import save
 from torch import nn
 
 from pipeline.artefacts import sealing
@@ -36,9 +35,8 @@ def export(study: Study, root: Path, member: int, into: Path) -> Path:
     classifier = our_classifier(config, run.weights(evaluation.weights), data.num_classes)
 
     into.mkdir(parents=True, exist_ok=True)
-    disk.write_atomic(
-        into / "model.safetensors", save(run.weights(evaluation.weights), config.note)
-    )
+    weights = run.weights_file(evaluation.weights).read_bytes()
+    disk.write_atomic(into / "model.safetensors", weights)
     properties = {name: getattr(config, name).model_dump_json() for name in ("network", "pixels")}
     onnx_bytes = _onnx(classifier.network, classifier.input_size, properties)
     disk.write_atomic(into / "model.onnx", onnx_bytes)

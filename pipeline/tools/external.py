@@ -2,30 +2,29 @@
 without an experiment file.
 """
 
-import hashlib
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
 from pipeline.configs.compare import EnsembleConfig
 from pipeline.configs.evaluate import TRANSFORMING, CropsConfig, EvaluateConfig, ForeignConfig
 from pipeline.configs.experiment import one_line, python_function
+from pipeline.configs.fidelity import PUBLISHED
 from pipeline.configs.network import Precision
 from pipeline.configs.prepare import VAL as ILSVRC_VAL
-from pipeline.configs.prepare import PrepareConfig
-from pipeline.configs.study import CheckConfig, PublishedId, PublishedWeights, Study
+from pipeline.configs.prepare import PrepareConfig, name_of
+from pipeline.configs.study import CheckConfig, PublishedWeights, Study
 from pipeline.errors import InputError
 from pipeline.paper.policies import CURVE
-from pipeline.paper.published import NEIGHBOURS
+from pipeline.paper.published import NEIGHBOURS, PublishedId
 from pipeline.runtime import disk
 
 if TYPE_CHECKING:  # it takes torch
     from pipeline.models.usual import Usual
 
 Triple = tuple[float, float, float]
-PUBLISHED_ARCH: dict[PublishedId, str] = {"R7": "torchvision:googlenet", "R8": "googlenet"}
 
 
 def foreign_study(
@@ -75,6 +74,9 @@ def foreign_study(
             arch=arch,
             weights=weights,
             sha256=sha256,
+            sha1=disk.digest(weights, "sha1")
+            if weights and weights.suffix == ".caffemodel"
+            else None,
             code=code,
             code_sha256=None if code is None else disk.sha256(code),
             input_size=input_size or usual.input_size,
@@ -83,9 +85,9 @@ def foreign_study(
             channel_order=order,
             weights_key=weights_key,
             transform_input=transform_input,
+            **_noted(arch, weights),
         )
-        name = _name(data.resolve().name or "data")
-        images = _images(data, name, classes)
+        images = images_of(data, classes)
         evaluation = EvaluateConfig(
             data=images,
             classifier=foreign,
@@ -103,33 +105,31 @@ def foreign_study(
     results = tuple(
         EnsembleConfig(members=(evaluation,), policy=policy) for policy in evaluation.policies
     )
-    check = CheckConfig(results=results, neighbour=_published(arch, weights, published_as))
+    check = CheckConfig(results=results, neighbour=_published(foreign, published_as))
     return Study(name=_name(f"evaluate-{arch}"), title=title, check=check)
 
 
-def _published(
-    arch: str, weights: Path | None, published_as: PublishedId | None
-) -> PublishedWeights | None:
+def _noted(arch: str, weights: Path | None) -> dict[str, Any]:
+    """Return the fields of a `ForeignConfig` that a file of our weights notes."""
+    from pipeline.models.weights import note_in
+
+    note = note_in(weights) if arch == "googlenet" and weights else None
+    return {"network": note.network, "are_best": note.are_best} if note else {}
+
+
+def _published(foreign: ForeignConfig, published_as: PublishedId | None) -> PublishedWeights | None:
     """Return the neighbour of the paper whose published errors the weights must show,
     if there is one.
     """
-    if published_as is not None and arch != PUBLISHED_ARCH[published_as]:
+    if published_as is None:
+        own = (n.id for n in NEIGHBOURS if n.id and n.has_weights(foreign.sha256, foreign.sha1))
+        return next((PublishedWeights(id=published) for published in own), None)
+    if foreign.arch != (expected := PUBLISHED[published_as].arch):
         raise InputError(
-            f"--published-as {published_as}: those are weights of {PUBLISHED_ARCH[published_as]},"
-            f" and --arch is {arch}"
+            f"--published-as {published_as}: those are weights of {expected}, and --arch is"
+            f" {foreign.arch}"
         )
-    if published_as is not None:
-        return PublishedWeights(id=published_as, known_by="the user's word")
-    if weights is None:
-        return None
-    for neighbour in NEIGHBOURS:
-        if neighbour.id is not None and neighbour.weights_digest is not None:
-            name, _, digits = neighbour.weights_digest.partition(":")
-            with weights.open("rb") as file:
-                digest = hashlib.file_digest(file, name).hexdigest()
-            if digest.startswith(digits):
-                return PublishedWeights(id=neighbour.id, known_by="their digest")
-    return None
+    return PublishedWeights(id=published_as)
 
 
 def _arch_and_code(arch: str, weights: Path | None) -> tuple[str, Path | None]:
@@ -180,10 +180,14 @@ def _usual(
     return Usual("the user", Preprocessing(mean, std), input_size)
 
 
-def _images(data: Path, name: str, classes: Path | None) -> PrepareConfig:
-    """Return the config of a folder: images, or ILSVRC-2012's raw validation archive
-    and devkit, which lists the classes.
+def images_of(data: Path, classes: Path | None) -> PrepareConfig:
+    """Return the config of a folder, named for it: images, or ILSVRC-2012's raw
+    validation archive and devkit, which lists the classes.
+
+    Raises:
+        InputError: the file of classes cannot be read, or the devkit has them.
     """
+    name = name_of(data.resolve(), None, "data")
     if not (data / ILSVRC_VAL).is_file():
         return PrepareConfig(
             source="labelled_folder", name=name, path=data, classes=_lines(classes)
@@ -201,6 +205,8 @@ def _lines(path: Path | None) -> tuple[str, ...] | None:
     if path is None:
         return None
     try:
+        if not path.is_file():  # a device would be read without end
+            raise InputError(f"{path}: no such file; expected one class a line")
         names = tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
     except (OSError, UnicodeDecodeError):
         raise InputError(f"{path}: cannot be read as text; expected one class a line") from None

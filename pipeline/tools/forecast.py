@@ -143,16 +143,16 @@ def _measured(root: Path) -> Iterator[tuple[str, Device, float]]:
         with suppress(InputError):
             yield from _benchmarked(sealing.read_benchmark(path)[1])
     for path in _oldest_first(root, TrainConfig):
-        with suppress(ValidationError):
-            run = sealing.RUN.sealed.load(path.read_bytes())
+        with suppress(ValidationError, InputError):
+            run = sealing.RUN.load(path)
             trained = TrainConfig.model_validate(run.config)
             ran = [run.hardware, *(attempt.hardware for attempt in run.elsewhere or ())]
             device = _device(run.device, ran, run.provenance)
             if images := run.steps * trained.global_batch_size:
                 yield _kind(trained), device, 3600 * run.core_or_gpu_hours / images
     for path in _oldest_first(root, EvaluateConfig):
-        with suppress(ValidationError):
-            predictions = sealing.PREDICTIONS.sealed.load(path.read_bytes())
+        with suppress(ValidationError, InputError):
+            predictions = sealing.PREDICTIONS.load(path)
             evaluated = EvaluateConfig.model_validate(predictions.config)
             device = _device(predictions.device, [predictions.hardware], predictions.provenance)
             if images := _amount(evaluated, predictions.num_images):

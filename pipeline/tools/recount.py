@@ -15,6 +15,7 @@ from pipeline.artefacts import sealing
 from pipeline.artefacts.metrics import validations
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.result import figures
+from pipeline.artefacts.soundness import PUBLISHED, damages
 from pipeline.artefacts.verdict import read_verdicts
 from pipeline.configs.base import StageConfig
 from pipeline.configs.compare import CompareConfig, EnsembleConfig
@@ -43,9 +44,10 @@ def publish(study: Study, root: Path, kept: Path) -> list[Path]:
     if kept.resolve() == root.resolve():
         raise InputError(f"--to {kept}: is the root itself; expected another folder")
     sealing.unseal(study.check, root)
-    if problems := [problem for config in study.stages[:-1] for problem in _damages(config, root)]:
+    if problems := _damages(study, root):
         raise InputError(f"{problems[0]}; nothing is published")
     copies = []
+    disk.write_atomic(kept / PUBLISHED, b"Small files of studies, by going-deeper publish.\n")
     for config in study.stages[:-1]:
         # the artefact is incomplete until all its files are copied
         (kept / config.folder / config.last_file).unlink(missing_ok=True)
@@ -67,7 +69,7 @@ def recount(study: Study, root: Path) -> tuple[int, list[str]]:
     Raises:
         InputError: the study is not complete.
     """
-    if problems := [problem for config in study.stages[:-1] for problem in _damages(config, root)]:
+    if problems := _damages(study, root):
         return 0, problems  # such a file may be unreadable
     count = 0
     for config in study.stages[:-1]:
@@ -90,19 +92,11 @@ def recount(study: Study, root: Path) -> tuple[int, list[str]]:
     return count, problems
 
 
-def _damages(config: StageConfig, root: Path) -> list[str]:
-    """Return a line for each kept file of an artefact that is not what was sealed."""
-    facts = sealing.unseal(config, root)
-    sealed = facts.files
-    paths = {name: root / config.folder / name for name in config.kept}
-    damaged = [  # a training's metrics are not sealed
-        path
-        for name, path in paths.items()
-        if not path.is_file() or sealed.get(name) not in (None, disk.sha256(path))
-    ]
-    if sealing.digest_of(sealed) != facts.digest:
-        damaged.append(root / config.folder / config.last_file)
-    return [f"{path}: is not the file that was sealed" for path in damaged]
+def _damages(study: Study, root: Path) -> list[str]:
+    """Return a line for each kept file of a study that is not what was sealed."""
+    stages = study.stages[:-1]
+    # an input that is damaged is named once, and not by each artefact made from it
+    return list(dict.fromkeys(x for config in stages for x in damages(config, root, config.kept)))
 
 
 def _stored_and_again(config: StageConfig, root: Path) -> tuple[dict[str, Any], dict[str, Any]]:

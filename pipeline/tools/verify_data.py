@@ -5,6 +5,7 @@ row, every list. Repair it from the source.
 import hashlib
 import re
 import shutil
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -12,9 +13,10 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from pipeline.artefacts import locks, sealing
-from pipeline.artefacts.contents import Manifest
 from pipeline.artefacts.dataset import Dataset
-from pipeline.artefacts.shards import check_shard, read_note
+from pipeline.artefacts.digests import digest_of
+from pipeline.artefacts.shard_checks import check_shard
+from pipeline.artefacts.shards import read_note
 from pipeline.configs.prepare import FolderConfig, PrepareConfig
 from pipeline.errors import InputError
 from pipeline.runtime import disk
@@ -55,15 +57,14 @@ def config_of(folder: Path) -> tuple[PrepareConfig, Path]:
     """
     path = folder / PrepareConfig.last_file
     try:
-        manifest = Manifest.load(path.read_bytes())
+        manifest = sealing.DATASET.load(path)
     except OSError:
         raise InputError(
             f"{folder}: is no prepared data set; expected a folder such as outputs/datasets/<hash>"
         ) from None
-    except ValidationError as error:
+    except InputError as error:
         raise InputError(
-            f"{path}: is damaged; remove it and prepare the data set again: whole shards are kept"
-            f" ({sealing.fault(error)})"
+            f"{error}; remove it and prepare the data set again: whole shards are kept"
         ) from None
     try:
         config = PrepareConfig.model_validate(manifest.config)
@@ -83,7 +84,7 @@ def verify(config: PrepareConfig, root: Path, processes: int | None = None) -> l
     """Check every digest and the counts, and return the problems."""
     data = Dataset(config, root)
     files = data.manifest.files
-    if data.manifest.digest != sealing.digest_of(files) or not all(
+    if data.manifest.digest != digest_of(files) or not all(
         map(FILE.fullmatch, [*files, data.manifest.shards])
     ):
         return [FileState(config.last_file, "does not list the files that were sealed")]
@@ -156,6 +157,29 @@ def _repair(config: PrepareConfig, root: Path, damaged: list[FileState]) -> None
         if name in names:
             disk.write_atomic(data.folder / name, content)
     shutil.rmtree(repaired.folder, ignore_errors=True)
+
+
+def source_differs(config: PrepareConfig, root: Path, processes: int | None = None) -> list[str]:
+    """Return the shards whose files in the source have other content than was prepared.
+
+    All files of the source are read again; nothing is changed.
+
+    Raises:
+        InputError: the data set is not complete, or the source is gone or holds other
+            files.
+    """
+    data = Dataset(config, root)
+    refuse_other_files(config, root)
+    work, steps = work_of(config, sources.open_source(config), root)
+    shards = [step for step in steps if isinstance(step, Shard)]
+    with tempfile.TemporaryDirectory(dir=data.folder, prefix=".check.") as scratch:
+        again = work._replace(folder=Path(scratch))
+        filled = share(again.do, shards, processes or cores_per_rank())
+        for _ in progress_of(filled, f"check {config.name}", len(shards), "shards"):
+            pass
+        notes = {shard.name: again.note(shard.name) for shard in shards}
+    sealed = data.manifest.files
+    return [name for name, note in notes.items() if note is None or note.digest != sealed.get(name)]
 
 
 def place_of(config: PrepareConfig, root: Path, state: FileState) -> Path:

@@ -17,7 +17,9 @@ from PIL import Image
 
 from pipeline.artefacts import sealing
 from pipeline.configs.base import StageConfig
+from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.recipes import arm_of
+from pipeline.runtime.environment import without_secrets
 from pipeline.tracking.page import Page
 
 # ours: GoogLeNet's weights fit; a larger file stays in its folder, as a reference
@@ -124,9 +126,12 @@ def rows_on_server(path: str) -> int:
 
 
 def _keep_below(root: Path) -> None:
-    """Make wandb write below the root, not below the home folder."""
+    """Make wandb write below the root, not below the home folder.
+
+    The folder is the user's alone, as wandb makes files there that all may write to.
+    """
     folder = root.absolute() / "wandb"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
         os.environ.setdefault(name, str(folder))
     # this is another process's service, which would treat a killed run as still running
@@ -137,27 +142,41 @@ def _init(page: Page, root: Path) -> Any:
     import wandb
 
     config = page.config
-    return wandb.init(
-        id=page.run_id,
-        name=f"{config.stage}-{config.hash}",
-        group=page.group,
-        job_type=config.stage,
-        project=os.environ.get("WANDB_PROJECT", "going-deeper"),
-        mode="online",
-        dir=os.environ.get("WANDB_DIR", str(root.absolute())),
-        resume="allow",
-        config={**config.model_dump(mode="json"), "arm": arm_of(config)},
-        settings=wandb.Settings(
-            silent=True,
-            console="off",
-            init_timeout=INIT_SECONDS,
-            finish_timeout=FINISH_SECONDS,
-            finish_timeout_raises=True,
-            x_save_requirements=False,
-            disable_git=True,
-            disable_code=True,
-        ),
-    )
+    # W&B's service, which starts here, uploads all variables that begin with SLURM_
+    with without_secrets("WANDB_"):
+        return wandb.init(
+            id=page.run_id,
+            name=f"{config.stage}-{config.hash}",
+            group=page.group,
+            job_type=config.stage,
+            project=os.environ.get("WANDB_PROJECT", "going-deeper"),
+            mode="online",
+            dir=os.environ.get("WANDB_DIR", str(root.absolute())),
+            resume="allow",
+            config=config.model_dump(mode="json")
+            | {"arm": arm_of(config), "data_content": _content(config, root)},
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                init_timeout=INIT_SECONDS,
+                finish_timeout=FINISH_SECONDS,
+                finish_timeout_raises=True,
+                x_save_requirements=False,
+                disable_git=True,
+                disable_code=True,
+            ),
+        )
+
+
+def _content(config: StageConfig, root: Path) -> list[str]:
+    """Return the digests of the data sets that an artefact was made from.
+
+    Two data sets may have one name.
+    """
+    if isinstance(config, PrepareConfig):
+        is_there = config.is_complete(root)
+        return [sealing.DATASET.unseal(config, root).digest] if is_there else []
+    return sorted({digest for each in config.inputs for digest in _content(each, root)})
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Any:

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from pipeline.artefacts import sealing
-from pipeline.artefacts.dataset import LEAKS, Dataset
-from pipeline.artefacts.shards import check_shard
+from pipeline.artefacts.dataset import LEAK_ROWS, LEAKS, Dataset
+from pipeline.artefacts.digests import digest_of
+from pipeline.artefacts.shard_checks import check_shard
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.train import TrainConfig
@@ -22,7 +23,7 @@ from pipeline.errors import InputError
 from pipeline.images import decode as images
 from pipeline.runtime import disk
 from pipeline.stages.prepare import prepare
-from tests.sealed import seal
+from tests.sealed import reseal, seal
 
 
 def test_publish_never_overwrites(tmp_path: Path) -> None:
@@ -64,8 +65,8 @@ def test_replaced_input_is_refused(
     seal(run_config, tmp_path)
     sealing.unseal(run_config, tmp_path)
     manifest = tmp_path / data.folder / data.last_file
-    manifest.write_text(manifest.read_text().replace('"digest": "', '"digest": "0000'))
-    with pytest.raises(InputError, match=r"was made from datasets/.* but that now has 0000"):
+    reseal(manifest, lambda facts: facts.update(files={}, digest=digest_of({})))
+    with pytest.raises(InputError, match=r"was made from datasets/.* but that now has 4413"):
         sealing.unseal(run_config, tmp_path)
 
 
@@ -82,11 +83,20 @@ def test_missing_input_is_named(
 @pytest.mark.parametrize(
     ("edit", "expected"),
     [
-        (lambda facts: facts.update(steps="12"), "steps = '12': Input should be a valid integer"),
-        (lambda facts: facts.update(stepz=facts.pop("steps")), "steps: is missing"),
-        (lambda facts: facts.update(more=1), "more = 1: Extra inputs are not permitted"),
-        (lambda facts: facts["provenance"].pop("commit"), "provenance.commit: is missing"),
-        (lambda facts: facts["inputs"].clear(), "inputs.datasets/HASH: is missing"),
+        (
+            lambda facts: facts.update(steps="12"),
+            "is damaged (steps = '12': Input should be a valid integer)",
+        ),
+        (lambda facts: facts.update(stepz=facts.pop("steps")), "is damaged (steps: is missing)"),
+        (
+            lambda facts: facts.update(more=1),
+            "is damaged (more = 1: Extra inputs are not permitted)",
+        ),
+        (
+            lambda facts: facts["provenance"].pop("commit"),
+            "is damaged (provenance.commit: is missing)",
+        ),
+        (lambda facts: facts["inputs"].clear(), "names no input datasets/HASH"),
     ],
 )
 def test_a_wrong_field_is_refused_in_one_line(
@@ -98,15 +108,11 @@ def test_a_wrong_field_is_refused_in_one_line(
     seal(run_config.data, tmp_path)
     seal(run_config, tmp_path)
     path = tmp_path / run_config.folder / run_config.last_file
-    facts = json.loads(path.read_text())
-    edit(facts)
-    path.write_text(json.dumps(facts))
+    reseal(path, edit)
     with pytest.raises(InputError) as refused:
         sealing.RUN.unseal(run_config, tmp_path)
-    assert str(refused.value) == (
-        f"{path}: is damaged; remove {path.parent} to make it anew"
-        f" ({expected.replace('HASH', run_config.data.hash)})"
-    )
+    problem = expected.replace("HASH", run_config.data.hash)
+    assert str(refused.value) == f"{path}: {problem}; remove {path.parent} to make it anew"
 
 
 def test_what_is_no_number_is_kept(tmp_path: Path, run_config: TrainConfig) -> None:
@@ -122,8 +128,10 @@ def test_a_wrong_row_is_refused_in_one_line(tmp_path: Path, data: PrepareConfig)
     dataset = prepare(data, tmp_path, processes=1)
     path = dataset.folder / LEAKS
     path.write_text('{"val": "a", "train": "b", "sha256": "0"}\n{"val": "a", "train": 3}\n')
-    with pytest.raises(InputError, match=r"leaks.jsonl: is damaged; .* \(1.train = 3: Input"):
+    with pytest.raises(InputError, match=r"leaks.jsonl: is damaged \(digest .* --repair"):
         _ = dataset.leaks
+    with pytest.raises(InputError, match=r"leaks.jsonl: is damaged; .* \(1.train = 3: Input"):
+        sealing.read_rows(path, LEAK_ROWS)
 
 
 def test_shards_open_without_our_code(tmp_path: Path, data: PrepareConfig) -> None:

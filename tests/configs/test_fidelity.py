@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from pipeline.configs.evaluate import CropsConfig, EvaluateConfig, ForeignConfig
-from pipeline.configs.fidelity import fidelity
-from pipeline.configs.network import NetworkConfig
+from pipeline.configs.fidelity import fidelity, weights_fidelity
+from pipeline.configs.network import NetworkConfig, PixelConfig
 from pipeline.configs.prepare import PrepareConfig
-from pipeline.configs.recipes import paper, seven_members
+from pipeline.configs.recipes import CAFFE_PIXELS, paper, seven_members
+from pipeline.paper.published import PublishedId
 
 DATA = PrepareConfig(source="ilsvrc2012", name="ilsvrc2012")
 RECIPE = paper(DATA)
@@ -85,8 +86,52 @@ def test_networks_of_others_are_named() -> None:
         arch="googlenet", weights=Path("w"), sha256="0" * 64, mean=(0, 0, 0), std=(1, 1, 1)
     )
     remarks = fidelity([EvaluateConfig(data=DATA, classifier=foreign)])
-    assert remarks == ((), ("a network trained elsewhere",))
+    named = ("a network trained elsewhere", "mean=0+0+0", "std=1+1+1")
+    assert remarks == ((), named)
     other = foreign.but(arch="torchvision:googlenet", transform_input=True)
     assert fidelity([EvaluateConfig(data=DATA, classifier=other)]).refusals == (
         "measured torchvision:googlenet",
     )
+
+
+@pytest.mark.parametrize(
+    ("noted", "refusal"),
+    [
+        ({"network": NetworkConfig(norm="batch")}, "has a network with norm=batch"),
+        ({"network": NetworkConfig(width=4)}, "has a network of width 4"),
+        ({"are_best": True}, "measured weights that were chosen on these very images"),
+    ],
+)
+def test_exports_are_what_their_notes_say(noted: dict[str, Any], refusal: str) -> None:
+    """An export of another network is not the paper's, whoever measures it."""
+    foreign = OWN.but(**noted)
+    assert fidelity([EvaluateConfig(data=DATA, classifier=foreign)]).refusals == (refusal,)
+
+
+OWN = ForeignConfig(arch="googlenet", weights=Path("w"), sha256="0" * 64, **dict(PixelConfig()))
+CAFFES = OWN.but(**dict(CAFFE_PIXELS))
+TORCHVISIONS = OWN.but(arch="torchvision:googlenet", transform_input=True)
+
+
+@pytest.mark.parametrize(
+    ("published", "classifier", "evaluation", "refusal"),
+    [
+        ("R7", TORCHVISIONS, {}, None),
+        ("R8", CAFFES, {"crops": CropsConfig(aspect="warped")}, None),
+        ("R8", CAFFES, {}, "aspect=kept"),
+        ("R7", TORCHVISIONS, {"crops": CropsConfig(aspect="warped")}, "aspect=warped"),
+        ("R7", TORCHVISIONS.but(transform_input=False), {}, "without transform_input"),
+        ("R7", TORCHVISIONS.but(input_size=280), {}, "at 280 px"),
+        ("R7", TORCHVISIONS.but(mean=(128, 128, 128)), {}, "mean=128+128+128"),
+        ("R7", TORCHVISIONS.but(channel_order="bgr"), {}, "channel_order=bgr"),
+        ("R7", OWN, {}, "measured googlenet"),
+        ("R8", RECIPE, {}, "a run of ours"),
+    ],
+)
+def test_published_weights_are_measured_as_their_makers_did(
+    published: PublishedId, classifier: Any, evaluation: dict[str, Any], refusal: str | None
+) -> None:
+    member = EvaluateConfig(data=DATA, classifier=classifier, **evaluation)
+    refusals, remarks = weights_fidelity([member.but(precision="bf16")], published)
+    assert remarks == ("evaluated in bf16",)
+    assert (refusal in "; ".join(refusals)) if refusal else refusals == ()

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from timm.data.config import resolve_data_config
 
 from pipeline.configs.evaluate import ForeignConfig
+from pipeline.configs.network import NetworkConfig, WeightsNote
 from pipeline.errors import InputError
 from pipeline.models.loading import foreign_classifier
 from pipeline.models.timm_entry import register_with_timm
@@ -176,3 +177,19 @@ def test_torch_hub() -> None:
     top = Path(__file__).parents[2]
     network = torch.hub.load(str(top), "googlenet", source="local", num_classes=5, width=0.25)
     assert network.classifier.out_features == 5
+
+
+@pytest.mark.parametrize("are_best", [False, True])
+def test_a_file_of_ours_tells_its_network(tmp_path: Path, are_best: bool) -> None:
+    """The command takes the note, and a config must say the same."""
+    shape = NetworkConfig(norm="batch", width=0.25, input_size=56, aux_heads=())
+    network = GoogLeNet(num_classes=7, **shape.model_dump())
+    path = tmp_path / "w.safetensors"
+    save_file(network.state_dict(), path, WeightsNote(network=shape, are_best=are_best).metadata)
+    foreign = foreign_study("googlenet", path, tmp_path).check.results[0].members[0].classifier
+    assert isinstance(foreign, ForeignConfig)
+    assert (foreign.network, foreign.are_best, foreign.input_size) == (shape, are_best, 56)
+    assert foreign_classifier(foreign, 7).input_size == 56
+    for changes in ({"network": None}, {"are_best": not are_best}):
+        with pytest.raises(InputError, match=r"notes a network with .*norm=batch"):
+            foreign_classifier(foreign.but(**changes), 7)

@@ -167,13 +167,11 @@ def test_without_a_working_compiler_the_reason_is_said(
     native.library.cache_clear()
     assert not isinstance(operators.library(), str)
     assert cache.stat().st_mode & 0o777 == 0o700
-    (built,) = cache.iterdir()
+    (built,) = cache.glob("*.so")
     for damage in (b"", built.read_bytes()[:1000]):
         native.library.cache_clear()
         built.unlink()
         built.write_bytes(damage)
-        assert str(built) in str(operators.library())  # said once, and removed:
-        native.library.cache_clear()
         assert not isinstance(operators.library(), str)
     cache.chmod(0o777)
     native.library.cache_clear()

@@ -17,7 +17,7 @@ from torchvision import models
 from pipeline.configs.evaluate import ForeignConfig
 from pipeline.configs.study import PublishedWeights
 from pipeline.errors import InputError
-from pipeline.models.weights import read_weights
+from pipeline.models.weights import read_weights, under_names
 from pipeline.paper.published import NEIGHBOURS
 from pipeline.tools.external import foreign_study
 
@@ -52,7 +52,7 @@ def saved(path: Path, content: object) -> Path:
 
 def same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> bool:
     return found.keys() == expected.keys() and all(
-        map(torch.equal, found.values(), expected.values())
+        torch.equal(found[name], tensor) for name, tensor in expected.items()
     )
 
 
@@ -121,7 +121,7 @@ def test_an_average_without_names_is_not_passed_over(tmp_path: Path) -> None:
         read_weights(path)
     assert same(read_weights(path, "model"), RAW)
     with pytest.raises(
-        InputError, match="is a list of tensors without names, which fits no network"
+        InputError, match=r"is a list of tensors without names .*, which fits no network"
     ):
         read_weights(path, "ema.shadow_params")
 
@@ -131,12 +131,46 @@ def test_an_averaged_model_is_one_set(tmp_path: Path) -> None:
     assert same(read_weights(saved(tmp_path / "w.pth", state)), state)
 
 
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def test_a_key_may_be_the_beginning_of_a_longer_one(tmp_path: Path) -> None:
+    path = saved(tmp_path / "w.pth", {"model": RAW, "model_ema": {"module": EMA}})
+    assert same(read_weights(path, "model_ema"), EMA)
+
+
+def test_a_key_may_be_the_beginning_of_the_names(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(prefixed("model", RAW) | prefixed("model_ema.module", EMA), path)
+    assert same(read_weights(path, "model"), RAW)
+    assert same(read_weights(path, "model_ema"), prefixed("module", EMA))
+    with pytest.raises(InputError, match="has no weights under --weights-key mine"):
+        read_weights(path, "mine")
+    whole = read_weights(path)
+    expected = "holds 2 sets of weights: model, model_ema.module; choose one by --weights-key"
+    with pytest.raises(InputError, match=expected):
+        under_names(RAW.keys(), whole, path)
+
+
+@pytest.mark.parametrize("prefix", ["module", "_orig_mod", "model", "module.encoder"])
+def test_a_prefix_of_all_names_is_taken_off_and_said(prefix: str) -> None:
+    own, remark = under_names(RAW.keys(), prefixed(prefix, RAW), Path("w"))
+    assert same(own, RAW)
+    assert remark == f"the names of its weights begin with {prefix}., which is taken off"
+    more = prefixed(prefix, RAW) | {"loss.weight": torch.ones(2)}
+    own, remark = under_names(RAW.keys(), more, Path("w"))
+    assert same(own, RAW)
+    assert remark.endswith("and 1 tensors are left out (the first: loss.weight)")
+    assert under_names(RAW.keys(), dict(RAW), Path("w")) == (RAW, "")
+
+
 def test_files_of_one_set_take_no_key(tmp_path: Path) -> None:
-    save_file({"x": torch.zeros(1)}, tmp_path / "w.safetensors")
+    (tmp_path / "w.caffemodel").touch()
     with pytest.raises(
         InputError, match=r"holds one set of weights.* go without --weights-key model"
     ):
-        read_weights(tmp_path / "w.safetensors", "model")
+        read_weights(tmp_path / "w.caffemodel", "model")
     empty: tuple[Any, ...] = ({"epoch": 3}, [], {}, {"optimizer": trained()["optimizer"]}, 3)
     for content in empty:
         with pytest.raises(InputError, match="holds no state dict"):
@@ -162,13 +196,13 @@ def test_published_weights_are_known_by_their_digest(
     """And by the user's word; other weights have no published errors to show."""
     path = tmp_path / "w.safetensors"
     save_file(models.resnet18(num_classes=3).state_dict(), path)
-    sha1 = hashlib.sha1(path.read_bytes()).hexdigest()
+    digits = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     assert foreign_study("torchvision:resnet18", path, tmp_path).check.neighbour is None
     with pytest.raises(InputError, match="those are weights of torchvision:googlenet, and --arch"):
         foreign_study("torchvision:resnet18", path, tmp_path, published_as="R7")
     caffes = next(each for each in NEIGHBOURS if each.id == "R8")
     monkeypatch.setattr(
-        "pipeline.tools.external.NEIGHBOURS", (caffes._replace(weights_digest=f"sha1:{sha1}"),)
+        "pipeline.tools.external.NEIGHBOURS", (caffes._replace(weights_digest=f"sha256:{digits}"),)
     )
     known = foreign_study("torchvision:resnet18", path, tmp_path)
-    assert known.check.neighbour == PublishedWeights(id="R8", known_by="their digest")
+    assert known.check.neighbour == PublishedWeights(id="R8")

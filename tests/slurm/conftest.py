@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,13 @@ collect_ignore = ["slow_steps"]
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
+    with running_cluster(nodes=8) as real_cluster:
+        yield real_cluster
+
+
+@contextmanager
+def running_cluster(nodes: int) -> Iterator[Cluster]:
+    """A cluster of this machine; SLURM's commands speak to it within the block."""
     if missing := missing_programs():
         reason = (
             f"not installed: {', '.join(missing)} (Debian: slurmctld slurmd slurm-client munge)"
@@ -26,7 +34,7 @@ def cluster() -> Iterator[Cluster]:
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
     # one core: who kills a node kills one job
-    real_cluster = Cluster(folder, nodes=8, cores=1, node_timeout=5)
+    real_cluster = Cluster(folder, nodes=nodes, cores=1, node_timeout=5)
     before = dict(os.environ)
     os.environ.update(real_cluster.environment())
     try:

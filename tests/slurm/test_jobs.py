@@ -148,7 +148,7 @@ def test_cancel_ends_the_jobs_and_leaves_what_is_whole(
 
 def _is_python(pid: int) -> bool:
     try:
-        return b"submitit" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"slurm.start" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
 

@@ -11,7 +11,7 @@ from pipeline.configs.compare import EnsembleConfig, table3
 from pipeline.configs.evaluate import CropsConfig, EvaluateConfig, ForeignConfig
 from pipeline.configs.network import NetworkConfig
 from pipeline.configs.prepare import PrepareConfig
-from pipeline.configs.recipes import caffe_quick, paper
+from pipeline.configs.recipes import CAFFE_PIXELS, caffe_quick, paper
 from pipeline.configs.study import CheckConfig, PublishedRecipe, PublishedWeights
 from pipeline.configs.train import TrainConfig
 from pipeline.paper.policies import NUM_CROPS
@@ -75,7 +75,8 @@ def test_the_papers_own_numbers_are_reproduced(tmp_path: Path) -> None:
         by_claim, "reproduced"
     )
     assert by_claim["R1"].words == (
-        "within the tolerance; validation images recognised by the MD5 of their archives"
+        "within the tolerance; validation images recognised by the MD5 of their archives;"
+        " training images recognised by the MD5 of their archive"
     )
     assert by_claim["R1"].measured == pytest.approx(0.1007, abs=1e-3)
     assert by_claim["R3"].measured == pytest.approx(0.0218, abs=1e-3)
@@ -153,11 +154,14 @@ def test_published_weights_are_judged_on_their_own_numbers(
 ) -> None:
     """Caffe's: 31.3 and 11.1 %, within 1.3 and 0.9 points."""
     foreign = ForeignConfig(
-        arch="googlenet", weights=Path("w"), sha256="0" * 64, mean=(0, 0, 0), std=(1, 1, 1)
+        arch="googlenet",
+        weights=Path("w"),
+        sha256="0" * 64,
+        sha1="405fc5acd08a3bb12de8ee5e23a96bec22f08204",
+        **dict(CAFFE_PIXELS),
     )
-    member = EvaluateConfig(data=DATA, classifier=foreign)
-    weights = PublishedWeights(id="R8", known_by="their digest")
-    rulings = beside_caffes(tmp_path, member, weights, crops)
+    member = EvaluateConfig(data=DATA, classifier=foreign, crops=CropsConfig(aspect="warped"))
+    rulings = beside_caffes(tmp_path, member, PublishedWeights(id="R8"), crops)
     top1, top5 = rulings[-2:]
     assert [(v.claim, v.decision) for v in (top1, top5)] == [("R8a", decision), ("R8b", decision)]
     assert (top1.published, top5.published) == (0.313, 0.111)
@@ -165,6 +169,26 @@ def test_published_weights_are_judged_on_their_own_numbers(
         assert (top1.measured, top5.measured) == (0.31, 0.11)
         assert "weights known by their digest" in top1.words
         assert "a network trained elsewhere" in next(v for v in rulings if v.claim == "R1").words
+
+
+def test_weights_with_another_digest_are_the_users_word(tmp_path: Path) -> None:
+    weights = Path("w")
+    pixels = dict(CAFFE_PIXELS)
+    foreign = ForeignConfig(arch="googlenet", weights=weights, sha256="0" * 64, **pixels)
+    member = EvaluateConfig(data=DATA, classifier=foreign, crops=CropsConfig(aspect="warped"))
+    *_, top5 = beside_caffes(tmp_path, member, PublishedWeights(id="R8"))
+    assert (top5.decision, "known by the user's word" in top5.words) == ("reproduced", True)
+    kept = member.but(crops=CropsConfig())
+    *_, top5 = beside_caffes(tmp_path, kept, PublishedWeights(id="R8"))
+    assert (top5.decision, "aspect=kept" in top5.words) == ("not_run", True)
+
+
+def test_a_training_on_other_images_is_not_the_papers(tmp_path: Path) -> None:
+    """The validation images are right; the training images are not ILSVRC-2012's."""
+    only_val = {name: digest for name, digest in MD5.items() if "train" not in name}
+    by_claim = verdicts(tmp_path, PAPER, md5=only_val)
+    assert by_claim["R1"].decision == "not_run"
+    assert "any has 4 training images, not 1281167" in by_claim["R1"].words
 
 
 def test_results_of_other_members_are_not_compared(tmp_path: Path) -> None:

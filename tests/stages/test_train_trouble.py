@@ -4,11 +4,13 @@ import json
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.artefacts import locks
 from pipeline.artefacts.dataset import Dataset, Split
+from pipeline.artefacts.digests import digest_of
 from pipeline.artefacts.run import Run
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError, TrainingDiverged
@@ -16,6 +18,7 @@ from pipeline.runtime import environment
 from pipeline.stages.train import train
 from pipeline.training import health
 from pipeline.training.loader import keys
+from tests.sealed import reseal
 
 
 def test_an_output_that_learns_nothing_is_named(
@@ -47,8 +50,12 @@ def test_a_training_on_other_data_is_refused(
     monkeypatch.undo()
     manifest = root / config.data.folder / "manifest.json"
     content = manifest.read_text()
-    other = json.loads(content) | {"digest": "0" * 64}
-    manifest.write_text(json.dumps(other))
+
+    def without_leaks(facts: dict[str, Any]) -> None:
+        del facts["files"]["leaks.jsonl"]
+        facts["digest"] = digest_of(facts["files"])
+
+    reseal(manifest, without_leaks)
     with pytest.raises(
         InputError,
         match=r"step_00000011: was trained on other data than .*; remove .* to begin anew",

@@ -18,7 +18,7 @@ from pipeline.configs.network import NetworkConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.train import TrainConfig
 from pipeline.sources.ilsvrc import MD5
-from pipeline.stages.comparable import as_the_papers, of_images
+from pipeline.stages.comparable import Comparability, as_the_papers, of_images
 from pipeline.tracking import page as pages
 from pipeline.tracking.mirror import Mirror
 from pipeline.tracking.tracker import Tracker
@@ -136,6 +136,8 @@ def test_only_the_papers_has_a_gap(data: PrepareConfig) -> None:
     narrow = member.but(classifier=run.but(network=NetworkConfig(width=0.5)))
     ours = of_images("colours", {}, ["a"], np.array([0]), ["red"])
     papers = of_images("colours", MD5, ["a"], np.array([0]), ["red"])
-    assert not as_the_papers([member], papers).obstacle
-    assert "has a network of width 0.5" in as_the_papers([narrow], papers).obstacle
-    assert "colours has 1 images of 1 classes" in as_the_papers([member], ours).obstacle
+    seen, other = Comparability("", "seen"), Comparability("trained on colours", "")
+    assert not as_the_papers([member], papers, seen).obstacle
+    assert "has a network of width 0.5" in as_the_papers([narrow], papers, seen).obstacle
+    assert "colours has 1 images of 1 classes" in as_the_papers([member], ours, seen).obstacle
+    assert as_the_papers([member], papers, other).obstacle == "trained on colours"

@@ -1,10 +1,15 @@
 """A notice that comes before a job listens is held, not lost, and kills nothing."""
 
+import os
+import shlex
+import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
-from slurm.hold_notices import NOTICE
+from slurm.begin import NOTICE
+from slurm.snapshot import code_environment, python
 from tests.commands import TOP
 
 JOB = """
@@ -14,14 +19,18 @@ signal.signal(signal.SIGUSR2, lambda *_: print("noticed", flush=True))
 while signal.SIGUSR2 not in signal.sigpending():
     pass
 print("listens", flush=True)
-from slurm.hold_notices import listen
+from slurm.begin import listen
 listen()
 """
 
 
-def test_a_notice_during_the_imports_is_delivered_once_the_job_listens() -> None:
-    command = [sys.executable, "-S", str(TOP / "slurm" / "hold_notices.py"), "-u", "-c", JOB]
-    with subprocess.Popen(command, cwd=TOP, stdout=subprocess.PIPE, text=True) as process:
+def test_a_notice_during_the_imports_is_delivered_once_the_job_listens(tmp_path: Path) -> None:
+    (tmp_path / "slurm").mkdir()
+    (tmp_path / "slurm/start.py").write_text(JOB)
+    shutil.copy(TOP / "slurm/begin.py", tmp_path / "slurm")
+    command = [*shlex.split(python(tmp_path, 0o022)), "-u", "-m", "submitit", "JOBS"]
+    variables = os.environ | code_environment(tmp_path)
+    with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline()]
         process.send_signal(NOTICE)
@@ -31,7 +40,7 @@ def test_a_notice_during_the_imports_is_delivered_once_the_job_listens() -> None
 
 DONE = """
 import signal
-from slurm.hold_notices import {function}
+from slurm.begin import {function}
 signal.signal(signal.SIGUSR2, lambda *_: None)
 garbage = [[] for _ in range(3_000_000)]  # which takes Python a while to clear away
 {function}()
