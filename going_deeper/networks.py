@@ -7,9 +7,9 @@ from pydantic import ValidationError
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.run import Run
-from pipeline.configs.experiment import one_line
 from pipeline.configs.network import NetworkConfig
 from pipeline.configs.train import TrainConfig
+from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError
 from pipeline.models.loading import Classifier, load_strictly, our_classifier
 from pipeline.models.weights import note_in, read_weights, under_names

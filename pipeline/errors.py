@@ -2,14 +2,17 @@
 is for our own mistakes alone.
 """
 
+import difflib
 import errno
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeGuard, TypeVar
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # a failing disk, or too many open files: no other input would be valid either
 NO_INPUT = FULL | {errno.EIO, errno.EMFILE, errno.ENFILE}
+LONGEST_WORD = 64  # ours: of a word that is compared with names
 T = TypeVar("T")
 
 
@@ -92,6 +95,18 @@ def first_line(error: BaseException) -> str:
     """
     message = (str(error).strip() or "no message").splitlines()[0]
     return f"{type(error).__name__}: {message}"
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """The end of a message: the name that is nearest to a word, if one is near.
+
+    >>> did_you_mean("learning_rte", ["momentum", "learning_rate"])
+    '; did you mean learning_rate?'
+    >>> did_you_mean("width", ["momentum"])
+    ''
+    """
+    near = difflib.get_close_matches(word[:LONGEST_WORD], list(names), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def present(value: T | None, what: str) -> T:

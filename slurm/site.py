@@ -3,7 +3,6 @@
 It is validated data; its fields keep submitit's names.
 """
 
-import difflib
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,11 +10,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
 
 from pipeline.configs.base import Frozen
-from pipeline.configs.experiment import one_line
-from pipeline.errors import InputError
+from pipeline.configs.wrong_fields import one_line
+from pipeline.errors import InputError, did_you_mean
 from pipeline.runtime.device import Device
 from pipeline.runtime.environment import is_secret
 
+SITES = Path(__file__).parent / "sites"
 KINDS = ("prepare", "train", "evaluate", "report")  # of jobs; each has its own table
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
@@ -52,12 +52,19 @@ class Resources(Frozen):
 
     # ours, all bounds: no node has as much
     nodes: Count = Field(default=1, ge=1, le=MOST_NODES)
+    """Nodes of a job."""
     tasks_per_node: Count = Field(default=1, ge=1, le=1024)
+    """Ranks on each node."""
     cpus_per_task: Count = Field(default=1, ge=1, le=4096)
+    """Cores of each rank."""
     gpus_per_node: Count = Field(default=0, ge=0, le=64)
+    """GPUs of each node."""
     mem_gb: Annotated[float, Field(strict=True)] | None = Field(default=None, gt=0, le=1_000_000)
+    """Memory of each node, in GB."""
     timeout_min: Count = Field(default=60, ge=1, le=MOST_MINUTES)
+    """Time limit of a job, in minutes."""
     array: Count = Field(default=1, ge=1, le=10_000)
+    """Jobs that share a preparation or an evaluation."""
 
 
 class Site(Frozen):
@@ -72,26 +79,44 @@ class Site(Frozen):
     """
 
     cluster: Literal["local", "slurm"]
+    """SLURM, or processes of this machine."""
     slurm_partition: Name | None = None
+    """Partition of the jobs."""
     slurm_account: Name | None = None
+    """Account that they are charged to."""
     slurm_qos: Name | None = None
+    """Their quality of service."""
     slurm_constraint: Name | None = None
+    """What their nodes must have."""
     slurm_setup: tuple[Line, ...] = Field(default=(), max_length=1000)  # ours
+    """Shell lines before each job."""
     slurm_exclude: Name | None = None
+    """Nodes that they must not get."""
     slurm_array_parallelism: Count = Field(default=256, ge=1, le=10_000)
+    """Most jobs of an array that run at once."""
     slurm_signal_delay_s: Count = Field(default=90, ge=1, le=65_535)  # sbatch(1), --signal
+    """Seconds from a job's signal to its time limit."""
     environment: dict[Variable, Line] = Field(default={}, max_length=1000)  # ours
+    """Variables of the jobs."""
     scratch: (
         Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._/-]*$", max_length=LONGEST_LINE)]
         | None
     ) = None
+    """Becomes TMPDIR."""
     max_timeouts: Count = Field(default=100, ge=0, le=MOST_TRIES)
+    """Times that a job may reach its time limit."""
     max_retries: Count = Field(default=3, ge=0, le=MOST_TRIES)
+    """Times that a job is tried again after a passing failure."""
     max_node_failures: Count = Field(default=10, ge=0, le=MOST_TRIES)
+    """Times that a job is tried again after its node died."""
     prepare: Resources = Resources()
+    """Resources of a preparation."""
     train: Resources = Resources()
+    """Resources of a training."""
     evaluate: Resources = Resources()
+    """Resources of an evaluation."""
     report: Resources = Resources()
+    """Resources of the job that ensembles, judges and reports."""
 
     @model_validator(mode="after")
     def _is_one_machine(self) -> "Site":
@@ -147,22 +172,30 @@ class Site(Frozen):
         return texts
 
 
+def site_names() -> list[str]:
+    """Return the names of the site files that ship."""
+    return sorted(path.stem for path in SITES.glob("*.toml"))
+
+
 def load_site(path: Path) -> Site:
-    """Read a site file.
+    """Read a site file: a path, or the name of one that ships. A file that exists wins.
 
     Raises:
-        InputError: there is no such file, it is not TOML, or it has a value out of
-            range or an unknown key (the message names the nearest valid key).
+        InputError: there is no such file or name, it is not TOML, or it has a value out
+            of range or an unknown key (the message names the nearest valid key).
     """
+    if not path.is_file() and str(path) in site_names():
+        path = SITES / f"{path}.toml"
     content = _toml(path)
     try:
         return Site.model_validate(content)
     except ValidationError as error:
         for item in error.errors():
+            place = [str(part) for part in item["loc"]]
+            if place[0:1] == ["environment"] and is_secret(place[-1]):  # its value is not shown
+                raise InputError(f"{path}: {'.'.join(place)}: {item['msg']}") from None
             if item["type"] == "extra_forbidden":
-                raise InputError(
-                    f"{path}: {_unknown_key([str(part) for part in item['loc']])}"
-                ) from None
+                raise InputError(f"{path}: {_unknown_key(place)}") from None
         raise InputError(f"{path}: {one_line(error)}") from None
 
 
@@ -170,7 +203,8 @@ def _toml(path: Path) -> dict[str, Any]:
     expected = "expected one such as slurm/sites/local.toml"
     try:
         if not path.is_file():  # a device would be read without end
-            raise InputError(f"{path}: no such site file; {expected}")
+            ours = did_you_mean(path.stem, site_names()) or f" or one of {', '.join(site_names())}"
+            raise InputError(f"{path}: no such site file; {expected}{ours}")
         if (size := path.stat().st_size) > MOST_BYTES:
             raise InputError(f"{path}: has {size} bytes, more than {MOST_BYTES}; {expected}")
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -185,6 +219,5 @@ def _toml(path: Path) -> dict[str, Any]:
 def _unknown_key(location: list[str]) -> str:
     *table, key = (part[:LONGEST_KEY] for part in location)
     valid = list((Resources if table and table[0] in KINDS else Site).model_fields)
-    near = difflib.get_close_matches(key, valid, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"valid keys: {', '.join(valid)}"
-    return f"unknown key {'.'.join((*table, key))}; {hint}"
+    hint = did_you_mean(key, valid) or f"; valid keys: {', '.join(valid)}"
+    return f"unknown key {'.'.join((*table, key))}{hint}"

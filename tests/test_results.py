@@ -21,11 +21,11 @@ def study() -> Study:
     return load_study(TOP / "experiments/caltech101.py", OPTIONS)
 
 
-def test_the_command_is_that_of_the_readme() -> None:
+def test_the_command_is_that_of_the_page() -> None:
     command = (
         f"going-deeper report experiments/caltech101.py {' '.join(OPTIONS)} --root results --into ."
     )
-    assert command in " ".join((TOP / "README.md").read_text().replace("\\\n", " ").split())
+    assert command in " ".join((TOP / "docs/results.md").read_text().split())
 
 
 def test_results_are_what_the_hits_give(study: Study, tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ from pydantic import ValidationError
 
 from pipeline.configs.compare import EnsembleConfig
 from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
-from pipeline.configs.experiment import load_study, one_line
+from pipeline.configs.experiment import load_study
 from pipeline.configs.network import NetworkConfig, PixelConfig, WeightsNote
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.recipes import CAFFE_PIXELS
 from pipeline.configs.study import Study
 from pipeline.configs.train import TrainConfig
+from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError
 
 TOP = Path(__file__).parents[1]
@@ -181,8 +182,9 @@ def test_every_experiment_builds_and_says_what_to_expect(path: Path) -> None:
     [
         (
             ["--mebers", "3"],
-            r"demo.py: No such option '?--mebers.*its options are: --members, --epochs",
+            r"demo.py: No such option --mebers; did you mean --members\?$",
         ),
+        (["--surplus"], r"demo.py: No such option --surplus; its options are: --members, --epochs"),
         (["--members", "many"], "'many' is not a valid int"),
         (["--epochs", "-1"], "num_epochs = -1.0: Input should be greater than 0"),
         (["surplus"], "unexpected extra argument"),

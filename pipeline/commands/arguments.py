@@ -1,13 +1,17 @@
 """Kinds of arguments on the command line."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 import click
+from click.shell_completion import CompletionItem
 
 from pipeline.configs.base import Frozen
 from pipeline.configs.experiment import options_of
+from pipeline.configs.shipped import description, experiment_file, names, summary
+from pipeline.errors import InputError
+from slurm.site import site_names
 
 MOST_PROCESSES = 4096  # ours: no machine has as many cores
 MOST = 1_000_000  # ours: of steps, lines or images; more is a slip of the hand
@@ -21,6 +25,19 @@ PROCESSES = click.option(
     type=click.IntRange(1, MOST_PROCESSES),
     help="Ranks here.  [default: one per GPU, or per core]",
 )
+
+
+class SiteFile(click.Path):
+    """A site file, or the name of one that ships."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        own = [CompletionItem(name) for name in site_names() if name.startswith(incomplete)]
+        return own + super().shell_complete(ctx, param, incomplete)
+
+
+SITE = SiteFile(path_type=Path)
 
 
 class Triple(click.ParamType[tuple[float, ...]]):
@@ -75,8 +92,8 @@ def choices(
 
 
 class StudyCommand(click.Command):
-    """A command on a study. Its help also lists the options of the experiment, where
-    the user names one.
+    """A command on a study. Where the user names an experiment, its help and its shell
+    completion also show the description and the options of the experiment.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -85,16 +102,69 @@ class StudyCommand(click.Command):
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options of the command, then those of the experiment."""
+        """Write the options of the command, then what the experiment says of itself,
+        and its options.
+        """
         super().format_options(ctx, formatter)
-        paths = (Path(word) for word in ctx.meta.get(TYPED, ()) if word.endswith(".py"))
+        path = _experiment_in(ctx.meta.get(TYPED, ()))
+        path = None if path is None else experiment_file(path)
+        if path is not None and (text := description(path)):
+            with formatter.section(f"The experiment {path.stem}"), formatter.indentation():
+                indent = " " * formatter.current_indent
+                formatter.write(
+                    "".join(f"{indent}{line}".rstrip() + "\n" for line in text.splitlines())
+                )
         with formatter.section("Options of the experiment"):
-            if (path := next(paths, None)) is None:
+            if path is None:
                 formatter.write_text(f"{ctx.command_path} EXPERIMENT --help lists them.")
             elif records := [option.get_help_record(ctx) for option in options_of(path)]:
                 formatter.write_dl([record for record in records if record])
             else:
                 formatter.write_text(f"{path} has none.")
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the options of the command, then those of the experiment."""
+        items = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):
+            names = [name for option in _options_typed(ctx) for name in option.opts]
+            items += [CompletionItem(name) for name in names if name.startswith(incomplete)]
+        return items
+
+
+def _experiment_in(words: Iterable[str]) -> Path | None:
+    """Return the first word that is an experiment: a Python file, or a name of ours."""
+    shipped = names()
+    return next((Path(word) for word in words if word.endswith(".py") or word in shipped), None)
+
+
+def _options_typed(ctx: click.Context) -> list[click.Parameter]:
+    """Return the options of the experiment on an unfinished line, if it is whole."""
+    path = ctx.params.get("experiment")
+    try:
+        return options_of(path) if path else []
+    except InputError:
+        return []
+
+
+def _complete_experiment(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the names of experiments that ship, and have the shell add files."""
+    own = [CompletionItem(name, help=summary(experiment_file(Path(name)))) for name in names()]
+    return [item for item in own if item.value.startswith(incomplete)] + [
+        CompletionItem(incomplete, type="file")
+    ]
+
+
+def _complete_value(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the values of the experiment's option that was typed last."""
+    last = (ctx.params.get("arguments") or ("",))[-1]
+    for option in _options_typed(ctx):
+        if last in option.opts:
+            return option.shell_complete(ctx, incomplete)
+    return []
 
 
 def study_command(
@@ -104,14 +174,20 @@ def study_command(
 
     def decorate(function: Callable[..., None]) -> click.Command:
         options = click.argument(
-            "arguments", metavar="[OPTIONS OF THE EXPERIMENT]", nargs=-1, type=click.UNPROCESSED
+            "arguments",
+            metavar="[OPTIONS OF THE EXPERIMENT]",
+            nargs=-1,
+            type=click.UNPROCESSED,
+            shell_complete=_complete_value,
         )
         command = click.command(
             cls=StudyCommand,
             epilog=f"Example: {example}",
             context_settings={"ignore_unknown_options": True},
         )
-        experiment = click.argument("experiment", type=PATH, required=needs_experiment)
+        experiment = click.argument(
+            "experiment", type=PATH, required=needs_experiment, shell_complete=_complete_experiment
+        )
         return command(experiment(options(ROOT(function))))
 
     return decorate

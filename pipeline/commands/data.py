@@ -8,8 +8,8 @@ import click
 from pydantic import ValidationError
 
 from pipeline.commands.arguments import MOST_PROCESSES, PATH, ROOT
-from pipeline.configs.experiment import one_line
 from pipeline.configs.prepare import SOURCES, PrepareConfig, ReencodeConfig, name_of
+from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError, StageFailed
 
 FOLDERS = click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=PATH)
@@ -203,3 +203,26 @@ def _some(folders: tuple[Path, ...], root: Path) -> tuple[Path, ...]:
     if not folders:
         raise InputError(f"{root}: holds no complete data set; name a FOLDER or another --root")
     return folders
+
+
+@data.command(
+    short_help="Sort Caltech-101's photographs as the study of RESULTS.md had them.",
+    epilog="Example: going-deeper data caltech101 101_ObjectCategories.tar.gz caltech101",
+)
+@click.argument("archive", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("folder", type=PATH)
+def caltech101(archive: Path, folder: Path) -> None:
+    """Sort Caltech-101's photographs into train/ and val/ as the study of RESULTS.md
+    had them.
+
+    ARCHIVE is 101_ObjectCategories.tar.gz, or the caltech-101.zip that it comes in.
+    Names and sizes are compared with the list that this program carries. Then
+    `going-deeper run caltech101 --data FOLDER` uses them.
+    """
+    from pipeline.tools.caltech101 import sort_photographs, split_list
+
+    number = sort_photographs(archive, folder)
+    print(
+        f"{folder}: {number} photographs; a report on them shows content"
+        f" {split_list()['content'][:12]}"
+    )

@@ -20,6 +20,7 @@ from pipeline.errors import (
     ExpectedError,
     StageEnded,
     StageFailed,
+    did_you_mean,
     first_line,
     is_input,
     of_file,
@@ -34,6 +35,8 @@ COMMANDS = {  # by name: the file that it lies in, and its line in --help
         "run",
         "Show the stages of a study: which exist, which would run, and what they will cost.",
     ),
+    "experiments": ("experiments", "List the experiments that ship, and how to run them."),
+    "init": ("start", "Write an experiment, a site file and a README of your own, to edit."),
     "status": (
         "site",
         (
@@ -81,6 +84,7 @@ COMMANDS = {  # by name: the file that it lies in, and its line in --help
         "measure",
         "Measure speed on this machine, ours beside what people usually write.",
     ),
+    "completion": ("start", "Print what makes a shell complete commands, names and options."),
 }
 
 
@@ -105,6 +109,17 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command; of a wrong name, say which is near."""
+        name = args[0]
+        if not (name in self._table or name.startswith("-") or ctx.resilient_parsing):
+            raise click.UsageError(
+                f"No such command {name!r}{did_you_mean(name, self._table)}", ctx
+            )
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the table of commands."""
         with formatter.section("Commands"):
@@ -124,9 +139,10 @@ commands = LazyGroup(
     COMMANDS,
     name="going-deeper",
     help="Reproduce GoogLeNet: from raw images to a verdict on every published number.",
-    epilog="Example: going-deeper run experiments/demo.py",
+    epilog="Example: going-deeper run demo",
     context_settings={"max_content_width": 110},
 )
+click.version_option(package_name="going-deeper", message="%(prog)s %(version)s")(commands)
 
 
 def main() -> None:
@@ -149,7 +165,8 @@ def main() -> None:
         print(error.format_message())
     except click.UsageError as error:
         help_for = error.ctx.command_path if error.ctx else "going-deeper"
-        _exit(WRONG_INPUT, f"{error.format_message().rstrip('.')}; see {help_for} --help")
+        message = _in_our_words(error)
+        _exit(WRONG_INPUT, f"{message}{'' if message.endswith('?') else ';'} see {help_for} --help")
     except (click.Abort, KeyboardInterrupt):
         _exit(INTERRUPTED, "interrupted; the same command goes on from here")
     except Exception as error:
@@ -160,6 +177,14 @@ def main() -> None:
             StageFailed.exit_code,
             f"a mistake of ours: {last}; please report it with the file {_write_report(text)}",
         )
+
+
+def _in_our_words(error: click.UsageError) -> str:
+    """Return click's message, with the nearest name as in all of our messages."""
+    near = getattr(error, "possibilities", None)
+    if not near:
+        return error.format_message().rstrip(".")
+    return f"{error.message.rstrip('.')}; did you mean {near[0]}?"
 
 
 def _open_standard_files() -> None:

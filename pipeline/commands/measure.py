@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from pipeline.commands.arguments import MOST, PATH, ROOT, study_command
 from pipeline.commands.local import is_rank
-from pipeline.configs.experiment import load_study, one_line
+from pipeline.configs.experiment import load_study
 from pipeline.configs.study import BenchmarkConfig
+from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.arguments import PATH, PROCESSES, study_command
+from pipeline.commands.arguments import PROCESSES, SITE, study_command
 from pipeline.commands.local import refuse_stale
 from pipeline.commands.missing import run_missing
 from pipeline.configs.experiment import load_study
@@ -15,7 +15,9 @@ from slurm.site import load_site
 
 
 @study_command("going-deeper run experiments/caltech101.py --data FOLDER --members 2")
-@click.option("--site", type=PATH, help="Site file: run the stages as jobs there.  [default: here]")
+@click.option(
+    "--site", type=SITE, help="Site file or name: run the stages as jobs there.  [default: here]"
+)
 @click.option(
     "--wait", is_flag=True, help="With --site: print what happens until the study is done."
 )
@@ -36,7 +38,7 @@ def run(
 
 @study_command("going-deeper plan experiments/demo.py --members 3")
 @click.option(
-    "--site", type=PATH, help="Site file: also show what each job would be granted there."
+    "--site", type=SITE, help="Site file or name: also show what each job would be granted there."
 )
 def plan(experiment: Path, arguments: Sequence[str], root: Path, site: Path | None) -> None:
     """Show the stages of a study: which exist, which would run, and what they will

@@ -10,7 +10,7 @@ from tempfile import gettempdir
 
 import click
 
-from pipeline.commands.arguments import MOST, MOST_PROCESSES, PATH, ROOT, study_command
+from pipeline.commands.arguments import MOST, MOST_PROCESSES, PATH, ROOT, SITE, study_command
 from pipeline.configs.experiment import load_study
 from pipeline.errors import InputError
 from slurm import queue
@@ -114,7 +114,7 @@ def site() -> None:
     short_help="Try on its nodes, for a minute, what a study needs.",
     epilog="Example: going-deeper site check slurm/sites/gpu.toml",
 )
-@click.argument("path", metavar="SITE", type=PATH)
+@click.argument("path", metavar="SITE", type=SITE)
 @click.option(
     "--nodes",
     type=click.IntRange(1, MOST_NODES),

@@ -11,10 +11,11 @@ from pipeline.errors import InputError
 
 @study_command("going-deeper verify experiments/demo.py", needs_experiment=False)
 def verify(experiment: Path | None, arguments: Sequence[str], root: Path) -> None:
-    """Compare every file of a study, or of all that is below the root, with the digest
-    that it was sealed with, to the bottom: images, weights, scores, hits, verdicts.
+    """Compare every file of a study, or of a root, with the digest that it was sealed
+    with.
 
-    It says what is damaged, and how it is made again; the exit code is then 3.
+    Images, weights, scores, hits and verdicts, to the bottom. It says what is damaged,
+    and how it is made again; the exit code is then 3.
     """
     from pipeline.tools import verify as verification
 

@@ -25,8 +25,11 @@ class EnsembleConfig(StageConfig):
     # too
     version: Literal[3] = 3
     members: tuple[EvaluateConfig, ...] = Field(min_length=1, max_length=MOST_MEMBERS)
+    """The evaluations whose probabilities are averaged."""
     policy: Policy
+    """Whose crops are averaged."""
     choose: Literal["all", "best_top1"] = "all"
+    """All members, or the one of lowest top-1 error."""
 
     @model_validator(mode="after")
     def _policy_was_evaluated(self) -> "EnsembleConfig":
@@ -50,8 +53,11 @@ class Arm(Frozen):
     """
 
     name: str = Field(min_length=1, max_length=64)
+    """What the arm is called."""
     members: tuple[EvaluateConfig, ...] = Field(min_length=1, max_length=MOST_MEMBERS)
+    """Its evaluations, one for each seed."""
     policy: Policy | None = None
+    """Its crops, if not the comparison's."""
 
 
 class CompareConfig(StageConfig):
@@ -71,9 +77,13 @@ class CompareConfig(StageConfig):
     # correction; 4: at the level at which Holm's tests each arm
     version: Literal[4] = 4
     question: str = Field(min_length=1, max_length=128)
+    """What the comparison asks."""
     arms: tuple[Arm, ...] = Field(min_length=2)
+    """What is compared; the first is the baseline."""
     policy: Policy = "crops_1"
+    """The crops on which arms are compared."""
     models: int = Field(default=1, ge=1, le=MOST_MEMBERS)
+    """Members in each ensemble that is compared."""
 
     @model_validator(mode="after")
     def _can_be_paired(self) -> "CompareConfig":

@@ -67,25 +67,36 @@ class ForeignConfig(PixelConfig):
     `transform_input` is torchvision's, of its googlenet and inception_v3: true for its
     own weights, and for what was trained from these with it.
 
-    `network` is the shape of a `googlenet` that is not the paper's, and `are_best` says
-    that its weights were chosen by their validation error: a file of ours notes both.
-    `sha1` is for weights that their makers published with it.
+    A file of ours notes `network` and `are_best`.
     """
 
     resources: ClassVar[frozenset[str]] = frozenset({"weights", "code"})
     arch: str = Field(pattern=r"^(googlenet|(torchvision|timm|python):[A-Za-z0-9._-]{1,64})$")
+    """googlenet, torchvision:NAME, timm:NAME or python:FUNCTION."""
     weights: Path | None = None
+    """The file of the weights."""
     sha256: str | None = Field(default=None, pattern=SHA256)
+    """Digest of the weights' file."""
     sha1: str | None = Field(default=None, pattern=SHA1)
+    """Another digest of it, for weights that were published with one."""
     code: Path | None = None
+    """The Python file that defines FUNCTION."""
     code_sha256: str | None = Field(default=None, pattern=SHA256)
+    """Digest of that file."""
     input_size: int = Field(default=224, ge=32, le=MOST_PIXELS)
+    """Side of the input, in pixels."""
     mean: Channels
+    """Subtracted from a pixel of 0 to 255, a number for each channel."""
     std: Divisors
+    """Divides the pixel after that, a number for each channel."""
     weights_key: str | None = Field(default=None, min_length=1)
+    """Which set of weights, where the file holds several."""
     transform_input: bool | None = None
+    """Whether the network undoes the usual scale of its input."""
     network: NetworkConfig | None = None
+    """The shape of a GoogLeNet that is not the paper's."""
     are_best: bool = False
+    """The weights were chosen by their validation error."""
 
     @model_validator(mode="after")
     def _network_is_ours(self) -> "ForeignConfig":
@@ -191,8 +202,7 @@ class EvaluateConfig(StageConfig):
     """Probabilities of a classifier on the validation images, averaged over crops, for
     several policies at once.
 
-    `compiled` runs the network through torch.compile: other roundings, and faster after
-    some seconds of compiling.
+    `compiled` gives other roundings, and is faster after some seconds of compiling.
     """
 
     stage: ClassVar[str] = "evaluate"
@@ -208,15 +218,23 @@ class EvaluateConfig(StageConfig):
     # 2: local response norm by an operator that rounds once, averages summed in float64
     version: Literal[2] = 2
     data: PrepareConfig
+    """The data set; its val split is classified."""
     classifier: TrainConfig | ForeignConfig
+    """A training of ours, or a network from elsewhere."""
     # of a run of ours; `best` was chosen on these very images
     weights: Literal["averaged", "raw", "best"] = "averaged"
+    """Which weights of a training."""
     policies: Policies = POLICIES
+    """Sets of crops, and how they are averaged."""
     crops: CropsConfig = CropsConfig()
+    """How crops are cut."""
     precision: Precision = "fp32"
+    """Number format of the arithmetic."""
     compiled: bool = False
+    """Run the network through torch.compile."""
     # ours: images between two saves
     images_per_chunk: int = Field(default=32, gt=0, le=100_000)
+    """Images between two saves."""
 
     @model_validator(mode="after")
     def _can_be_dense(self) -> "EvaluateConfig":

@@ -1,6 +1,6 @@
 """Experiment files: Python files with a function `experiment(**options) -> Study`.
 
-Its keyword parameters are the options.
+Its keyword parameters are the options. Python files beside it can be imported.
 """
 
 import importlib.util
@@ -17,12 +17,14 @@ from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origi
 import click
 from pydantic import ValidationError
 
+from pipeline.configs.beside import imports_beside
+from pipeline.configs.shipped import experiment_file
 from pipeline.configs.study import Study
-from pipeline.errors import InputError
+from pipeline.configs.wrong_fields import LONGEST_VALUE, clipped, one_line
+from pipeline.errors import InputError, did_you_mean
 
 # the function of an experiment file, as its name and its signature
 EXPERIMENT = ("experiment", "experiment(**options) -> Study")
-LONGEST_VALUE = 120  # ours: the most characters of a wrong value in a message
 LONGEST_TEXT = 500  # ours: the most characters of an error in a user's file
 LARGEST_NUMBER = 1_000_000  # ours: a loop to it ends; a seed beyond it can be in the file
 # what ends or replaces a process without an exception
@@ -41,18 +43,14 @@ def load_study(path: Path, arguments: Sequence[str]) -> Study:
         InputError: there is no such file, no function `experiment` in it, an unknown
             option, or a value out of range.
     """
-    function = python_function(path, *EXPERIMENT)
-    command = click.Command(path.stem, params=_options_in(path, function), add_help_option=False)
-    with errors_of(path):
-        try:
-            values = command.make_context(path.stem, list(arguments)).params
-        except click.UsageError as error:
-            valid = ", ".join(option.opts[0] for option in command.params) or "none"
-            raise InputError(
-                f"{path}: {error.format_message().rstrip('.')}; its options are: {valid}"
-            ) from None
-        _refuse_large(path, command.params, values)
-        study = function(**values)
+    path = experiment_file(path)
+    with imports_beside(path):
+        function = python_function(path, *EXPERIMENT)
+        params = _options_in(path, function)
+        with errors_of(path):
+            values = _values(path, params, arguments)
+            _refuse_large(path, params, values)
+            study = function(**values)
     if not isinstance(study, Study):
         raise InputError(
             f"{path}: experiment() returned {type(study).__name__}; expected a"
@@ -61,13 +59,34 @@ def load_study(path: Path, arguments: Sequence[str]) -> Study:
     return study
 
 
+def _values(path: Path, params: list[click.Parameter], arguments: Sequence[str]) -> dict[str, Any]:
+    """Return the values of an experiment's options, by name."""
+    command = click.Command(path.stem, params=params, add_help_option=False)
+    try:
+        return command.make_context(path.stem, list(arguments)).params
+    except click.UsageError as error:
+        message, own = error.format_message().rstrip("."), [option.opts[0] for option in params]
+        hint = ""
+        if isinstance(error, click.NoSuchOption):
+            message = f"No such option {error.option_name}"
+            hint = did_you_mean(error.option_name, [*own, *_options_of_command()])
+        hint = hint or f"; its options are: {', '.join(own) or 'none'}"
+        raise InputError(f"{path}: {message}{hint}") from None
+
+
+def _options_of_command() -> list[str]:
+    """Return the options of the command that runs now, if one does."""
+    context = click.get_current_context(silent=True)
+    return [name for option in context.command.params for name in option.opts] if context else []
+
+
 def _refuse_large(path: Path, of: Sequence[click.Parameter], values: dict[str, Any]) -> None:
     """Refuse a number to which no loop over members or seeds would come."""
     for option in of:
         value = values[str(option.name)]
         if isinstance(value, int) and abs(value) > LARGEST_NUMBER and value != option.default:
             raise InputError(
-                f"{path}: {option.opts[0]} {_clipped(str(value), LONGEST_VALUE)}: expected a whole"
+                f"{path}: {option.opts[0]} {clipped(str(value), LONGEST_VALUE)}: expected a whole"
                 f" number up to {LARGEST_NUMBER}; a larger one can be written in the file"
             )
 
@@ -78,7 +97,9 @@ def options_of(path: Path) -> list[click.Parameter]:
     Raises:
         InputError: there is no such file, or no function `experiment` in it.
     """
-    return _options_in(path, python_function(path, *EXPERIMENT))
+    path = experiment_file(path)
+    with imports_beside(path):
+        return _options_in(path, python_function(path, *EXPERIMENT))
 
 
 def _options_in(path: Path, function: Callable[..., Study]) -> list[click.Parameter]:
@@ -103,38 +124,6 @@ def options(function: Callable[..., Study]) -> list[click.Parameter]:
         )
         for name, parameter in inspect.signature(function, eval_str=True).parameters.items()
     ]
-
-
-def one_line(error: ValidationError) -> str:
-    """Return the errors of a validation as one line: field, value, what is valid."""
-    items = error.errors()
-    inner = [
-        item
-        for item in items
-        if not any(o["loc"][: len(item["loc"])] == item["loc"] for o in items if o is not item)
-    ]
-    lines = []
-    for item in inner or items:
-        field, message = (
-            ".".join(str(part) for part in item["loc"]),
-            item["msg"].removeprefix("Value error, "),
-        )
-        field = _clipped(field, LONGEST_VALUE)
-        # a whole config would fill pages
-        value = _clipped(_shown(item["input"]), LONGEST_VALUE)
-        lines.append(f"{field} = {value}: {message}" if field else message)
-    return "; ".join(lines)
-
-
-def _shown(value: object) -> str:
-    try:
-        return repr(value)
-    except (ValueError, RecursionError):  # a number of 5,000 digits, tables in tables
-        return f"a long {type(value).__name__}"
-
-
-def _clipped(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[:most]} ..."
 
 
 def python_function(path: Path, name: str, expected: str) -> Callable[..., Any]:
@@ -179,7 +168,7 @@ def errors_of(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except ValidationError as error:
-        raise InputError(f"{path}: {one_line(error)}") from None
+        raise InputError(f"{path}: {_place(path, error)}{one_line(error)}") from None
     except SyntaxError as error:
         raise InputError(f"{path}: {_syntax(path, error)}") from None
     except BaseException as error:
@@ -219,18 +208,29 @@ def _syntax(path: Path, error: SyntaxError) -> str:
 
 def error_in(path: Path, error: BaseException) -> str:
     """Return one line for an error inside a user's Python file."""
-    lines = [
-        line
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if frame.f_code.co_filename == str(path.resolve())
-    ]
-    place = f"line {lines[-1]}: " if lines else ""
     try:
         text = " ".join(str(error).split())
     except BaseException:  # a class of the user's own
         text = "its message cannot be shown"
     kind = "" if isinstance(error, _Ended) else f"{type(error).__name__}: "
-    return f"{path}: {place}{kind}{_clipped(text, LONGEST_TEXT)}"
+    return f"{path}: {_place(path, error)}{kind}{clipped(text, LONGEST_TEXT)}"
+
+
+def _place(path: Path, error: BaseException) -> str:
+    """Return the last line of a user's file, or of one beside it, that led to an error.
+
+    It is empty where none did.
+    """
+    own = path.resolve()
+    lines = [
+        (Path(frame.f_code.co_filename), line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if Path(frame.f_code.co_filename).parent == own.parent
+    ]
+    if not lines:
+        return ""
+    file, line = lines[-1]
+    return f"line {line}: " if file == own else f"{file.name}, line {line}: "
 
 
 def _click_type(annotation: Any) -> Any:

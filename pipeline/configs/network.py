@@ -22,16 +22,25 @@ class NetworkConfig(Frozen):
     paper/googlenet.py describes the options.
     """
 
-    # ours: so that all crops lie on whole pixels
+    # paper, section 5; ours: a multiple of 14, so that all crops lie on whole pixels
     input_size: int = Field(default=224, ge=42, le=MOST_PIXELS, multiple_of=14)
+    """Side of the input, in pixels."""
     width: float = Field(default=1.0, gt=0, le=4)
+    """Factor on the number of channels of every layer."""
     aux_heads: tuple[Literal["4a", "4d"], ...] = ("4a", "4d")
+    """The modules that have an auxiliary classifier in training."""
     dropout: float = Field(default=0.4, ge=0, lt=1)
+    """Share of the units that the main classifier drops."""
     aux_dropout: float = Field(default=0.7, ge=0, lt=1)
+    """Share of the units that an auxiliary classifier drops."""
     conv1: Literal["dense", "separable"] = "dense"
+    """The first convolution: dense, or depthwise and then across channels."""
     modules: Literal["reduced", "naive"] = "reduced"
+    """Inception modules with 1x1 reductions, or without (naive)."""
     norm: Literal["lrn", "batch", "none"] = "lrn"
+    """Local response normalisation, batch normalisation, or none."""
     head: Literal["average", "fully_connected"] = "average"
+    """What stands before the classifier: average pooling, or a connected layer."""
 
 
 class PixelConfig(Frozen):
@@ -41,8 +50,11 @@ class PixelConfig(Frozen):
     """
 
     mean: Channels = PREPROCESSING.mean
+    """Subtracted from a pixel of 0 to 255, a number for each channel."""
     std: Divisors = PREPROCESSING.std
+    """Divides the pixel after that, a number for each channel."""
     channel_order: ChannelOrder = PREPROCESSING.channel_order
+    """The order of the channels, and of `mean` and `std`."""
 
     @field_validator("mean")
     @classmethod
@@ -75,8 +87,11 @@ class WeightsNote(Frozen):
     """
 
     network: NetworkConfig
+    """The shape of the network."""
     pixels: PixelConfig = PixelConfig()
+    """How a pixel enters it."""
     are_best: bool = False
+    """The weights were chosen by their validation error."""
 
     @property
     def metadata(self) -> dict[str, str]:

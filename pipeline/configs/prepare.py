@@ -38,9 +38,11 @@ class ReencodeConfig(Frozen):
     paper's. Validation images always stay as they are.
     """
 
-    # as large as the largest of the paper's scales; ours: at most what a photograph has
+    # ours: as large as the largest of the paper's scales, at most what a photograph has
     shorter_side: int = Field(default=352, ge=32, le=10_000)
+    """Shorter side of the stored images, in pixels."""
     quality: int = Field(default=90, ge=50, le=100)
+    """JPEG quality."""
 
 
 class PrepareConfig(StageConfig):
@@ -66,9 +68,12 @@ class PrepareConfig(StageConfig):
     # rejected
     version: Literal[3] = 3
     source: str
+    """Where the images come from."""
     name: str = Field(pattern=NAME)
+    """What the data set is called."""
     # ours: few inodes, and small enough to copy or to make again
     shard_mib: int = Field(default=256, ge=1, le=65_536)
+    """Size of a shard, in MiB."""
 
     if TYPE_CHECKING:  # only `source` says which fields there are
 
@@ -125,18 +130,21 @@ class FolderConfig(PrepareConfig):
     """A source that is a folder: `path` is where it lies on this machine."""
 
     path: Path | None = None
+    """Where the folder lies on this machine."""
 
 
 class PhotographsConfig(PrepareConfig):
     """A source with training images, which may be stored smaller."""
 
     reencode: ReencodeConfig | None = None
+    """Store larger training images smaller."""
 
 
 class SplitsConfig(PhotographsConfig):
     """A source whose training images may be left out."""
 
     only_val: bool = False
+    """Leave the training images out."""
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -154,7 +162,9 @@ class TablesConfig(SplitsConfig):
     """A source of tables, whose splits may have other names than `train` and `val`."""
 
     train_split: str = Field(default="train", pattern=NAME)
+    """The source's name of the training split."""
     val_split: str = Field(default="validation", pattern=NAME)
+    """The source's name of the validation split."""
 
 
 class DigitsConfig(PrepareConfig):
@@ -174,6 +184,7 @@ class LabelledFolderConfig(FolderConfig):
 
     source: Literal["labelled_folder"] = "labelled_folder"
     classes: tuple[str, ...] | None = None
+    """Names of the classes, in the order of the outputs."""
 
 
 class ILSVRC2012Config(FolderConfig, SplitsConfig):
@@ -184,6 +195,7 @@ class ILSVRC2012Config(FolderConfig, SplitsConfig):
 
     source: Literal["ilsvrc2012"] = "ilsvrc2012"
     trust_archives: bool = False
+    """The archives need not be the originals."""
 
 
 class HubConfig(TablesConfig):
@@ -194,8 +206,11 @@ class HubConfig(TablesConfig):
 
     source: Literal["hub"] = "hub"
     hub: str = Field(pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?$")
+    """The data set's name on the Hub."""
     hub_config: str | None = Field(default=None, pattern=NAME)
+    """Which of its configurations."""
     revision: str = Field(pattern=r"^[0-9a-f]{40}$")
+    """The commit there, 40 hex digits."""
 
     @model_validator(mode="before")
     @classmethod

@@ -21,6 +21,7 @@ class PublishedWeights(Frozen):
     """The neighbour of paper/published.toml whose weights were measured, by its id."""
 
     id: PublishedId
+    """R7 (torchvision's GoogLeNet) or R8 (Caffe's)."""
 
 
 class PublishedRecipe(Frozen):
@@ -30,6 +31,7 @@ class PublishedRecipe(Frozen):
     """
 
     recipe_of: Literal["R8"]
+    """R8 (Caffe's quick recipe)."""
 
     @property
     def id(self) -> str:
@@ -54,7 +56,9 @@ class CheckConfig(StageConfig):
     # 6: files by their notes, training images recognised, R7 and R8 as their makers
     version: Literal[6] = 6
     results: tuple[EnsembleConfig, ...] = Field(min_length=1)
+    """The cells of Table 3 that claims are judged on."""
     neighbour: PublishedWeights | PublishedRecipe | None = None
+    """Whose published errors are judged too."""
 
     @property
     def cells(self) -> dict[Cell, EnsembleConfig]:
@@ -82,10 +86,15 @@ class BenchmarkConfig(StageConfig):
     resources: ClassVar[frozenset[str]] = frozenset({"path"})
     version: Literal[1] = 1
     what: Literal["evaluate", "prepare", "train"]
+    """The command that is timed."""
     input_size: int = Field(default=224, ge=42, le=MOST_PIXELS, multiple_of=14)
+    """Side of the input, in pixels."""
     rounds: int = Field(default=7, gt=0, le=10_000)  # ours: a day, at some ten seconds each
+    """Turns of each contender."""
     num_images: int = Field(default=4, gt=0, le=1_000_000)  # ours: as many as ImageNet has
+    """Photographs that are taken."""
     path: Path | None = None
+    """Folder of photographs."""
 
 
 class Study(StageConfig):
@@ -100,9 +109,13 @@ class Study(StageConfig):
     artifact_type: ClassVar[str] = "report"
     version: Literal[2] = 2
     name: str = Field(pattern=NAME)
+    """What the study and its report's folder are called."""
     title: str
+    """The report's heading."""
     check: CheckConfig
+    """The claims that are judged."""
     comparisons: tuple[CompareConfig, ...] = ()
+    """The ablations."""
 
     def trained_member(self, number: int) -> TrainConfig:
         """Return the training of a member; members count from 0.

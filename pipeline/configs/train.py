@@ -27,8 +27,11 @@ class PatchConfig(Frozen):
     """
 
     resize: Literal["torch", "pil"] = "torch"  # ours: three times as fast
+    """The library that resizes patches."""
     scaled_decoding: bool = False
+    """Decode large JPEGs at a half, a quarter or an eighth."""
     distort_on: Literal["loader", "device"] = "loader"
+    """Where photometric distortions are computed."""
 
 
 class LocalSGDConfig(Frozen):
@@ -38,7 +41,9 @@ class LocalSGDConfig(Frozen):
     """
 
     workers: int = Field(ge=2, le=MOST_WORKERS)
+    """Number of ranks that train on their own."""
     steps: int = Field(ge=1, le=MOST_STEPS)
+    """Steps between two averages of their weights."""
 
 
 class TrainConfig(StageConfig):
@@ -63,54 +68,91 @@ class TrainConfig(StageConfig):
     # 2: pools and local response norms by an operator; 3: patches resized by torch
     version: Literal[3] = 3
     data: PrepareConfig
+    """The data set; its train split is trained on, its val split validates."""
     network: NetworkConfig = NetworkConfig()
+    """The shape of the network."""
     pixels: PixelConfig = PixelConfig()  # ours; see paper/preprocessing.py
+    """How a pixel enters the network."""
     # ours: the paper is silent; see paper/initialisation.py
     init: Literal["kaiming", "caffe", "gaussian"] = "kaiming"
+    """How weights begin."""
     # the paper's members share their initial weights ...
     init_seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
+    """Seed of the initial weights."""
     # ... and differ in sampling and order
     data_seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
+    """Seed of the order, the patches and dropout."""
     num_epochs: float = Field(gt=0, le=MOST_EPOCHS)
+    """Length, in passes over the training images; parts of one count too."""
     # ours: Caffe's author reports that the authors used 32
     global_batch_size: int = Field(default=32, gt=0, le=MOST_IMAGES)
+    """Images a step, over all ranks."""
     learning_rate: float = Field(default=0.01, gt=0)  # ours: Caffe's
+    """Step size at the start."""
     schedule: Literal["paper", "cosine", "poly"] = "paper"
+    """How the rate falls: x0.96 every 8 epochs, a cosine, or a power."""
     poly_power: float = Field(default=0.5, gt=0)  # Caffe's: of `poly`
+    """Exponent of the schedule `poly`."""
     # ours: a deep network without batch norm starts badly at full rate
     warmup_epochs: float = Field(default=0.0, ge=0, le=MOST_EPOCHS)
+    """Epochs in which the rate grows from zero."""
     # ours: LARS (1708.03888, timm's) is for batches of thousands
     optimizer: Literal["sgd", "lars"] = "sgd"
+    """Stochastic gradient descent, or LARS for very large batches."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Share of the last step that the next one keeps."""
     # ours: torch's, where the rate multiplies the momentum too; `velocity` is Caffe's
     # (src/caffe/solvers/sgd_solver.cpp), where the rate of each step stays in it
     momentum_form: Literal["gradient", "velocity"] = "gradient"
+    """Whether the rate multiplies the momentum too."""
     weight_decay: float = Field(default=2e-4, ge=0)  # ours: Caffe's
-    # ours; of biases (and batch norm's), as multiples of the rate and of the decay:
-    # Caffe's are 2 and 0
+    """Factor of the weights that is added to their gradient."""
+    # ours; of biases and batch norm's weights: Caffe's is 2
     bias_rate: float = Field(default=1.0, gt=0)
-    bias_decay: float = Field(default=0.0, ge=0)
+    """Factor on the rate, for biases."""
+    bias_decay: float = Field(default=0.0, ge=0)  # ours: Caffe's
+    """Factor on the decay, for biases."""
     clip_norm: float | None = Field(default=None, gt=0)  # ours: gradient clipping, off
+    """Largest norm of a gradient; longer ones are scaled down to it."""
     local_sgd: LocalSGDConfig | None = None  # ours: off; see LocalSGDConfig
+    """Ranks that train on their own and average now and then."""
     # ours: Polyak's average as an EMA, Google's later choice
     averaging_decay: float = Field(default=0.9999, ge=0, lt=1)
+    """Share of the average of the weights that a step keeps."""
     averaging: Literal["exponential", "equal"] = "exponential"  # ours: the paper does not say which
+    """An average that forgets, or one of equal weights."""
+    # ours: the paper does not say when
     averaging_start_epoch: float = Field(default=0.0, ge=0, le=MOST_EPOCHS)
+    """Epoch at which the average begins."""
     aux_weight: float = Field(default=0.3, ge=0)
+    """Factor on the loss of each auxiliary head."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)  # ours: off
+    """Share of a label's weight that is spread over all classes."""
     sampling: Sampling = "inception"
-    photometric: bool = False  # the paper found Howard's distortions useful "to some extent"
+    """How training patches are cut."""
+    # paper: Howard's were useful "to some extent"; ours: off here, on in recipes.py
+    photometric: bool = False
+    """Distort brightness, contrast and colour of patches."""
     min_area: float = Field(default=0.08, gt=0, le=1)
+    """Smallest area of a patch, as a share of the image's."""
     # ours: 0 samples images alike, 1 samples classes alike
     class_balance: float = Field(default=0.0, ge=0, le=1)
+    """How evenly classes are sampled, from 0 to 1."""
     patches: PatchConfig = PatchConfig()  # ours; see PatchConfig
-    precision: Precision = "fp32"
+    """How patches become pixels."""
+    precision: Precision = "fp32"  # ours: the paper does not say
+    """Number format of the arithmetic; weights stay fp32."""
     compiled: bool = False  # torch.compile: other roundings
+    """Run the network through torch.compile."""
     max_device_batch_size: int | None = Field(default=None, gt=0, le=MOST_IMAGES)
+    """Most images that a rank computes at once."""
     # ours; the best weights are chosen among these
     validate_every_epochs: float = Field(default=1.0, gt=0, le=MOST_EPOCHS)
+    """Epochs between two validations."""
     checkpoint_every_seconds: float = Field(default=60.0, ge=0)
+    """Seconds between two checkpoints."""
     checkpoint_every_steps: int | None = Field(default=None, gt=0, le=MOST_STEPS)
+    """Steps between two checkpoints, in place of seconds."""
 
     @model_validator(mode="after")
     def _has_one_momentum(self) -> "TrainConfig":

@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pipeline.configs.experiment import one_line
 from pipeline.configs.network import NOTE, NetworkConfig, WeightsNote
+from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError
 from pipeline.models.caffe import googlenet_weights
 

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import sys
-import time
+import tempfile
 import uuid
 from contextlib import suppress
 from functools import cache, lru_cache
@@ -41,7 +41,9 @@ def is_remains(path: Path) -> bool:
         start, now = int(mark["start"]), _start(int(mark["process"]))
         return now == GONE or bool(start and now and start != now)
     try:
-        return time.time() - path.lstat().st_mtime > WEEK_SECONDS
+        # the clock of the disk, as those of two machines may differ
+        with tempfile.TemporaryFile(dir=path.parent) as probe:
+            return os.fstat(probe.fileno()).st_mtime - path.lstat().st_mtime > WEEK_SECONDS
     except OSError:
         return False
 

@@ -21,7 +21,6 @@ HOUR = 3600
 # where the time of day may be asked, and what for
 ASKED = {
     "pipeline/artefacts/provenance.py": "a label of an artefact",
-    "pipeline/runtime/remains.py": "whether another machine's file is a week old",
     "pipeline/stages/report.py": "a label of the page of a study in progress",
     "slurm/ledger.py": "a label of a submitted job",
     "slurm/nodes.py": "a name, and whether a node failed within a week",

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import InputError
 from pipeline.runtime.environment import is_secret, without_secrets
 from slurm.cluster import Cluster
-from slurm.site import Site
+from slurm.site import Site, load_site
 from tests.commands import EXPERIMENT, going_deeper
 from tests.slurm.conftest import running_cluster
 from tests.slurm.submitted import Submitted, complete
@@ -140,3 +141,13 @@ def test_a_site_shows_its_variables_but_no_secret() -> None:
     assert CANARY not in shown
     assert '"NCCL_DEBUG": "INFO"' in shown
     assert '"HF_TOKEN": "(a secret)"' in shown
+
+
+@pytest.mark.parametrize("value", [f'"{CANARY}\\n"', f'["{CANARY}"]'])
+def test_a_wrong_secret_of_a_site_is_not_shown(value: str, tmp_path: Path) -> None:
+    (path := tmp_path / "site.toml").write_text(
+        f'cluster = "local"\n[environment]\nHF_TOKEN = {value}\n'
+    )
+    with pytest.raises(InputError, match=r"site.toml: environment.HF_TOKEN: ") as refusal:
+        load_site(path)
+    assert CANARY not in str(refusal.value)

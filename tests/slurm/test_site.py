@@ -35,11 +35,11 @@ def test_every_site_loads(path: Path) -> None:
         ("cluster = 'cloud'", "cluster = 'cloud': Input should be 'local' or 'slurm'"),
         (
             "cluster = 'slurm'\nslurm_account = 'a b'",
-            "slurm_account = 'a b': String should match pattern",
+            "slurm_account = 'a b': expected 1 to 64 letters, digits, dots, hyphens and",
         ),
         (
             'cluster = "slurm"\nslurm_partition = "gpu\\n#SBATCH --uid=0"',
-            "String should match pattern",
+            "expected 1 to 64 letters",
         ),
         (
             'cluster = "slurm"\nslurm_setup = ["true\\nrm"]',

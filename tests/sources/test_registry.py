@@ -6,9 +6,9 @@ from pkgutil import resolve_name
 import pytest
 from pydantic import ValidationError
 
-from pipeline.configs.experiment import one_line
 from pipeline.configs.prepare import SOURCES, DigitsConfig, PrepareConfig
 from pipeline.configs.train import TrainConfig
+from pipeline.configs.wrong_fields import one_line
 from pipeline.sources.registry import READERS
 
 # what version 3 wrote of every source before each had a class of its own
@@ -70,7 +70,10 @@ def test_either_spelling_makes_the_same() -> None:
             {"source": "labelled_folder", "reencode": {}},
             "reencode is for source imagefolder or ilsvrc2012 or hub or datasets, not for labelled",
         ),
-        ({"source": "digits", "clases": ["a"]}, "clases = ['a']: Extra inputs are not permitted"),
+        (
+            {"source": "digits", "shard_mb": 1},
+            "shard_mb = 1: no such field; did you mean shard_mib?",
+        ),
         ({"source": "hub", "hub": "me/colours"}, "source hub needs hub (a name) and revision"),
         (
             {"source": "ilsvrc2012", "only_val": True, "reencode": {}},
