@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 
 from pipeline.configs.base import Frozen, StageConfig
 from pipeline.configs.study import STAGES, Study
-from pipeline.errors import InputError
+from pipeline.errors import NO_INPUT, InputError, of_file
 from pipeline.runtime import disk
 from pipeline.runtime.environment import users_umask
 from pipeline.runtime.private import private_folder
@@ -227,7 +227,8 @@ def submitting(root: Path) -> Iterator[int]:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield before
     except OSError as error:
-        raise InputError(f"{folder}: {error.strerror or error}") from None
+        failure = of_file(error, folder)
+        raise (failure if error.errno in NO_INPUT else InputError(str(failure))) from None
     finally:
         os.close(descriptor)
         os.umask(before)

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import shutil
 import sys
 import uuid
 from importlib import resources
@@ -29,26 +28,27 @@ def snapshot(root: Path) -> Path:
     folder = private_folder(private_folder(root / "jobs") / "code") / digest
     if folder.is_dir() and _is_sound(folder, digest):
         return folder
-    partial = folder.with_name(f".{digest}.{uuid.uuid4().hex}")
-    for name, content in files.items():
-        (partial / name).parent.mkdir(parents=True, exist_ok=True)
-        (partial / name).write_bytes(content)
-    disk.write_json(
-        partial / provenance.COMMIT_FILE, {**provenance.commit().plain(), "code": digest}
-    )
-    if folder.is_symlink() or folder.exists():
-        aside = folder.with_name(f".{digest}.damaged.{uuid.uuid4().hex}")
-        folder.rename(aside)
-        print(
-            f"going-deeper: {folder}: is not what its digest says; it is now {aside.name}, and the"
-            " code is copied again",
-            file=sys.stderr,
-            flush=True,
+    with disk.beside(folder, sum(map(len, files.values()))) as partial:
+        for name, content in files.items():
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+            (partial / name).write_bytes(content)
+        disk.write_json(
+            partial / provenance.COMMIT_FILE, {**provenance.commit().plain(), "code": digest}
         )
-    try:
-        disk.rename(partial, folder)
-    except OSError:  # another submission was first
-        shutil.rmtree(partial)
+        if folder.is_symlink() or folder.exists():
+            aside = folder.with_name(f".{digest}.damaged.{uuid.uuid4().hex}")
+            folder.rename(aside)
+            print(
+                f"going-deeper: {folder}: is not what its digest says; it is now {aside.name}, and"
+                " the code is copied again",
+                file=sys.stderr,
+                flush=True,
+            )
+        try:
+            disk.rename(partial, folder)
+        except OSError:
+            if not folder.is_dir():  # else another submission was first
+                raise
     return folder
 
 

@@ -10,7 +10,6 @@ import platform
 import shlex
 import shutil
 import subprocess
-import tempfile
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -75,8 +74,9 @@ def _build(package: str, name: str, command: list[str], folder: Path) -> Path:
     inputs = (source, FLAGS, command, platform.machine(), platform.libc_ver())
     path = folder / f"{Path(name).stem}-{hashlib.sha256(repr(inputs).encode()).hexdigest()[:16]}.so"
     if not _is_sound(path):
-        with tempfile.TemporaryDirectory() as scratch:
-            result = Path(scratch) / path.name
+        with disk.beside(path) as scratch:
+            scratch.mkdir()
+            result = scratch / path.name
             subprocess.run(
                 [*command, *FLAGS, "-x", "c++", "-", "-o", str(result)],
                 input=source,
