@@ -207,7 +207,7 @@ def _some(folders: tuple[Path, ...], root: Path) -> tuple[Path, ...]:
 
 
 @data.command(
-    short_help="Sort Caltech-101's photographs as the study of RESULTS.md had them.",
+    short_help="Sort Caltech-101's photographs as RESULTS.md's study had them.",
     epilog="Example: going-deeper data caltech101 101_ObjectCategories.tar.gz caltech101",
 )
 @click.argument("archive", type=click.Path(path_type=Path, exists=True, dir_okay=False))

@@ -163,7 +163,7 @@ def test_fuzzed_lines_are_help_or_one_line(tmp_path: Path) -> None:
 
 def test_every_number_of_every_command_has_bounds() -> None:
     """A plain int is bounded by the config that it goes into."""
-    by_config = {"input_size", "shorter_side", "shard_mib", "member"}
+    by_config = {"input_size", "shorter_side", "shard_mib", "member", "epochs", "width"}
     for words, command in LEAVES.items():
         for parameter in command.params:
             kind = parameter.type
