@@ -41,7 +41,7 @@ def one_line(error: ValidationError) -> str:
         field = clipped(".".join(str(part) for part in item["loc"]), LONGEST_VALUE)
         # a whole config would fill pages
         value = clipped(_shown(item["input"]), LONGEST_VALUE)
-        message = _in_words(item, error.title)
+        message = in_words(item, error.title)
         if item["type"] == "missing":
             lines.append(f"{field}: {message}")
         else:
@@ -49,7 +49,7 @@ def one_line(error: ValidationError) -> str:
     return "; ".join(lines)
 
 
-def _in_words(item: Any, title: str) -> str:
+def in_words(item: Any, title: str) -> str:
     """Return what is wrong with one field of the config `title`."""
     if item["type"] == "missing":
         return f"is missing; {title} needs it" if len(item["loc"]) == 1 else "is missing"
