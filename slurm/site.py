@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
 
 from pipeline.configs.base import Frozen
-from pipeline.configs.wrong_fields import clipped, in_words, one_line
+from pipeline.configs.wrong_fields import LONGEST_VALUE, clipped, in_words, one_line
 from pipeline.errors import InputError, did_you_mean
 from pipeline.runtime.device import Device
 from pipeline.runtime.environment import is_secret
@@ -193,8 +193,8 @@ def load_site(path: Path) -> Site:
         for item in error.errors():
             place = [str(part) for part in item["loc"]]
             if place[0:1] == ["environment"] and is_secret(place[-1]):  # its value is not shown
-                name = clipped(".".join(place), LONGEST_KEY)
-                raise InputError(f"{path}: {name}: {in_words(item, error.title)}") from None
+                key = clipped(".".join(place), LONGEST_VALUE)
+                raise InputError(f"{path}: {key}: {in_words(item, error.title)}") from None
             if item["type"] == "extra_forbidden":
                 raise InputError(f"{path}: {_unknown_key(place)}") from None
         raise InputError(f"{path}: {one_line(error)}") from None

@@ -7,7 +7,8 @@ import click
 
 from pipeline.commands.arguments import PATH, PROCESSES, ROOT
 from pipeline.commands.missing import run_missing
-from pipeline.configs.network import MOST_PIXELS
+from pipeline.configs.network import MOST_PIXELS, MOST_WIDTH
+from pipeline.configs.train import MOST_EPOCHS
 
 
 @click.command(epilog="Example: going-deeper finetune photographs --weights model.safetensors")
@@ -19,13 +20,21 @@ from pipeline.configs.network import MOST_PIXELS
     "  [default: none]",
 )
 @click.option("--name", help="What FOLDER holds, for reports.  [default: the folder's name]")
-@click.option("--epochs", type=float, help="[default: by the number of images]")
+@click.option(
+    "--epochs",
+    type=click.FloatRange(0, MOST_EPOCHS, min_open=True),
+    help="[default: by the number of images]",
+)
 @click.option(
     "--input-size",
     type=click.IntRange(42, MOST_PIXELS),
     help="A multiple of 14.  [default: that of the weights, or 112]",
 )
-@click.option("--width", type=float, help="Of the network.  [default: that of the weights, or 0.5]")
+@click.option(
+    "--width",
+    type=click.FloatRange(0, MOST_WIDTH, min_open=True),
+    help="Of the network.  [default: that of the weights, or 0.5]",
+)
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @ROOT
 @PROCESSES

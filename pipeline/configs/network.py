@@ -14,6 +14,7 @@ Divisors = tuple[Positive, Positive, Positive]
 LARGEST = 256  # ours: some networks divide by it
 NOTE = "going_deeper"  # the entry of a file's metadata
 SHA256 = r"^[0-9a-f]{64}$"
+MOST_WIDTH = 4.0  # ours: sixteen times the weights of the paper's network
 MOST_PIXELS = 4200  # ours: the longest side of an input; a larger one would fill the memory
 
 
@@ -26,7 +27,7 @@ class NetworkConfig(Frozen):
     # paper, section 5; ours: a multiple of 14, so that all crops lie on whole pixels
     input_size: int = Field(default=224, ge=42, le=MOST_PIXELS, multiple_of=14)
     """Side of the input, in pixels."""
-    width: float = Field(default=1.0, gt=0, le=4)
+    width: float = Field(default=1.0, gt=0, le=MOST_WIDTH)
     """Factor on the number of channels of every layer."""
     aux_heads: tuple[Literal["4a", "4d"], ...] = ("4a", "4d")
     """The modules that have an auxiliary classifier in training."""
