@@ -20,11 +20,12 @@ from pipeline.stages import run_stage
 from slurm.status import status
 
 PAGE = "report.html"
+RESULTS = ("RESULTS.md", "RESULTS.png")
 WATCH_SECONDS = 30.0  # ours: between two looks
 
 
 @study_command("going-deeper report experiments/demo.py --into results")
-@click.option("--into", type=PATH, help="Also write RESULTS.md into this folder.")
+@click.option("--into", type=PATH, help="Also write RESULTS.md and its picture there.")
 @click.option(
     "--watch",
     is_flag=True,
@@ -58,7 +59,9 @@ def report(
             time.sleep(WATCH_SECONDS)
             page = rebuild(study, root, anew=False)  # the study's own command makes it too
         if into is not None:
-            disk.write_atomic(into / "RESULTS.md", (page.parent / "RESULTS.md").read_bytes())
+            for name in RESULTS:
+                if (page.parent / name).is_file():
+                    disk.write_atomic(into / name, (page.parent / name).read_bytes())
         if study.check.is_complete(root):
             show(study, root)
         else:
