@@ -1,4 +1,5 @@
-"""The commands that show a study, here or in a browser: report, publish, recount."""
+"""The commands that show studies, here or in a browser: report, index, publish,
+recount."""
 
 import sys
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 import click
 
 from pipeline.artefacts import sealing
-from pipeline.commands.arguments import PATH, study_command
+from pipeline.commands.arguments import PATH, ROOT, study_command
 from pipeline.commands.local import forget_report, refuse_stale, show
 from pipeline.configs.experiment import load_study
 from pipeline.configs.study import Study
@@ -101,6 +102,17 @@ def rebuild(study: Study, root: Path, anew: bool = True) -> Path:
     except InputError as error:  # SLURM is silent, or not on this machine: the files still say much
         print(f"going-deeper: {error}; the page shows no jobs", file=sys.stderr, flush=True)
     return report_progress(study, root, rows)
+
+
+@click.command(epilog="Example: going-deeper index --root outputs")
+@ROOT
+def index(root: Path) -> None:
+    """Write a page of all studies under a root, and their results as CSV in timm's
+    columns. They are ROOT/index.html and ROOT/results.csv.
+    """
+    from pipeline.tools.index import write_index
+
+    print(write_index(root))
 
 
 @study_command("going-deeper publish experiments/demo.py --to results")

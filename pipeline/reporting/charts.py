@@ -5,21 +5,23 @@ shows are the titles of marks. A colour has one meaning on a page: a number of m
 number of crops, a member, or a decision.
 """
 
+import io
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import altair as alt
 import vl_convert
+from PIL import Image
 
 from pipeline.reporting.rows import CropPoint, CurvePoint, EnsembleSize, ForestLine, Telemetry
 
 WIDTH, HEIGHT = 360, 220  # a telephone's width, so that labels stay legible there
 # readable on a light and on a dark page
 INK = "#7a8290"
-ONE_MODEL, ENSEMBLES = "#2f7fd0", ("#e08a2c", "#b5651d", "#e9b57a")
-MEMBERS = ["#8e63ce", "#2a9aa5", "#a0714f", "#8a8f2e", "#6b7f99", "#b79be0", "#4d7c6f", "#c08f74"]
-CROPS = alt.SchemeParams(name="purplered", extent=[0.35, 0.75])
+ONE_MODEL, ENSEMBLES = "#2f7fd0", ("#8e63ce", "#b79be0", "#5f3a9e")
+MEMBERS = ["#2a9aa5", "#a0714f", "#8a8f2e", "#6b7f99", "#7cc4c9", "#c9a68c", "#4d7c6f", "#a9b06a"]
+CROPS = alt.SchemeParams(name="purplered", extent=[0.2, 0.85])
 DECISIONS = {"fewer errors": "#2f9a5b", "undecided": "#c08a1e", "more errors": "#d0505a"}
 # labels are a little wider than the renderer measures
 PADDING = {"left": 16, "right": 5, "top": 5, "bottom": 5}
@@ -43,8 +45,11 @@ def errors_by_crops(
         start = max(0.0, min((low + high - span) / 2, 100 - span))
         base = alt.Chart(
             _data(
-                (point.plain(), f"{_count(point.models, 'model')}, {_count(point.crops, 'crop')}:"
-                 f" {point.error:.2f} %{_range(point.low, point.high)}")
+                (
+                    point.plain(),
+                    f"{_count(point.models, 'model')}, {_count(point.crops, 'crop')}:"
+                    f" {point.error:.2f} %{_range(point.low, point.high)}",
+                )
                 for point in points
             ),
             title=alt.Title(title, anchor="start"),
@@ -73,13 +78,22 @@ def errors_by_size(rows: Sequence[EnsembleSize]) -> str:
     """Draw the error by number of models: mean and range over ensembles of a size."""
     base = alt.Chart(
         _data(
-            (row.plain(), f"{_count(row.models, 'model')}, {row.crops} crops: {row.error:.2f} %"
-             f"{_range(row.low, row.high)}, {row.ensembles} ensembles")
+            (
+                row.plain(),
+                f"{_count(row.models, 'model')}, {row.crops} crops: {row.error:.2f} %"
+                f"{_range(row.low, row.high)}, {row.ensembles} ensembles",
+            )
             for row in rows
         )
     ).encode(
         x=alt.X("models:O", title="models"),
-        color=alt.Color("crops:O", title="crops", sort=None, scale=alt.Scale(scheme=CROPS)),
+        color=alt.Color(
+            "crops:O",
+            title="crops",
+            sort=None,
+            scale=alt.Scale(scheme=CROPS),
+            legend=alt.Legend(columns=4),
+        ),
         description=WORDS,
     )
     lines = base.mark_line(point=True).encode(
@@ -92,17 +106,20 @@ def training_curves(rows: Sequence[CurvePoint]) -> str:
     """Draw the validation error over epochs, a line for each member and its weights."""
     base = alt.Chart(
         _data(
-            (row.plain(), f"member {row.member}, {row.weights}: {row.error:.2f} % at epoch"
-             f" {row.epoch:g}")
+            (
+                row.plain(),
+                f"member {row.member}, {row.weights}: {row.error:.2f} % at epoch {row.epoch:g}",
+            )
             for row in rows
         )
     ).encode(
-        x=alt.X("epoch:Q", title="epoch"),
+        x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickCount=6)),
         y=alt.Y("error:Q", title="validation error, %", scale=alt.Scale(zero=False)),
         color=_members(row.member for row in rows),
         description=WORDS,
     )
-    dash = alt.StrokeDash("weights:N", title="weights", sort=["averaged", "raw"])
+    kinds = alt.Legend(columns=1)
+    dash = alt.StrokeDash("weights:N", title="weights", sort=["averaged", "raw"], legend=kinds)
     return _svg(base.mark_line().encode(strokeDash=dash) + base.mark_point(filled=True, size=30))
 
 
@@ -114,7 +131,7 @@ def telemetry(rows: Sequence[Telemetry], field: str, title: str) -> str:
             for row in rows
         )
     ).encode(
-        x=alt.X("epoch:Q", title="epoch"),
+        x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickCount=6)),
         y=alt.Y(f"{field}:Q", title=title, axis=alt.Axis(tickCount=5)),
         color=_members(row.member for row in rows),
         description=WORDS,
@@ -125,10 +142,14 @@ def telemetry(rows: Sequence[Telemetry], field: str, title: str) -> str:
 
 def forest(rows: Sequence[ForestLine]) -> str:
     """Draw each arm's difference to a baseline, with its interval."""
+    shown = [decision for decision in DECISIONS if decision in {row.decision for row in rows}]
     base = alt.Chart(
         _data(
-            (row.plain(), f"{row.arm}: {row.difference:+.2f} points{_range(row.low, row.high)},"
-             f" {row.decision}")
+            (
+                row.plain(),
+                f"{row.arm}: {row.difference:+.2f} points{_range(row.low, row.high)},"
+                f" {row.decision}",
+            )
             for row in rows
         )
     ).encode(
@@ -136,13 +157,13 @@ def forest(rows: Sequence[ForestLine]) -> str:
         color=alt.Color(
             "decision:N",
             title=None,
-            scale=alt.Scale(domain=list(DECISIONS), range=list(DECISIONS.values())),
+            scale=alt.Scale(domain=shown, range=[DECISIONS[decision] for decision in shown]),
         ),
         description=WORDS,
     )
     x = alt.X(
         "difference:Q",
-        title="difference to the first arm, points (95 % interval)",
+        title="difference, points (95 % interval)",
         axis=alt.Axis(tickCount=6),
     )
     none = (
@@ -158,8 +179,10 @@ def forest(rows: Sequence[ForestLine]) -> str:
 
 def png(svg: str) -> bytes:
     """Return a chart as PNG at twice its size in pixels, for papers and slides."""
-    content: bytes = vl_convert.svg_to_png(svg, scale=2)
-    return content
+    content = io.BytesIO()
+    picture = Image.open(io.BytesIO(vl_convert.svg_to_png(svg, scale=2)))
+    picture.save(content, "PNG", optimize=True)  # a third of the bytes
+    return content.getvalue()
 
 
 def _data(rows: Iterable[tuple[dict[str, Any], str]]) -> alt.InlineData:
@@ -179,7 +202,8 @@ def _colours(models: Iterable[str]) -> alt.Scale:
 
 def _members(numbers: Iterable[str]) -> alt.Color:
     domain = list(dict.fromkeys(numbers))
-    return alt.Color("member:N", title="member", scale=alt.Scale(domain=domain, range=MEMBERS))
+    scale = alt.Scale(domain=domain, range=MEMBERS)
+    return alt.Color("member:N", title="member", scale=scale, legend=alt.Legend(columns=5))
 
 
 def _bounds(points: Sequence[CropPoint]) -> tuple[float, float]:
@@ -214,7 +238,13 @@ def _svg(chart: alt.Chart | alt.LayerChart | alt.VConcatChart) -> str:
             gridOpacity=0.25,
         )
         .configure_legend(
-            labelColor=INK, titleColor=INK, labelFontSize=14, titleFontSize=14, orient="bottom"
+            labelColor=INK,
+            titleColor=INK,
+            labelFontSize=14,
+            titleFontSize=14,
+            orient="bottom",
+            symbolOpacity=1,
+            columnPadding=20,
         )
     )
     svg: str = vl_convert.vegalite_to_svg(figure.to_dict())

@@ -28,7 +28,7 @@ PAPER = "paper, for reference: top-5, ImageNet, 224 px"
 def of_errors(
     table3: Sequence[rows.Cell], sizes: Sequence[rows.EnsembleSize], top: int, place: str
 ) -> dict[str, str]:
-    """Return the charts of results, by name; `place` says what they were measured on."""
+    """Return the charts of results, by name; `place` names data and input size."""
     svgs = {}
     if points := tables.crop_curve(table3, top):
         titles = (f"measured: top-{top}, {place}", PAPER)

@@ -1,6 +1,6 @@
 """What a study found, in words that follow from its errors, verdicts and ablations."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -18,6 +18,14 @@ WORDS: dict[Decision, str] = {
 }
 
 
+DECISIONS: dict[str, tuple[str, Decision]] = {  # of arms: a label and a colour
+    "fewer errors": ("decided", "reproduced"),
+    "more errors": ("decided", "not_reproduced"),
+    "undecided": ("open", "inconclusive"),
+}
+LABELS = ("held", "failed", "decided", "open")  # in this order
+
+
 class Sample(NamedTuple):
     """How many members and images a study has: what its tests count."""
 
@@ -30,11 +38,18 @@ class Sample(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What was found for a claim or for a question; `colour` is a decision's."""
+    """What was found for a claim or for a question; `colour` is a decision's.
+
+    `figures` are the interval, the corrected p-value and the sample.
+    """
 
     label: str
     colour: Decision
     text: str
+    figures: str
+
+    def __str__(self) -> str:
+        return f"{self.text} ({self.figures})"
 
 
 class Untested(NamedTuple):
@@ -56,9 +71,10 @@ class Findings(NamedTuple):
     @property
     def lines(self) -> list[tuple[str, list[str]]]:
         """The findings by their label, for RESULTS.md."""
-        labels = ("held", "failed", "decided", "open")
-        texts = {label: [each.text for each in self.all if each.label == label] for label in labels}
-        return [(label.capitalize(), parts) for label, parts in texts.items() if parts]
+        return [
+            (label.capitalize(), [str(finding) for finding in alike])
+            for label, alike in groupby(self.all, key=lambda finding: finding.label)
+        ]
 
 
 def findings(
@@ -77,22 +93,31 @@ def findings(
     counts = ", ".join(f"{len(claims) or 'none'} {word}" for word, _, claims in gauge)
     able = f"{len(tested)} of {len(verdicts)} claims"
     return Findings(
-        headline=_headline(cells, top),
+        headline=headline(cells, top),
         gauge=gauge,
-        gauge_words=f"These data can test {able}: {counts}." if tested else
-        f"These data can test none of {len(verdicts)} claims.",
-        all=[
-            *(Finding(WORDS[v.decision], v.decision, _claim(v, sample)) for v in tested),
-            *(finding for ablation in ablations for finding in _ablation(ablation)),
-        ],
+        gauge_words=f"This study tests {able}: {counts}."
+        if tested
+        else f"This study tests none of {len(verdicts)} claims.",
+        all=sorted(
+            [
+                *(_claim(verdict, sample) for verdict in tested),
+                *(finding for ablation in ablations for finding in _ablation(ablation)),
+            ],
+            key=lambda finding: LABELS.index(finding.label),
+        ),
         untested=_untested(verdicts),
     )
 
 
-def _headline(cells: Sequence[Cell], top: int) -> str:
-    """Return the error of the most models with the most crops, beside the first row's."""
+def largest(cells: Sequence[Cell]) -> Cell:
+    """Return the row of the most models with the most crops, of the paper's if any."""
     on_curve = [cell for cell in cells if cell.policy in CURVE]
-    most = max(on_curve or cells, key=lambda c: (c.models, NUM_CROPS.get(c.policy, 0)))
+    return max(on_curve or cells, key=lambda c: (c.models, NUM_CROPS.get(c.policy, 0)))
+
+
+def headline(cells: Sequence[Cell], top: int) -> str:
+    """Return the error of the largest row in words, beside the first row's."""
+    most = largest(cells)
     first, bounds = cells[0], most.top1_interval if top == 1 else most.top5_interval
     text = (
         f"{_models(most.models)} with {_crops(most.crops)} {_verb('make', most.models)}"
@@ -107,7 +132,7 @@ def _headline(cells: Sequence[Cell], top: int) -> str:
     )
 
 
-def _claim(verdict: Verdict, sample: Sample) -> str:
+def _claim(verdict: Verdict, sample: Sample) -> Finding:
     """Return a claim that was judged, with its figures."""
     v, measured = verdict, verdict.measured or 0.0
     metric = f"top-{1 if v.metric == 'top1_error' else 5}"
@@ -120,7 +145,8 @@ def _claim(verdict: Verdict, sample: Sample) -> str:
     figures.append(sample.of(v.test))
     if v.decision == "inconclusive" and v.needed:
         figures.append(f"some {v.needed:,} would decide")
-    return f"{v.claim}, {v.text}: {number} ({', '.join(figures)})"
+    text = f"{v.claim}, {v.text}: {number}"
+    return Finding(WORDS[v.decision], v.decision, text, ", ".join(figures))
 
 
 def _ablation(ablation: Ablation) -> list[Finding]:
@@ -128,29 +154,28 @@ def _ablation(ablation: Ablation) -> list[Finding]:
     facts = ablation.facts
     base, *arms = ablation.arms[facts.decided_on]
     sample = Sample(facts.num_seeds, facts.num_images)
-    ordered = sorted(arms, key=lambda arm: arm.decision)
     found = []
-    for decision, alike in groupby(ordered, key=lambda arm: arm.decision):
+    for decision, alike in groupby(sorted(arms, key=_decision), key=_decision):
         group = list(alike)
-        is_open = decision == "undecided"
-        colour: Decision = (
-            "inconclusive"
-            if is_open
-            else "reproduced" if decision == "fewer errors" else "not_reproduced"
+        label, colour = DECISIONS[decision]
+        widest = max(group, key=lambda arm: abs(arm.difference))
+        text = (
+            f"\u201c{widest.arm}\u201d makes {_points(widest.difference)} top-{facts.decided_on}"
+            f" errors than \u201c{base.arm}\u201d"
         )
-        shown = group if is_open else [max(group, key=lambda arm: abs(arm.difference))]
-        named = "; ".join(_arm(arm, base, facts.decided_on, sample) for arm in shown)
-        if len(group) > len(shown):
-            everyone = _and(arm.arm for arm in group)
-            named = f"{decision} in {everyone} than in {base.arm}, most of all {named}"
-        found.append(
-            Finding("open" if is_open else "decided", colour, f"{facts.question} {named}")
-        )
+        figures = _figures(widest, sample)
+        if others := [arm for arm in group if arm is not widest]:
+            figures += f"; {decision} too: {_and(others)}"
+        found.append(Finding(label, colour, f"{facts.question} {text}", figures))
     return found
 
 
-def _arm(arm: ArmRow, base: ArmRow, top: int, sample: Sample) -> str:
-    """Return the difference of an arm to the first arm, with its figures."""
+def _decision(arm: ArmRow) -> str:
+    return arm.decision
+
+
+def _figures(arm: ArmRow, sample: Sample) -> str:
+    """Return the interval, the p-value and the sample of an arm's difference."""
     sign = 1 if arm.difference > 0 else -1
     figures = []
     if arm.interval is not None:
@@ -161,8 +186,7 @@ def _arm(arm: ArmRow, base: ArmRow, top: int, sample: Sample) -> str:
     figures.append(sample.of(arm.test))
     if (needed := to_decide(arm)) != "-":
         figures.append(f"{needed} would decide")
-    difference = _points(arm.difference)
-    return f"{arm.arm} against {base.arm}: {difference} top-{top} errors ({', '.join(figures)})"
+    return ", ".join(figures)
 
 
 def _untested(verdicts: Sequence[Verdict]) -> list[Untested]:
@@ -201,11 +225,7 @@ def _verb(verb: str, number: int) -> str:
     return f"{verb}s" if number == 1 else verb
 
 
-def _and(names: Iterable[str]) -> str:
-    """Join names.
-
-    >>> _and(["a"]), _and(["a", "b", "c"])
-    ('a', 'a, b and c')
-    """
-    *first, last = names
+def _and(arms: Sequence[ArmRow]) -> str:
+    """Join the names of arms in quotation marks."""
+    *first, last = (f"\u201c{arm.arm}\u201d" for arm in arms)
     return f"{', '.join(first)} and {last}" if first else last
