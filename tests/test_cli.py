@@ -30,7 +30,7 @@ def test_a_study_from_one_command_and_again(finished: Finished) -> None:
     (page,) = finished.root.glob("reports/tiny-*/report.html")
     assert finished.said.stdout.strip().endswith(f"report: {page}")
     html = page.read_text()
-    assert html.count("<svg") == 3
+    assert html.count("<svg") == 7  # errors by crops and by size, and five of the trainings
     assert not re.search(r'src="(?!data:image/jpeg;base64,)', html)
     assert 'href="data:,"' in html
 

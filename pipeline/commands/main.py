@@ -47,6 +47,10 @@ COMMANDS = {  # by name: the file that it lies in, and its line in --help
     "logs": ("site", "Show what the jobs of a study wrote last."),
     "cancel": ("site", "End the jobs of a study that run or wait."),
     "report": ("report", "Rebuild the report of a study from its verdicts and results."),
+    "index": (
+        "report",
+        "Write a page of all studies under a root, and their results as CSV in timm's columns.",
+    ),
     "publish": (
         "report",
         "Copy the small files of a finished study: hits, figures, verdicts, provenance.",

@@ -1,4 +1,5 @@
-"""The commands that show a study, here or in a browser: report, publish, recount."""
+"""The commands that show studies, here or in a browser: report, index, publish,
+recount."""
 
 import sys
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 import click
 
 from pipeline.artefacts import sealing
-from pipeline.commands.arguments import PATH, study_command
+from pipeline.commands.arguments import PATH, ROOT, study_command
 from pipeline.commands.local import forget_report, refuse_stale, show
 from pipeline.configs.experiment import load_study
 from pipeline.configs.study import Study
@@ -20,11 +21,12 @@ from pipeline.stages import run_stage
 from slurm.status import status
 
 PAGE = "report.html"
+RESULTS = ("RESULTS.md", "RESULTS.png")
 WATCH_SECONDS = 30.0  # ours: between two looks
 
 
 @study_command("going-deeper report experiments/demo.py --into results")
-@click.option("--into", type=PATH, help="Also write RESULTS.md into this folder.")
+@click.option("--into", type=PATH, help="Also write RESULTS.md and its picture there.")
 @click.option(
     "--watch",
     is_flag=True,
@@ -58,7 +60,9 @@ def report(
             time.sleep(WATCH_SECONDS)
             page = rebuild(study, root, anew=False)  # the study's own command makes it too
         if into is not None:
-            disk.write_atomic(into / "RESULTS.md", (page.parent / "RESULTS.md").read_bytes())
+            for name in RESULTS:
+                if (page.parent / name).is_file():
+                    disk.write_atomic(into / name, (page.parent / name).read_bytes())
         if study.check.is_complete(root):
             show(study, root)
         else:
@@ -98,6 +102,17 @@ def rebuild(study: Study, root: Path, anew: bool = True) -> Path:
     except InputError as error:  # SLURM is silent, or not on this machine: the files still say much
         print(f"going-deeper: {error}; the page shows no jobs", file=sys.stderr, flush=True)
     return report_progress(study, root, rows)
+
+
+@click.command(epilog="Example: going-deeper index --root outputs")
+@ROOT
+def index(root: Path) -> None:
+    """Write a page of all studies under a root, and their results as CSV in timm's
+    columns. They are ROOT/index.html and ROOT/results.csv.
+    """
+    from pipeline.tools.index import write_index
+
+    print(write_index(root))
 
 
 @study_command("going-deeper publish experiments/demo.py --to results")

@@ -11,6 +11,7 @@ from pipeline.commands.missing import run_missing
 from pipeline.configs.experiment import load_study
 from pipeline.runtime import device
 from pipeline.tools import forecast
+from pipeline.tools.places import places
 from slurm.site import load_site
 
 
@@ -52,6 +53,7 @@ def plan(experiment: Path, arguments: Sequence[str], root: Path, site: Path | No
     here = None if place else device.here()
     refuse_stale(study, root)
     costs = forecast.forecast(study, root, here)
+    known = places(study)
     print(f"{study.name}: {study.title}")
     for config in study.stages:
         is_complete = config.is_complete(root)
@@ -59,7 +61,7 @@ def plan(experiment: Path, arguments: Sequence[str], root: Path, site: Path | No
         cost = forecast.in_words(
             costs.get(config.hash), ranks.get(config.stage), devices.get(config.stage, here)
         )
-        details = "; ".join(filter(None, (words, cost)))
+        details = "; ".join(filter(None, (known[config.hash], words, cost)))
         print(
             f"  {'complete' if is_complete else 'missing':9} {config.stage:9}"
             f" {root / config.folder}  {details}".rstrip()

@@ -2,13 +2,28 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.artefacts import sealing
+from pipeline.artefacts.comparison_facts import ArmRow, SealedComparison
 from pipeline.artefacts.result import TOP
 from pipeline.configs.compare import CompareConfig
 from pipeline.configs.train import TrainConfig
 from pipeline.paper.policies import label_of, split_policy
-from pipeline.reporting.page import Ablation
+
+
+class Ablation(NamedTuple):
+    """A comparison as the templates show it.
+
+    `arms` has the rows by error, the deciding error first. `chart` is the name of its
+    chart.
+    """
+
+    facts: SealedComparison
+    chart: str
+    setting: str
+    best: str
+    arms: dict[int, list[ArmRow]]
 
 
 def comparisons(configs: Sequence[CompareConfig], root: Path) -> list[Ablation]:

@@ -4,28 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.artefacts.comparison_facts import ArmRow, SealedComparison
 from pipeline.artefacts.contents import Mistake, SealedPredictions, SealedRun
 from pipeline.artefacts.facts import Provenance
 from pipeline.artefacts.verdict import Verdict
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.train import TrainConfig
+from pipeline.reporting.ablations import Ablation
+from pipeline.reporting.findings import Findings
 from pipeline.reporting.rows import Cell
 from pipeline.reporting.tables import Row
-
-
-class Ablation(NamedTuple):
-    """A comparison as the templates show it.
-
-    `arms` has the rows by error, the deciding error first. `chart` is the name of its
-    chart.
-    """
-
-    facts: SealedComparison
-    chart: str
-    setting: str
-    best: str
-    arms: dict[int, list[ArmRow]]
 
 
 class Benchmark(NamedTuple):
@@ -40,7 +27,8 @@ class Benchmark(NamedTuple):
 class Page:
     """Everything that the templates of a complete study show, by the names they use.
 
-    `runs` and `evaluations` have the config and the sealed file of each.
+    `runs` and `evaluations` have the config and the sealed file of each. `tracked` has
+    the ids of those that W&B's server holds, by hash.
     """
 
     study: str
@@ -50,6 +38,7 @@ class Page:
     denominator: str
     num_classes: int
     top: int
+    findings: Findings
     verdicts: list[Verdict]
     cells: list[Cell]
     single: str
@@ -61,6 +50,7 @@ class Page:
     mistakes: list[Mistake]
     runs: list[tuple[TrainConfig, SealedRun]]
     evaluations: list[tuple[EvaluateConfig, SealedPredictions]]
+    tracked: dict[str, str]
     cautions: list[str]
     commands: list[str]
     check_hash: str

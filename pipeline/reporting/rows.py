@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from pipeline.artefacts.comparison_facts import ArmRow
+from pipeline.artefacts.comparison_facts import ArmRow, Decision
 from pipeline.artefacts.contents import Interval
 from pipeline.artefacts.facts import Facts
 
@@ -48,20 +48,35 @@ class CurvePoint(Facts):
     weights: str
 
 
+class Telemetry(Facts):
+    """A row of a training's log: its loss, its rate, its speed.
+
+    `data_wait` is the share (%) of the time that the training waited for images.
+    """
+
+    member: str
+    epoch: float
+    loss: float
+    learning_rate: float
+    images_per_second: float
+    data_wait: float
+
+
 class CropPoint(Facts):
-    """The error (%) at a number of crops, with its interval."""
+    """The error (%) at a number of crops; the paper's has no interval."""
 
     crops: int
     models: str
     error: float
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
 
 
 class ForestLine(Facts):
     """An arm's difference to the first arm, in points, with its interval."""
 
     arm: str
+    decision: Decision
     difference: float
     low: float
     high: float

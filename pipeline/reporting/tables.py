@@ -11,14 +11,14 @@ from pipeline.artefacts import sealing
 from pipeline.artefacts.comparison_facts import ArmRow, ComparisonFacts
 from pipeline.artefacts.contents import SealedPredictions, SealedRun
 from pipeline.artefacts.facts import Facts
-from pipeline.artefacts.metrics import validations
+from pipeline.artefacts.metrics import read_metrics, validations
 from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import Verdict, read_verdicts
 from pipeline.configs.base import StageConfig
 from pipeline.configs.study import CheckConfig
 from pipeline.configs.train import TrainConfig
 from pipeline.paper.policies import CURVE, NUM_CROPS, label_of
-from pipeline.paper.published import CLAIMS, published_error
+from pipeline.paper.published import CLAIMS, TABLE3, published_error
 from pipeline.reporting.mistakes import class_errors, confusions
 from pipeline.reporting.rows import (
     AblationRow,
@@ -30,10 +30,13 @@ from pipeline.reporting.rows import (
     CurvePoint,
     EnsembleSize,
     ForestLine,
+    Telemetry,
 )
 from pipeline.statistics.inference import mcnemar
 
 Row = Facts | Verdict
+MOST_ROWS = 40  # ours: of a training in a chart; more make the page heavy, and no clearer
+LOGGED = ("epoch", "loss", "learning_rate", "images_per_second")
 WEIGHTS: tuple[Literal["averaged", "raw"], ...] = ("averaged", "raw")
 
 
@@ -125,6 +128,33 @@ def crop_curve(table3: Sequence[Cell], top: int) -> list[CropPoint]:
     return points
 
 
+def paper_curve() -> list[CropPoint]:
+    """Return the paper's top-5 errors by number of crops (Table 3), in per cent."""
+    return [
+        CropPoint(crops=cell.crops, models=str(cell.models), error=100 * error)
+        for cell, error in TABLE3.items()
+    ]
+
+
+def telemetry(runs: Sequence[TrainConfig], root: Path) -> list[Telemetry]:
+    """Return what each training logged, at some `MOST_ROWS` steps, evenly spread.
+
+    Rows that lack a column, as those of a validation, are left out.
+    """
+    points = []
+    for number, run in enumerate(runs, start=1):
+        rows = [row for row in read_metrics(run, root) if row.keys() >= {*LOGGED, "data_wait"}]
+        for row in rows[:: -(-len(rows) // MOST_ROWS) or 1]:
+            points.append(
+                Telemetry(
+                    member=str(number),
+                    data_wait=100 * row["data_wait"],
+                    **{name: row[name] for name in LOGGED},
+                )
+            )
+    return points
+
+
 def of_classes(result: Result, top: int) -> tuple[list[ClassRow], list[Confusion]]:
     """Return the errors of each class, and the pairs that are confused."""
     labels, predicted, names = (
@@ -197,6 +227,7 @@ def forest(arms: Sequence[ArmRow]) -> list[ForestLine]:
     return [
         ForestLine(
             arm=row.arm,
+            decision=row.decision,
             difference=100 * row.difference,
             low=100 * row.interval[0],
             high=100 * row.interval[1],

@@ -39,11 +39,11 @@ def templates() -> jinja2.Environment:
         finalize=_printable,
     )
     environment.filters.update(
-        percent=_percent,
-        interval=_interval,
+        percent=percent,
+        interval=interval,
         quantity=_quantity,
-        to_decide=_to_decide,
-        p_value=_p_value,
+        to_decide=to_decide,
+        p_value=p_value,
         markdown=_markdown,
         code=_code,
         portable=_portable,
@@ -104,15 +104,17 @@ def _place(name: str, path: str) -> str:
     return path if path.startswith(("experiments/", "slurm/sites/")) else name
 
 
-def _percent(error: float | None) -> str:
+def percent(error: float | None) -> str:
+    """Spell a share in per cent; nothing where there is none."""
     return "" if error is None else f"{100 * error:.2f} %"
 
 
-def _interval(bounds: tuple[float, float] | None) -> str:
+def interval(bounds: tuple[float, float] | None) -> str:
+    """Spell the bounds of an interval in per cent; nothing where there are none."""
     return "" if bounds is None else f"{100 * bounds[0]:.2f} to {100 * bounds[1]:.2f}"
 
 
-def _p_value(p_value: float, of: ArmRow | Verdict, equals: str = "") -> str:
+def p_value(p_value: float, of: ArmRow | Verdict, equals: str = "") -> str:
     """Spell a p-value of a verdict or an arm.
 
     It is an upper bound where no draw of sign flips was as extreme.
@@ -121,7 +123,7 @@ def _p_value(p_value: float, of: ArmRow | Verdict, equals: str = "") -> str:
     return f"{'< ' if at_floor else equals}{p_value:.3g}"
 
 
-def _to_decide(row: ArmRow) -> str:
+def to_decide(row: ArmRow) -> str:
     """Spell how many seeds or images would decide on a difference as large as this one.
 
     So many would find it in four of five studies. The text is "-" where there is no

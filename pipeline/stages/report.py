@@ -5,6 +5,7 @@ It is RESULTS.md, a report.html that needs no other file, and a summary for the 
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -13,26 +14,25 @@ from pipeline.artefacts import sealing
 from pipeline.artefacts.contents import ReportFacts
 from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import read_verdicts
+from pipeline.configs.base import StageConfig
 from pipeline.configs.compare import Arm, EnsembleConfig
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import BenchmarkConfig, Study
 from pipeline.configs.train import TrainConfig
 from pipeline.paper.published import NEIGHBOURS, SOURCE
-from pipeline.reporting import charts, rows, table_files, tables
+from pipeline.reporting import charts, figures, table_files, tables
 from pipeline.reporting.ablations import comparisons
 from pipeline.reporting.cautions import cautions, denominator, single_model
+from pipeline.reporting.findings import Sample, findings
 from pipeline.reporting.page import Benchmark, Page
 from pipeline.reporting.wording import AUDIT_TITLES, templates
 from pipeline.runtime import disk
 from pipeline.statistics.levels import FEW_CLASSES, deciding_top
+from pipeline.tracking import page as tracking
 
 PROGRESS = "progress.html"
-CAPTIONS = {
-    "errors_by_crops": "Top-{top} error by number of crops and models.",
-    "errors_by_size": "Top-{top} error of all ensembles that the members make, by their size.",
-    "training_curves": "Top-{top} error at one crop during training, for each member.",
-}
+PICTURE = "RESULTS.png"  # beside RESULTS.md, which shows it
 
 
 def report(config: Study, root: Path) -> Path:
@@ -69,6 +69,8 @@ def report(config: Study, root: Path) -> Path:
     files["tables.json"] = table_files.as_json(contents.tables)
     for name, svg in contents.charts.items():
         files |= {f"charts/{name}.svg": svg.encode(), f"charts/{name}.png": charts.png(svg)}
+    if (picture := files.get(f"charts/{figures.OPENING}.png")) is not None:
+        files[PICTURE] = picture
     for name, content in files.items():
         disk.write_atomic(root / config.folder / name, content)
     if (progress := root / config.folder / PROGRESS).exists():  # somebody may look at it
@@ -92,6 +94,7 @@ def report_progress(study: Study, root: Path, stages: Sequence[Mapping[str, str]
     results = [Result(cell, root) for cell in study.check.results if cell.is_complete(root)]
     top = deciding_top(results[0].facts.num_classes) if results else 5
     table3 = tables.cells(results, top) if results else []
+    trainings = _trainings(_members(study.check.results))
     facts = {
         "study": study.name,
         "title": study.title,
@@ -102,10 +105,9 @@ def report_progress(study: Study, root: Path, stages: Sequence[Mapping[str, str]
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "cells": table3,
         "top": top,
-        "charts": _charts(
-            table3, [], tables.curves(_trainings(_members(study.check.results)), root, top), top
-        ),
-        "captions": _captions(top),
+        "charts": figures.of_errors(table3, [], top, _place(study))
+        | figures.of_trainings(tables.curves(trainings, root, top), trainings, root),
+        "captions": figures.captions(top),
     }
     page = root / study.folder / PROGRESS
     disk.write_atomic(page, templates().get_template("progress.html").render(facts).encode())
@@ -147,6 +149,9 @@ def _page(config: Study, root: Path) -> Page:
         denominator=denominator(first.num_images, members, root),
         num_classes=first.num_classes,
         top=top,
+        findings=findings(
+            table3, top, verdicts, ablations, Sample(len(last.config.members), first.num_images)
+        ),
         verdicts=verdicts,
         cells=table3,
         single=single_model(results),
@@ -165,17 +170,16 @@ def _page(config: Study, root: Path) -> Page:
             "classes": classes,
             "confusions": pairs,
         },
-        charts=_charts(table3, sizes, curves, top)
-        | {
-            ablation.chart: charts.forest(tables.forest(ablation.arms[ablation.facts.decided_on]))
-            for ablation in ablations
-        },
+        charts=figures.of_errors(table3, sizes, top, _place(config))
+        | figures.of_trainings(curves, _trainings(members), root)
+        | figures.of_ablations(ablations),
         comparisons=ablations,
-        captions=_captions(top),
+        captions=figures.captions(top),
         shown=table3[-1],
         mistakes=last.mistakes,
         runs=runs,
         evaluations=evaluations,
+        tracked=_tracked([config for config, _ in (*runs, *evaluations)], root),
         cautions=cautions(results, [sealed for _, sealed in evaluations]),
         commands=list(dict.fromkeys(commands)),
         check_hash=config.check.hash,
@@ -187,6 +191,23 @@ def _page(config: Study, root: Path) -> Page:
 def _named_data(data: PrepareConfig, root: Path) -> str:
     """Return the name of a data set, and the beginning of its content's digest."""
     return f"{data.name} (content {sealing.DATASET.unseal(data, root).digest[:12]})"
+
+
+def _place(study: Study) -> str:
+    """Return in short what a study measured on, for the title of a chart."""
+    member = study.check.results[0].members[0]
+    return f"{member.data.name}, {member.classifier.input_size} px"
+
+
+def _tracked(configs: Sequence[StageConfig], root: Path) -> dict[str, str]:
+    """Return the ids of the artefacts that W&B's server holds, by hash."""
+    ids = {}
+    for config in configs:
+        with suppress(OSError, ValueError):
+            page = tracking.read(tracking.path_of(config, root))
+            if page.delivered is not None:
+                ids[config.hash] = page.run_id
+    return ids
 
 
 def _audit() -> Mapping[str, object]:
@@ -206,27 +227,6 @@ def _trainings(members: Iterable[EvaluateConfig]) -> list[TrainConfig]:
     """Return the trainings that members come from, each once."""
     runs = [member.classifier for member in members]
     return list({run.hash: run for run in runs if isinstance(run, TrainConfig)}.values())
-
-
-def _charts(
-    table3: Sequence[rows.Cell],
-    sizes: Sequence[rows.EnsembleSize],
-    curves: Sequence[rows.CurvePoint],
-    top: int,
-) -> dict[str, str]:
-    """Return the charts that have data, by name."""
-    svgs = {}
-    if points := tables.crop_curve(table3, top):
-        svgs["errors_by_crops"] = charts.errors_by_crops(points)
-    if sizes:
-        svgs["errors_by_size"] = charts.errors_by_size(sizes)
-    if curves:
-        svgs["training_curves"] = charts.training_curves(curves)
-    return svgs
-
-
-def _captions(top: int) -> dict[str, str]:
-    return {name: text.format(top=top) for name, text in CAPTIONS.items()}
 
 
 def _benchmarks(root: Path) -> list[Benchmark]:

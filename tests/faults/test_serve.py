@@ -133,9 +133,9 @@ def test_no_cell_is_a_formula(text: str) -> None:
 
 
 def test_a_negative_number_of_any_table_stays_a_number() -> None:
-    assert as_csv([ForestLine(arm="a", difference=-1.0, low=-2e-9, high=3.0)]).decode() == (
-        "arm,difference,low,high\na,-1.0,-2e-09,3.0\n"
-    )
+    assert as_csv(
+        [ForestLine(arm="a", decision="undecided", difference=-1.0, low=-2e-9, high=3.0)]
+    ).decode() == ("arm,decision,difference,low,high\na,undecided,-1.0,-2e-09,3.0\n")
 
 
 class Tags(html.parser.HTMLParser):
@@ -170,7 +170,9 @@ def test_a_hostile_title_is_only_a_title(tmp_path: Path) -> None:
 
 def test_a_hostile_arm_is_only_text() -> None:
     """In a chart and in the lines of a table."""
-    svg = charts.forest([ForestLine(arm=HOSTILE[:25], difference=1.0, low=0.0, high=2.0)])
+    svg = charts.forest(
+        [ForestLine(arm=HOSTILE[:25], decision="undecided", difference=1.0, low=0.0, high=2.0)]
+    )
     assert "script" not in Tags(svg).names
     line = templates().from_string("| {{ arm | markdown }} |").render(arm=HOSTILE)
     assert line.count("|") - line.count(r"\|") == 2

@@ -101,5 +101,5 @@ def test_it_fits_and_its_charts_are_drawn(
     assert int(sides[1]) <= int(sides[2]) == width
     browse(page, tmp_path, f"--screenshot={tmp_path / 'page.png'}", f"--window-size={width},6000")
     pixels = np.asarray(Image.open(tmp_path / "page.png").convert("RGB")).reshape(-1, 3).astype(int)
-    for colour in ((0x2F, 0x7F, 0xD0), (0xE0, 0x8A, 0x2C)):  # of the first two lines
+    for colour in ((0x2F, 0x7F, 0xD0), (0x8E, 0x63, 0xCE)):  # of one model and of all
         assert (np.abs(pixels - colour).max(axis=1) < 8).sum() > 50

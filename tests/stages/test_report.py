@@ -11,14 +11,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.artefacts.comparison_facts import ArmRow, SealedComparison
+from pipeline.artefacts.comparison_facts import Decision as ArmDecision
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import read_verdicts
 from pipeline.configs.study import CheckConfig, Study
-from pipeline.stages.report import report_progress
+from pipeline.configs.train import TrainConfig
+from pipeline.reporting.ablations import Ablation
+from pipeline.reporting.findings import Sample, findings
+from pipeline.reporting.rows import Cell
+from pipeline.stages.report import report, report_progress
+from pipeline.tracking.page import begin
 
 MEMBERS = 7
+CELL = Cell(
+    models=1,
+    policy="crops_1",
+    crops="1",
+    published=None,
+    top1_error=0.5,
+    top5_error=0.3,
+    top1_interval=(0.4, 0.6),
+    top5_interval=(0.2, 0.4),
+    difference=0.0,
+    p_value=1.0,
+    hash="0",
+)
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +160,96 @@ def test_results_md_says_of_each_claim_what_the_files_say(root: Path, study: Stu
             if verdict.published is None and verdict.decision == decision
         ]
         assert f" {word}: {', '.join(claims) or 'none'}" in sentence
+
+
+def test_it_opens_with_what_was_found(root: Path, study: Study) -> None:
+    """Its figures are those of the verdicts and of Table 3. A claim that was not tested
+    is only named.
+    """
+    page = (root / study.folder / "report.html").read_text()
+    text = (root / study.folder / "RESULTS.md").read_text()
+    verdicts, _ = read_verdicts(study.check, root)
+    first, last = (Result(study.check.results[k], root).facts for k in (0, -1))
+    gain = 100 * (first.top1_error - last.top1_error)
+    headline = next(line for line in text.splitlines() if line.startswith("- **7 models"))
+    assert f"with 144 crops make {100 * last.top1_error:.2f} % top-1 errors" in headline
+    assert f"{gain:.2f} points fewer than the best single model with one crop" in headline
+    tested = [verdict for verdict in verdicts if verdict.decision != "not_run"]
+    assert f"This study tests {len(tested)} of {len(verdicts)} claims" in text
+    lines = text[: text.index("RESULTS.png")].splitlines()
+    for verdict in verdicts:
+        label = {"reproduced": "Held", "inconclusive": "Open", "not_reproduced": "Failed"}
+        named = [line for line in lines if f"{verdict.claim}, " in line]
+        if verdict.decision == "not_run":
+            assert not named
+            continue
+        assert verdict.measured is not None
+        assert verdict.p_holm is not None
+        (line,) = named
+        assert line.startswith(f"- **{label[verdict.decision]}:**")
+        claim = line[line.index(f"{verdict.claim}, ") :].partition(");")[0]
+        points = f"{100 * abs(verdict.measured):.2f} points"
+        assert (points if verdict.measured else "no more and no fewer") in claim
+        assert f"{verdict.p_holm:.3g} by Holm" in claim
+        assert claim.rstrip(").").endswith(("7 seeds", "15 images", "would decide"))
+    assert page.index('class="headline"') < page.index('id="verdicts"')
+    assert (root / study.folder / "RESULTS.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_mark_of_a_chart_says_its_value(root: Path, study: Study) -> None:
+    svg = (root / study.folder / "charts/errors_by_crops.svg").read_text()
+    error = 100 * Result(study.check.results[-1], root).facts.top1_error
+    assert svg.count(f"<title>7 models, 144 crops: {error:.2f} % (") == 2  # point and interval
+    assert "<title>7 models, 144 crops: 6.67 %</title>" in svg  # the paper's
+
+
+def test_only_what_the_server_holds_has_a_run_there(root: Path, study: Study) -> None:
+    first, second = (member.classifier for member in study.check.results[0].members[:2])
+    assert isinstance(first, TrainConfig)
+    assert isinstance(second, TrainConfig)
+    begin(first, root).write(root, run_id="delivered-1", delivered=(4, True))
+    begin(second, root).write(root, run_id="waits-1")
+    page = report(study.but(title="With W&B"), root).read_text()
+    assert page.count("W&amp;B run <code>delivered-1</code>") == 1
+    assert "waits-1" not in page
+
+
+@pytest.mark.parametrize(
+    ("decision", "difference", "words"),
+    [
+        (
+            "fewer errors",
+            -0.02,
+            "\u201cb\u201d makes 2.00 points fewer top-5 errors than \u201ca\u201d",
+        ),
+        (
+            "more errors",
+            0.02,
+            "\u201cb\u201d makes 2.00 points more top-5 errors than \u201ca\u201d",
+        ),
+        (
+            "undecided",
+            0.0,
+            "\u201cb\u201d makes no more and no fewer top-5 errors than \u201ca\u201d",
+        ),
+    ],
+)
+def test_an_answer_follows_from_its_arm(
+    decision: ArmDecision, difference: float, words: str
+) -> None:
+    base = ArmRow(arm="a", errors=[], error=0.3, spread=None, difference=0, decision="baseline")
+    arm = base.model_copy(update={"arm": "b", "difference": difference, "decision": decision})
+    other = arm.model_copy(update={"arm": "c", "difference": difference / 2})
+    facts = SealedComparison.model_construct(
+        question="Why?", num_seeds=3, num_images=9, decided_on=5
+    )
+    asked = Ablation(facts, "chart", "", "", {5: [base, arm, other]})
+    found = findings([CELL], 5, [], [asked], Sample(1, 9))
+    (answer,) = found.all
+    assert answer.text == f"Why? {words}"
+    assert answer.figures.endswith(f"{decision} too: \u201cc\u201d")
+    assert answer.label == ("open" if decision == "undecided" else "decided")
+    assert found.headline.startswith("One model with one crop makes 30.00 % top-5 errors")
 
 
 def test_a_study_in_progress_has_a_page(root: Path, study: Study, tmp_path: Path) -> None:
