@@ -2,8 +2,9 @@
 
 Run:     going-deeper run experiment.py
          going-deeper run experiment.py --data FOLDER   (train/<class>/, val/<class>/)
-Expect:  on the digits a top-1 error near 30 % after 10 epochs; more epochs make fewer
-Cost:    a minute on two cores
+Expect:  on the digits a top-1 error near 53 % after 30 epochs, where guessing has 90 %;
+         80 epochs make it small, as in the demo
+Cost:    two minutes on two cores
 Differs: 56 px, a quarter of the channels; cosine schedule
 """
 
@@ -21,9 +22,9 @@ from pipeline.configs import (
 )
 
 
-# Each parameter is an option: going-deeper run experiment.py --epochs 40
+# Each parameter is an option: going-deeper run experiment.py --epochs 80
 def experiment(
-    data: Path | None = None, name: str = "mine", members: Count = 1, epochs: float = 10
+    data: Path | None = None, name: str = "mine", members: Count = 1, epochs: float = 30
 ) -> Study:
     if data is None:
         images = PrepareConfig(source="digits", name="digits")
