@@ -229,9 +229,7 @@ class DatasetsConfig(FolderConfig, TablesConfig):
 
 
 class UnsplitFolderConfig(FolderConfig):
-    """A folder of <class>/ that nobody has split: of each class `val_percent` % of the
-    files, those with the lowest SHA-256, are for validation.
-    """
+    """A folder of <class>/; the files with the lowest SHA-256 are for validation."""
 
     source: Literal["unsplit_folder"] = "unsplit_folder"
     val_percent: int = Field(default=20, ge=1, le=50)  # ours: a usual share
