@@ -79,5 +79,6 @@ def test_damaged_artefact_is_named(finished: Finished, tmp_path: Path) -> None:
     manifest.write_text(manifest.read_text()[:100])
     failed = in_process("run", finished.experiment, "--data", finished.data, "--root", root)
     assert failed.returncode == 2
-    assert f"{manifest}: is damaged; remove {manifest.parent} to make it anew" in failed.stderr
+    assert f"{manifest}: is damaged (" in failed.stderr
+    assert f"remove {manifest}, and run makes it anew" in failed.stderr
     assert failed.stderr.count("\n") == 1

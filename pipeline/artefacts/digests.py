@@ -53,12 +53,16 @@ def compare(
         )
 
 
-def remedy_of(config: StageConfig, root: Path) -> str:
-    """Return in words how an artefact is made again that is damaged."""
+def remedy_of(config: StageConfig, root: Path, name: str = "") -> str:
+    """Return in words how an artefact is made again that is damaged, or its file `name`
+    is.
+    """
     folder = root / config.folder
-    if config.stage == "prepare":
-        return f"going-deeper data verify {folder} --repair makes it again"
-    return f"remove {folder} to make it anew"
+    if config.stage != "prepare":
+        return f"remove {folder} to make it anew"
+    if name == config.last_file:
+        return f"remove {folder / name}, and run makes it anew: whole shards are kept"
+    return f"going-deeper data verify {folder} --repair makes it again"
 
 
 def seal_of(value: Mapping[str, Any]) -> str:

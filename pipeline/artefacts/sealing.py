@@ -84,7 +84,10 @@ class Artefact(Generic[C, F, S_co]):
             InputError: the file does not exist, it is damaged, or an input was replaced
                 after the artefact was made from it; so for all inputs, to the bottom.
         """
-        path, remedy = root / config.folder / config.last_file, remedy_of(config, root)
+        path, remedy = (
+            root / config.folder / config.last_file,
+            remedy_of(config, root, config.last_file),
+        )
         if not path.is_file():
             raise InputError(f"{path}: does not exist; run the {config.stage} stage first")
         try:

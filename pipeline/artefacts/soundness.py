@@ -32,7 +32,7 @@ def damages(config: StageConfig, root: Path, names: Collection[str] | None = Non
     try:
         sealed = sealing.STAGES[config.stage].load(path)
     except InputError as error:
-        return [f"{error}; {remedy_of(config, root)}"]
+        return [f"{error}; {remedy_of(config, root, path.name)}"]
     digests = sealed.files | sealed.timed
     everything = config.kept if (root / PUBLISHED).is_file() else list(digests)
     return list(_damages(config, root, everything if names is None else names, digests))
