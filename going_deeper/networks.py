@@ -67,6 +67,10 @@ def load_run(
             f"{path}: is of another version of going-deeper ({one_line(error)})"
         ) from None
     root = path.absolute().parents[2]
+    if root / config.folder != path.absolute().parent:
+        raise InputError(
+            f"{folder}: has another name than it was made under; call it ROOT/{config.folder}"
+        )
     classes = sealing.DATASET.unseal(config.data, root).classes
     classifier = our_classifier(config, Run(config, root).weights(weights), len(classes))
     classifier.network.eval()

@@ -254,7 +254,9 @@ def test_a_swap_of_bytes_at_equal_size_is_noticed(image_folder: Path, tmp_path: 
     changed = bytearray(image.read_bytes())
     changed[-20] ^= 1
     image.write_bytes(changed)
-    assert in_process(*command).returncode == 0, "sizes and names are as they were"
+    refused = in_process(*command)
+    assert refused.returncode == 2
+    assert "val/red/1.jpg" in refused.stderr or "red/1.jpg has another content" in refused.stderr
     other = in_process(*command, "--check")
     assert other.returncode == 3
     assert "the source has other content now: the files of val-00000.arrow" in other.stderr

@@ -24,8 +24,11 @@ DAMAGED = (OSError, ValueError)
 
 
 class CheckpointNote(Facts):
-    """The facts of a checkpoint: its step, and its validation error if there is one."""
+    """The facts of a checkpoint: its training, its step, and its validation error if
+    there is one.
+    """
 
+    run: str
     step: int
     error: float | None
     sha256: str
@@ -38,14 +41,14 @@ class SealedNote(CheckpointNote):
 
 
 class Checkpoints:
-    """The checkpoints in a folder.
+    """The checkpoints in a folder, of the training with the hash `run`.
 
     A checkpoint is whole when its note names the digest of its state. Its folder gets
     its name last.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, run: str = ""):
+        self.folder, self.run = folder, run
 
     def save(
         self,
@@ -61,12 +64,13 @@ class Checkpoints:
         name; it raises where this process may no longer write.
         """
         folder = self._at(step)
-        if _whole_note(folder):
+        if _whole_note(folder, self.run):
             return  # an earlier attempt saved the same bits
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         content = buffer.getvalue()
-        note = CheckpointNote(step=step, error=error, sha256=hashlib.sha256(content).hexdigest())
+        digest = hashlib.sha256(content).hexdigest()
+        note = CheckpointNote(run=self.run, step=step, error=error, sha256=digest)
         with disk.beside(folder, len(content)) as partial:
             disk.write_atomic(partial / "state.pt", content)
             disk.write_json(
@@ -81,9 +85,12 @@ class Checkpoints:
     def newest(self) -> Path | None:
         """Return the newest whole checkpoint; print the name of each damaged one."""
         for folder in self._all():
-            if _whole_note(folder):
+            if _whole_note(folder, self.run):
                 return folder
-            print(f"{folder}: checkpoint is damaged; trying the one before", file=sys.stderr)
+            print(
+                f"{folder}: checkpoint is damaged, or another training's; trying the one before",
+                file=sys.stderr,
+            )
         return None
 
     def best(self) -> Path | None:
@@ -97,7 +104,8 @@ class Checkpoints:
                 note = read_note(folder)
                 if note.error is not None:
                     validated.append((note.error, note.step, folder))
-        return next((folder for *_, folder in sorted(validated) if _whole_note(folder)), None)
+        in_order = (folder for *_, folder in sorted(validated))
+        return next((folder for folder in in_order if _whole_note(folder, self.run)), None)
 
     def remove(self) -> None:
         """Remove all checkpoints."""
@@ -145,16 +153,19 @@ def read_note(folder: Path) -> CheckpointNote:
         OSError, ValueError: the note is damaged, or it is another step's.
     """
     sealed = SealedNote.load((folder / "checkpoint.json").read_bytes())
-    note = CheckpointNote(step=sealed.step, error=sealed.error, sha256=sealed.sha256)
+    note = CheckpointNote(
+        run=sealed.run, step=sealed.step, error=sealed.error, sha256=sealed.sha256
+    )
     if sealed.note_sha256 != _digest(note) or folder.name != f"step_{note.step:08d}":
         raise ValueError("damaged")
     return note
 
 
-def _whole_note(folder: Path) -> CheckpointNote | None:
+def _whole_note(folder: Path, run: str) -> CheckpointNote | None:
     try:
         note = read_note(folder)
-        return note if note.sha256 == disk.sha256(folder / "state.pt") else None
+        is_whole = note.run == run and note.sha256 == disk.sha256(folder / "state.pt")
+        return note if is_whole else None
     except DAMAGED:
         return None
 

@@ -66,6 +66,8 @@ def validations(config: TrainConfig, root: Path) -> list[tuple[float, Validation
         InputError: a row lacks an error, or has one that is unknown.
     """
     path, rows = metrics_path(config, root), []
+    if config.is_complete(root):
+        sealing.sealed_file(config, root, METRICS)
     all_rows, num_damaged = rows_of(path.read_bytes()) if path.is_file() else ([], 0)
     if num_damaged:
         print(f"{path}: {num_damaged} damaged lines are left out", file=sys.stderr)
@@ -106,6 +108,6 @@ def _whole(lines: list[bytes]) -> list[Row]:
 def _row(line: bytes) -> Row | None:
     try:
         row = json.loads(line)
-    except ValueError:  # bytes that are no text, too
+    except (ValueError, RecursionError):  # bytes that are no text, too
         return None
     return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None

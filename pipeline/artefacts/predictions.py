@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
 from pipeline.artefacts import sealing
+from pipeline.artefacts.chunks import DIGEST, chunk_digest, is_whole
 from pipeline.artefacts.contents import EvaluationFacts, PredictionsFacts
 from pipeline.artefacts.digests import once
 from pipeline.configs.evaluate import EvaluateConfig
@@ -27,7 +28,6 @@ from pipeline.runtime import device, disk
 from pipeline.statistics.label_ranks import rank_of_label
 
 HITS = "hits.parquet"
-DIGEST = "sha256"  # of a chunk, in its own note
 ROUNDING = 1e-5  # ours: a sum of float32 may be so much more than 1
 
 
@@ -79,7 +79,7 @@ class Predictions:
         path = self._chunk_path(chunk)
         if not path.exists():
             return False
-        if not once(path, _is_whole):
+        if not once(path, is_whole, self._identity(chunk)):
             print(f"{path}: is damaged; it is done again", file=sys.stderr)
             path.unlink(missing_ok=True)
             return False
@@ -112,7 +112,7 @@ class Predictions:
         content = extra | {name: np.ascontiguousarray(values) for name, values in scores.items()}
         note = {"bad": json.dumps(dict(bad)), "engine": engine}
         note["hardware"] = json.dumps(dict(hardware or {}))
-        note[DIGEST] = _chunk_digest(content, note)
+        note[DIGEST] = chunk_digest(content, note, self._identity(chunk))
         disk.publish(self._chunk_path(chunk), save(content, note))
 
     def merge(
@@ -171,6 +171,10 @@ class Predictions:
         shutil.rmtree(self.folder / "chunks", ignore_errors=True)
         return bad
 
+    def _identity(self, chunk: range) -> str:
+        """Return what no other chunk has: the evaluation, its inputs and the images."""
+        return f"{self.config.hash} {self._inputs_digest} {chunk.start}-{chunk.stop}"
+
     def _note(self, chunk: range) -> dict[str, str]:
         with safe_open(self._chunk_path(chunk), "np") as file:
             metadata: dict[str, str] = file.metadata()
@@ -206,25 +210,6 @@ def _probabilities(values: np.ndarray, path: Path) -> np.ndarray:
             " probabilities, from 0 to 1"
         )
     return values
-
-
-def _is_whole(path: Path) -> bool:
-    """Return whether a chunk is what was written."""
-    try:
-        with safe_open(path, "np") as file:
-            content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            note: dict[str, str] = file.metadata() or {}
-    except (SafetensorError, OSError, ValueError):
-        return False
-    return note.pop(DIGEST, None) == _chunk_digest(content, note)
-
-
-def _chunk_digest(content: Mapping[str, np.ndarray], note: Mapping[str, str]) -> str:
-    digest = hashlib.sha256(json.dumps(dict(note), sort_keys=True).encode())
-    for name in sorted(content):
-        values = content[name]
-        digest.update(f"{name} {values.dtype} {values.shape} ".encode() + values.tobytes())
-    return digest.hexdigest()
 
 
 def best_member(members: Sequence[EvaluateConfig], root: Path) -> int:

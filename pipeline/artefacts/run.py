@@ -57,7 +57,7 @@ class Run:
         self.folder = root / config.folder
         self.metrics_path = metrics_path(config, root)
         self.postmortem_path = self.folder / "postmortem.json"
-        self.checkpoints = Checkpoints(self.folder / "checkpoints")
+        self.checkpoints = Checkpoints(self.folder / "checkpoints", config.hash)
         self.attempt: int | None = None
         self._rows: list[str] = []
 
@@ -183,9 +183,12 @@ class Run:
         self.checkpoints.remove()
 
     def _note(self, kind: Weights) -> dict[str, str]:
-        config = self.config
-        note = WeightsNote(network=config.network, pixels=config.pixels, are_best=kind == "best")
-        return note.metadata
+        return WeightsNote(
+            network=self.config.network,
+            pixels=self.config.pixels,
+            aspect="warped" if self.config.sampling == "warped" else "kept",
+            are_best=kind == "best",
+        ).metadata
 
     def _final(self, name: str) -> Path:
         return self.folder / "final" / name

@@ -82,6 +82,7 @@ class ShardNote(Frozen):
     rejected: tuple[Rejected, ...]
     left_out: dict[str, int] | None = None
     image_bytes: int | None = None  # of the images alone
+    plan: str | None = None  # stands for the files that it was made from
 
 
 def schema(classes: Sequence[str]) -> pa.Schema:

@@ -137,7 +137,7 @@ def _usual(archive: Path, target: Path) -> None:
 
 
 def _ours(archive: Path, target: Path, is_known: bool) -> None:
-    work = Work(target, ["photograph"], partial(_files, archive), is_known, None)
+    work = Work(target, "", ["photograph"], partial(_files, archive), is_known, None)
     work.fill(Shard("train-00000.arrow", [Piece("train", archive.name, 0, archive.stat().st_size)]))
 
 

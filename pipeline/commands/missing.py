@@ -6,7 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.artefacts.soundness import set_aside_damaged
+from pipeline.artefacts import sealing
+from pipeline.artefacts.soundness import damages, set_aside_damaged
 from pipeline.artefacts.tidy import tidy
 from pipeline.commands.local import (
     forget_report,
@@ -38,9 +39,9 @@ def run_missing(
     place = None if site is None else load_site(site)  # refuse wrong input before any work
     set_aside_damaged(study, root, is_alone=not is_rank())
     refuse_stale(study, root)
-    for config in study.stages:
-        if isinstance(config, PrepareConfig) and config.is_complete(root):
-            refuse_other_files(config, root)
+    _refuse_other_data(study, root)
+    if not is_rank() and study.is_complete(root) and _is_outdated(study, root):
+        forget_report(study, root)
     missing = [config for config in study.stages if not config.is_complete(root)]
     _tidy(study, root)
     _refuse_environment(missing, place)
@@ -59,6 +60,21 @@ def run_missing(
     else:
         run_here(missing, root, processes)
     show(study, root)
+
+
+def _refuse_other_data(study: Study, root: Path) -> None:
+    for config in study.stages:
+        if isinstance(config, PrepareConfig) and config.is_complete(root):
+            refuse_other_files(config, root)
+
+
+def _is_outdated(study: Study, root: Path) -> bool:
+    """Return whether a report is damaged, or its verdicts or arms were made again."""
+    try:
+        sealing.unseal(study, root)
+    except InputError:
+        return True
+    return bool(damages(study, root))
 
 
 def _tidy(study: Study, root: Path) -> None:

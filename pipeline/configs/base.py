@@ -32,6 +32,11 @@ class Frozen(BaseModel):
         """Return a copy with other values of some fields, validated like any config."""
         return type(self).model_validate({**dict(self), **changes})
 
+    @property
+    def science(self) -> str:
+        """What the value means for numbers, as text: resources are left out."""
+        return json.dumps(_chosen(self), sort_keys=True)
+
 
 class StageConfig(Frozen):
     """Base of all stage configs.
@@ -63,25 +68,7 @@ class StageConfig(Frozen):
         return own
 
     def _compute_hash(self) -> str:
-        def science(value: Any) -> Any:
-            if isinstance(value, StageConfig):
-                return value.hash
-            if isinstance(value, Frozen):
-                return chosen(value)
-            if isinstance(value, tuple):
-                return [science(item) for item in value]
-            return value
-
-        def chosen(model: Frozen) -> dict[str, Any]:
-            fields = type(model).model_fields
-            values = {name: getattr(model, name) for name in fields if name not in model.resources}
-            return {
-                name: science(v)
-                for name, v in values.items()
-                if v != fields[name].default or name in ("version", "source")
-            }
-
-        content = {"stage": self.stage, **chosen(self)}
+        content = {"stage": self.stage, **_chosen(self)}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -104,6 +91,27 @@ class StageConfig(Frozen):
         """Return whether the artefact exists under `root`, complete with its inputs."""
         is_there = (root / self.folder / self.last_file).is_file()
         return is_there and all(source.is_complete(root) for source in self.inputs)
+
+
+def _chosen(model: Frozen) -> dict[str, Any]:
+    """Return the fields of a config that are no resources and not at their default."""
+    fields = type(model).model_fields
+    values = {name: getattr(model, name) for name in fields if name not in model.resources}
+    return {
+        name: _plain(v)
+        for name, v in values.items()
+        if v != fields[name].default or name in ("version", "source")
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, StageConfig):
+        return value.hash
+    if isinstance(value, Frozen):
+        return _chosen(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
 
 
 def differences(

@@ -94,7 +94,7 @@ class CompareConfig(StageConfig):
                 " their own"
             )
         for arm in self.arms:
-            if len({member.classifier for member in arm.members}) < len(arm.members):
+            if len({member.classifier.science for member in arm.members}) < len(arm.members):
                 raise ValueError(f"arm {arm.name}: one network counts as several members")
             policy = self.policy_of(arm)
             for member in arm.members:

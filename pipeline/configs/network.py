@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from pipeline.configs.base import Frozen
+from pipeline.paper.crops import Aspect
 from pipeline.paper.preprocessing import PREPROCESSING, ChannelOrder, Preprocessing
 
 Precision = Literal["fp32", "bf16"]
@@ -92,6 +93,8 @@ class WeightsNote(Frozen):
     """The shape of the network."""
     pixels: PixelConfig = PixelConfig()
     """How a pixel enters it."""
+    aspect: Aspect = "kept"
+    """Whether training images kept their proportions, or became squares."""
     are_best: bool = False
     """The weights were chosen by their validation error."""
 

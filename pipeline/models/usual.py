@@ -58,7 +58,8 @@ def usual(arch: str, weights: Path | None, sha256: str | None) -> Usual | None:
     if family == "torchvision":
         return _torchvisions(name, sha256 or "")
     if weights is not None and (note := note_in(weights)) is not None:
-        return Usual("our export", note.pixels.preprocessing, note.network.input_size)
+        size = note.network.input_size
+        return Usual("our export", note.pixels.preprocessing, size, aspect=note.aspect)
     if weights is not None and weights.suffix == ".caffemodel":
         return Usual("Caffe's bvlc_googlenet", CAFFE_PREPROCESSING, 224, aspect="warped")
     return Usual("ImageNet", PREPROCESSING, 224)

@@ -74,10 +74,11 @@ def note_in(path: Path) -> WeightsNote | None:
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
     try:
-        if "network" in metadata:  # of an earlier version, as the next one
-            return WeightsNote(network=NetworkConfig.model_validate_json(metadata["network"]))
-        note = metadata.get(NOTE) or metadata.get("network_and_pixels")
-        return WeightsNote.model_validate_json(note) if note else None
+        # the others are of earlier versions
+        if note := metadata.get(NOTE) or metadata.get("network_and_pixels"):
+            return WeightsNote.model_validate_json(note)
+        shape = metadata.get("network")
+        return WeightsNote(network=NetworkConfig.model_validate_json(shape)) if shape else None
     except ValidationError as error:
         raise InputError(
             f"{path}: its note on its network cannot be read ({one_line(error)}); expected the"

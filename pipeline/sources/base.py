@@ -60,7 +60,8 @@ class Source(NamedTuple):
     images need no decoding to be believed. `judge`, given the number of files of each
     split and class, and of those that cannot be used, says what is expected and how
     that compares. `left_out` counts clutter that is in no piece, by pattern; `notes`
-    are sentences on the source that a person should read.
+    are sentences on the source that a person should read. `is_of_files`: it is a folder
+    of image files, whose content the fingerprint does not tell.
     """
 
     classes: list[str]
@@ -74,6 +75,7 @@ class Source(NamedTuple):
     judge: Callable[[dict[str, list[int]], int], Completeness] | None = None
     left_out: dict[str, int] | None = None
     notes: tuple[str, ...] = ()
+    is_of_files: bool = False
 
 
 def text_of(name: str) -> str:

@@ -54,6 +54,7 @@ def folder_source(
         state=written.hexdigest(),
         left_out=left_out,
         notes=notes,
+        is_of_files=True,
     )
 
 

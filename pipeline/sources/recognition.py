@@ -60,6 +60,8 @@ def recognise_training(manifest: Manifest) -> Recognition:
         return Recognition(False, "has other classes than ILSVRC-2012's, or in another order")
     elif not all(least <= number <= most for number in numbers):
         return Recognition(False, f"has classes with other than {least} to {most} training images")
+    elif _other_size(manifest.bytes_of_splits, "train") and not manifest.config.get("reencode"):
+        return Recognition(False, "has training images that were encoded anew, by their size")
     else:
         words = "training images recognised by their classes and numbers, pixels not compared"
     if not is_original and manifest.num_leaks > LEAKED * ILSVRC2012_IMAGES["val"]:
@@ -119,19 +121,25 @@ def recognise(
             False,
             f"has labels of which only {100 * share:.1f} % agree with ILSVRC-2012's images",
         )
-    size, original = (bytes_of_splits or {}).get("val"), ORIGINAL_BYTES["val"]
-    if size is not None and abs(size / original - 1) > BYTES_TOLERANCE:
+    if size := _other_size(bytes_of_splits, "val"):
         return Recognition(
             False,
             f"has images of {size / 1e6:.0f} MB in all, where ILSVRC-2012's have"
-            f" {original / 1e6:.0f}: they were encoded anew",
+            f" {ORIGINAL_BYTES['val'] / 1e6:.0f}: they were encoded anew",
         )
     return Recognition(
         True,
         "validation images recognised by their names, classes, labels"
         f" ({100 * share:.1f} % agree with the reassessed ones)"
-        f"{' and size' if size is not None else ''}, pixels not compared",
+        f"{' and size' if bytes_of_splits else ''}, pixels not compared",
     )
+
+
+def _other_size(bytes_of_splits: Mapping[str, int] | None, split: str) -> int | None:
+    """Return the size of a split's images if it is not that of the originals."""
+    size = (bytes_of_splits or {}).get(split)
+    is_other = size is not None and abs(size / ORIGINAL_BYTES[split] - 1) > BYTES_TOLERANCE
+    return size if is_other else None
 
 
 def _timm_file(name: str) -> str:

@@ -12,6 +12,7 @@ from pipeline.errors import InputError
 from pipeline.sources.base import Source
 from pipeline.sources.class_order import by_number
 from pipeline.sources.clutter import in_words
+from pipeline.sources.copies import refuse_other_content
 
 # `source` of a config -> file and function of this folder that reads it. The file is
 # imported when it is needed: some take a second
@@ -38,10 +39,10 @@ def open_source(config: PrepareConfig) -> Source:
     return read(config)
 
 
-def refuse_other_files(config: PrepareConfig, root: Path) -> None:
+def refuse_other_files(config: PrepareConfig, root: Path, compare_content: bool = True) -> None:
     """Raise InputError if a finished data set has numbers as classes in the order of
     text, as earlier versions made it, or if a path is given whose files are not those
-    that it was made from.
+    that it was made from. By default that is by content too; else by names and sizes.
     """
     made, folder = sealing.DATASET.unseal(config, root), root / config.folder
     if getattr(config, "classes", None) is None and made.classes != by_number(made.classes, folder):
@@ -63,3 +64,5 @@ def refuse_other_files(config: PrepareConfig, root: Path) -> None:
             f"{config.path}: holds other files than those {folder} was made from{why}; choose"
             " another --root"
         )
+    if source.is_of_files and compare_content:
+        refuse_other_content(config, source, root)

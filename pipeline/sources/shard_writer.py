@@ -64,10 +64,11 @@ def plan_shards(pieces: Iterable[Piece], shard_bytes: int) -> list[Shard]:
 
 class Work(NamedTuple):
     """Whatever a worker needs to do any step: `folder` is for the shards of this plan,
-    and a note on each shard and archive.
+    and a note on each shard and archive. `plan` stands for the files of the source.
     """
 
     folder: Path
+    plan: str
     classes: list[str]
     read: Callable[[Piece], Iterator[SourceFile]]
     is_known: bool
@@ -86,10 +87,14 @@ class Work(NamedTuple):
         if isinstance(step, Archive):
             return (self.folder / f"{step.path.name}.md5").exists()
         path, note = self.folder / step.name, self.note(step.name)
-        if note is not None and path.is_file() and path.stat().st_size == note.num_bytes:
+        is_ours = note is not None and note.plan in (None, self.plan)
+        if is_ours and note and path.is_file() and path.stat().st_size == note.num_bytes:
             return True
         if note is not None or path.with_name(f"{path.name}.json").exists():
-            print(f"{path}: it or its note is damaged; both are made again", file=sys.stderr)
+            print(
+                f"{path}: it or its note is damaged or another's; both are made again",
+                file=sys.stderr,
+            )
         return False
 
     def note(self, shard: str) -> ShardNote | None:
@@ -127,6 +132,7 @@ class Work(NamedTuple):
         digest = write_shard(self.folder / shard.name, self.classes, records, shard.num_bytes)
         path = self.folder / shard.name
         note = ShardNote(
+            plan=self.plan,
             name=shard.name,
             digest=digest,
             num_bytes=path.stat().st_size,
@@ -168,16 +174,20 @@ def _measured(records: Iterable[Record], sizes: list[int]) -> Iterator[Record]:
         yield record
 
 
+def plan_of(config: PrepareConfig, source: Source) -> str:
+    """Return what stands for the files of a source, as they were last written."""
+    text = f"{source.fingerprint} {source.state} {config.shard_mib}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def work_of(
     config: PrepareConfig, source: Source, root: Path
 ) -> tuple[Work, list[Shard | Archive]]:
     """What is to be done for a data set, and its steps: the archives first, as reading
     one whole takes longest.
     """
-    plan = hashlib.sha256(
-        f"{source.fingerprint} {source.state} {config.shard_mib}".encode()
-    ).hexdigest()[:16]
+    plan = plan_of(config, source)
     folder = root / config.folder / SHARDS / plan
     reencode = config.reencode if isinstance(config, PhotographsConfig) else None
-    work = Work(folder, source.classes, source.read, source.is_known, reencode)
+    work = Work(folder, plan, source.classes, source.read, source.is_known, reencode)
     return work, [*source.archives, *plan_shards(source.pieces(), config.shard_mib * 2**20)]

@@ -90,7 +90,7 @@ def _gap(claim: Claim, cells: Mapping[Cell, Result]) -> str:
     members = [cells[cell].config.members for cell in wanted]
     if members[0] != members[-1]:
         return f"{' and '.join(map(_spell, wanted))}: the two results are of different members"
-    if len({member.classifier for member in members[0]}) < len(members[0]):
+    if len({member.classifier.science for member in members[0]}) < len(members[0]):
         return "one network counts as several members of the study"
     return ""
 

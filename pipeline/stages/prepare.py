@@ -50,7 +50,9 @@ def prepare(config: PrepareConfig, root: Path, processes: int | None = None) -> 
     for note in source.notes:
         print(f"prepare {config.name}: {note}", file=sys.stderr)
     with locks.lock(config, root, fences=True):
-        if not config.is_complete(root):
+        if config.is_complete(root):  # another process was first, perhaps with other files
+            refuse_other_files(config, root)
+        else:
             work, steps = work_of(config, source, root)
             with end_is_stop():
                 _do(work, steps, config.name, processes)

@@ -44,6 +44,7 @@ def publish(study: Study, root: Path, kept: Path) -> list[Path]:
     if kept.resolve() == root.resolve():
         raise InputError(f"--to {kept}: is the root itself; expected another folder")
     sealing.unseal(study.check, root)
+    _refuse_other_root(study, root, kept)
     if problems := _damages(study, root):
         raise InputError(f"{problems[0]}; nothing is published")
     copies = []
@@ -55,6 +56,27 @@ def publish(study: Study, root: Path, kept: Path) -> list[Path]:
             copies.append(kept / config.folder / name)
             disk.write_atomic(copies[-1], (root / config.folder / name).read_bytes())
     return copies
+
+
+def _refuse_other_root(study: Study, root: Path, kept: Path) -> None:
+    """Raise InputError if a folder to publish in is a root that people work in, or has
+    another artefact under a name of this study.
+    """
+    is_root = any((kept / config.room).exists() for config in study.stages)
+    if is_root and not (kept / PUBLISHED).is_file():
+        raise InputError(
+            f"--to {kept}: is a root with artefacts that were not published; expected a folder of"
+            " its own"
+        )
+    for config in study.stages[:-1]:
+        last = kept / config.folder / config.last_file
+        if last.is_file() and sealing.STAGES[config.stage].load(last).digest != (
+            sealing.unseal(config, root).digest
+        ):
+            raise InputError(
+                f"--to {kept}: {config.folder} there has other content, which other published"
+                " studies may need; expected another folder"
+            )
 
 
 def recount(study: Study, root: Path) -> tuple[int, list[str]]:

@@ -121,7 +121,7 @@ def repair(config: PrepareConfig, root: Path, damaged: list[FileState]) -> None:
 
 
 def _repair(config: PrepareConfig, root: Path, damaged: list[FileState]) -> None:
-    refuse_other_files(config, root)
+    refuse_other_files(config, root, compare_content=False)
     data = Dataset(config, root)
     if any(state.file == config.last_file for state in damaged):
         raise InputError(
@@ -169,7 +169,7 @@ def source_differs(config: PrepareConfig, root: Path, processes: int | None = No
             files.
     """
     data = Dataset(config, root)
-    refuse_other_files(config, root)
+    refuse_other_files(config, root, compare_content=False)
     work, steps = work_of(config, sources.open_source(config), root)
     shards = [step for step in steps if isinstance(step, Shard)]
     with tempfile.TemporaryDirectory(dir=data.folder, prefix=".check.") as scratch:

@@ -77,7 +77,7 @@ class Page(Frozen):
             # late, as this imports torch, and only a training that was killed needs it
             from pipeline.artefacts.checkpoints import Checkpoints
 
-            newest = Checkpoints(root / config.folder / "checkpoints").newest()
+            newest = Checkpoints(root / config.folder / "checkpoints", config.hash).newest()
             step = int(newest.name.rpartition("_")[2]) if newest else 0
         return [row for row in rows if row["step"] <= step]
 

@@ -84,6 +84,8 @@ def manifest(**changes: Any) -> Manifest:
         "classes": recognition._synsets(),
         "images_per_class": {"train": count, "val": [50] * 1000},
         "num_leaks": 0,
+        "config": {},
+        "bytes_of_splits": {"train": int(recognition.ORIGINAL_BYTES["train"])},
     }
     return Manifest.model_construct(None, **fields | changes)
 
@@ -96,6 +98,7 @@ def test_training_images_are_recognised_too() -> None:
     for changes, words in (
         ({"num_leaks": 50_000}, "has 50000 validation images among its training images"),
         ({"classes": recognition._synsets()[::-1]}, "has other classes"),
+        ({"bytes_of_splits": {"train": 1_500_000_000}}, "were encoded anew"),
         ({"images_per_class": {"train": [50] * 1000}}, "has 50000 training images"),
         (
             {"images_per_class": {"train": one_of_one}},
