@@ -20,6 +20,7 @@ from pipeline.configs.base import Frozen, StageConfig
 from pipeline.configs.experiment import options_of
 
 TOP = Path(__file__).parents[1]
+PICTURE = "RESULTS.png"
 FILES = (  # of the configs, as data flows
     "pipeline.configs.prepare",
     "pipeline.configs.network",
@@ -271,4 +272,6 @@ def on_files(files: Any, config: Any) -> Any:
 
     for name, page in PAGES.items():
         files.append(File.generated(config, name, content=page()))
+    # measured.md shows RESULTS.md, and that shows a picture
+    files.append(File.generated(config, PICTURE, abs_src_path=str(TOP / PICTURE)))
     return files

@@ -161,11 +161,8 @@ def forest(rows: Sequence[ForestLine]) -> str:
         ),
         description=WORDS,
     )
-    x = alt.X(
-        "difference:Q",
-        title="difference, points (95 % interval)",
-        axis=alt.Axis(tickCount=6),
-    )
+    title = "difference, points (95 % interval)"
+    x = alt.X("difference:Q", title=title, axis=alt.Axis(tickCount=6))
     none = (
         alt.Chart(alt.InlineData(values=[{"none": 0}]))
         .mark_rule(strokeDash=[4, 4], color=INK, aria=False)
@@ -173,8 +170,8 @@ def forest(rows: Sequence[ForestLine]) -> str:
     )
     rules = base.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q")
     points = base.mark_point(filled=True, size=80, opacity=1).encode(x=x)
-    height = min(HEIGHT, 60 + 30 * len(rows))
-    return _svg((none + rules + points).properties(width=WIDTH, height=height))
+    layers = none + rules + points
+    return _svg(layers.properties(width=WIDTH, height=min(HEIGHT, 60 + 30 * len(rows))))
 
 
 def png(svg: str) -> bytes:

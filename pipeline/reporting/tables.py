@@ -11,7 +11,7 @@ from pipeline.artefacts import sealing
 from pipeline.artefacts.comparison_facts import ArmRow, ComparisonFacts
 from pipeline.artefacts.contents import SealedPredictions, SealedRun
 from pipeline.artefacts.facts import Facts
-from pipeline.artefacts.metrics import read_metrics, validations
+from pipeline.artefacts.metrics import METRICS, read_metrics, validations
 from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import Verdict, read_verdicts
 from pipeline.configs.base import StageConfig
@@ -96,7 +96,14 @@ def ensemble_sizes(results: Sequence[Result], top: int) -> list[EnsembleSize]:
 
 
 def curves(runs: Sequence[TrainConfig], root: Path, top: int) -> list[CurvePoint]:
-    """Return the validation errors of each training, at one crop."""
+    """Return the validation errors of each training, at one crop.
+
+    Raises:
+        InputError: a training is complete, and its log is not what was sealed.
+    """
+    for run in runs:
+        if run.is_complete(root):
+            sealing.sealed_file(run, root, METRICS)
     return [
         CurvePoint(
             epoch=epoch,

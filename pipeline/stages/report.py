@@ -24,7 +24,7 @@ from pipeline.paper.published import NEIGHBOURS, SOURCE
 from pipeline.reporting import charts, figures, table_files, tables
 from pipeline.reporting.ablations import comparisons
 from pipeline.reporting.cautions import cautions, denominator, single_model
-from pipeline.reporting.findings import Sample, findings
+from pipeline.reporting.findings import Sample, findings, largest
 from pipeline.reporting.page import Benchmark, Page
 from pipeline.reporting.wording import AUDIT_TITLES, templates
 from pipeline.runtime import disk
@@ -124,7 +124,7 @@ def _page(config: Study, root: Path) -> Page:
             *(arm for comparison in config.comparisons for arm in comparison.arms),
         ]
     )
-    first, last = results[0].facts, results[-1]
+    first = results[0].facts
     top = deciding_top(first.num_classes)
     claims = tables.of_claims(config.check, root)
     runs = [(run, sealing.RUN.unseal(run, root)) for run in _trainings(everyone)]
@@ -134,13 +134,15 @@ def _page(config: Study, root: Path) -> Page:
         *(evaluation.provenance.command for _, evaluation in evaluations),
         *(command for claim in claims for command in claim.commands),
     ]
-    classes, pairs = tables.of_classes(last, top)
     ablations = comparisons(config.comparisons, root)
     table3, sizes, curves = (
         tables.cells(results, top),
         tables.ensemble_sizes(results, top),
         tables.curves(_trainings(members), root, top),
     )
+    shown = largest(table3)
+    most = results[table3.index(shown)]
+    classes, pairs = tables.of_classes(most, top)
     return Page(
         study=config.name,
         title=config.title,
@@ -150,7 +152,7 @@ def _page(config: Study, root: Path) -> Page:
         num_classes=first.num_classes,
         top=top,
         findings=findings(
-            table3, top, verdicts, ablations, Sample(len(last.config.members), first.num_images)
+            table3, top, verdicts, ablations, Sample(len(most.config.members), first.num_images)
         ),
         verdicts=verdicts,
         cells=table3,
@@ -175,8 +177,8 @@ def _page(config: Study, root: Path) -> Page:
         | figures.of_ablations(ablations),
         comparisons=ablations,
         captions=figures.captions(top),
-        shown=table3[-1],
-        mistakes=last.mistakes,
+        shown=shown,
+        mistakes=most.mistakes,
         runs=runs,
         evaluations=evaluations,
         tracked=_tracked([config for config, _ in (*runs, *evaluations)], root),
