@@ -192,6 +192,7 @@ def test_it_opens_with_what_was_found(root: Path, study: Study) -> None:
         assert (points if verdict.measured else "no more and no fewer") in claim
         assert f"{verdict.p_holm:.3g} by Holm" in claim
         assert claim.rstrip(").").endswith(("7 seeds", "15 images", "would decide"))
+    assert page.count("not tested here: ") == 1
     assert page.index('class="headline"') < page.index('id="verdicts"')
     assert (root / study.folder / "RESULTS.png").read_bytes().startswith(b"\x89PNG")
 
