@@ -91,7 +91,7 @@ def keep_sockets() -> None:
     """
     before = tempfile.gettempdir()
     short = Path(before if len(before) <= LONGEST else "/tmp")
-    remains.sweep_once(short)
+    remains.sweep(short, silent=True)  # sockets of killed commands are of no interest
     folder = remains.unfinished(short / "gd")
     folder.mkdir(mode=0o700)
     # runs behind multiprocessing's own, which has -100

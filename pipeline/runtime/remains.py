@@ -48,10 +48,10 @@ def is_remains(path: Path) -> bool:
         return False
 
 
-def sweep(folder: Path) -> None:
-    """Remove the remains in a folder, and say so in a line."""
+def sweep(folder: Path, silent: bool = False) -> None:
+    """Remove the remains in a folder, and say so in a line, unless `silent`."""
     removed = [path.name for path in _listed(folder) if is_remains(path) and remove(path)]
-    if removed:
+    if removed and not silent:
         more = f" and {len(removed) - 1} more" if len(removed) > 1 else ""
         print(
             f"{folder}: removed {removed[0]}{more}, which a killed process left unfinished",
