@@ -53,6 +53,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     )
     files = {file: k for k, file in enumerate(longest)}
     items.sort(key=lambda item: files.get(item.nodeid.partition("::")[0], len(longest)))
+    if os.environ.get("FAULTS") != "whole":
+        items[:] = [item for item in items if item.get_closest_marker("campaign") is None]
     for item in items:
         if {"finished", "cluster", "server"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.processes)

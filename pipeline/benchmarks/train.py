@@ -27,7 +27,7 @@ from pipeline.benchmarks.turns import Measure, photograph_shard, quartiles, take
 from pipeline.configs.network import NetworkConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import BenchmarkConfig
-from pipeline.configs.train import TrainConfig
+from pipeline.configs.train import MOST_EPOCHS, TrainConfig
 from pipeline.paper.googlenet import AUX_WEIGHT
 from pipeline.runtime import process_group
 from pipeline.runtime.environment import ALLOCATOR, PROCESS_ENVIRONMENT
@@ -180,7 +180,7 @@ def _config(input_size: int, precision: str) -> TrainConfig:
         "precision": precision,
     }
     return TrainConfig.model_validate(
-        {"data": data, "num_epochs": 10**6, "global_batch_size": BATCH, **fields}
+        {"data": data, "num_epochs": MOST_EPOCHS, "global_batch_size": BATCH, **fields}
     )
 
 

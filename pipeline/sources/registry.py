@@ -12,7 +12,6 @@ from pipeline.errors import InputError
 from pipeline.sources.base import Source
 from pipeline.sources.class_order import by_number
 from pipeline.sources.clutter import in_words
-from pipeline.sources.copies import refuse_other_content
 
 # `source` of a config -> file and function of this folder that reads it. The file is
 # imported when it is needed: some take a second
@@ -65,4 +64,5 @@ def refuse_other_files(config: PrepareConfig, root: Path, compare_content: bool 
             " another --root"
         )
     if source.is_of_files and compare_content:
-        refuse_other_content(config, source, root)
+        # it takes pyarrow, which a look at a study does without
+        resolve_name("pipeline.sources.copies:refuse_other_content")(config, source, root)

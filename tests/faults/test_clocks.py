@@ -22,6 +22,7 @@ HOUR = 3600
 ASKED = {
     "pipeline/artefacts/provenance.py": "a label of an artefact",
     "pipeline/stages/report.py": "a label of the page of a study in progress",
+    "pipeline/tools/index.py": "a label of the page of all studies",
     "slurm/ledger.py": "a label of a submitted job",
     "slurm/nodes.py": "a name, and whether a node failed within a week",
     "slurm/probe.py": "clocks of nodes beside each other, and words",
@@ -78,6 +79,7 @@ def test_a_status_does_not_know_the_time(
         assert status(study, root) == now
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.processes
 def test_a_study_under_a_jumping_clock_is_the_same(finished: Finished, tmp_path: Path) -> None:

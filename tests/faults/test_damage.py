@@ -100,13 +100,13 @@ def test_every_damage_is_found_and_no_figure_moves(
     """`verify` names each damaged file; the other commands stop, or show what they
     showed before.
     """
-    commands = ("verify", "report", "recount", "publish")
+    commands = amount(("verify", "report"), ("verify", "report", "recount", "publish"))
     expected = {c: outcome(c, finished, sound, tmp_path / f"sound-{c}") for c in commands}
     assert {code for code, _ in expected.values()} == {0}
     tries, misses = Counter[str](), list[str]()
     for kind, path in kinds(sound).items():
         is_sealed = not any(part in kind for part in UNSEALED) or kind.endswith(".arrow")
-        for name in amount([*DAMAGES][:2], [*DAMAGES]):
+        for name in amount([*DAMAGES][:1], [*DAMAGES]):
             root = tmp_path / "root"
             shutil.copytree(sound, root, symlinks=True)
             victim, damage = root / path.relative_to(sound), DAMAGES[name]

@@ -39,6 +39,7 @@ def unfinished(root: Path) -> list[Path]:
     return [path for path in root.rglob(".*") if MARKED.fullmatch(path.name)]
 
 
+@pytest.mark.campaign
 @pytest.mark.processes
 @pytest.mark.slow
 def test_a_study_on_a_full_disk(finished: Finished, small_disk: Path) -> None:

@@ -14,6 +14,7 @@ from pipeline.runtime.environment import is_secret, without_secrets
 from slurm.cluster import Cluster
 from slurm.site import Site, load_site
 from tests.commands import EXPERIMENT, going_deeper
+from tests.faults.campaign import amount
 from tests.slurm.conftest import running_cluster
 from tests.slurm.submitted import Submitted, complete
 from tests.wandb_stub import API_KEY, WandbStub
@@ -64,7 +65,7 @@ def holds_secret(contents: Iterable[bytes]) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.processes
-@pytest.mark.parametrize("mode", ["online", "offline"])
+@pytest.mark.parametrize("mode", amount(["online"], ["online", "offline"]))
 def test_a_study_and_its_upload_hold_no_secret(
     server: WandbStub, image_folder: Path, tmp_path: Path, mode: str
 ) -> None:

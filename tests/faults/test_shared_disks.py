@@ -157,6 +157,7 @@ def test_a_conclusion_awaits_the_jobs_that_ended_well(
     assert f"{first.stage} {first.hash}" not in str(failed.value)
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.processes
 def test_hosts_that_see_each_others_files_late_agree(
