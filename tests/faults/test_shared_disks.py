@@ -192,6 +192,7 @@ def test_hosts_that_see_each_others_files_late_agree(
     assert contents(root) == contents(finished.root)
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.processes
 def test_two_hosts_whose_locks_are_their_own_do_no_harm(
