@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.artefacts import locks
+from pipeline.artefacts import locks, sealing
 from pipeline.artefacts.manifest import num_images
 from pipeline.artefacts.metrics import read_metrics
 from pipeline.configs.base import StageConfig
@@ -90,7 +90,12 @@ def _row(
 ) -> Row:
     row = Row(stage, label, "missing")
     if config.is_complete(root):
-        return row._replace(state="complete", job=entry.job_id if entry else "")
+        row = row._replace(job=entry.job_id if entry else "")
+        try:
+            sealing.unseal(config, root)
+        except InputError as error:
+            return row._replace(state="damaged", note=str(error))
+        return row._replace(state="complete")
     progress, left = _progress(config, root)
     row = row._replace(progress=progress)
     jobs = [(e, job) for e in (array, entry) if e for job in e.jobs(known)]

@@ -270,3 +270,11 @@ def test_an_incomplete_input_makes_its_artefacts_incomplete(finished: Finished, 
     assert not study.check.is_complete(root)
     with pytest.raises(InputError, match="run the train stage first"):
         Predictions(member, root).top1_error()
+
+
+def test_a_status_names_what_is_damaged(finished: Finished, root: Path) -> None:
+    spoil(path := one(root, "runs/*/run.json"))
+    shown = in_process("status", finished.experiment, "--data", finished.data, "--root", root)
+    assert shown.returncode == 0, shown.stderr
+    assert "damaged" in shown.stdout
+    assert f"{path}: is damaged" in shown.stdout
