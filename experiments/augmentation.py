@@ -1,7 +1,7 @@
 """What augmentation is worth: the paper's patches, Caffe's fixed window, photometric
 distortions, in miniature.
 
-Run:     going-deeper run experiments/augmentation.py --data FOLDER
+Run:     going-deeper run augmentation --data FOLDER
 Expect:  nothing is known at this scale
 Cost:    about one core-hour a training at 70 epochs
 Differs: as experiments/caltech101.py, of which the first arm's trainings are the same

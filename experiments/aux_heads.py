@@ -1,7 +1,7 @@
 """Do the auxiliary heads help? Both, none, the lower (4a) or the upper (4d), in
 miniature.
 
-Run:     going-deeper run experiments/aux_heads.py --data FOLDER
+Run:     going-deeper run aux_heads --data FOLDER
 Expect:  nothing is known: the paper gives no number for its heads
 Cost:    about one core-hour a training at 70 epochs; arms x seeds of them
 Differs: as experiments/caltech101.py, of which the first arm's trainings are the same

@@ -1,8 +1,8 @@
 """Caffe's quick recipe at full scale: one GoogLeNet on ILSVRC-2012, as BVLC trained and
 evaluated its bvlc_googlenet.
 
-Run:     going-deeper run experiments/caffe_quick.py --data FOLDER_OF_THE_ARCHIVES
-         --site slurm/sites/gpu.toml
+Run:     going-deeper run caffe_quick --data FOLDER_OF_THE_ARCHIVES
+         --site gpu
 Expect:  BVLC: 31.3 % top-1 and 11.1 % top-5 error at the centre crop (claim R8).
          Never run here
 Cost:    2.4 M steps of 32 images, 60 epochs; `going-deeper plan` on this file says it,

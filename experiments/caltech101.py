@@ -1,7 +1,7 @@
 """Table 3 in miniature: GoogLeNets of half the width on Caltech-101's photographs at
 112 px, on a CPU.
 
-Run:     going-deeper run experiments/caltech101.py --data FOLDER
+Run:     going-deeper run caltech101 --data FOLDER
 Expect:  with --precision bf16 --epochs 24 a top-5 error, on average over seven members,
          of 31.7 % with 1 crop and 29.7 % with 144; of all seven together 27.8 and 27.2
          %. 70 epochs were not run with these constants

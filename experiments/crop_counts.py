@@ -1,7 +1,7 @@
 """How many crops are enough? 1, 2, 10, 36, 72, 108 and 144, averaged, and the largest
 of 144, in miniature.
 
-Run:     going-deeper run experiments/crop_counts.py --data FOLDER
+Run:     going-deeper run crop_counts --data FOLDER
 Expect:  fewer errors with more crops, and less and less gained (paper, section 7)
 Cost:    the trainings of experiments/caltech101.py's first members, no more
 Differs: as experiments/caltech101.py, whose members and predictions these are

@@ -1,7 +1,7 @@
 """How many models are enough, and must they differ in their initial weights? In
 miniature.
 
-Run:     going-deeper run experiments/ensemble_size.py --data FOLDER
+Run:     going-deeper run ensemble_size --data FOLDER
 Expect:  nothing is known: the paper's members share their initial weights, "due to an
          oversight" (section 7)
 Cost:    members + independent trainings of experiments/caltech101.py

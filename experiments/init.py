@@ -1,7 +1,7 @@
 """How weights begin, on which the paper is silent: Kaiming's, Caffe's, a Gaussian, in
 miniature.
 
-Run:     going-deeper run experiments/init.py --data FOLDER
+Run:     going-deeper run init --data FOLDER
 Expect:  nothing is known at this scale
 Cost:    about one core-hour a training at 70 epochs
 Differs: as experiments/caltech101.py, but each seed draws initial weights of its own,

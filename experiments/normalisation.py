@@ -1,7 +1,7 @@
 """Local response normalisation (the paper's), none, and batch normalisation, in
 miniature.
 
-Run:     going-deeper run experiments/normalisation.py --data FOLDER
+Run:     going-deeper run normalisation --data FOLDER
 Expect:  nothing is known at this scale
 Cost:    about one core-hour a training at 70 epochs
 Differs: as experiments/caltech101.py, of which the first arm's trainings are the same

@@ -1,7 +1,7 @@
 """Which pixels and which initial weights belong together: the start of the paper's
 recipe with each pairing, on Tiny ImageNet at 56 px.
 
-Run:     going-deeper run experiments/pixels.py --data FOLDER_OF_TINY_IMAGENET
+Run:     going-deeper run pixels --data FOLDER_OF_TINY_IMAGENET
 Expect:  main loss after 1,562 steps, with one seed: 5.035 (deviation, Kaiming), 5.300
          (deviation, Caffe), 5.293 (Caffe's pixels, Caffe); chance is 5.298. With 1.2
          epochs the last begins to learn after some 1,700 steps

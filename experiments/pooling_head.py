@@ -1,7 +1,7 @@
 """Average pooling before the classifier, against a fully connected layer (paper,
 section 5), in miniature.
 
-Run:     going-deeper run experiments/pooling_head.py --data FOLDER
+Run:     going-deeper run pooling_head --data FOLDER
 Expect:  the paper: pooling gains about 0.6 points of top-1 error
 Cost:    about one core-hour a training at 70 epochs
 Differs: as experiments/caltech101.py, of which the first arm's trainings are the same

@@ -1,8 +1,8 @@
 """The paper's Table 3 at full scale: seven GoogLeNets on ILSVRC-2012, 1, 10 and 144
 crops, alone and together.
 
-Run:     going-deeper run experiments/table3.py --data FOLDER_OF_THE_ARCHIVES --site
-         slurm/sites/gpu.toml
+Run:     going-deeper run table3 --data FOLDER_OF_THE_ARCHIVES --site
+         gpu
 Expect:  the paper: 10.07 % top-5 error of one model with 1 crop, 6.67 % of seven with
          144. Never run here
 Cost:    `going-deeper plan` on this file says it: in core-hours once `benchmark train`

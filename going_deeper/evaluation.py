@@ -8,17 +8,19 @@ from typing import NamedTuple
 
 import pandas as pd
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from pipeline.artefacts.dataset import Dataset
 from pipeline.configs.evaluate import CropsConfig
-from pipeline.configs.network import Precision
+from pipeline.configs.network import PixelConfig, Precision
+from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError
 from pipeline.models.classify import classify
 from pipeline.models.engine import Engine
 from pipeline.models.loading import Classifier, as_network
 from pipeline.paper.policies import label_of
-from pipeline.paper.preprocessing import PREPROCESSING, Preprocessing
+from pipeline.paper.preprocessing import PREPROCESSING
 from pipeline.stages.prepare import prepare
 from pipeline.statistics.inference import wilson
 from pipeline.statistics.label_ranks import rank_of_label
@@ -72,8 +74,11 @@ def evaluate(
         InputError: the folder holds no labelled images, or the outputs do not fit.
     """
     if not isinstance(classifier, Classifier):
-        preprocessing = Preprocessing(mean, std)
-        classifier = Classifier(as_network(classifier), preprocessing, input_size)
+        try:
+            pixels = PixelConfig(mean=mean, std=std)
+        except ValidationError as error:
+            raise InputError(one_line(error)) from None
+        classifier = Classifier(as_network(classifier), pixels.preprocessing, input_size)
     engine = Engine(classifier, torch.device(device), precision)
     with tempfile.TemporaryDirectory() if root is None else nullcontext(str(root)) as place:
         config = images_of(Path(folder), None if classes is None else Path(classes))

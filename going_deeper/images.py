@@ -34,6 +34,10 @@ def crops(
     """
     if policy not in CROPS:
         raise InputError(f"policy {policy}: expected one of {', '.join(CROPS)}")
+    if not isinstance(image, np.ndarray | Image.Image):
+        raise InputError(
+            f"image: a {type(image).__name__}; expected a picture, such as PIL.Image.open(path)"
+        )
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise InputError(

@@ -201,11 +201,11 @@ def load_site(path: Path) -> Site:
 
 
 def _toml(path: Path) -> dict[str, Any]:
-    expected = "expected one such as slurm/sites/local.toml"
+    expected = f"expected a file.toml, or one of {', '.join(site_names())}"
     try:
         if not path.is_file():  # a device would be read without end
-            ours = did_you_mean(path.stem, site_names()) or f" or one of {', '.join(site_names())}"
-            raise InputError(f"{path}: no such site file; {expected}{ours}")
+            near = did_you_mean(path.stem, site_names())
+            raise InputError(f"{path}: no such site file; {expected}{near}")
         if (size := path.stat().st_size) > MOST_BYTES:
             raise InputError(f"{path}: has {size} bytes, more than {MOST_BYTES}; {expected}")
         return tomllib.loads(path.read_text(encoding="utf-8"))

@@ -26,7 +26,7 @@ def test_a_study_says_how_it_is_run(path: Path, tmp_path: Path) -> None:
     study = load_study(path, arguments)
     assert study.stages[-1].stage == "report"
     text = path.read_text()
-    assert f"going-deeper run experiments/{path.name}" in text
+    assert f"going-deeper run {path.stem}" in text
     assert all(heading in text for heading in ("Run:", "Expect:", "Cost:", "Differs:"))
 
 

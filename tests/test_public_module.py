@@ -126,3 +126,10 @@ def test_a_study_is_run_and_read(finished: Finished) -> None:
     }
     with pytest.raises(gd.InputError, match="run the ensemble stage first"):
         gd.results(study, "nowhere")
+
+
+def test_pixels_of_0_to_1_and_paths_are_refused_in_one_line(finished: Finished) -> None:
+    with pytest.raises(gd.InputError, match=r"of pixels in 0\.\.255 it is 123\.675"):
+        gd.evaluate(torch.nn.Identity(), finished.data / "val", mean=(0.485, 0.456, 0.406))
+    with pytest.raises(gd.InputError, match=r"image: a str; expected a picture, such as PIL"):
+        gd.crops("a.jpg")  # type: ignore[arg-type]

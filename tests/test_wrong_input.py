@@ -51,7 +51,7 @@ from tests.commands import Finished, in_process
             "run.json: does not exist; run the train stage first",
         ),
         (["rnu"], "No such command 'rnu'"),
-        (["report", "experiments/demo.py"], "nothing of demo is there; run the study first"),
+        (["report", "experiments/demo.py"], "nothing of demo with these options is there"),
         (
             ["report", "experiments/demo.py", "--into", "x"],
             "check.json: does not exist; run the check stage first",

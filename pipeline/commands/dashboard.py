@@ -7,7 +7,7 @@ from pipeline.commands.arguments import study_command
 from pipeline.configs.experiment import load_study
 
 
-@study_command("going-deeper dashboard experiments/demo.py")
+@study_command("going-deeper dashboard demo")
 def dashboard(experiment: Path, arguments: Sequence[str], root: Path) -> None:
     """Create or update a study's workspace and report on W&B: gap to the paper,
     verdicts, curves, crops, mistakes.

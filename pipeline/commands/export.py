@@ -9,7 +9,7 @@ from pipeline.commands.arguments import PATH, study_command
 from pipeline.configs.experiment import load_study
 
 
-@study_command("going-deeper export experiments/demo.py --member 0 --into exported")
+@study_command("going-deeper export demo --member 0 --into exported")
 @click.option(
     "--member", type=int, default=0, show_default=True, help="Which member of the study, from 0."
 )

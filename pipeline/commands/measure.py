@@ -28,7 +28,7 @@ def audit(as_json: bool) -> None:
     print(audit_json() if as_json else audit_text())
 
 
-@study_command("going-deeper find-rate experiments/demo.py")
+@study_command("going-deeper find-rate demo")
 @click.option(
     "--member", type=int, default=0, show_default=True, help="Which member of the study, from 0."
 )

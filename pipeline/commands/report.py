@@ -25,7 +25,7 @@ RESULTS = ("RESULTS.md", "RESULTS.png")
 WATCH_SECONDS = 30.0  # ours: between two looks
 
 
-@study_command("going-deeper report experiments/demo.py --into results")
+@study_command("going-deeper report demo --into results")
 @click.option("--into", type=PATH, help="Also write RESULTS.md and its picture there.")
 @click.option(
     "--watch",
@@ -95,7 +95,9 @@ def rebuild(study: Study, root: Path, anew: bool = True) -> Path:
         run_stage(study, root)
         return root / study.folder / PAGE
     if not any((root / config.folder).exists() for config in study.stages):
-        raise InputError(f"{root}: nothing of {study.name} is there; run the study first")
+        raise InputError(
+            f"{root}: nothing of {study.name} with these options is there; give those of its run"
+        )
     rows: list[dict[str, str]] = []
     try:
         rows = [row._asdict() for row in status(study, root)]
@@ -115,7 +117,7 @@ def index(root: Path) -> None:
     print(write_index(root))
 
 
-@study_command("going-deeper publish experiments/demo.py --to results")
+@study_command("going-deeper publish demo --to results")
 @click.option(
     "--to", type=PATH, required=True, help="A folder that is then a root of its own, for --root."
 )
@@ -136,7 +138,7 @@ def publish(experiment: Path, arguments: Sequence[str], root: Path, to: Path) ->
     )
 
 
-@study_command("going-deeper recount experiments/demo.py --root results")
+@study_command("going-deeper recount demo --root results")
 def recount(experiment: Path, arguments: Sequence[str], root: Path) -> None:
     """Make every figure of a finished study again from the hits of every image, and
     compare.

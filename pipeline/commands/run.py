@@ -15,7 +15,7 @@ from pipeline.tools.places import places
 from slurm.site import load_site
 
 
-@study_command("going-deeper run experiments/caltech101.py --data FOLDER --members 2")
+@study_command("going-deeper run caltech101 --data FOLDER --members 2")
 @click.option(
     "--site", type=SITE, help="Site file or name: run the stages as jobs there.  [default: here]"
 )
@@ -37,7 +37,7 @@ def run(
     run_missing(load_study(experiment, arguments), root, site, processes, wait)
 
 
-@study_command("going-deeper plan experiments/demo.py --members 3")
+@study_command("going-deeper plan demo --members 3")
 @click.option(
     "--site", type=SITE, help="Site file or name: also show what each job would be granted there."
 )

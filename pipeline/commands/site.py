@@ -30,7 +30,7 @@ CLUSTER = click.option(
 )
 
 
-@study_command("going-deeper status experiments/demo.py")
+@study_command("going-deeper status demo")
 @click.option(
     "--watch", is_flag=True, help="Print what changes until nothing runs or waits any more."
 )
@@ -44,7 +44,7 @@ def status(experiment: Path, arguments: Sequence[str], root: Path, watch: bool) 
     print(view.table(view.status(study, root)))
 
 
-@study_command("going-deeper logs experiments/demo.py --stage train -f")
+@study_command("going-deeper logs demo --stage train -f")
 @click.option("--stage", default="", help="Only names that begin so: train, train-0484a0 ...")
 @click.option(
     "--lines",
@@ -84,7 +84,7 @@ def logs(
         time.sleep(1)
 
 
-@study_command("going-deeper cancel experiments/demo.py")
+@study_command("going-deeper cancel demo")
 def cancel(experiment: Path, arguments: Sequence[str], root: Path) -> None:
     """End the jobs of a study that run or wait. What is complete stays; a training has
     saved and goes on at the next run.
@@ -112,7 +112,7 @@ def site() -> None:
 
 @site.command(
     short_help="Try on its nodes, for a minute, what a study needs.",
-    epilog="Example: going-deeper site check slurm/sites/gpu.toml",
+    epilog="Example: going-deeper site check gpu",
 )
 @click.argument("path", metavar="SITE", type=SITE)
 @click.option(

@@ -9,7 +9,7 @@ from pipeline.configs.experiment import load_study
 from pipeline.errors import InputError
 
 
-@study_command("going-deeper verify experiments/demo.py", needs_experiment=False)
+@study_command("going-deeper verify demo", needs_experiment=False)
 def verify(experiment: Path | None, arguments: Sequence[str], root: Path) -> None:
     """Compare every file of a study, or of a root, with the digest that it was sealed
     with.
@@ -27,7 +27,10 @@ def verify(experiment: Path | None, arguments: Sequence[str], root: Path) -> Non
         for problem in checked.problems:
             print(problem)
     if not count:
-        raise InputError(f"{root}: no complete artefact is there; --root names another folder")
+        raise InputError(
+            f"{root}: no complete artefact {'of this study with these options ' if study else ''}is"
+            " there; give the options of its run, or another --root"
+        )
     print(f"{count} artefacts checked, {problems or 'no'} problem{'s' * (problems != 1)}")
     if problems:
         sys.exit(3)

@@ -35,7 +35,7 @@ class _Ended(BaseException):
     """A user's file tried to end the process; its own handlers do not see it."""
 
 
-def load_study(path: Path, arguments: Sequence[str]) -> Study:
+def load_study(path: str | Path, arguments: Sequence[str] = ()) -> Study:
     """Return the study that an experiment file defines for command-line options such as
     `["--members", "3"]`.
 
@@ -43,7 +43,7 @@ def load_study(path: Path, arguments: Sequence[str]) -> Study:
         InputError: there is no such file, no function `experiment` in it, an unknown
             option, or a value out of range.
     """
-    path = experiment_file(path)
+    path = experiment_file(Path(path))
     with imports_beside(path):
         function = python_function(path, *EXPERIMENT)
         params = _options_in(path, function)

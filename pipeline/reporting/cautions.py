@@ -23,7 +23,7 @@ def guessing(
     )
     return (
         f"HARDLY BETTER THAN GUESSING: {hits} of {num_images} right, where guessing would give"
-        f" {expected:.1f}; usual causes: {causes}"
+        f" {expected:.1f}; usual causes: too few images to tell, {causes}"
     )
 
 

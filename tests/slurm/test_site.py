@@ -22,7 +22,7 @@ def test_every_site_loads(path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "no such site file; expected one such as slurm/sites/local.toml"),
+        (None, "no such site file; expected a file.toml, or one of"),
         ("cluster =", "is not TOML"),
         (
             "cluster = 'slurm'\nslurm_partitoin = 'gpu'",
