@@ -123,6 +123,7 @@ def headline(cells: Sequence[Cell], top: int) -> str:
         f"{_models(most.models)} with {_crops(most.crops)} {_verb('make', most.models)}"
         f" {percent(_error(most, top))} top-{top} errors (95 % interval {interval(bounds)})"
     )
+    text = text[0].upper() + text[1:]
     if most is first:
         return f"{text}."
     base = "the best single model" if first.models == 1 != most.models else _models(first.models)
@@ -214,7 +215,7 @@ def _points(difference: float) -> str:
 
 
 def _models(number: int) -> str:
-    return "One model" if number == 1 else f"{number} models"
+    return "one model" if number == 1 else f"{number} models"
 
 
 def _crops(label: str) -> str:
