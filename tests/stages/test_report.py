@@ -22,6 +22,7 @@ from pipeline.configs.train import TrainConfig
 from pipeline.reporting.ablations import Ablation
 from pipeline.reporting.findings import Sample, findings
 from pipeline.reporting.rows import Cell
+from pipeline.reporting.wording import _portable
 from pipeline.stages.report import report, report_progress
 from pipeline.tracking.page import begin
 
@@ -139,7 +140,7 @@ def test_results_md_says_of_each_claim_what_the_files_say(root: Path, study: Stu
         assert rests[2].strip("`+") in {result.facts.provenance.commit[:12] for result in used}
         commands = re.findall(r"^\d+\. `(.*)`$", text, re.MULTILINE)
         made_by = {commands[int(number) - 1] for number in rests[4].split(", ")}
-        assert made_by == {result.facts.provenance.command for result in used}
+        assert made_by == {_portable(result.facts.provenance.command) for result in used}
         # each training and evaluation once
         assert float(rests[3]) == pytest.approx(MEMBERS * (0.1 + 0.1), abs=0.006)
     assert any(verdict.decision == "reproduced" for verdict in verdicts)
