@@ -95,6 +95,7 @@ def test_the_rank_that_says_nothing_is_the_cause(
 
 
 def kill_the_server() -> None:
+    time.sleep(1)  # until the server has started both ranks
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(60)
 
