@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -27,6 +28,7 @@ from pipeline.runtime.signals import ENDING
 
 # they reach the whole group of processes: the server must not end before its forks
 HELD = {signal.SIGINT, signal.SIGHUP, *ENDING}
+PATIENCE_SECONDS, POLL_SECONDS = 2.0, 0.02  # ours
 LONGEST = 30  # characters of TMPDIR: the path of a socket in it has at most 108
 
 
@@ -56,17 +58,23 @@ def forks(*preloaded: str) -> ForkServerContext:
 def start(target: Callable[..., object], *arguments: object) -> BaseProcess:
     """Start a fork that calls `target`; `target` must call `begin` first.
 
+    A server that was killed may take a moment to end; then another one serves.
+
     Raises:
-        StageFailed: the server has died.
+        StageFailed: the server dies again and again.
     """
-    process = forks().Process(target=target, args=arguments)
-    try:
-        process.start()
-    except (EOFError, ConnectionError):
-        raise StageFailed(
-            "the server that starts processes has died; run the command again"
-        ) from None
-    return process
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        process = forks().Process(target=target, args=arguments)
+        try:
+            process.start()
+            return process
+        except (EOFError, ConnectionError):
+            if time.monotonic() > deadline:
+                raise StageFailed(
+                    "the server that starts processes has died; run the command again"
+                ) from None
+            time.sleep(POLL_SECONDS)
 
 
 def _end_server() -> None:
