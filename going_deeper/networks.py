@@ -11,7 +11,7 @@ from pipeline.configs.network import NetworkConfig
 from pipeline.configs.train import TrainConfig
 from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError
-from pipeline.models.loading import Classifier, load_strictly, our_classifier
+from pipeline.models.loading import Classifier, load_strictly, our_classifier, without_heads
 from pipeline.models.weights import note_in, read_weights, under_names
 from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.preprocessing import CAFFE_PREPROCESSING
@@ -38,8 +38,7 @@ def load(weights: str | Path) -> Classifier:
     rows = tensors.get("classifier.weight")
     network = GoogLeNet(1000 if rows is None else len(rows), **shape.model_dump())
     tensors, _ = under_names(network.state_dict().keys(), tensors, path)
-    own = {name: value for name, value in tensors.items() if not name.startswith("aux_heads.")}
-    load_strictly(network, own, path)
+    load_strictly(network, without_heads(tensors), path)
     preprocessing = note.pixels.preprocessing if note else CAFFE_PREPROCESSING
     return Classifier(network.eval(), preprocessing, shape.input_size)
 

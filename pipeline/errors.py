@@ -109,6 +109,15 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
+def last_line(error: BaseException) -> str:
+    """The end of an error's message, where a program that failed says why.
+
+    >>> last_line(RuntimeError("sbatch failed:\\ninvalid partition"))
+    'invalid partition'
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
+
+
 def present(value: T | None, what: str) -> T:
     """A value that is there, unless we made a mistake.
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import submitit
 
 from pipeline.artefacts.facts import Facts
-from pipeline.errors import InputError, StageFailed
+from pipeline.errors import InputError, StageFailed, last_line
 from pipeline.runtime import disk
 from pipeline.runtime.environment import users_umask
 from pipeline.runtime.private import private_folder
@@ -94,8 +94,7 @@ def check_site(site: Site, name: str, root: Path, nodes: int) -> tuple[str, bool
         job = executor.submit(Probe(str(folder)))
     # submitit raises these errors, with the message of sbatch
     except (RuntimeError, ValueError, FileNotFoundError) as error:
-        answer = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        raise InputError(f"{name}: the site does not take the probe: {answer}") from None
+        raise InputError(f"{name}: the site does not take the probe: {last_line(error)}") from None
     print(f"probe: job {job.job_id}", file=sys.stderr, flush=True)
     if site.cluster == "local":
         job.wait()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import submitit
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, last_line
 from slurm import nodes, queue
 from slurm.job import OrderedJob
 from slurm.ledger import (
@@ -55,8 +55,9 @@ class Submission:
             return self._submit(order, resources, after, after_any)
         # submitit raises these errors, with the message of sbatch
         except (RuntimeError, ValueError, FileNotFoundError) as error:
-            answer = (str(error).strip() or type(error).__name__).splitlines()[-1]
-            raise InputError(f"{order.name}: the site does not take the job: {answer}") from None
+            raise InputError(
+                f"{order.name}: the site does not take the job: {last_line(error)}"
+            ) from None
 
     def alive(self, name: str) -> str | None:
         """Return the id of the job under a name, if it waits or runs."""

@@ -34,13 +34,20 @@ def read_metrics(config: TrainConfig, root: Path, last: int | None = None) -> li
     Raises:
         InputError: the training is complete, and the file is not what was sealed.
     """
-    if last is None and config.is_complete(root):
-        sealing.sealed_file(config, root, METRICS)
     try:
+        if last is None:
+            return _all_rows(config, root)[0]
         with metrics_path(config, root).open("rb") as file:
-            return rows_of(file.read())[0] if last is None else _last(file, last)
+            return _last(file, last)
     except FileNotFoundError:
         return []
+
+
+def _all_rows(config: TrainConfig, root: Path) -> tuple[list[Row], int]:
+    """Return all rows, and the number of damaged lines; of a sealed file none is."""
+    if config.is_complete(root):
+        sealing.sealed_file(config, root, METRICS)
+    return rows_of(metrics_path(config, root).read_bytes())
 
 
 def rows_of(content: bytes) -> tuple[list[Row], int]:
@@ -66,9 +73,8 @@ def validations(config: TrainConfig, root: Path) -> list[tuple[float, Validation
         InputError: a row lacks an error, or has one that is unknown.
     """
     path, rows = metrics_path(config, root), []
-    if config.is_complete(root):
-        sealing.sealed_file(config, root, METRICS)
-    all_rows, num_damaged = rows_of(path.read_bytes()) if path.is_file() else ([], 0)
+    is_there = path.is_file() or config.is_complete(root)
+    all_rows, num_damaged = _all_rows(config, root) if is_there else ([], 0)
     if num_damaged:
         print(f"{path}: {num_damaged} damaged lines are left out", file=sys.stderr)
     for row in all_rows:

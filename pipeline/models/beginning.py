@@ -15,7 +15,7 @@ from pipeline.configs.network import NetworkConfig, WeightsNote
 from pipeline.configs.recipes import CAFFE_PIXELS
 from pipeline.configs.train import InitialWeights, TrainConfig
 from pipeline.errors import InputError
-from pipeline.models.loading import load_strictly
+from pipeline.models.loading import load_strictly, without_heads
 from pipeline.models.weights import note_in, read_weights
 from pipeline.paper.googlenet import GoogLeNet
 from pipeline.runtime import disk
@@ -68,7 +68,7 @@ def begin_with(network: GoogLeNet, config: TrainConfig, begin: InitialWeights) -
             f" {note.pixels.channel_order}; give the training these pixels"
         )
     weights, own, anew = read_weights(path), network.state_dict(), []
-    merged = {name: t for name, t in weights.items() if not name.startswith("aux_heads.")}
+    merged = without_heads(weights)
     same_size = note.network.input_size == config.network.input_size
     for head in config.network.aux_heads:
         prefix = f"aux_heads.{head}."

@@ -35,7 +35,7 @@ class Classifier(NamedTuple):
 def our_classifier(run: TrainConfig, weights: dict[str, Tensor], num_classes: int) -> Classifier:
     """Return a run's network without its auxiliary heads."""
     network = GoogLeNet(num_classes, **run.network.but(aux_heads=()).model_dump())
-    network.load_state_dict(_without_heads(weights))
+    network.load_state_dict(without_heads(weights))
     return Classifier(network, run.pixels.preprocessing, run.input_size)
 
 
@@ -63,12 +63,13 @@ def foreign_classifier(config: ForeignConfig, num_classes: int) -> Classifier:
     if config.weights is not None:
         weights, remark = under_names(network.state_dict().keys(), weights, config.weights)
         if family == "googlenet":
-            weights = _without_heads(weights)
+            weights = without_heads(weights)
         load_strictly(network, weights, config.weights)
     return Classifier(network, config.preprocessing, config.input_size, remark)
 
 
-def _without_heads(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def without_heads(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights but those of auxiliary heads."""
     return {name: tensor for name, tensor in weights.items() if not name.startswith("aux_heads.")}
 
 

@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.metrics import validations
-from pipeline.artefacts.predictions import Predictions
+from pipeline.artefacts.predictions import HITS, Predictions
 from pipeline.artefacts.result import figures
 from pipeline.artefacts.soundness import PUBLISHED, damages
 from pipeline.artefacts.verdict import read_verdicts
@@ -26,8 +26,6 @@ from pipeline.runtime import disk
 from pipeline.stages.check import judge_all
 from pipeline.stages.compare import best_members, judge
 from pipeline.stages.ensemble import chosen_members
-
-HITS = "hits.parquet"
 
 
 def publish(study: Study, root: Path, kept: Path) -> list[Path]:
