@@ -11,11 +11,12 @@ Differs: what BVLC's files do not say is `ours`: the kernel of the warp to 256 x
     and a new order in every epoch; see caffe_quick in pipeline/configs/recipes.py
 """
 
-from pathlib import Path
-
 from pipeline.configs import (
     CheckConfig,
     CropsConfig,
+    Data,
+    DataName,
+    Epochs,
     EvaluateConfig,
     PrepareConfig,
     PublishedRecipe,
@@ -26,7 +27,7 @@ from pipeline.configs.recipes import QUICK_EPOCHS, caffe_quick
 
 
 def experiment(
-    data: Path | None = None, name: str = "ilsvrc2012", epochs: float = QUICK_EPOCHS
+    data: Data = None, name: DataName = "ilsvrc2012", epochs: Epochs = QUICK_EPOCHS
 ) -> Study:
     images = PrepareConfig(source="ilsvrc2012", name=name, path=data)
     member = EvaluateConfig(

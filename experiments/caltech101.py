@@ -22,13 +22,15 @@ ensemble_size.py. All share their trainings.
 from pipeline.configs import (
     CheckConfig,
     CompareConfig,
-    Count,
+    Members,
+    Seeds,
     Study,
     TrainConfig,
     comparison,
     table3,
 )
 from pipeline.configs.miniature import (
+    Independent,
     miniature_arms,
     miniature_members,
     of_miniature,
@@ -39,7 +41,7 @@ from pipeline.configs.recipes import aux_heads, crop_counts
 
 @of_miniature
 def experiment(
-    base: TrainConfig, members: Count = 1, seeds: Count = 0, independent: Count = 0
+    base: TrainConfig, members: Members = 1, seeds: Seeds = 0, independent: Independent = 0
 ) -> Study:
     predictions = miniature_members(base, members)
     comparisons: tuple[CompareConfig, ...] = ()

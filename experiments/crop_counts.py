@@ -7,13 +7,13 @@ Cost:    the trainings of experiments/caltech101.py's first members, no more
 Differs: as experiments/caltech101.py, whose members and predictions these are
 """
 
-from pipeline.configs import CheckConfig, Count, Study, TrainConfig, table3
+from pipeline.configs import CheckConfig, Seeds, Study, TrainConfig, table3
 from pipeline.configs.miniature import miniature_members, of_miniature
 from pipeline.configs.recipes import crop_counts
 
 
 @of_miniature
-def experiment(base: TrainConfig, seeds: Count = 3) -> Study:
+def experiment(base: TrainConfig, seeds: Seeds = 3) -> Study:
     members = miniature_members(base, seeds)
     return Study(
         name="crop_counts",

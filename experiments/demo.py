@@ -10,8 +10,9 @@ Differs: 56 px, a quarter of the channels, 10 classes, 1,438 training images; co
 
 from pipeline.configs import (
     CheckConfig,
-    Count,
+    Epochs,
     EvaluateConfig,
+    Members,
     NetworkConfig,
     PrepareConfig,
     Study,
@@ -20,7 +21,7 @@ from pipeline.configs import (
 )
 
 
-def experiment(members: Count = 2, epochs: float = 80) -> Study:
+def experiment(members: Members = 2, epochs: Epochs = 80) -> Study:
     data = PrepareConfig(source="digits", name="digits")
     base = TrainConfig(
         data=data,

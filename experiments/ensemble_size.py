@@ -8,12 +8,17 @@ Cost:    members + independent trainings of experiments/caltech101.py
 Differs: as experiments/caltech101.py, of which the members are the same artefacts
 """
 
-from pipeline.configs import CheckConfig, Count, Study, TrainConfig, table3
-from pipeline.configs.miniature import miniature_members, of_miniature, same_or_independent
+from pipeline.configs import CheckConfig, Members, Study, TrainConfig, table3
+from pipeline.configs.miniature import (
+    Independent,
+    miniature_members,
+    of_miniature,
+    same_or_independent,
+)
 
 
 @of_miniature
-def experiment(base: TrainConfig, members: Count = 7, independent: Count = 3) -> Study:
+def experiment(base: TrainConfig, members: Members = 7, independent: Independent = 3) -> Study:
     predictions = miniature_members(base, members)
     return Study(
         name="ensemble_size",

@@ -11,16 +11,17 @@ Differs: 200 classes at 56 px, half the width, half an epoch, no photometric
     first step on
 """
 
-from pathlib import Path
-
 from pipeline.configs import (
     CheckConfig,
-    Count,
+    Data,
+    DataName,
+    Epochs,
     EvaluateConfig,
     NetworkConfig,
     PixelConfig,
     Precision,
     PrepareConfig,
+    Seeds,
     Study,
     comparison,
     name_of,
@@ -30,10 +31,10 @@ from pipeline.configs.recipes import CAFFE_PIXELS, paper
 
 
 def experiment(
-    data: Path | None = None,
-    name: str | None = None,
-    seeds: Count = 1,
-    epochs: float = 0.5,
+    data: Data = None,
+    name: DataName = None,
+    seeds: Seeds = 1,
+    epochs: Epochs = 0.5,
     precision: Precision = "bf16",
 ) -> Study:
     images = PrepareConfig(

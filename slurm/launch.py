@@ -45,9 +45,7 @@ def launch(study: Study, missing: Sequence[StageConfig], root: Path, site: Site)
         StageFailed: a local job ended without its artefact; the message says why.
     """
     root = safe(root.absolute())
-    for config in missing:
-        if isinstance(config, TrainConfig):
-            config.refuse_ranks(site.train.nodes * site.train.tasks_per_node)
+    refuse_ranks(missing, site)
     with submitting(root) as umask:
         code = snapshot(root)
         os.environ.update(PROCESS_ENVIRONMENT | os.environ)  # jobs inherit it
@@ -85,6 +83,13 @@ def launch(study: Study, missing: Sequence[StageConfig], root: Path, site: Site)
         raise StageFailed(
             last[-1].message if last else f"{order.name}: no word; see {root / 'jobs'}"
         )
+
+
+def refuse_ranks(missing: Sequence[StageConfig], site: Site) -> None:
+    """Raise InputError if a site's ranks cannot share the batch of a training."""
+    for config in missing:
+        if isinstance(config, TrainConfig):
+            config.refuse_ranks(site.train.nodes * site.train.tasks_per_node)
 
 
 def _submit_stage(submission: Submission, config: StageConfig) -> None:

@@ -196,6 +196,15 @@ def test_finetune_trains_evaluates_and_reports(image_folder: Path, tmp_path: Pat
     assert re.search(r"^ +1 144 ", ended.stdout, re.MULTILINE)
     (path,) = re.findall(r"^weights: (.*)$", ended.stdout, re.MULTILINE)
     assert len(load_file(path)["classifier.weight"]) == 3
+    # the study has no experiment file; the folder of its report stands for it
+    (folder,) = re.findall(r"^study: (.*), which", ended.stdout, re.MULTILINE)
+    root = ("--root", tmp_path / "root")
+    for name in ("status", "report", "verify", "recount"):
+        again = in_process(name, folder, *root)
+        assert again.returncode == 0, again.stderr
+    assert f"report: {folder}/report.html" in in_process("report", folder, *root).stdout
+    assert "takes no others (--epochs)" in in_process("status", folder, "--epochs", 2).stderr
+    assert "has no study.json" in in_process("status", tmp_path).stderr
 
 
 def test_the_recipe_follows_the_number_of_images(image_folder: Path, tmp_path: Path) -> None:

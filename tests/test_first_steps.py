@@ -205,6 +205,23 @@ def test_init_writes_what_works_and_passes_our_checks(tmp_path: Path) -> None:
         assert line in commands.list_commands(None)  # type: ignore[arg-type]
 
 
+def test_a_plan_refuses_what_a_run_refuses(tmp_path: Path) -> None:
+    """Without a path the plan is still shown, and what is missing."""
+    shown = in_process("plan", "table3").stdout
+    assert "before it can run: where the images of ilsvrc2012 lie, by --data" in shown
+    refused = in_process("plan", "table3", "--data", tmp_path / "photos")
+    assert refused.returncode == 2
+    assert "photos: no such folder" in refused.stderr
+    site = tmp_path / "site.toml"
+    site.write_text('cluster = "slurm"\n[train]\nnodes = 8\ntasks_per_node = 8\ngpus_per_node = 8')
+    refused = in_process("plan", "table3", "--site", site, "--members", 1)
+    assert "32 cannot be shared equally by 64 ranks" in refused.stderr
+    many = ("--recipe", "large_batch", "--batch", 1024)
+    shown = in_process("plan", "table3", "--site", site, "--members", 1, *many).stdout
+    assert "1024 images a step are 16 for each of 64 GPUs: below 32" in shown
+    assert "for each of" not in in_process("plan", "table3", "--site", site, *many[:3], 2048).stdout
+
+
 def test_help_shows_the_experiments_own_words() -> None:
     shown = in_process("run", "demo", "--help").stdout
     assert shipped.description(TOP / "experiments/demo.py").splitlines()[0] in shown

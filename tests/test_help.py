@@ -49,7 +49,8 @@ def test_an_experiments_own_options_are_shown(tmp_path: Path) -> None:
     how to see them.
     """
     shown = in_process("plan", "experiments/demo.py", "--help").stdout
-    assert "--members INTEGER RANGE  [default: 2; " in shown
+    assert "--members INTEGER RANGE" in shown
+    assert "Trainings of an ensemble; they differ in" in shown
     assert "--members" not in (alone := in_process("plan", "--help").stdout.split("Example")[0])
     assert "going-deeper plan EXPERIMENT --help lists them" in alone
     (tmp_path / "plain.py").write_text("def experiment(): ...")

@@ -1,6 +1,7 @@
 """Kinds of arguments on the command line."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Any, get_args
 
@@ -8,7 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from pipeline.configs.base import Frozen
-from pipeline.configs.experiment import options_of
+from pipeline.configs.experiment import load_study, options_of
 from pipeline.configs.shipped import description, experiment_file, names, summary
 from pipeline.errors import InputError
 from slurm.site import site_names
@@ -19,6 +20,13 @@ TYPED = f"{__name__}.typed"  # the words behind the command's name
 PATH = click.Path(path_type=Path)
 ROOT = click.option(
     "--root", type=PATH, default=Path("outputs"), show_default=True, help="Folder of all artefacts."
+)
+SETTINGS = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="STAGE.FIELD=VALUE",
+    help="Another value of any field, such as train.learning_rate=0.02. Repeatable.",
 )
 PROCESSES = click.option(
     "--processes",
@@ -170,9 +178,25 @@ def _complete_value(
 def study_command(
     example: str, needs_experiment: bool = True
 ) -> Callable[[Callable[..., None]], click.Command]:
-    """Make a command on a study: it takes EXPERIMENT, its options, and --root."""
+    """Make a command of a function on a `study`.
+
+    It takes EXPERIMENT, its options, --set and --root. Where no experiment is needed
+    and none is given, the study is None.
+    """
 
     def decorate(function: Callable[..., None]) -> click.Command:
+        @wraps(function)
+        def with_study(
+            experiment: Path | None,
+            arguments: Sequence[str],
+            settings: Sequence[str],
+            **options: Any,
+        ) -> None:
+            if experiment is None and settings:
+                raise InputError(f"--set {settings[0]}: of which experiment? name one")
+            study = None if experiment is None else load_study(experiment, arguments, settings)
+            function(study=study, **options)
+
         options = click.argument(
             "arguments",
             metavar="[OPTIONS OF THE EXPERIMENT]",
@@ -188,6 +212,6 @@ def study_command(
         experiment = click.argument(
             "experiment", type=PATH, required=needs_experiment, shell_complete=_complete_experiment
         )
-        return command(experiment(options(ROOT(function))))
+        return command(experiment(options(SETTINGS(ROOT(with_study)))))
 
     return decorate

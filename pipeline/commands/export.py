@@ -1,12 +1,11 @@
 """A trained network, for use elsewhere."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from pipeline.commands.arguments import PATH, study_command
-from pipeline.configs.experiment import load_study
+from pipeline.configs.study import Study
 
 
 @study_command("going-deeper export demo --member 0 --into exported")
@@ -14,9 +13,9 @@ from pipeline.configs.experiment import load_study
     "--member", type=int, default=0, show_default=True, help="Which member of the study, from 0."
 )
 @click.option("--into", type=PATH, required=True, help="Folder to write to.")
-def export(experiment: Path, arguments: Sequence[str], root: Path, member: int, into: Path) -> None:
+def export(study: Study, root: Path, member: int, into: Path) -> None:
     """Write a trained member as safetensors and ONNX, with a model card."""
     # late, as in every command that loads much: --help and completion do not need it
     from pipeline.tools import export as stage
 
-    print(stage.export(load_study(experiment, arguments), root, member, into))
+    print(stage.export(study, root, member, into))

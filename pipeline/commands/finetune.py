@@ -52,3 +52,4 @@ def finetune(folder: Path, root: Path, processes: int | None, **options: Any) ->
     print(words)
     run_missing(study, root, None, processes)
     print(f"weights: {Run(run, root).weights_file('averaged')}")
+    print(f"study: {root / study.folder}, which report, status and the like take as EXPERIMENT")

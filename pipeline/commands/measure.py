@@ -2,7 +2,6 @@
 benchmark.
 """
 
-from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -11,8 +10,7 @@ from pydantic import ValidationError
 
 from pipeline.commands.arguments import MOST, PATH, ROOT, study_command
 from pipeline.commands.local import is_rank
-from pipeline.configs.experiment import load_study
-from pipeline.configs.study import BenchmarkConfig
+from pipeline.configs.study import BenchmarkConfig, Study
 from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError
 
@@ -48,8 +46,7 @@ def audit(as_json: bool) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def find_rate(
-    experiment: Path,
-    arguments: Sequence[str],
+    study: Study,
     root: Path,
     member: int,
     steps: int,
@@ -66,7 +63,7 @@ def find_rate(
 
     if is_rank():
         raise InputError("find-rate runs on one process; go without torchrun")
-    run = load_study(experiment, arguments).trained_member(member)
+    run = study.trained_member(member)
     prepare(run.data, root)
     test = stage.find_rate(run, root, steps, batches)
     print(test.as_json() if as_json else test.text())

@@ -19,14 +19,18 @@ from pipeline.commands.local import (
     show,
 )
 from pipeline.configs.base import StageConfig
-from pipeline.configs.prepare import PrepareConfig
-from pipeline.configs.study import Study
+from pipeline.configs.prepare import FolderConfig, PrepareConfig
+from pipeline.configs.study import STUDY_FILE, Study
+from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError, StageFailed
+from pipeline.runtime import disk
 from pipeline.runtime.variables import refuse_contrary
 from pipeline.sources.registry import open_source, refuse_other_files
-from slurm.launch import launch
+from slurm.launch import launch, refuse_ranks
 from slurm.site import Site, load_site
 from slurm.status import wait as await_study
+
+FEW_IMAGES = 32  # ours: of a step, for one GPU
 
 
 def run_missing(
@@ -38,19 +42,16 @@ def run_missing(
         raise InputError(f"--site {site}: the ranks have been started already; go without --site")
     place = None if site is None else load_site(site)  # refuse wrong input before any work
     set_aside_damaged(study, root, is_alone=not is_rank())
-    refuse_stale(study, root)
-    _refuse_other_data(study, root)
+    refuse_wrong(study, root, place)
+    if is_first():
+        disk.write_atomic(root / study.folder / STUDY_FILE, study.model_dump_json().encode())
     if not is_rank() and study.is_complete(root) and _is_outdated(study, root):
         forget_report(study, root)
     missing = [config for config in study.stages if not config.is_complete(root)]
     _tidy(study, root)
-    _refuse_environment(missing, place)
     if missing and study not in missing:
         forget_report(study, root)
         missing.append(study)
-    for config in missing:
-        if isinstance(config, PrepareConfig):
-            open_source(config)  # refuse a wrong path here, not in a job's log
     if not missing:
         print(f"nothing to do: all {len(study.stages)} stages of {study.name} are complete")
     elif place is not None:
@@ -62,10 +63,54 @@ def run_missing(
     show(study, root)
 
 
-def _refuse_other_data(study: Study, root: Path) -> None:
+def refuse_wrong(study: Study, root: Path, place: Site | None, is_plan: bool = False) -> None:
+    """Refuse what no stage could use: the user reads it here, not in a job's log.
+
+    A plan needs no path of images yet, and compares no content of files.
+
+    Raises:
+        InputError: an input has been replaced since, a path of images is wrong, a
+            variable contradicts a precision, or the ranks of a site cannot share a
+            batch.
+    """
+    refuse_stale(study, root)
+    missing = [config for config in study.stages if not config.is_complete(root)]
+    pathless = without_path(study, root)
     for config in study.stages:
-        if isinstance(config, PrepareConfig) and config.is_complete(root):
-            refuse_other_files(config, root)
+        if not isinstance(config, PrepareConfig):
+            continue
+        if config not in missing:
+            refuse_other_files(config, root, compare_content=not is_plan)
+        elif not (is_plan and config in pathless):
+            open_source(config)
+    _refuse_environment(missing, place)
+    if place is not None:
+        refuse_ranks(missing, place)
+
+
+def without_path(study: Study, root: Path) -> list[PrepareConfig]:
+    """Return the data sets still to be made for which no path is given yet."""
+    return [
+        config
+        for config in study.stages
+        if isinstance(config, FolderConfig) and config.path is None and not config.is_complete(root)
+    ]
+
+
+def few_images(study: Study, root: Path, place: Site) -> list[str]:
+    """Return a sentence for each batch that gives a GPU of a site few images a step."""
+    ranks = place.train.nodes * place.train.tasks_per_node
+    batches = {
+        config.global_batch_size
+        for config in study.stages
+        if isinstance(config, TrainConfig) and not config.is_complete(root)
+    }
+    return [
+        f"{batch} images a step are {batch / ranks:g} for each of {ranks} GPUs: below"
+        f" {FEW_IMAGES} most of its time goes into starting the work"
+        for batch in sorted(batches)
+        if place.train.gpus_per_node and batch < FEW_IMAGES * ranks
+    ]
 
 
 def _is_outdated(study: Study, root: Path) -> bool:
@@ -87,8 +132,7 @@ def _tidy(study: Study, root: Path) -> None:
 def _refuse_environment(missing: Sequence[StageConfig], place: Site | None) -> None:
     """Refuse variables that contradict the precisions of the stages.
 
-    The user reads it here, not in the log of a rank or of a job. Jobs inherit this
-    environment, and add that of their site.
+    Jobs inherit this environment, and add that of their site.
     """
     if precisions := precisions_of(missing):
         refuse_contrary(precisions, {**os.environ, **(place.environment if place else {})})

@@ -3,7 +3,7 @@ recount."""
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,6 @@ import click
 from pipeline.artefacts import sealing
 from pipeline.commands.arguments import PATH, ROOT, study_command
 from pipeline.commands.local import forget_report, refuse_stale, show
-from pipeline.configs.experiment import load_study
 from pipeline.configs.study import Study
 from pipeline.errors import InputError, StageFailed
 from pipeline.reporting.server import served
@@ -37,8 +36,7 @@ WATCH_SECONDS = 30.0  # ours: between two looks
     "--port", type=click.IntRange(0, 65535), default=0, help="With --serve.  [default: a free one]"
 )
 def report(
-    experiment: Path,
-    arguments: Sequence[str],
+    study: Study,
     root: Path,
     into: Path | None,
     watch: bool,
@@ -48,7 +46,6 @@ def report(
     """Rebuild the report of a study from its verdicts and results; of a study in
     progress, show what there is. Claims are judged first where that is missing.
     """
-    study = load_study(experiment, arguments)
     refuse_stale(study, root)
     if not watch:
         _judge(study, root)
@@ -121,7 +118,7 @@ def index(root: Path) -> None:
 @click.option(
     "--to", type=PATH, required=True, help="A folder that is then a root of its own, for --root."
 )
-def publish(experiment: Path, arguments: Sequence[str], root: Path, to: Path) -> None:
+def publish(study: Study, root: Path, to: Path) -> None:
     """Copy the small files of a finished study: hits, figures, verdicts, provenance; no
     data set and no weights.
 
@@ -130,7 +127,6 @@ def publish(experiment: Path, arguments: Sequence[str], root: Path, to: Path) ->
     """
     from pipeline.tools import recount as counting
 
-    study = load_study(experiment, arguments)
     refuse_stale(study, root)
     copies = counting.publish(study, root, to)
     print(
@@ -139,13 +135,13 @@ def publish(experiment: Path, arguments: Sequence[str], root: Path, to: Path) ->
 
 
 @study_command("going-deeper recount demo --root results")
-def recount(experiment: Path, arguments: Sequence[str], root: Path) -> None:
+def recount(study: Study, root: Path) -> None:
     """Make every figure of a finished study again from the hits of every image, and
     compare.
     """
     from pipeline.tools import recount as counting
 
-    count, problems = counting.recount(load_study(experiment, arguments), root)
+    count, problems = counting.recount(study, root)
     if problems:
         raise StageFailed(
             "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if problems[5:] else "")

@@ -1,14 +1,12 @@
 """The commands that run a study, and that tell its cost: run, plan."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from pipeline.commands.arguments import PROCESSES, SITE, study_command
-from pipeline.commands.local import refuse_stale
-from pipeline.commands.missing import run_missing
-from pipeline.configs.experiment import load_study
+from pipeline.commands.missing import few_images, refuse_wrong, run_missing, without_path
+from pipeline.configs.study import Study
 from pipeline.runtime import device
 from pipeline.tools import forecast
 from pipeline.tools.places import places
@@ -24,8 +22,7 @@ from slurm.site import load_site
 )
 @PROCESSES
 def run(
-    experiment: Path,
-    arguments: Sequence[str],
+    study: Study,
     root: Path,
     site: Path | None,
     wait: bool,
@@ -34,24 +31,23 @@ def run(
     """Run the missing stages of a study, here or as jobs of a site. An interrupted run
     goes on where it stopped.
     """
-    run_missing(load_study(experiment, arguments), root, site, processes, wait)
+    run_missing(study, root, site, processes, wait)
 
 
 @study_command("going-deeper plan demo --members 3")
 @click.option(
     "--site", type=SITE, help="Site file or name: also show what each job would be granted there."
 )
-def plan(experiment: Path, arguments: Sequence[str], root: Path, site: Path | None) -> None:
+def plan(study: Study, root: Path, site: Path | None) -> None:
     """Show the stages of a study: which exist, which would run, and what they will
     cost, judged by what was run before.
     """
-    study = load_study(experiment, arguments)
     place = load_site(site) if site is not None else None
     granted, ranks, devices = (
         (place.in_words(), place.num_ranks(), place.devices()) if place else ({}, {}, {})
     )
     here = None if place else device.here()
-    refuse_stale(study, root)
+    refuse_wrong(study, root, place, is_plan=True)
     costs = forecast.forecast(study, root, here)
     known = places(study)
     print(f"{study.name}: {study.title}")
@@ -69,3 +65,7 @@ def plan(experiment: Path, arguments: Sequence[str], root: Path, site: Path | No
     print(forecast.sharing(study))
     if costs:
         print(f"still to do: {forecast.total_in_words(costs.values())}")
+    for config in without_path(study, root):
+        print(f"before it can run: where the images of {config.name} lie, by --data")
+    for sentence in few_images(study, root, place) if place else ():
+        print(sentence)

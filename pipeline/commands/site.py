@@ -4,14 +4,13 @@ a cluster to try them on (slurm).
 
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import gettempdir
 
 import click
 
 from pipeline.commands.arguments import MOST, MOST_PROCESSES, PATH, ROOT, SITE, study_command
-from pipeline.configs.experiment import load_study
+from pipeline.configs.study import Study
 from pipeline.errors import InputError
 from slurm import queue
 from slurm import status as view
@@ -34,11 +33,10 @@ CLUSTER = click.option(
 @click.option(
     "--watch", is_flag=True, help="Print what changes until nothing runs or waits any more."
 )
-def status(experiment: Path, arguments: Sequence[str], root: Path, watch: bool) -> None:
+def status(study: Study, root: Path, watch: bool) -> None:
     """Show a study's stages: state, job, node, progress, time left, and why one waits
     or failed, with its log.
     """
-    study = load_study(experiment, arguments)
     if watch:
         view.wait(study, root)
     print(view.table(view.status(study, root)))
@@ -54,15 +52,9 @@ def status(experiment: Path, arguments: Sequence[str], root: Path, watch: bool) 
     help="Of each log, the last ones.",
 )
 @click.option("-f", "--follow", is_flag=True, help="Go on printing what is written, until Ctrl-C.")
-def logs(
-    experiment: Path, arguments: Sequence[str], root: Path, stage: str, lines: int, follow: bool
-) -> None:
+def logs(study: Study, root: Path, stage: str, lines: int, follow: bool) -> None:
     """Show what the jobs of a study wrote last."""
-    shown = [
-        entry
-        for entry in entries(load_study(experiment, arguments), root)
-        if entry.name.startswith(stage)
-    ]
+    shown = [entry for entry in entries(study, root) if entry.name.startswith(stage)]
     if not shown:
         raise InputError(
             f"{root / 'jobs'}: no jobs of this"
@@ -85,15 +77,11 @@ def logs(
 
 
 @study_command("going-deeper cancel demo")
-def cancel(experiment: Path, arguments: Sequence[str], root: Path) -> None:
+def cancel(study: Study, root: Path) -> None:
     """End the jobs of a study that run or wait. What is complete stays; a training has
     saved and goes on at the next run.
     """
-    submitted = [
-        entry
-        for entry in entries(load_study(experiment, arguments), root)
-        if entry.cluster == "slurm"
-    ]
+    submitted = [entry for entry in entries(study, root) if entry.cluster == "slurm"]
     known = queue.jobs([entry.job_id for entry in submitted])
     ids = {entry.job_id for entry in submitted if any(job.is_alive for job in entry.jobs(known))}
     alive = sorted(ids, key=int, reverse=True)

@@ -26,7 +26,7 @@ def init(folder: Path) -> None:
     for name in STARTER:
         (folder / name).write_bytes(files("pipeline").joinpath("starter", name).read_bytes())
     print("\n".join(f"wrote {folder / name}" for name in STARTER))
-    print(f"try it, in two minutes: going-deeper run {folder / 'experiment.py'}")
+    print(f"try it, in two minutes: cd {folder} && going-deeper run experiment.py")
 
 
 @click.command(epilog="Example: going-deeper completion bash >> ~/.bashrc")

@@ -1,16 +1,15 @@
 """The command that checks every byte of what was made."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.commands.arguments import study_command
-from pipeline.configs.experiment import load_study
+from pipeline.configs.study import Study
 from pipeline.errors import InputError
 
 
 @study_command("going-deeper verify demo", needs_experiment=False)
-def verify(experiment: Path | None, arguments: Sequence[str], root: Path) -> None:
+def verify(study: Study | None, root: Path) -> None:
     """Compare every file of a study, or of a root, with the digest that it was sealed
     with.
 
@@ -19,7 +18,6 @@ def verify(experiment: Path | None, arguments: Sequence[str], root: Path) -> Non
     """
     from pipeline.tools import verify as verification
 
-    study = None if experiment is None else load_study(experiment, arguments)
     count, problems = 0, 0
     for checked in verification.verify(root, study):
         count += 1

@@ -15,6 +15,7 @@ from pipeline.configs.evaluate import (
     Policy,
 )
 from pipeline.configs.network import NetworkConfig, PixelConfig, Precision
+from pipeline.configs.options import Data, DataName, Epochs, Members, Seeds
 from pipeline.configs.prepare import PrepareConfig, ReencodeConfig, name_of
 from pipeline.configs.study import CheckConfig, PublishedRecipe, Study, ablation
 from pipeline.configs.train import InitialWeights, LocalSGDConfig, PatchConfig, TrainConfig
@@ -27,12 +28,16 @@ __all__ = [
     "CompareConfig",
     "Count",
     "CropsConfig",
+    "Data",
+    "DataName",
     "EnsembleConfig",
+    "Epochs",
     "EvaluateConfig",
     "ForeignConfig",
     "InitialWeights",
     "InputError",
     "LocalSGDConfig",
+    "Members",
     "NetworkConfig",
     "PatchConfig",
     "PixelConfig",
@@ -42,6 +47,7 @@ __all__ = [
     "PrepareConfig",
     "PublishedRecipe",
     "ReencodeConfig",
+    "Seeds",
     "Study",
     "TrainConfig",
     "ablation",

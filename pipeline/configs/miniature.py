@@ -4,27 +4,31 @@ studies of it.
 
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Signature, signature
-from pathlib import Path
-from typing import Any, Concatenate
+from typing import Annotated, Any, Concatenate
 
 from pipeline.configs.base import MOST_MEMBERS, Count
 from pipeline.configs.compare import CompareConfig, comparison
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.network import NetworkConfig, Precision
+from pipeline.configs.options import Data, DataName, Epochs, Seeds
 from pipeline.configs.prepare import PrepareConfig, name_of
 from pipeline.configs.study import Study, ablation
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 from pipeline.paper.policies import CURVE
 
+Independent = Annotated[Count, "Members that draw initial weights of their own, beside the others."]
+Arms = Annotated[
+    str | None, "Names of arms with commas between; the first is the baseline.  [default: all]"
+]
 MINIATURE_POLICIES = (*CURVE, "crops_144_max")
 
 
 def miniature(
-    data: Path | None = None,
-    name: str | None = None,
-    epochs: float = 70,
-    width: float = 0.5,
+    data: Data = None,
+    name: DataName = None,
+    epochs: Epochs = 70,
+    width: Annotated[float, "Factor on the channels of every layer."] = 0.5,
     precision: Precision = "fp32",
 ) -> TrainConfig:
     """Return a training for a CPU: half the width, at 112 px, on a folder of
@@ -145,7 +149,7 @@ def miniature_ablation(
     """
 
     @of_miniature
-    def experiment(base: TrainConfig, seeds: Count = 3, arms: str | None = None) -> Study:
+    def experiment(base: TrainConfig, seeds: Seeds = 3, arms: Arms = None) -> Study:
         members = miniature_arms(_chosen(arms_of(base), arms), seeds, independent)
         raw_members = {
             arm: tuple(member.but(weights="raw") for member in members[arm])

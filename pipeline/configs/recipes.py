@@ -10,7 +10,7 @@ from pipeline.configs.compare import Arm, CompareConfig
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.network import NetworkConfig, PixelConfig
 from pipeline.configs.prepare import ILSVRC2012_IMAGES, PrepareConfig
-from pipeline.configs.train import InitialWeights, TrainConfig
+from pipeline.configs.train import InitialWeights, PatchConfig, TrainConfig
 from pipeline.errors import InputError
 from pipeline.paper.policies import CURVE, label_of
 from pipeline.paper.preprocessing import CAFFE_PREPROCESSING
@@ -51,6 +51,46 @@ def paper(
         schedule="paper",
         averaging_decay=0.9999,
         photometric=True,
+    )
+
+
+def large_batch(
+    data: PrepareConfig,
+    num_epochs: float = 90,
+    batch: int = 1024,
+    network: NetworkConfig = TABLE_1,
+) -> TrainConfig:
+    """The recipe of section 6 for machines of today: steps of many images, in bf16.
+
+    What differs is `ours`: the batch, with the rate and the average of `scaled`; a
+    cosine over 90 epochs, as the large steps must end small; five epochs of warm-up and
+    clipping, as a network without batch norm begins badly at a high rate; bf16, which
+    every GPU since 2020 computes in; compiled, as eager steps wait for Python;
+    distortions on the device, which frees the loader of half its work.
+    """
+    recipe = paper(data, num_epochs, network).but(
+        schedule="cosine",
+        warmup_epochs=5,
+        clip_norm=5.0,
+        precision="bf16",
+        compiled=True,
+        patches=PatchConfig(distort_on="device"),
+    )
+    return scaled(recipe, batch)
+
+
+def scaled(run: TrainConfig, batch: int, power: float = 0.5) -> TrainConfig:
+    """Return a training with another batch, and what goes with it.
+
+    With k times as many images a step the rate is k^power as high, and the average of
+    the weights forgets k times as fast a step, so that it covers as many images.
+    `power` is 1 for linear scaling and 1/2 for the root.
+    """
+    k = batch / run.global_batch_size
+    return run.but(
+        global_batch_size=batch,
+        learning_rate=float(f"{run.learning_rate * k**power:.4g}"),
+        averaging_decay=float(f"{run.averaging_decay**k:.6g}"),
     )
 
 

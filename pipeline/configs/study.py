@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from pipeline.configs.base import Frozen, StageConfig
 from pipeline.configs.compare import CompareConfig, EnsembleConfig, comparison, table3
@@ -15,6 +15,8 @@ from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 from pipeline.paper.policies import CURVE, NUM_CROPS
 from pipeline.paper.published import Cell, PublishedId
+
+STUDY_FILE = "study.json"  # of a report's folder: a study can be named by that folder
 
 
 class PublishedWeights(Frozen):
@@ -149,6 +151,26 @@ class Study(StageConfig):
         for config in visit(self):
             ordered.setdefault(config.hash, config)
         return tuple(ordered.values())
+
+
+def study_in(folder: Path) -> Study:
+    """Return the study of a report's folder, which `run` notes there.
+
+    Raises:
+        InputError: there is no such note, or a version before this one wrote it.
+    """
+    path = folder / STUDY_FILE
+    try:
+        return Study.model_validate_json(path.read_bytes())
+    except OSError:
+        raise InputError(
+            f"{folder}: has no {STUDY_FILE}; expected an experiment, or the folder of a report"
+            f" under ROOT/{Study.room}"
+        ) from None
+    except ValidationError:
+        raise InputError(
+            f"{path}: is not the note of a study of this version; name its experiment"
+        ) from None
 
 
 def ablation(

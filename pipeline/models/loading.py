@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from pipeline.configs.base import differences
 from pipeline.configs.evaluate import ForeignConfig
-from pipeline.configs.experiment import errors_of, python_function
 from pipeline.configs.train import TrainConfig
+from pipeline.configs.user_file import errors_of, python_function
 from pipeline.errors import InputError, present
 from pipeline.models.usual import timm_network, torchvision_with
 from pipeline.models.weights import note_in, read_weights, under_names

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from pipeline.configs.evaluate import TRANSFORMING, EvaluateConfig, ForeignConfig, Resize
-from pipeline.errors import InputError
+from pipeline.errors import InputError, did_you_mean
 from pipeline.models.weights import note_in
 from pipeline.paper.crops import Aspect, scales
 from pipeline.paper.preprocessing import CAFFE_PREPROCESSING, PREPROCESSING, Preprocessing
@@ -124,9 +124,9 @@ def torchvision_with(name: str) -> Any:
     from torchvision import models
 
     if name not in models.list_models(module=models):
-        raise InputError(
-            f"torchvision:{name}: no such classifier; see torchvision.models.list_models()"
-        )
+        near = did_you_mean(name, models.list_models(module=models))
+        hint = near or "; see torchvision.models.list_models()"
+        raise InputError(f"torchvision:{name}: no such classifier{hint}")
     return models
 
 
@@ -138,7 +138,8 @@ def timm_with(name: str) -> Any:
     import timm
 
     if not timm.is_model(name) or ("." in name and name not in timm.list_pretrained(name)):
-        raise InputError(f"timm:{name}: no such model; see timm.list_models()")
+        near = did_you_mean(name, timm.list_models() if "." not in name else timm.list_pretrained())
+        raise InputError(f"timm:{name}: no such model{near or '; see timm.list_models()'}")
     return timm
 
 

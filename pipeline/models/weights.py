@@ -21,6 +21,8 @@ from pipeline.models.caffe import googlenet_weights
 
 MOST_LEVELS = 32  # ours: checkpoints have some three
 TOP = "."  # the key of tensors at the top, in no dictionary of their own
+# where a run or an export of ours keeps its weights
+OF_A_RUN = ("final/model.safetensors", "model.safetensors")
 
 
 def read_weights(path: Path, key: str | None = None) -> dict[str, Tensor]:
@@ -38,7 +40,9 @@ def read_weights(path: Path, key: str | None = None) -> dict[str, Tensor]:
     """
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "no such weights file"
-        raise InputError(f"{path}: {what}; expected a .caffemodel, .safetensors, .pt or .pth file")
+        inside = [path / name for name in OF_A_RUN if (path / name).is_file()]
+        expected = inside[0] if inside else "a .caffemodel, .safetensors, .pt or .pth file"
+        raise InputError(f"{path}: {what}; expected {expected}")
     if path.suffix == ".caffemodel":
         if key is not None:
             raise InputError(

@@ -50,6 +50,18 @@ def label_of(policy: str) -> str:
     return count if pooling == "mean" else f"{count} ({pooling})"
 
 
+def in_crops(label: str) -> str:
+    """Return the label of a policy with the word it counts.
+
+    >>> [in_crops(label) for label in ("1", "144", "144 (max)", "150 (VGG)", "dense")]
+    ['1 crop', '144 crops', '144 crops (max)', '150 crops (VGG)', 'dense']
+    """
+    count, _, rest = label.partition(" ")
+    if not count.isdigit():
+        return label
+    return " ".join(filter(None, (count, "crop" if count == "1" else "crops", rest)))
+
+
 def split_policy(policy: str) -> tuple[str, Pooling]:
     """Return the crops and the pooling that a policy's name means.
 

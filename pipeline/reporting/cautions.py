@@ -1,6 +1,6 @@
 """What a reader must know before believing an error."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pipeline.artefacts import sealing
@@ -8,7 +8,7 @@ from pipeline.artefacts.contents import SealedPredictions
 from pipeline.artefacts.result import Result
 from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
 from pipeline.configs.train import TrainConfig
-from pipeline.paper.policies import label_of
+from pipeline.paper.policies import in_crops, label_of
 
 
 def guessing(
@@ -30,22 +30,31 @@ def guessing(
 def cautions(results: Sequence[Result], evaluated: Iterable[SealedPredictions]) -> list[str]:
     """Return all sentences that a reader must know.
 
-    There is one for each result that may be guessing, and one for each difference
-    between an evaluation and what the makers of the weights did.
+    There is one where results may be guesses, and one for each difference between an
+    evaluation and what the makers of the weights did.
     """
-    guesses = [
-        f"{label_of(result.config.policy)} crops, models {result.config.num_models}: "
-        + guessing(
-            result.config.members[0].classifier,
-            result.facts.num_images,
-            result.facts.chance[0].hits,
-            result.facts.chance[0].expected,
-        )
+    notes = [sentence for sealed in evaluated for sentence in sealed.notes or ()]
+    return list(dict.fromkeys([*_guesses(results), *notes]))
+
+
+def _guesses(results: Sequence[Result]) -> Iterator[str]:
+    """Yield the sentence that results may be guesses, with the cells that they fill."""
+    chances = {
+        result: result.facts.chance[0]
         for result in results
         if result.facts.chance and result.facts.may_be_guessing
+    }
+    if not chances:
+        return
+    first, least = min(chances.items(), key=lambda item: item[1].hits)
+    cells = [
+        f"{result.config.num_models} model{'s' * (result.config.num_models > 1)} with"
+        f" {in_crops(label_of(result.config.policy))}"
+        for result in chances
     ]
-    notes = [sentence for sealed in evaluated for sentence in sealed.notes or ()]
-    return list(dict.fromkeys(guesses + notes))
+    yield f"{', '.join(cells)}: " + guessing(
+        first.config.members[0].classifier, first.facts.num_images, least.hits, least.expected
+    )
 
 
 def single_model(results: Sequence[Result]) -> str:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from pipeline.artefacts.comparison_facts import ArmRow
 from pipeline.artefacts.verdict import Decision, Verdict
-from pipeline.paper.policies import CURVE, NUM_CROPS
+from pipeline.paper.policies import CURVE, NUM_CROPS, in_crops
 from pipeline.reporting.ablations import Ablation
 from pipeline.reporting.rows import Cell
 from pipeline.reporting.wording import interval, p_value, percent, to_decide
@@ -219,7 +219,7 @@ def _models(number: int) -> str:
 
 
 def _crops(label: str) -> str:
-    return "one crop" if label == "1" else f"{label} crops"
+    return "one crop" if label == "1" else in_crops(label)
 
 
 def _verb(verb: str, number: int) -> str:

@@ -23,12 +23,19 @@ class Benchmark(NamedTuple):
     provenance: Provenance
 
 
+class Tracked(NamedTuple):
+    """A run at W&B: its id, and its page; empty where the server did not say."""
+
+    run_id: str
+    url: str
+
+
 @dataclass(frozen=True)
 class Page:
     """Everything that the templates of a complete study show, by the names they use.
 
     `runs` and `evaluations` have the config and the sealed file of each. `tracked` has
-    the ids of those that W&B's server holds, by hash.
+    the runs that W&B's server holds, by the hash of the artefact.
     """
 
     study: str
@@ -50,7 +57,7 @@ class Page:
     mistakes: list[Mistake]
     runs: list[tuple[TrainConfig, SealedRun]]
     evaluations: list[tuple[EvaluateConfig, SealedPredictions]]
-    tracked: dict[str, str]
+    tracked: dict[str, Tracked]
     cautions: list[str]
     commands: list[str]
     check_hash: str

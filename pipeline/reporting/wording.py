@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from pipeline.artefacts.comparison_facts import ArmRow
 from pipeline.artefacts.verdict import Verdict
+from pipeline.paper.policies import in_crops
 from pipeline.statistics.levels import MAX_SEEDS, P_FLOOR
 
 AUDIT_TITLES = {
@@ -39,6 +40,7 @@ def templates() -> jinja2.Environment:
         finalize=_printable,
     )
     environment.filters.update(
+        in_crops=in_crops,
         percent=percent,
         interval=interval,
         quantity=_quantity,

@@ -25,7 +25,7 @@ from pipeline.reporting import charts, figures, table_files, tables
 from pipeline.reporting.ablations import comparisons
 from pipeline.reporting.cautions import cautions, denominator, single_model
 from pipeline.reporting.findings import Sample, findings, largest
-from pipeline.reporting.page import Benchmark, Page
+from pipeline.reporting.page import Benchmark, Page, Tracked
 from pipeline.reporting.wording import AUDIT_TITLES, templates
 from pipeline.runtime import disk
 from pipeline.statistics.levels import FEW_CLASSES, deciding_top
@@ -201,15 +201,15 @@ def _place(study: Study) -> str:
     return f"{member.data.name}, {member.classifier.input_size} px"
 
 
-def _tracked(configs: Sequence[StageConfig], root: Path) -> dict[str, str]:
-    """Return the ids of the artefacts that W&B's server holds, by hash."""
-    ids = {}
+def _tracked(configs: Sequence[StageConfig], root: Path) -> dict[str, Tracked]:
+    """Return the runs of the artefacts that W&B's server holds, by hash."""
+    runs = {}
     for config in configs:
         with suppress(OSError, ValueError):
             page = tracking.read(tracking.path_of(config, root))
             if page.delivered is not None:
-                ids[config.hash] = page.run_id
-    return ids
+                runs[config.hash] = Tracked(page.run_id, page.url or "")
+    return runs
 
 
 def _audit() -> Mapping[str, object]:

@@ -8,28 +8,30 @@ Cost:    two minutes on two cores
 Differs: 56 px, a quarter of the channels; cosine schedule
 """
 
-from pathlib import Path
-
 from pipeline.configs import (
     CheckConfig,
-    Count,
+    Data,
+    DataName,
+    Epochs,
     EvaluateConfig,
+    Members,
     NetworkConfig,
     PrepareConfig,
     Study,
     TrainConfig,
+    name_of,
     table3,
 )
 
 
 # Each parameter is an option: going-deeper run experiment.py --epochs 80
 def experiment(
-    data: Path | None = None, name: str = "mine", members: Count = 1, epochs: float = 30
+    data: Data = None, name: DataName = None, members: Members = 1, epochs: Epochs = 30
 ) -> Study:
     if data is None:
         images = PrepareConfig(source="digits", name="digits")
     else:
-        images = PrepareConfig(source="imagefolder", name=name, path=data)
+        images = PrepareConfig(source="imagefolder", name=name_of(data, name, "mine"), path=data)
     base = TrainConfig(
         data=images,
         network=NetworkConfig(input_size=56, width=0.25),  # the paper's: 224 and 1
@@ -51,7 +53,7 @@ def experiment(
         for run in runs
     )
     return Study(
-        name=name,
+        name=images.name,
         title=f"{members} small GoogLeNet{'s' if members > 1 else ''} on {images.name}",
         check=CheckConfig(results=table3(predictions, predictions[0].policies)),
     )

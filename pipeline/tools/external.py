@@ -10,12 +10,12 @@ from pydantic import ValidationError
 
 from pipeline.configs.compare import EnsembleConfig
 from pipeline.configs.evaluate import TRANSFORMING, CropsConfig, EvaluateConfig, ForeignConfig
-from pipeline.configs.experiment import python_function
 from pipeline.configs.fidelity import PUBLISHED
 from pipeline.configs.network import Precision
 from pipeline.configs.prepare import VAL as ILSVRC_VAL
 from pipeline.configs.prepare import PrepareConfig, name_of
 from pipeline.configs.study import CheckConfig, PublishedWeights, Study
+from pipeline.configs.user_file import python_function
 from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError
 from pipeline.paper.policies import CURVE

@@ -6,7 +6,7 @@ from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import Study
 from pipeline.configs.train import TrainConfig
-from pipeline.paper.policies import label_of
+from pipeline.paper.policies import in_crops, label_of
 
 
 def places(study: Study) -> dict[str, str]:
@@ -42,8 +42,7 @@ def _of(config: StageConfig, words: dict[str, list[str]]) -> list[str]:
             return [*words.get(config.hash, []), *(f"seed {run.data_seed}" for run in seeds)]
         case EnsembleConfig():
             models = f"{config.num_models} model{'s' if config.num_models > 1 else ''}"
-            crops = label_of(config.policy)
-            return [f"{models}, {crops} crop{'' if crops == '1' else 's'}"]
+            return [f"{models}, {in_crops(label_of(config.policy))}"]
         case CompareConfig():
             return [config.question]
     return []

@@ -87,7 +87,7 @@ class Mirror:
         if (number := rows_on_server(self._run.path)) < self._next:
             raise RuntimeError(f"the server has {number} of {self._next} rows")
         state = len(self.page.rows(self._root)), figures is not None
-        self.page = self.page.write(self._root, delivered=state)
+        self.page = self.page.write(self._root, delivered=state, url=self._run.url)
 
     def close(self, exit_code: int) -> None:
         """End the run; it can go on later."""

@@ -25,8 +25,8 @@ class Page(Frozen):
     """What W&B shows of one artefact.
 
     `sent`: the largest number of rows that were sent. `delivered`: the number of rows
-    that the server certainly holds, and whether it holds the figures. `published`: the
-    published error, which the errors of the rows are compared with.
+    that the server certainly holds, and whether it holds the figures; `url` shows them.
+    `published`: the published error, which the errors of the rows are compared with.
     """
 
     run_id: str
@@ -38,6 +38,7 @@ class Page(Frozen):
     sent: int = 0
     delivered: tuple[int, bool] | None = None
     published: float | None = None
+    url: str | None = None
 
     @property
     def config(self) -> StageConfig:

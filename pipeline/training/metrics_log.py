@@ -163,7 +163,8 @@ class MetricsLog:
         top1, top5 = (
             f"val top-{k} error {100 * errors.error(k, 'averaged'):.1f} %" for k in (1, 5)
         )
-        epoch = f"epoch {self._cadence.epoch_at(step):.1f} of {self.run.config.num_epochs:g}"
+        total = self.run.config.num_epochs  # the last step may lie a little beyond it
+        epoch = f"epoch {min(self._cadence.epoch_at(step), total):.1f} of {total:g}"
         self.say(
             ", ".join(
                 part for part in (epoch, f"{self.seconds():.0f} s", self.note, top1, top5) if part

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.configs.experiment import ENDS, load_study
+from pipeline.configs.experiment import load_study
+from pipeline.configs.user_file import ENDS
 from pipeline.errors import InputError
 from tests.commands import EXPERIMENT, going_deeper, in_process
 
