@@ -225,4 +225,4 @@ def test_a_plan_refuses_what_a_run_refuses(tmp_path: Path) -> None:
 def test_help_shows_the_experiments_own_words() -> None:
     shown = in_process("run", "demo", "--help").stdout
     assert shipped.description(TOP / "experiments/demo.py").splitlines()[0] in shown
-    assert re.search(r"--epochs FLOAT +\[default: 80\]", shown)
+    assert re.search(r"--epochs FLOAT +Length of a training", shown)

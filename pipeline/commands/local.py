@@ -31,10 +31,6 @@ def run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) 
             read or written.
         Bug: a rank raised anything else.
     """
-    for config in missing:
-        if processes is not None:
-            # refuse a wrong number before any work
-            num_ranks(config, processes, processes)
     started = time.monotonic()
     if is_rank() and missing:
         # every rank lists the missing stages before any rank makes one
@@ -51,6 +47,13 @@ def run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) 
         _run(config, root, processes)
     if is_first():
         print(f"{len(missing)} stages done in {time.monotonic() - started:.0f} s", file=sys.stderr)
+
+
+def refuse_processes(missing: Sequence[StageConfig], processes: int | None) -> None:
+    """Raise InputError if so many processes cannot share a batch of a training."""
+    for config in missing:
+        if processes is not None:
+            num_ranks(config, processes, processes)
 
 
 def _stage(config: StageConfig, root: Path, **resources: Any) -> None:

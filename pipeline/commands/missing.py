@@ -14,6 +14,7 @@ from pipeline.commands.local import (
     is_first,
     is_rank,
     precisions_of,
+    refuse_processes,
     refuse_stale,
     run_here,
     show,
@@ -43,12 +44,14 @@ def run_missing(
     place = None if site is None else load_site(site)  # refuse wrong input before any work
     set_aside_damaged(study, root, is_alone=not is_rank())
     refuse_wrong(study, root, place)
-    if is_first():
-        disk.write_atomic(root / study.folder / STUDY_FILE, study.model_dump_json().encode())
     if not is_rank() and study.is_complete(root) and _is_outdated(study, root):
         forget_report(study, root)
     missing = [config for config in study.stages if not config.is_complete(root)]
+    if place is None:
+        refuse_processes(missing, processes)
     _tidy(study, root)
+    if is_first():  # by this note the folder of the report stands for the study
+        disk.write_atomic(root / study.folder / STUDY_FILE, study.model_dump_json().encode())
     if missing and study not in missing:
         forget_report(study, root)
         missing.append(study)
