@@ -18,6 +18,7 @@ from pipeline.stages import run_part, run_stage
 from slurm import nodes, queue
 from slurm.begin import disregard, listen
 from slurm.conclude import conclude
+from slurm.errand import join_ranks
 from slurm.ledger import Kind, Order, Outcome, State, outcome_of, read_order, write_outcome
 
 TRANSIENT = (
@@ -43,10 +44,7 @@ class OrderedJob:
 
     def __call__(self) -> None:
         listen()
-        environment = submitit.helpers.TorchDistributedEnvironment()
-        if environment.world_size > 1:
-            environment.export(set_cuda_visible_devices=False)
-        carry_out(read_order(Path(self.order)), Path(self.root), environment.rank)
+        carry_out(read_order(Path(self.order)), Path(self.root), join_ranks())
         disregard()
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:

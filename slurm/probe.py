@@ -8,18 +8,14 @@ import uuid
 from pathlib import Path
 from typing import NamedTuple
 
-import submitit
-
 from pipeline.artefacts.facts import Facts
-from pipeline.errors import InputError, StageFailed, last_line
+from pipeline.errors import StageFailed
 from pipeline.runtime import disk
-from pipeline.runtime.environment import users_umask
 from pipeline.runtime.private import private_folder
 from pipeline.tracking.sync import is_reachable, server
-from slurm import queue
-from slurm.parameters import parameters, safe
+from slurm.errand import carry_on_site, join_ranks
+from slurm.parameters import safe
 from slurm.site import Site
-from slurm.snapshot import code_environment, python, snapshot
 
 MEGABYTES, ROUNDS = 64, 5  # ours: the size and the number of the all-reduces
 MAX_CLOCK_SECONDS = 5.0  # ours: between nodes; a larger gap makes logs hard to compare
@@ -64,11 +60,9 @@ class Probe:
         self.folder = folder
 
     def __call__(self) -> None:
-        environment = submitit.helpers.TorchDistributedEnvironment()
-        if environment.world_size > 1:
-            environment.export(set_cuda_visible_devices=False)
+        rank = join_ranks()
         report = probe(Path(self.folder))
-        disk.write_json(Path(self.folder) / f"rank_{environment.rank}.json", report.plain())
+        disk.write_json(Path(self.folder) / f"rank_{rank}.json", report.plain())
 
 
 def check_site(site: Site, name: str, root: Path, nodes: int) -> tuple[str, bool]:
@@ -81,27 +75,9 @@ def check_site(site: Site, name: str, root: Path, nodes: int) -> tuple[str, bool
     """
     root = safe(root.absolute())
     resources = site.train.but(nodes=nodes if site.cluster == "slurm" else 1, timeout_min=5)
-    code = snapshot(root)
     folder = private_folder(root / "jobs" / f"probe-{uuid.uuid4().hex[:8]}")
-    os.environ.update({**site.environment, **code_environment(code)})
-    command = python(code, users_umask())
-    executor = submitit.AutoExecutor(
-        folder=root / "jobs", cluster=site.cluster, slurm_python=command, local_python=command
-    )
-    executor.update_parameters(**parameters(f"probe-{name}", resources, site))
     submitted = time.time()
-    try:
-        job = executor.submit(Probe(str(folder)))
-    # submitit raises these errors, with the message of sbatch
-    except (RuntimeError, ValueError, FileNotFoundError) as error:
-        raise InputError(f"{name}: the site does not take the probe: {last_line(error)}") from None
-    print(f"probe: job {job.job_id}", file=sys.stderr, flush=True)
-    if site.cluster == "local":
-        job.wait()
-    while site.cluster == "slurm" and any(
-        queued.is_alive for queued in queue.jobs([job.job_id]).values()
-    ):
-        time.sleep(1)
+    log = carry_on_site(Probe(str(folder)), f"probe-{name}", resources, site, root)
     size = resources.nodes * resources.tasks_per_node
     ranks = [
         RankReport.load(path.read_bytes())
@@ -109,7 +85,7 @@ def check_site(site: Site, name: str, root: Path, nodes: int) -> tuple[str, bool
         if (path := folder / f"rank_{k}.json").exists()
     ]
     if len(ranks) < size:
-        raise StageFailed(f"probe: {len(ranks)} of {size} ranks left word; see {job.paths.stderr}")
+        raise StageFailed(f"probe: {len(ranks)} of {size} ranks left word; see {log}")
     checks = judge(ranks, submitted, wants_gpus=resources.gpus_per_node > 0)
     disk.write_json(
         root / "sites" / f"{name}.json",

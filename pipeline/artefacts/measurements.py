@@ -1,4 +1,4 @@
-"""benchmarks/<hash>/: the results of each of the three benchmarks.
+"""benchmarks/<hash>/: the results of each benchmark.
 
 Speeds are in images a second. `times_<peer>` are ratios within a round.
 """
@@ -86,6 +86,58 @@ class TrainFacts(Facts):
     step_times_torchvision_tuned: Quartiles | None = None
     step_fp32_times_torchvision_tuned: Quartiles | None = None
     loader_times_peer_tuned: Quartiles | None = None
+
+
+class ScalingPoint(Facts):
+    """The measurements of so many ranks with so many images each.
+
+    `seconds` are of a step; `apart_seconds` without the sum of gradients over the
+    ranks; `fed_seconds` of a step with its loader. `loader_images_per_second` is of one
+    rank's loader alone.
+    """
+
+    ranks: int
+    images: int
+    seconds: Quartiles
+    apart_seconds: Quartiles
+    fed_seconds: Quartiles
+    loader_images_per_second: Quartiles
+
+
+class HeldOut(Facts):
+    """A measurement that the model has not seen, beside its prediction."""
+
+    ranks: int
+    images: int
+    seconds: float
+    predicted: float
+
+
+class ScalingFacts(Facts):
+    """The results of `benchmark scaling`.
+
+    `model` has the constants of statistics/scaling.py. `gflop_per_image` is of a
+    training step, three times the forward pass. `loaders` is the number of processes
+    that load for a rank. `crops_per_second` is an evaluation's network, on one rank.
+    """
+
+    input_size: int
+    rounds: int
+    kind: str  # of device: core or GPU
+    device: str  # its model
+    loaders: int
+    gradient_bytes: int
+    points: list[ScalingPoint]
+    model: tuple[float, float, float, float]
+    held_out: HeldOut | None
+    gflop_per_image: float
+    peak_gflops: float
+    crops_per_second: Quartiles
+    peers: dict[str, Quartiles]
+
+
+class SealedScaling(Sealed, ScalingFacts):
+    """The file benchmark.json of `benchmark scaling`."""
 
 
 class SealedEvaluate(Sealed, EvaluateFacts):

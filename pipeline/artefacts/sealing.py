@@ -21,7 +21,7 @@ from pipeline.configs.base import StageConfig
 from pipeline.configs.compare import CompareConfig, EnsembleConfig
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.prepare import PrepareConfig
-from pipeline.configs.study import BenchmarkConfig, CheckConfig, Study
+from pipeline.configs.study import BenchmarkConfig, CheckConfig, ScalingConfig, Study
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 from pipeline.runtime.disk import as_json, sha256, write_json
@@ -145,15 +145,17 @@ EVALUATE_BENCHMARK = Artefact(
     BenchmarkConfig, measurements.EvaluateFacts, measurements.SealedEvaluate
 )
 PREPARE_BENCHMARK = Artefact(BenchmarkConfig, measurements.PrepareFacts, measurements.SealedPrepare)
+SCALING_BENCHMARK = Artefact(ScalingConfig, measurements.ScalingFacts, measurements.SealedScaling)
 TRAIN_BENCHMARK = Artefact(BenchmarkConfig, measurements.TrainFacts, measurements.SealedTrain)
 
 STAGES: Mapping[str, Artefact[Any, Any, Sealed]] = {
     artefact.config.stage: artefact
     for artefact in (DATASET, RUN, PREDICTIONS, RESULT, COMPARISON, CHECK, REPORT)
 }
-BENCHMARKS: Mapping[str, Artefact[BenchmarkConfig, Any, Sealed]] = {
+BENCHMARKS: Mapping[str, Artefact[Any, Any, Sealed]] = {
     "evaluate": EVALUATE_BENCHMARK,
     "prepare": PREPARE_BENCHMARK,
+    "scaling": SCALING_BENCHMARK,
     "train": TRAIN_BENCHMARK,
 }
 

@@ -10,6 +10,8 @@ import pyarrow as pa
 from pipeline.artefacts.shards import ROW, RowsDigest, read_shard, schema, wnid_of
 from pipeline.errors import InputError
 
+BEGINNING = b"ARROW1\0\0"  # of any Arrow file: its magic, filled up to eight bytes
+
 
 def check_shard(path: Path, classes: Sequence[str]) -> tuple[str, int, list[str]]:
     """Return the digest of a shard's rows, their number, and the damaged images.
@@ -43,6 +45,9 @@ def check_columns(path: Path, classes: tuple[str, ...]) -> str:
 
 
 def _sound_table(path: Path, classes: Sequence[str]) -> pa.Table:
+    with path.open("rb") as file:
+        if file.read(len(BEGINNING)) != BEGINNING:  # pyarrow reads from the end alone
+            raise ValueError("does not begin as an Arrow file")
     table = read_shard(path)
     table.validate(full=True)  # else a damaged offset may end the process
     if not table.schema.equals(schema(classes), check_metadata=True):

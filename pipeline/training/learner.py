@@ -106,6 +106,13 @@ class Learner:
         mean_losses: Tensor = self.accelerator.reduce(losses, "mean")
         return mean_losses
 
+    def apart(self) -> AbstractContextManager[None]:
+        """Within it the ranks do not sum their gradients, so that a step can be timed
+        without the sum.
+        """
+        without_sum: AbstractContextManager[None] = self.accelerator.no_sync(self._model)
+        return without_sum
+
     def _set_rate(self, rate: float, inside: float | None) -> None:
         """Set the rates of weights and of biases for one step.
 

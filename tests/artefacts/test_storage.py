@@ -2,6 +2,7 @@
 changed.
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from pipeline.artefacts import sealing
 from pipeline.artefacts.dataset import LEAK_ROWS, LEAKS, Dataset
 from pipeline.artefacts.digests import digest_of
 from pipeline.artefacts.shard_checks import check_shard
+from pipeline.artefacts.shards import Record, write_shard
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.train import TrainConfig
@@ -157,3 +159,14 @@ def test_preparing_again_gives_the_same_bytes(tmp_path: Path, data: PrepareConfi
         == first.digest
         == Dataset(data, tmp_path).manifest.digest
     )
+
+
+def test_a_shard_begins_as_an_arrow_file(tmp_path: Path) -> None:
+    """pyarrow reads from the end, and does not look at the first bytes."""
+    path = tmp_path / "train-00000.arrow"
+    record = Record("a.png", b"bytes", 0, 1, 1, hashlib.sha256(b"bytes").hexdigest())
+    write_shard(path, ["one"], [record])
+    assert check_shard(path, ["one"])[1:] == (1, [])
+    path.write_bytes(b"B" + path.read_bytes()[1:])
+    with pytest.raises(InputError, match="does not begin as an Arrow file"):
+        check_shard(path, ["one"])

@@ -1,0 +1,58 @@
+"""One short job of a site that a command waits for: a probe, a measurement."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import submitit
+
+from pipeline.errors import InputError, last_line
+from pipeline.runtime.environment import users_umask
+from slurm import queue
+from slurm.parameters import parameters
+from slurm.site import Resources, Site
+from slurm.snapshot import code_environment, python, snapshot
+
+
+def carry_on_site(
+    errand: Callable[[], None], name: str, resources: Resources, site: Site, root: Path
+) -> Path:
+    """Submit what each rank runs, wait for the job, and return the path of its log.
+
+    `errand` is pickled by submitit, so it should hold a path and no more.
+
+    Raises:
+        InputError: the site does not take the job; the message quotes it.
+    """
+    code = snapshot(root)
+    os.environ.update({**site.environment, **code_environment(code)})
+    command = python(code, users_umask())
+    executor = submitit.AutoExecutor(
+        folder=root / "jobs", cluster=site.cluster, slurm_python=command, local_python=command
+    )
+    executor.update_parameters(**parameters(name, resources, site))
+    try:
+        job = executor.submit(errand)
+    # submitit raises these errors, with the message of sbatch
+    except (RuntimeError, ValueError, FileNotFoundError) as error:
+        raise InputError(f"{name}: the site does not take the job: {last_line(error)}") from None
+    print(f"{name}: job {job.job_id}", file=sys.stderr, flush=True)
+    if site.cluster == "local":
+        job.wait()
+    while site.cluster == "slurm" and any(
+        queued.is_alive for queued in queue.jobs([job.job_id]).values()
+    ):
+        time.sleep(1)
+    log: Path = job.paths.stderr
+    return log
+
+
+def join_ranks() -> int:
+    """Describe the ranks of this job in the environment for torch, and return ours."""
+    environment = submitit.helpers.TorchDistributedEnvironment()
+    if environment.world_size > 1:
+        environment.export(set_cuda_visible_devices=False)
+    rank: int = environment.rank
+    return rank

@@ -1,0 +1,62 @@
+"""`benchmark scaling` on the nodes of a site: a job for each number of ranks."""
+
+from pathlib import Path
+
+from pipeline.errors import InputError, StageFailed
+from pipeline.runtime.private import private_folder
+from slurm.errand import carry_on_site, join_ranks
+from slurm.parameters import safe
+from slurm.site import Resources, Site
+
+MINUTES = 30  # ours: of one number of ranks; a step of a slow CPU takes seconds
+
+
+class Scaling:
+    """What every rank of the measurement runs.
+
+    It holds only a path, because submitit pickles it.
+    """
+
+    def __init__(self, folder: str):
+        self.folder = folder
+
+    def __call__(self) -> None:
+        from pipeline.benchmarks.scaling_ranks import measure_ranks  # late: it takes torch
+
+        join_ranks()
+        measure_ranks(Path(self.folder))
+
+
+def launch_on(site: Site, root: Path, number: int, folder: Path) -> None:
+    """Measure on so many ranks of a site.
+
+    Raises:
+        InputError: the site's tasks a node do not make such a number.
+        StageFailed: the job left no measurement; the message names its log.
+    """
+    root = safe(root.absolute())
+    private_folder(root / "jobs")
+    log = carry_on_site(
+        Scaling(str(folder.absolute())),
+        f"scaling-{number}",
+        _resources(site, number),
+        site,
+        root,
+    )
+    if not (folder / f"ranks_{number}.json").is_file():
+        raise StageFailed(f"scaling-{number}: left no measurement; see {log}")
+
+
+def _resources(site: Site, number: int) -> Resources:
+    tasks = min(number, site.train.tasks_per_node)
+    if number % tasks:
+        raise InputError(
+            f"--ranks {number}: are no whole nodes of {tasks} tasks (train.tasks_per_node of the"
+            " site)"
+        )
+    return site.train.but(
+        nodes=number // tasks,
+        tasks_per_node=tasks,
+        gpus_per_node=min(tasks, site.train.gpus_per_node),
+        timeout_min=min(MINUTES, site.train.timeout_min),
+    )
