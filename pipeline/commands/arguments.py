@@ -63,6 +63,20 @@ class Triple(click.ParamType[tuple[float, ...]]):
         return red, green, blue
 
 
+class Counts(click.ParamType[tuple[int, ...]]):
+    """Numbers, such as 1,2,4."""
+
+    name = "N,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        parts = [part.strip() for part in value.split(",")]
+        if not all(part.isdecimal() and len(part) < 10 for part in parts):
+            self.fail(f"{value!r} is no list of numbers such as 1,2,4", param, ctx)
+        return tuple(int(part) for part in parts)
+
+
 class Names(click.ParamType[tuple[str, ...]]):
     """Names, such as crops_1,crops_144."""
 

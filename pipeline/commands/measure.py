@@ -4,15 +4,20 @@ benchmark.
 
 from importlib import import_module
 from pathlib import Path
+from typing import Any, get_args
 
 import click
 from pydantic import ValidationError
 
-from pipeline.commands.arguments import MOST, PATH, ROOT, study_command
+from pipeline.commands.arguments import MOST, PATH, ROOT, SITE, Counts, study_command
 from pipeline.commands.local import is_rank
-from pipeline.configs.study import BenchmarkConfig, Study
+from pipeline.configs.network import Precision
+from pipeline.configs.study import BenchmarkConfig, ScalingConfig, Study
 from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError
+from pipeline.runtime import ranks as ranks_here
+from slurm.scaling import launch_on
+from slurm.site import load_site
 
 
 @click.command(epilog="Example: going-deeper audit --json")
@@ -158,3 +163,66 @@ _measurement(
     """,
     rounds=5,
 )
+
+
+@benchmark.command(
+    short_help="Time a training step on several numbers of ranks, here or on a site.",
+    epilog="Example: going-deeper benchmark scaling --ranks 1,2 --batches 16,32",
+)
+@click.option("--ranks", type=Counts(), help="Such as 1,2,4.  [default: 1, 2, 4 ... up to all]")
+@click.option(
+    "--batches",
+    type=Counts(),
+    default="16,32",
+    show_default=True,
+    help="Images of each rank in a step.",
+)
+@click.option("--input-size", type=int, default=224, show_default=True, help="A multiple of 14.")
+@click.option("--width", type=float, default=1.0, show_default=True, help="Of the network.")
+@click.option(
+    "--precision", type=click.Choice(get_args(Precision)), default="bf16", show_default=True
+)
+@click.option("--compile/--no-compile", "compiled", default=False, help="Compile the step.")
+@click.option(
+    "--peers/--no-peers",
+    default=True,
+    show_default=True,
+    help="Also time torchvision's GoogLeNet and timm's resnet50, compiled and not.",
+)
+@click.option(
+    "--rounds", type=click.IntRange(1, 10_000), default=5, show_default=True, help="Turns of each."
+)
+@click.option("--data", "path", type=PATH, help="Folder of photographs.  [default: two]")
+@click.option("--site", type=SITE, help="Measure on this site's nodes.  [default: here]")
+@ROOT
+def scaling(ranks: tuple[int, ...] | None, site: Path | None, root: Path, **fields: Any) -> None:
+    """A training step and its loader on 1, 2, 4 ... ranks: weak and strong scaling, the
+    shares of computing, of summing gradients and of waiting for images.
+
+    A model of the step is fitted to the measurements; `plan` scales it to other sizes,
+    batches and ranks. On a site each number of ranks is a job.
+    """
+    from pipeline.benchmarks.scaling import benchmark_scaling
+    from pipeline.benchmarks.scaling_ranks import measure_ranks
+    from pipeline.reporting.wording import templates
+
+    place = None if site is None else load_site(site)
+    most = (
+        ranks_here.num_local() if place is None else place.train.nodes * place.train.tasks_per_node
+    )
+    usual = tuple(2**k for k in range(most.bit_length()))
+    name = "" if site is None else site.stem
+    try:
+        config = ScalingConfig(ranks=ranks or usual, site=name, **fields)
+    except ValidationError as error:
+        raise InputError(one_line(error)) from None
+
+    def launch(number: int, folder: Path) -> None:
+        if place is None:
+            ranks_here.launch(measure_ranks, number, folder)
+        else:
+            launch_on(place, root, number, folder)
+
+    facts = benchmark_scaling(config, root, launch)
+    print(templates().get_template("benchmark_scaling.txt").render(dict(facts)))
+    print(f"figures: {root / config.folder / config.last_file}")
