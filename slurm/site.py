@@ -109,6 +109,12 @@ class Site(Frozen):
     """Times that a job is tried again after a passing failure."""
     max_node_failures: Count = Field(default=10, ge=0, le=MOST_TRIES)
     """Times that a job is tried again after its node died."""
+    price_per_hour: Annotated[float, Field(ge=0, le=1e6, strict=True)] | None = None
+    """What an hour of a GPU costs, or of a core where a job has no GPU; for `plan`."""
+    currency: Name | None = None
+    """Of the price, such as EUR."""
+    watts: Annotated[float, Field(ge=0, le=1e6, strict=True)] | None = None
+    """What a GPU draws with its share of the node, or a core; for `plan`."""
     prepare: Resources = Resources()
     """Resources of a preparation."""
     train: Resources = Resources()

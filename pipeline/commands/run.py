@@ -10,6 +10,7 @@ from pipeline.configs.study import Study
 from pipeline.runtime import device
 from pipeline.tools import forecast
 from pipeline.tools.places import places
+from slurm.budget import budget
 from slurm.site import load_site
 
 
@@ -48,7 +49,8 @@ def plan(study: Study, root: Path, site: Path | None) -> None:
     )
     here = None if place else device.here()
     refuse_wrong(study, root, place, is_plan=True)
-    costs = forecast.forecast(study, root, here)
+    name = site.stem if site else ""
+    costs = forecast.forecast(study, root, here, ranks or {"train": 1, "evaluate": 1}, name)
     known = places(study)
     print(f"{study.name}: {study.title}")
     for config in study.stages:
@@ -65,6 +67,7 @@ def plan(study: Study, root: Path, site: Path | None) -> None:
     print(forecast.sharing(study))
     if costs:
         print(f"still to do: {forecast.total_in_words(costs.values())}")
+        print("\n".join(budget(study, root, costs, place)))
     for config in without_path(study, root):
         print(f"before it can run: where the images of {config.name} lie, by --data")
     for sentence in few_images(study, root, place) if place else ():

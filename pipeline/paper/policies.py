@@ -50,6 +50,15 @@ def label_of(policy: str) -> str:
     return count if pooling == "mean" else f"{count} ({pooling})"
 
 
+def num_crops(policy: str) -> int:
+    """Return how many crops of an image a policy takes; a whole image counts as one.
+
+    >>> num_crops("crops_144_max"), num_crops("dense")
+    (144, 1)
+    """
+    return NUM_CROPS.get(split_policy(policy)[0], 1)
+
+
 def in_crops(label: str) -> str:
     """Return the label of a policy with the word it counts.
 

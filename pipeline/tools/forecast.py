@@ -6,7 +6,8 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
@@ -21,9 +22,10 @@ from pipeline.configs.prepare import ILSVRC2012_IMAGES, ILSVRC2012Config, Prepar
 from pipeline.configs.study import BenchmarkConfig, Study
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
-from pipeline.paper.policies import NUM_CROPS, split_policy
+from pipeline.paper.policies import NUM_CROPS, num_crops
 from pipeline.paper.schedule import total_steps
 from pipeline.runtime.device import Device, joined
+from pipeline.tools import scaling
 
 FULL_NETWORK = NetworkConfig()
 # the contenders of benchmarks/train.py and evaluate.py that are ours, on one core
@@ -31,21 +33,32 @@ BENCHMARKED = {"bf16": "ours bf16", "fp32": "ours fp32"}
 
 
 class Cost(NamedTuple):
-    """The core- or GPU-hours of a stage, and the device that they are measured on.
+    """The core- or GPU-hours of a stage, the device that they are measured on, and how
+    they are known.
 
-    `hours` is None where no such work was measured.
+    `hours` is None where no such work was measured. `wall_hours` is known where the
+    number of ranks is.
     """
 
     hours: float | None
     device: Device | None = None
+    basis: Literal["measured", "scaled"] = "measured"
+    wall_hours: float | None = None
 
 
-def forecast(study: Study, root: Path, here: Device | None = None) -> dict[str, Cost]:
+def forecast(
+    study: Study,
+    root: Path,
+    here: Device | None = None,
+    ranks: Mapping[str, int] = MappingProxyType({}),
+    site: str = "",
+) -> dict[str, Cost]:
     """Return the cost of each missing training and evaluation, by its hash.
 
-    The cost is the number of images times the seconds an image of earlier work. The
-    device is `here` if it was measured, otherwise the device that was measured last;
-    the cost names it.
+    The cost is the number of images times the seconds an image of earlier work. Where
+    no such work was measured, `benchmark scaling` is scaled to the size of the network,
+    the batch and the `ranks` (by stage). The device is `here` if it was measured,
+    otherwise the device that was measured last; the cost names it.
 
     Trainings are alike if network, precision and compilation are equal; evaluations
     are alike if the classifier is equal too. An evaluation costs by the crop.
@@ -55,18 +68,25 @@ def forecast(study: Study, root: Path, here: Device | None = None) -> dict[str, 
         rates = measured.setdefault(kind, {})
         rates.pop(device, None)  # the newest comes last
         rates[device] = seconds
+    scales = scaling.benchmarks(root, here, site)
     costs = {}
     for config in study.stages:
         if isinstance(config, TrainConfig | EvaluateConfig) and not config.is_complete(root):
             rates = measured.get(_kind(config), {})
-            count = _num_images(
-                config.data, root, "train" if isinstance(config, TrainConfig) else "val"
-            )
-            if not rates or not count:
-                costs[config.hash] = Cost(None)
-            else:
+            split = "train" if isinstance(config, TrainConfig) else "val"
+            count, number = num_images_of(config.data, root, split), ranks.get(config.stage)
+            if not count:
+                cost = Cost(None)
+            elif rates:
                 device = max(reversed(rates), key=lambda device: device == here)
-                costs[config.hash] = Cost(rates[device] * _amount(config, count) / 3600, device)
+                hours = rates[device] * _amount(config, count) / 3600
+                cost = Cost(hours, device, "measured", hours / number if number else None)
+            elif (known := scaling.seconds(scales, config, count, number or 1)) is not None:
+                device, wall = known
+                cost = Cost(wall * (number or 1) / 3600, device, "scaled", wall / 3600)
+            else:
+                cost = Cost(None)
+            costs[config.hash] = cost
     return costs
 
 
@@ -98,7 +118,7 @@ def sharing(study: Study) -> str:
     )
 
 
-def _num_images(config: PrepareConfig, root: Path, split: str) -> int:
+def num_images_of(config: PrepareConfig, root: Path, split: str) -> int:
     """Return the number of images of a data set, or 0 where it is not known yet.
 
     For the original ILSVRC-2012 it is known before the preparation.
@@ -114,7 +134,7 @@ def _amount(config: TrainConfig | EvaluateConfig, count: int) -> int:
             total_steps(count, config.num_epochs, config.global_batch_size)
             * config.global_batch_size
         )
-    return count * max(NUM_CROPS.get(split_policy(policy)[0], 1) for policy in config.policies)
+    return count * max(num_crops(policy) for policy in config.policies)
 
 
 def _kind(config: TrainConfig | EvaluateConfig) -> str:
@@ -203,6 +223,7 @@ def in_words(cost: Cost | None, ranks: int | None, where: Device | None = None) 
     if cost.hours is None or cost.device is None:
         return "hours unknown"
     spread = f", {_hours(cost.hours / ranks)} on {ranks} such" if ranks else ""
+    spread += ", scaled" if cost.basis == "scaled" else ""
     # a site says what kind of device it has, not which
     is_such = where is None or where in (cost.device, Device(cost.device.kind))
     return f"{_hours(cost.hours)} of a {cost.device}" + (
