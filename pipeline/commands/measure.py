@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pipeline.commands.arguments import MOST, PATH, ROOT, study_command
 from pipeline.commands.local import is_rank
 from pipeline.configs.experiment import load_study
+from pipeline.configs.prepare import ILSVRC2012_IMAGES
 from pipeline.configs.study import BenchmarkConfig
 from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError
@@ -161,3 +162,40 @@ _measurement(
     """,
     rounds=5,
 )
+
+
+@benchmark.command(
+    "full-scale", epilog="Example: going-deeper benchmark full-scale --train-images 100000"
+)
+@click.option(
+    "--train-images",
+    type=click.IntRange(1000, 10_000_000),  # one a class at least
+    default=ILSVRC2012_IMAGES["train"],
+    show_default=True,
+    help="Training images that are prepared.",
+)
+@click.option(
+    "--val-images",
+    type=click.IntRange(100, MOST),
+    default=ILSVRC2012_IMAGES["val"],
+    show_default=True,
+    help="Validation images, with scores by seven members.",
+)
+@click.option(
+    "--epochs",
+    type=click.FloatRange(1, 10_000),
+    default=250,
+    show_default=True,
+    help="Length of the trainings whose metrics are read.",
+)
+@click.option("--folder", type=PATH, help="Where 12 GB are free.  [default: the temporary one]")
+def full_scale(train_images: int, val_images: int, epochs: float, folder: Path | None) -> None:
+    """Time the stages around a whole Table 3, and their memory, on made-up content.
+
+    Images are tiny, and nothing is trained or classified. Some 10 minutes on two cores;
+    nothing is left.
+    """
+    from pipeline.benchmarks.full_scale import Size, full_scale, text
+
+    for line in text(full_scale(Size(train_images, val_images, epochs), folder)):
+        print(line, flush=True)
