@@ -86,7 +86,8 @@ def _archives(_: Study, root: Path, size: Size) -> None:
 def _prepare(study: Study, root: Path, _: Size) -> None:
     from pipeline.stages.prepare import prepare
 
-    prepare(_members(study)[0].data, root)
+    # in this process, whose memory is measured
+    prepare(_members(study)[0].data, root, processes=1)
 
 
 def _open(study: Study, root: Path, _: Size) -> None:

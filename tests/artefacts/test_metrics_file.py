@@ -14,7 +14,7 @@ NUM_ROWS = 5
 
 
 def logged(folder: Path) -> tuple[Mark, bytes]:
-    """Write rows, a mark, and rows that a kill makes void; return the text at the mark."""
+    """Write rows, a mark and a row after it; return the mark and the text then."""
     log = MetricsFile(folder / "log", folder / "checkpoints/log")
     for step in range(1, NUM_ROWS + 1):
         log.append({"step": step, "loss": 1 / step})
@@ -78,11 +78,11 @@ def test_a_rewind_to_an_earlier_mark(tmp_path: Path) -> None:
     log = MetricsFile(tmp_path / "log", tmp_path / "checkpoints/log")
     log.append({"step": 1})
     mark, text = log.mark(), log.path.read_bytes()
-    logged_later = {"step": 2}
-    log.append(logged_later)
+    later = {"step": 2.0}
+    log.append(later)
     log.mark()
     log.rewind(1, mark)
     assert log.path.read_bytes() == text
-    log.append(logged_later)
+    log.append(later)
     log.mark()
-    assert log.copy.read_bytes() == log.path.read_bytes() == text + b'{"step": 2}\n'
+    assert log.copy.read_bytes() == log.path.read_bytes() == text + b'{"step": 2.0}\n'
