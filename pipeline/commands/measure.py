@@ -165,7 +165,9 @@ _measurement(
 
 
 @benchmark.command(
-    "full-scale", epilog="Example: going-deeper benchmark full-scale --train-images 100000"
+    "full-scale",
+    short_help="Time the stages around a whole Table 3.",
+    epilog="Example: going-deeper benchmark full-scale --train-images 100000",
 )
 @click.option(
     "--train-images",
