@@ -92,7 +92,7 @@ def _disk(missing: Sequence[StageConfig], root: Path) -> str:
             if not images and isinstance(config.data, ILSVRC2012Config):
                 images = ILSVRC2012_IMAGES["val"]
             is_known &= images > 0
-            # the scores; a class each as in ILSVRC-2012, where the data are not there yet
+            # the scores, of as many classes as ILSVRC-2012 has
             final += 4.0 * images * ILSVRC2012_CLASSES * len(config.policies)
     text = f"some {final / 1e9:,.1f} GB"
     text += f", {(final + most) / 1e9:,.1f} GB while all train" if most else ""

@@ -1,6 +1,6 @@
 """Validation images whose bytes a training image has too."""
 
-from itertools import chain
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -10,20 +10,24 @@ from pipeline.artefacts.shards import ShardNote, read_shard
 
 
 def same_bytes(folder: Path, notes: list[ShardNote]) -> list[Leak]:
-    """Return each pair of a validation and a training image with the same bytes."""
-    columns = {}
-    for split in ("train", "val"):
-        tables = [
-            read_shard(folder / note.name) for note in notes if note.name.startswith(f"{split}-")
-        ]
-        names = [name for table in tables for name in table["image_id"].to_pylist()]
-        own = [pc.coalesce(table["source_sha256"], table["sha256"]).to_pylist() for table in tables]
-        columns[split] = list(zip(chain.from_iterable(own), names, strict=True))
-    train: dict[str, list[str]] = {}
-    for digest, name in columns["train"]:
-        train.setdefault(digest, []).append(name)
+    """Return each pair of a validation and a training image with the same bytes.
+
+    Only the validation images are in memory.
+    """
+    val = list(_images(folder, notes, "val"))
+    twins: dict[str, list[str]] = {digest: [] for digest, _ in val}
+    for digest, name in _images(folder, notes, "train"):
+        if digest in twins:
+            twins[digest].append(name)
     return [
-        Leak(val=name, train=twin, sha256=digest)
-        for digest, name in columns["val"]
-        for twin in train.get(digest, ())
+        Leak(val=name, train=twin, sha256=digest) for digest, name in val for twin in twins[digest]
     ]
+
+
+def _images(folder: Path, notes: list[ShardNote], split: str) -> Iterator[tuple[str, str]]:
+    """Yield the digest of each image's bytes, as the source has them, and its name."""
+    for note in notes:
+        if note.name.startswith(f"{split}-"):
+            for batch in read_shard(folder / note.name).to_batches():
+                own = pc.coalesce(batch["source_sha256"], batch["sha256"])
+                yield from zip(own.to_pylist(), batch["image_id"].to_pylist(), strict=True)

@@ -3,6 +3,8 @@
 import json
 import os
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,31 +36,43 @@ def read_metrics(config: TrainConfig, root: Path, last: int | None = None) -> li
     Raises:
         InputError: the training is complete, and the file is not what was sealed.
     """
+    if last is None:
+        return list(each_row(config, root))
     try:
-        if last is None:
-            return _all_rows(config, root)[0]
         with metrics_path(config, root).open("rb") as file:
             return _last(file, last)
     except FileNotFoundError:
         return []
 
 
-def _all_rows(config: TrainConfig, root: Path) -> tuple[list[Row], int]:
-    """Return all rows, and the number of damaged lines; of a sealed file none is."""
+def each_row(config: TrainConfig, root: Path) -> Iterator[Row]:
+    """Yield the rows that were logged so far; only one is in memory.
+
+    Damaged lines are left out.
+
+    Raises:
+        InputError: see `read_metrics`.
+    """
+    return (row for row in _each_line(config, root) if row is not None)
+
+
+def _each_line(config: TrainConfig, root: Path) -> Iterator[Row | None]:
+    """Yield each row, and None for a damaged line; a sealed file has none."""
     if config.is_complete(root):
         sealing.sealed_file(config, root, METRICS)
-    return rows_of(metrics_path(config, root).read_bytes())
+    with suppress(FileNotFoundError), metrics_path(config, root).open("rb") as file:
+        yield from rows_in(file)
 
 
-def rows_of(content: bytes) -> tuple[list[Row], int]:
-    """Return the rows of a log, and the number of its damaged lines.
+def rows_in(lines: Iterable[bytes]) -> Iterator[Row | None]:
+    """Yield the row of each line of a log, or None where the line is damaged.
 
     A last line that a power cut tore does not count as damaged.
     """
-    lines = content.splitlines()
-    rows = _whole(lines)
-    is_torn = bool(lines) and not content.endswith(b"\n") and _row(lines[-1]) is None
-    return rows, len(lines) - len(rows) - is_torn
+    for line in lines:
+        row = _row(line)
+        if row is not None or line.endswith(b"\n"):
+            yield row
 
 
 def columns_of(errors: Validation) -> dict[str, float]:
@@ -72,12 +86,11 @@ def validations(config: TrainConfig, root: Path) -> list[tuple[float, Validation
     Raises:
         InputError: a row lacks an error, or has one that is unknown.
     """
-    path, rows = metrics_path(config, root), []
-    is_there = path.is_file() or config.is_complete(root)
-    all_rows, num_damaged = _all_rows(config, root) if is_there else ([], 0)
-    if num_damaged:
-        print(f"{path}: {num_damaged} damaged lines are left out", file=sys.stderr)
-    for row in all_rows:
+    path, rows, num_damaged = metrics_path(config, root), [], 0
+    for row in _each_line(config, root):
+        if row is None:
+            num_damaged += 1
+            continue
         errors = {
             name.removeprefix(PREFIX): value
             for name, value in row.items()
@@ -91,6 +104,8 @@ def validations(config: TrainConfig, root: Path) -> list[tuple[float, Validation
                 f"{path}: has a validation with the errors"
                 f" {', '.join(errors)}; expected {', '.join(Validation.model_fields)}"
             ) from None
+    if num_damaged:
+        print(f"{path}: {num_damaged} damaged lines are left out", file=sys.stderr)
     return rows
 
 
@@ -101,14 +116,12 @@ def _last(file: BinaryIO, count: int) -> list[Row]:
         start = max(0, end - size)
         file.seek(start)
         lines = file.read(end - start).splitlines()
-        whole = _whole(lines[1:] if start else lines)  # the block may cut its first line
+        if start:
+            del lines[0]  # the block may cut it
+        whole = [row for row in map(_row, lines) if row is not None]
         if start == 0 or len(whole) >= count:
             return whole[-count:]
         size *= 2
-
-
-def _whole(lines: list[bytes]) -> list[Row]:
-    return [row for row in map(_row, lines) if row is not None]
 
 
 def _row(line: bytes) -> Row | None:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,19 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 from safetensors import safe_open
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.chunks import DIGEST, chunk_digest, is_whole
 from pipeline.artefacts.contents import EvaluationFacts, PredictionsFacts
 from pipeline.artefacts.digests import once
+from pipeline.artefacts.scores import Scores, write_scores
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.errors import StageFailed
 from pipeline.runtime import device, disk
 from pipeline.statistics.label_ranks import rank_of_label
 
 HITS = "hits.parquet"
-ROUNDING = 1e-5  # ours: a sum of float32 may be so much more than 1
 
 
 class Predictions:
@@ -46,8 +46,11 @@ class Predictions:
 
         The images have the order of the validation split.
         """
-        path = sealing.sealed_file(self.config, self.root, f"{policy}.safetensors")
-        return _probabilities(load_file(path)["probabilities"], path)
+        return self.scores(policy)[:]
+
+    def scores(self, policy: str) -> Scores:
+        """Return the probabilities under a policy; slices of them are read."""
+        return Scores(sealing.sealed_file(self.config, self.root, f"{policy}.safetensors"))
 
     def top1_error(self) -> float:
         """Return the top-1 error at one crop, or else at the first policy.
@@ -135,23 +138,23 @@ class Predictions:
                 f"{self._chunk_path(lost)}: the scores of these images are gone; the same command"
                 " makes them again"
             )
-        loaded = [load_file(self._chunk_path(chunk)) for chunk in chunks]
-        ids = np.concatenate([chunk["ids"] for chunk in loaded])
-        order = np.argsort(ids, kind="stable")
-        if not np.array_equal(ids[order], np.arange(len(image_ids))):
+        paths = [self._chunk_path(chunk) for chunk in sorted(chunks, key=lambda each: each.start)]
+        ids = np.concatenate([_tensor(path, "ids") for path in paths])
+        if not np.array_equal(ids, np.arange(len(image_ids))):
             raise RuntimeError(
                 f"{self.folder}: the chunks do not hold each of {len(image_ids)} images exactly"
                 " once"
             )
         columns: dict[str, Any] = {"image_id": list(image_ids), "label": labels.astype(np.int32)}
-        paths = []
+        files = []
         for policy in self.config.policies:
-            probabilities = np.concatenate([chunk[policy] for chunk in loaded])[order]
-            columns[f"rank_{policy}"] = rank_of_label(probabilities, labels).astype(np.int32)
-            paths.append(self.folder / f"{policy}.safetensors")
-            disk.write_atomic(paths[-1], save({"probabilities": probabilities}))
-        paths.append(write_table(self.folder / HITS, columns))
-        seconds = float(sum(chunk["seconds"][0] for chunk in loaded))
+            rank = np.empty(len(labels), np.int32)
+            shape = (len(labels), _tensor(paths[0], policy).shape[1])
+            path = self.folder / f"{policy}.safetensors"
+            files.append(write_scores(path, shape, _ranked(paths, policy, labels, rank)))
+            columns[f"rank_{policy}"] = rank
+        files.append(write_table(self.folder / HITS, columns))
+        seconds = float(sum(_tensor(path, "seconds")[0] for path in paths))
         notes = [self._note(chunk) for chunk in chunks]
         bad = {
             image_ids[int(index)]: reason
@@ -167,7 +170,7 @@ class Predictions:
             core_or_gpu_seconds=round(seconds, 2),
             core_or_gpu_hours=round(seconds / 3600, 4),
         )
-        sealing.PREDICTIONS.seal(self.config, self.root, paths, whole)
+        sealing.PREDICTIONS.seal(self.config, self.root, files, whole)
         shutil.rmtree(self.folder / "chunks", ignore_errors=True)
         return bad
 
@@ -199,17 +202,23 @@ class Predictions:
         return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
 
 
-def _probabilities(values: np.ndarray, path: Path) -> np.ndarray:
-    """Return probabilities, once it is known that they are such.
-
-    An image that could not be classified has NaN.
-    """
-    if bool(((values < 0) | (values > 1 + ROUNDING)).any()):
-        raise StageFailed(
-            f"{path}: holds values from {np.nanmin(values):g} to {np.nanmax(values):g}; expected"
-            " probabilities, from 0 to 1"
-        )
+def _tensor(chunk: Path, name: str) -> np.ndarray:
+    with safe_open(chunk, "np") as file:
+        values: np.ndarray = file.get_tensor(name)
     return values
+
+
+def _ranked(
+    chunks: Sequence[Path], policy: str, labels: np.ndarray, rank: np.ndarray
+) -> Iterator[np.ndarray]:
+    """Yield the scores of chunks in order, and fill in where the label ranks."""
+    start = 0
+    for chunk in chunks:
+        scores = _tensor(chunk, policy)
+        rows = slice(start, start + len(scores))
+        rank[rows] = rank_of_label(scores, labels[rows])
+        yield scores
+        start = rows.stop
 
 
 def best_member(members: Sequence[EvaluateConfig], root: Path) -> int:

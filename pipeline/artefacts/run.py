@@ -16,7 +16,8 @@ from pipeline.artefacts import locks, provenance, sealing
 from pipeline.artefacts.checkpoints import Checkpoints
 from pipeline.artefacts.contents import Elsewhere, MachineFacts, RunFacts
 from pipeline.artefacts.facts import Commit, Holder
-from pipeline.artefacts.metrics import metrics_path, read_metrics, rows_of
+from pipeline.artefacts.metrics import METRICS, metrics_path, read_metrics
+from pipeline.artefacts.metrics_file import Mark, MetricsFile
 from pipeline.configs.network import WeightsNote
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import StageFailed, TrainingDiverged
@@ -59,7 +60,7 @@ class Run:
         self.postmortem_path = self.folder / "postmortem.json"
         self.checkpoints = Checkpoints(self.folder / "checkpoints", config.hash)
         self.attempt: int | None = None
-        self._rows: list[str] = []
+        self._log = MetricsFile(self.metrics_path, self.checkpoints.folder / METRICS)
 
     def weights(self, kind: Weights) -> dict[str, Tensor]:
         """Return the final weights of a complete run, by parameter name.
@@ -112,10 +113,7 @@ class Run:
     def log(self, row: dict[str, float]) -> None:
         """Append a row to metrics.jsonl."""
         self._refuse_if_superseded()
-        line = json.dumps(row) + "\n"
-        with disk.named(self.metrics_path, len(line)), self.metrics_path.open("a") as file:
-            file.write(line)
-        self._rows.append(line)
+        self._log.append(row)
 
     def write_postmortem(self, facts: dict[str, Any]) -> None:
         """Write why the training had to end: the step, its loss, its images."""
@@ -128,28 +126,17 @@ class Run:
         """Save the state after `step` steps (see `Checkpoints.save`)."""
         self.checkpoints.save(step, state, error, self._refuse_if_superseded)
 
-    def logged(self) -> str:
-        """Return the text of metrics.jsonl, as a checkpoint holds it."""
-        return "".join(self._rows)
+    def mark_metrics(self) -> Mark:
+        """Return what a checkpoint must know of metrics.jsonl."""
+        self._refuse_if_superseded()
+        return self._log.mark()
 
-    def rewind_metrics(self, step: int, logged: str | None = None) -> None:
+    def rewind_metrics(self, step: int, mark: Mark | None = None) -> None:
         """Drop the rows after `step`: they will be logged again.
 
-        `logged` is the text of the log at that step, if a checkpoint holds it. A file
-        that is damaged, or has other rows, is set aside.
+        `mark` is what the checkpoint of that step knows of the log.
         """
-        content = self.metrics_path.read_bytes() if self.metrics_path.is_file() else b""
-        rows, num_damaged = rows_of(content)
-        text = "".join(json.dumps(row) + "\n" for row in rows if row["step"] <= step)
-        if logged is not None:
-            start = content[: len(logged.encode())]  # all, if a power cut took its end
-            num_damaged += not logged.encode().startswith(start)
-            text = logged
-        if num_damaged or self.metrics_path.is_dir():
-            whence = "" if logged is None else "; its rows come from the checkpoint"
-            remains.set_aside(self.metrics_path, f"is damaged{whence}")
-        disk.write_atomic(self.metrics_path, text.encode())
-        self._rows = text.splitlines(keepends=True)
+        self._log.rewind(step, mark)
 
     def elsewhere(self) -> list[Elsewhere]:
         """Return where earlier attempts ran otherwise than this one.

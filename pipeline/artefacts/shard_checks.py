@@ -57,12 +57,13 @@ def _sound_table(path: Path, classes: Sequence[str]) -> pa.Table:
 
 def _digest(table: pa.Table, classes: Sequence[str]) -> str:
     digest = RowsDigest(classes)
-    wnids = table["wnid"].to_pylist()
-    columns = (table[name].to_pylist() for name in ROW)
-    for wnid, row in zip(wnids, zip(*columns, strict=True), strict=True):
-        if wnid != wnid_of(classes[row[1]]):
-            raise ValueError(f"the wnid of {row[0]} is not that of its class")
-        digest.add(row)
+    for batch in table.to_batches():
+        wnids = batch["wnid"].to_pylist()
+        columns = (batch[name].to_pylist() for name in ROW)
+        for wnid, row in zip(wnids, zip(*columns, strict=True), strict=True):
+            if wnid != wnid_of(classes[row[1]]):
+                raise ValueError(f"the wnid of {row[0]} is not that of its class")
+            digest.add(row)
     return digest.hexdigest()
 
 

@@ -89,7 +89,7 @@ COMMANDS = {  # by name: the file that it lies in, and its line in --help
         "Try a member's training at a rate that grows at every step, on one process.",
     ),
     "benchmark": (
-        "measure",
+        "benchmark",
         "Measure speed on this machine, ours beside what people usually write.",
     ),
     "completion": ("start", "Print what makes a shell complete commands, names and options."),

@@ -1,5 +1,6 @@
 """Which charts a report has, and what stands below each."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from pipeline.configs.train import TrainConfig
 from pipeline.reporting import charts, rows, tables
 from pipeline.reporting.ablations import Ablation
 
+MOST_POINTS = 1000  # ours: of a chart; more make a page heavy, and hide each other
 OPENING = "errors_by_crops"  # the report opens with it
 CAPTIONS = {
     "errors_by_size": "Top-{top} error of all ensembles that the members make, by their size.",
@@ -42,10 +44,20 @@ def of_trainings(
     curves: Sequence[rows.CurvePoint], trainings: Sequence[TrainConfig], root: Path
 ) -> dict[str, str]:
     """Return the charts of trainings, by name, as far as there are logs."""
-    svgs = {"training_curves": charts.training_curves(curves)} if curves else {}
+    svgs = {"training_curves": charts.training_curves(_thinned(curves))} if curves else {}
     if logged := tables.telemetry(trainings, root):
         svgs |= {name: charts.telemetry(logged, name, title) for name, title in AXES.items()}
     return svgs
+
+
+def _thinned(curves: Sequence[rows.CurvePoint]) -> list[rows.CurvePoint]:
+    """Return every k-th point of each line, its last among them: few enough to draw."""
+    lines: dict[tuple[str, str], list[rows.CurvePoint]] = {}
+    for point in curves:
+        lines.setdefault((point.member, point.weights), []).append(point)
+    every = math.ceil(len(curves) / MOST_POINTS)
+    kept = {id(point) for line in lines.values() for point in line[::-every]}
+    return [point for point in curves if id(point) in kept]
 
 
 def of_ablations(ablations: Sequence[Ablation]) -> dict[str, str]:

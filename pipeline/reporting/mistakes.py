@@ -1,6 +1,8 @@
 """Mistakes of a result: the worst images, the worst classes, and confusions."""
 
 from collections import Counter
+from operator import itemgetter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,34 +15,54 @@ NUM_WORST = 24  # ours
 NUM_GUESSES = 5
 
 
-def worst_mistakes(
-    split: Split, probabilities: np.ndarray, rank: np.ndarray, classes: list[str]
-) -> list[Mistake]:
-    """Return the images whose first guess was wrong but surest.
+class WorstMistakes:
+    """The images whose first guess was wrong but surest, of images that come in blocks.
 
-    Each has its picture, its label and the five first guesses. `probabilities` (images
-    x classes) need not add up to one.
+    Where several are as sure, the first count.
     """
-    wrong = np.flatnonzero((rank >= 1) & ~np.isnan(probabilities).any(axis=1))
-    scores = probabilities[wrong] / probabilities[wrong].sum(axis=1, keepdims=True)
-    lead = scores.max(axis=1) - scores[np.arange(len(wrong)), split.labels[wrong]]
-    mistakes = []
-    for row in np.argsort(-lead, kind="stable")[:NUM_WORST].tolist():
-        index = int(wrong[row])
-        guesses = np.argsort(-scores[row], kind="stable")[:NUM_GUESSES].tolist()
-        mistakes.append(
-            Mistake(
-                image_id=split.image_ids[index],
-                label=classes[int(split.labels[index])],
-                rank=int(rank[index]),
-                guesses=[
-                    Guess(label=classes[k], probability=round(float(scores[row, k]), 4))
-                    for k in guesses
-                ],
-                picture=_picture(split, index),
+
+    def __init__(self, labels: np.ndarray):
+        self._labels = labels
+        self._worst: list[_Wrong] = []
+
+    def add(self, rows: slice, probabilities: np.ndarray, rank: np.ndarray) -> None:
+        """Look at the images `rows`; their probabilities need not add up to one."""
+        labels = self._labels[rows]
+        wrong = np.flatnonzero((rank >= 1) & ~np.isnan(probabilities).any(axis=1))
+        scores = probabilities[wrong] / probabilities[wrong].sum(axis=1, keepdims=True)
+        lead = scores.max(axis=1) - scores[np.arange(len(wrong)), labels[wrong]]
+        for k in np.argsort(-lead, kind="stable")[:NUM_WORST].tolist():
+            row = int(wrong[k])
+            self._worst.append(_Wrong(-lead[k], rows.start + row, int(rank[row]), scores[k].copy()))
+        self._worst = sorted(self._worst, key=itemgetter(0))[:NUM_WORST]
+
+    def in_order(self, split: Split, classes: list[str]) -> list[Mistake]:
+        """Return each with its picture, its label and the five first guesses."""
+        mistakes = []
+        for _, index, rank, scores in self._worst:
+            guesses = np.argsort(-scores, kind="stable")[:NUM_GUESSES].tolist()
+            mistakes.append(
+                Mistake(
+                    image_id=split.image_ids[index],
+                    label=classes[int(split.labels[index])],
+                    rank=rank,
+                    guesses=[
+                        Guess(label=classes[k], probability=round(float(scores[k]), 4))
+                        for k in guesses
+                    ],
+                    picture=_picture(split, index),
+                )
             )
-        )
-    return mistakes
+        return mistakes
+
+
+class _Wrong(NamedTuple):
+    """A mistake; `order` is minus the lead of the first guess over the label."""
+
+    order: float
+    image: int
+    rank: int
+    scores: np.ndarray
 
 
 def _picture(split: Split, index: int) -> str:

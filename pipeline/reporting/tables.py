@@ -3,7 +3,8 @@
 They go into the page, into RESULTS.md, and into files (table_files.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,7 @@ from pipeline.artefacts import sealing
 from pipeline.artefacts.comparison_facts import ArmRow, ComparisonFacts
 from pipeline.artefacts.contents import SealedPredictions, SealedRun
 from pipeline.artefacts.facts import Facts
-from pipeline.artefacts.metrics import METRICS, read_metrics, validations
+from pipeline.artefacts.metrics import METRICS, each_row, validations
 from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import Verdict, read_verdicts
 from pipeline.configs.base import StageConfig
@@ -150,8 +151,9 @@ def telemetry(runs: Sequence[TrainConfig], root: Path) -> list[Telemetry]:
     """
     points = []
     for number, run in enumerate(runs, start=1):
-        rows = [row for row in read_metrics(run, root) if row.keys() >= {*LOGGED, "data_wait"}]
-        for row in rows[:: -(-len(rows) // MOST_ROWS) or 1]:
+        # read twice, as a long training has too many rows for the memory
+        count = sum(1 for _ in _whole_rows(run, root))
+        for row in islice(_whole_rows(run, root), 0, None, -(-count // MOST_ROWS) or 1):
             points.append(
                 Telemetry(
                     member=str(number),
@@ -160,6 +162,10 @@ def telemetry(runs: Sequence[TrainConfig], root: Path) -> list[Telemetry]:
                 )
             )
     return points
+
+
+def _whole_rows(run: TrainConfig, root: Path) -> Iterator[dict[str, float]]:
+    return (row for row in each_row(run, root) if row.keys() >= {*LOGGED, "data_wait"})
 
 
 def of_classes(result: Result, top: int) -> tuple[list[ClassRow], list[Confusion]]:

@@ -7,7 +7,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,30 @@ from typing import Any
 from pipeline.errors import FULL
 from pipeline.runtime import remains
 
+BLOCK = 2**20  # ours: bytes of a file in memory while it is copied
+
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write `data` so that `path` never holds a part of it, even after a power cut."""
-    with beside(path, len(data)) as temporary:
-        _write(temporary, data)
+    write_parts(path, (data,), len(data))
+
+
+def write_parts(path: Path, parts: Iterable[bytes], num_bytes: int | None = None) -> None:
+    """Write parts one behind the other, as `write_atomic` does.
+
+    Only one part is in memory. `num_bytes` is about what is written.
+    """
+    with beside(path, num_bytes) as temporary:
+        _write(temporary, parts)
         temporary.replace(path)
         _sync_folder(path.parent)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file, as `write_atomic` writes one; only a block of it is in memory."""
+    with source.open("rb") as file:
+        blocks = iter(lambda: file.read(BLOCK), b"")
+        write_parts(target, blocks, source.stat().st_size)
 
 
 def publish(path: Path, data: bytes) -> bool:
@@ -30,7 +47,7 @@ def publish(path: Path, data: bytes) -> bool:
     The first writer wins, on a shared disk too.
     """
     with beside(path, len(data)) as temporary:
-        _write(temporary, data)
+        _write(temporary, (data,))
         try:
             os.link(temporary, path)
         except FileExistsError:
@@ -104,9 +121,9 @@ def rename(source: Path, target: Path) -> None:
     _sync_folder(target.parent)
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, parts: Iterable[bytes]) -> None:
     with path.open("wb") as file:
-        file.write(data)
+        file.writelines(parts)
         file.flush()
         os.fsync(file.fileno())
 

@@ -18,14 +18,13 @@ from pipeline.artefacts.comparison_facts import (
 )
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.predictions import Predictions, best_member
+from pipeline.artefacts.scores import blocks
 from pipeline.configs.compare import Arm, CompareConfig
 from pipeline.statistics.inference import Interval, across_seeds, bootstrap_interval, mcnemar
 from pipeline.statistics.label_ranks import rank_of_label
 from pipeline.statistics.levels import deciding_top
 from pipeline.statistics.paired import Decision, PairedTest, decide, over_images, over_seeds
 from pipeline.tracking.tracker import Tracker
-
-IMAGES_AT_ONCE = 4096  # ours: bounds the memory of sums of probabilities
 
 
 def compare(config: CompareConfig, root: Path) -> SealedComparison:
@@ -93,20 +92,16 @@ def _ranks(config: CompareConfig, arm: Arm, root: Path, labels: np.ndarray) -> n
     if config.models == 1:
         policy = config.policy_of(arm)
         return np.stack([Predictions(member, root).ranks(policy) for member in arm.members])
-    scores = [
-        Predictions(member, root).probabilities(config.policy_of(arm)) for member in arm.members
-    ]
-    ranks = [
-        [
-            rank_of_label(
-                sum((k[part].astype(np.float64) for k in ensemble), start=np.zeros(1)), labels[part]
-            )
-            for ensemble in combinations(scores, config.models)
-        ]
-        for part in (
-            slice(start, start + IMAGES_AT_ONCE) for start in range(0, len(labels), IMAGES_AT_ONCE)
+    scores = [Predictions(member, root).scores(config.policy_of(arm)) for member in arm.members]
+    ranks = []
+    for rows in blocks(len(labels)):
+        members = [each[rows].astype(np.float64) for each in scores]
+        ranks.append(
+            [
+                rank_of_label(sum(ensemble, start=np.zeros(1)), labels[rows])
+                for ensemble in combinations(members, config.models)
+            ]
         )
-    ]
     return np.concatenate(ranks, axis=1)
 
 

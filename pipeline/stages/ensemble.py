@@ -3,23 +3,28 @@
 See section 7 of the paper.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from pipeline.artefacts.contents import Mistake
-from pipeline.artefacts.dataset import Dataset
+from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.predictions import Predictions, best_member
 from pipeline.artefacts.result import Hits, Result, write_result
+from pipeline.artefacts.scores import blocks
 from pipeline.configs.compare import EnsembleConfig
 from pipeline.errors import InputError
 from pipeline.paper.published import published_error
-from pipeline.reporting.mistakes import confusions, worst_mistakes
+from pipeline.reporting.mistakes import WorstMistakes, confusions
 from pipeline.stages.comparable import as_the_papers, recognised, trained_on
-from pipeline.statistics.chance import against_chance
+from pipeline.statistics.chance import Guesses
 from pipeline.statistics.label_ranks import rank_of_label
-from pipeline.statistics.subsets import MAX_MEMBERS, subset_ranks
+from pipeline.statistics.subsets import MAX_MEMBERS, Subset, subset_ranks
 from pipeline.tracking.tracker import Tracker
+
+K = TypeVar("K")
 
 
 def ensemble(config: EnsembleConfig, root: Path) -> Result:
@@ -39,31 +44,64 @@ def ensemble(config: EnsembleConfig, root: Path) -> Result:
     data = Dataset(config.members[0].data, root)
     split = data.split("val")
 
-    members = [Predictions(member, root).probabilities(config.policy) for member in config.members]
     places = chosen_members(config, root)
-    total = np.zeros((len(split), data.num_classes))
-    for k in places:
-        total += members[k]
-    rank = rank_of_label(total, split.labels)
-    predicted = np.where(np.isnan(total).any(axis=1), -1, total.argmax(axis=1))
-    hits = Hits(
-        image_ids=split.image_ids,
-        labels=split.labels,
-        rank=rank,
-        predicted=predicted,
-        member_ranks=[rank_of_label(probabilities, split.labels) for probabilities in members],
-        subset_ranks=subset_ranks(members, split.labels) if 1 < len(places) <= MAX_MEMBERS else {},
-        chances=against_chance(total, split.labels),
-    )
-    mistakes = worst_mistakes(split, total, rank, data.classes)
+    hits, worst = _outcomes(config, root, split, places)
+    mistakes = worst.in_order(split, data.classes)
     write_result(config, root, hits, places, data.classes, mistakes)
     result = Result(config, root)
     with Tracker(config, root) as tracker:
-        pairs = confusions(hits.labels, predicted, data.classes)
+        pairs = confusions(hits.labels, hits.predicted, data.classes)
         tracker.table("confusions", [pair.plain() for pair in pairs])
         tracker.table("worst_mistakes", [_in_a_row(mistake) for mistake in result.mistakes])
         tracker.conclude(_figures(result, root))
     return result
+
+
+def _outcomes(
+    config: EnsembleConfig, root: Path, split: Split, places: list[int]
+) -> tuple[Hits, WorstMistakes]:
+    """Return the outcome for each image, and the worst mistakes.
+
+    The scores are read by blocks of images: all of them would not fit the memory.
+    """
+    scores = [Predictions(member, root).scores(config.policy) for member in config.members]
+    num_classes = scores[0].shape[1]
+    guesses, worst = Guesses(num_classes), WorstMistakes(split.labels)
+    columns: list[dict[str, np.ndarray]] = []
+    subsets: list[dict[Subset, np.ndarray]] = []
+    for rows in blocks(len(split)):
+        members, labels = [each[rows] for each in scores], split.labels[rows]
+        total = np.zeros((len(labels), num_classes))
+        for k in places:
+            total += members[k]
+        rank = rank_of_label(total, labels)
+        columns.append(
+            {
+                "rank": rank,
+                "predicted": np.where(np.isnan(total).any(axis=1), -1, total.argmax(axis=1)),
+            }
+            | {str(k): rank_of_label(each, labels) for k, each in enumerate(members)}
+        )
+        if 1 < len(places) <= MAX_MEMBERS:
+            subsets.append(subset_ranks(members, labels))
+        guesses.add(total, labels)
+        worst.add(rows, total, rank)
+    whole = _joined(columns)
+    hits = Hits(
+        image_ids=split.image_ids,
+        labels=split.labels,
+        rank=whole["rank"],
+        predicted=whole["predicted"],
+        member_ranks=[whole[str(k)] for k in range(len(scores))],
+        subset_ranks=_joined(subsets),
+        chances=guesses.against_chance(),
+    )
+    return hits, worst
+
+
+def _joined(parts: Sequence[Mapping[K, np.ndarray]]) -> dict[K, np.ndarray]:
+    """Return columns whose parts follow each other."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in (*parts, {})[0]}
 
 
 def chosen_members(config: EnsembleConfig, root: Path) -> list[int]:

@@ -104,7 +104,7 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
     if main and learner.beginning and not first:
         print(f"train {config.hash[:8]}: {learner.beginning}", file=sys.stderr, flush=True)
     if main:
-        run.rewind_metrics(first, state["journal"].get("logged") if state else "")
+        run.rewind_metrics(first, state["journal"].get("metrics") if state else None)
     checkpointing = Checkpointing(run, cadence, learner, log, data) if main else None
     steps = range(first, cadence.num_steps)
     batches = training_batches(
@@ -138,6 +138,8 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
             log.add(learner.step(step, batch))
             if cadence.closes_window(step.number):
                 log.close_window(step.number, step.rate)
+            elif cadence.checks_at(step.number):
+                log.refuse_divergence(step.number)
             error = None
             if cadence.validates_at(step.number):
                 errors = validate(learner, validation)

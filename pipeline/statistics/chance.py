@@ -10,6 +10,7 @@ from pipeline.statistics.label_ranks import rank_of_label
 from pipeline.statistics.levels import GUESSING, HARDLY
 
 TOPS = (1, 5)
+IMAGES_AT_ONCE = 1024  # ours: bounds the memory of sorting
 
 
 class Chance(NamedTuple):
@@ -43,20 +44,44 @@ def against_chance(scores_NC: np.ndarray, labels_N: np.ndarray) -> tuple[Chance,
     >>> first.hits, first.expected, round(first.p_value, 2)
     (20, 20.0, 0.58)
     """
-    count, num_classes = scores_NC.shape
-    rank_N = rank_of_label(scores_NC, labels_N)
-    labelled_C = np.bincount(labels_N, minlength=num_classes) / count
-    usable = scores_NC[~np.isnan(scores_NC).any(axis=1)]
-    chances = []
-    for top in TOPS:
-        least = max(0, num_classes - top)
-        first = np.argpartition(usable, min(least, num_classes - 1), axis=1)[:, least:]
-        guessed_C = np.bincount(first.ravel(), minlength=num_classes) / count
-        share = min(1.0, float(guessed_C @ labelled_C))
-        hits = int((rank_N < top).sum())
-        p_value = float(scipy.stats.binomtest(hits, count, share, alternative="greater").pvalue)
-        chances.append(Chance(top, hits, count, share * count, p_value))
-    return tuple(chances)
+    guesses = Guesses(scores_NC.shape[1])
+    for start in range(0, len(labels_N), IMAGES_AT_ONCE):
+        rows = slice(start, start + IMAGES_AT_ONCE)
+        guesses.add(scores_NC[rows], labels_N[rows])
+    return guesses.against_chance()
+
+
+class Guesses:
+    """Counts of labels, of first guesses and of hits, of images that come in blocks."""
+
+    def __init__(self, num_classes: int):
+        self._num_classes = num_classes
+        self._labelled_C = np.zeros(num_classes, np.int64)
+        self._guessed_TC = np.zeros((len(TOPS), num_classes), np.int64)
+        self._hits_T = [0] * len(TOPS)
+
+    def add(self, scores_NC: np.ndarray, labels_N: np.ndarray) -> None:
+        """Count some images."""
+        count = self._num_classes
+        rank_N = rank_of_label(scores_NC, labels_N)
+        self._labelled_C += np.bincount(labels_N, minlength=count)
+        usable = scores_NC[~np.isnan(scores_NC).any(axis=1)]
+        for k, top in enumerate(TOPS):
+            least = max(0, count - top)
+            first = np.argpartition(usable, min(least, count - 1), axis=1)[:, least:]
+            self._guessed_TC[k] += np.bincount(first.ravel(), minlength=count)
+            self._hits_T[k] += int((rank_N < top).sum())
+
+    def against_chance(self) -> tuple[Chance, ...]:
+        """Return the tests of all images (see the function of this name)."""
+        count = int(self._labelled_C.sum())
+        labelled_C = self._labelled_C / count
+        chances = []
+        for top, guessed_C, hits in zip(TOPS, self._guessed_TC, self._hits_T, strict=True):
+            share = min(1.0, float((guessed_C / count) @ labelled_C))
+            test = scipy.stats.binomtest(hits, count, share, alternative="greater")
+            chances.append(Chance(top, hits, count, share * count, float(test.pvalue)))
+        return tuple(chances)
 
 
 def may_be_guessing(chances: Sequence[Chance]) -> bool:

@@ -18,5 +18,7 @@ def rank_of_label(probabilities_NC: np.ndarray, labels_N: np.ndarray) -> np.ndar
     array([0, 2, 5])
     """
     true = probabilities_NC[np.arange(len(labels_N)), labels_N][:, None]
-    above: np.ndarray = (~(probabilities_NC < true)).sum(axis=1) - 1
-    return np.where(np.isnan(true[:, 0]), max(probabilities_NC.shape[1] - 1, 5), above)
+    num_classes = probabilities_NC.shape[1]
+    above = num_classes - 1 - np.count_nonzero(probabilities_NC < true, axis=1)
+    ranks: np.ndarray = np.where(np.isnan(true[:, 0]), max(num_classes - 1, 5), above)
+    return ranks

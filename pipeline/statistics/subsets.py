@@ -10,7 +10,6 @@ import numpy as np
 from pipeline.statistics.label_ranks import rank_of_label
 
 MAX_MEMBERS = 10  # ours: 1,023 subsets
-CHUNK = 2048  # ours: images at a time, so that ImageNet's fit into memory
 MISS = 5  # ours: a miss at top-1 and top-5; ranks of 0 to 5 take three bits in a table
 Subset = tuple[int, ...]
 
@@ -19,6 +18,7 @@ def subset_ranks(members: Sequence[np.ndarray], labels: np.ndarray) -> dict[Subs
     """Return where the label ranks for every subset of the members, 5 at most.
 
     `members` has the probabilities of each, images x classes; a subset averages them.
+    Several sums of so many images are in memory at once.
 
     >>> first = np.array([[0.9, 0.1], [0.6, 0.4]])
     >>> second = np.array([[0.8, 0.2], [0.1, 0.9]])
@@ -26,13 +26,10 @@ def subset_ranks(members: Sequence[np.ndarray], labels: np.ndarray) -> dict[Subs
     >>> {subset: row.tolist() for subset, row in ranks.items()}
     {(0,): [0, 1], (0, 1): [0, 0], (1,): [0, 0]}
     """
-    table: dict[Subset, np.ndarray] = {}
-    for start in range(0, len(labels), CHUNK):
-        rows = slice(start, start + CHUNK)
-        for subset, total in _sums([member[rows] for member in members]):
-            ranks = table.setdefault(subset, np.empty(len(labels), np.uint8))
-            ranks[rows] = np.minimum(rank_of_label(total, labels[rows]), MISS)
-    return table
+    return {
+        subset: np.minimum(rank_of_label(total, labels), MISS).astype(np.uint8)
+        for subset, total in _sums(members)
+    }
 
 
 def _sums(

@@ -52,7 +52,7 @@ def publish(study: Study, root: Path, kept: Path) -> list[Path]:
         (kept / config.folder / config.last_file).unlink(missing_ok=True)
         for name in (*config.kept, config.last_file):
             copies.append(kept / config.folder / name)
-            disk.write_atomic(copies[-1], (root / config.folder / name).read_bytes())
+            disk.copy(root / config.folder / name, copies[-1])
     return copies
 
 

@@ -9,7 +9,8 @@ removes the others.
 import base64
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ class Mirror:
         self.page, self._root, self._config = page, root, page.config
         _keep_below(root)
         self._run = self._open()
-        if self._run.starting_step > len(self._entries(step)):
+        if self._run.starting_step > self._num_entries(step):
             self._run.finish(exit_code=1)
             self.page = self.page.renewed(root)
             self._run = _init(self.page, root)
@@ -64,12 +65,12 @@ class Mirror:
 
     def send(self, step: int | None = None) -> None:
         """Send the rows that are missing (see `Page.rows`), and the tables."""
-        entries = self._entries(step)
-        if self.page.sent < len(entries):
-            self.page = self.page.write(self._root, sent=len(entries))
-        for entry in entries[self._next :]:
-            self._run.log(entry() if callable(entry) else entry)
-        self._next = max(self._next, len(entries))
+        count = self._num_entries(step)
+        if self.page.sent < count:
+            self.page = self.page.write(self._root, sent=count)
+        for entry in islice(self._entries(step), self._next, count):
+            self._run.log(entry)
+        self._next = max(self._next, count)
 
     def finish(self) -> None:
         """Send everything that is missing, and check that the server has all rows.
@@ -86,20 +87,22 @@ class Mirror:
         self.close(0 if is_complete else 1)
         if (number := rows_on_server(self._run.path)) < self._next:
             raise RuntimeError(f"the server has {number} of {self._next} rows")
-        state = len(self.page.rows(self._root)), figures is not None
+        state = self.page.num_rows(self._root), figures is not None
         self.page = self.page.write(self._root, delivered=state, url=self._run.url)
 
     def close(self, exit_code: int) -> None:
         """End the run; it can go on later."""
         self._run.finish(exit_code=exit_code)
 
-    def _entries(self, step: int | None) -> list[Any]:
-        rows = [self._columns(row) for row in self.page.rows(self._root, step)]
-        return rows + [
-            lambda name=name, table=table: {name: _table(table)}
-            for name, table in self.page.tables.items()
-            if table
-        ]
+    def _entries(self, step: int | None) -> Iterator[dict[str, Any]]:
+        for row in self.page.rows(self._root, step):
+            yield self._columns(row)
+        for name, table in self.page.tables.items():
+            if table:
+                yield {name: _table(table)}
+
+    def _num_entries(self, step: int | None) -> int:
+        return self.page.num_rows(self._root, step) + sum(map(bool, self.page.tables.values()))
 
     def _columns(self, row: Mapping[str, Any]) -> dict[str, Any]:
         columns = {"trainer/step": row["step"], **{k: v for k, v in row.items() if k != "step"}}

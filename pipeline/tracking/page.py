@@ -7,12 +7,13 @@ file, and `going-deeper sync` sends what the server lacks.
 
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field
 
-from pipeline.artefacts.metrics import read_metrics
+from pipeline.artefacts.metrics import Row, each_row
 from pipeline.configs.base import Frozen, StageConfig
 from pipeline.configs.study import STAGES
 from pipeline.configs.train import TrainConfig
@@ -62,29 +63,34 @@ class Page(Frozen):
         """Return another id for the same artefact."""
         return _new_id(self.config)
 
-    def rows(self, root: Path, step: int | None = None) -> list[dict[str, Any]]:
-        """Return the rows of metrics.jsonl that no resume removes.
+    def rows(self, root: Path, step: int | None = None) -> Iterator[Row]:
+        """Yield the rows of metrics.jsonl that no resume removes.
 
         These are the rows up to a checkpoint's `step` (by default the newest one's), or
         all rows of a complete training.
         """
         config = self.config
         if not isinstance(config, TrainConfig):
-            return []
-        rows = read_metrics(config, root)
+            return
         if config.is_complete(root):
-            return rows
-        if step is None:
+            step = None
+        elif step is None:
             # late, as this imports torch, and only a training that was killed needs it
             from pipeline.artefacts.checkpoints import Checkpoints
 
             newest = Checkpoints(root / config.folder / "checkpoints", config.hash).newest()
             step = int(newest.name.rpartition("_")[2]) if newest else 0
-        return [row for row in rows if row["step"] <= step]
+        for row in each_row(config, root):
+            if step is None or row["step"] <= step:
+                yield row
+
+    def num_rows(self, root: Path, step: int | None = None) -> int:
+        """Return how many rows there are (see `rows`)."""
+        return sum(1 for _ in self.rows(root, step))
 
     def is_delivered(self, root: Path) -> bool:
         """Return whether the server holds everything that the files hold now."""
-        return self.delivered == (len(self.rows(root)), self.figures is not None)
+        return self.delivered == (self.num_rows(root), self.figures is not None)
 
 
 def path_of(config: StageConfig, root: Path) -> Path:

@@ -46,7 +46,7 @@ class Tracker:
         self, config: StageConfig, online: bool, step: int | None, published: float | None
     ) -> None:
         page = pages.begin(config, self._root)
-        if step is not None and page.sent > len(page.rows(self._root, step)):
+        if step is not None and page.sent > page.num_rows(self._root, step):
             page = page.renewed(self._root)  # the server may have rows that were removed
         self._page = page.write(self._root, published=published)
         if online:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from pipeline.configs.train import TrainConfig
 from pipeline.paper import schedule
 
-WINDOW = 20  # ours: steps a row of metrics
+WINDOW = 20  # ours: fewest steps a row of metrics; as often the losses are looked at
+MOST_ROWS = 20_000  # ours: a few MB; W&B and a report read all rows of a training
 
 
 class Step(NamedTuple):
@@ -40,6 +41,11 @@ class Cadence:
             self.num_images, self.config.num_epochs, self.config.global_batch_size
         )
 
+    @property
+    def window(self) -> int:
+        """The steps a row of metrics; over 400,000 steps in all make it longer."""
+        return WINDOW * max(1, math.ceil(self.num_steps / (WINDOW * MOST_ROWS)))
+
     def epoch_at(self, number: int) -> float:
         """Return the epochs done after `number` steps."""
         return float(number * self.config.global_batch_size / self.num_images)
@@ -61,7 +67,14 @@ class Cadence:
 
     def closes_window(self, number: int) -> bool:
         """Return whether a row of metrics ends with this step."""
-        return number % WINDOW == 0 or number == self.num_steps
+        return number % self.window == 0 or number == self.num_steps
+
+    def checks_at(self, number: int) -> bool:
+        """Return whether the losses are looked at after this step: are they finite?
+
+        A window may be long, and a training that diverged should not go on.
+        """
+        return number % WINDOW == 0
 
     def validates_at(self, number: int) -> bool:
         """Return whether validation is due after this step.

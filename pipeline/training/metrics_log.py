@@ -69,7 +69,7 @@ class MetricsLog:
         return {
             "seconds": self.seconds(),
             "losses": [losses.cpu() for losses in self._losses],
-            "logged": self.run.logged(),
+            "metrics": self.run.mark_metrics(),
         }
 
     def seconds(self) -> float:
@@ -102,9 +102,9 @@ class MetricsLog:
         self._losses.append(losses)
 
     def refuse_divergence(self, step: int) -> None:
-        """Raise TrainingDiverged if a loss of the last step is not a finite number."""
-        if self._losses and not self._losses[-1].isfinite().all():
-            self._end_diverged(step, self._by_step())
+        """Raise TrainingDiverged if a loss of the window so far is not finite."""
+        if self._losses and not _are_finite(by_step := self._by_step()):
+            self._end_diverged(step, by_step)
 
     def close_window(self, step: int, rate: float) -> None:
         """Log the mean losses of the window that ends at `step`.
@@ -114,7 +114,7 @@ class MetricsLog:
         """
         by_step = self._by_step()
         self._losses.clear()
-        if not all(math.isfinite(loss) for losses in by_step for loss in losses):
+        if not _are_finite(by_step):
             self._end_diverged(step, by_step)
         means = [sum(column) / len(by_step) for column in zip(*by_step, strict=True)]
         loss = float(
@@ -173,7 +173,9 @@ class MetricsLog:
 
     def _by_step(self) -> list[list[float]]:
         """Return the losses of the window so far, by step and output."""
-        by_step: list[list[float]] = torch.stack([losses.cpu() for losses in self._losses]).tolist()
+        device = self._losses[-1].device  # those of a checkpoint are on the CPU
+        stacked = torch.stack([losses.to(device) for losses in self._losses])
+        by_step: list[list[float]] = stacked.tolist()  # waits for the device once
         return by_step
 
     def _end_diverged(self, step: int, losses: list[list[float]]) -> NoReturn:
@@ -224,6 +226,10 @@ class MetricsLog:
                 " went into waiting for images"
             )
         self._is_starved = is_starved
+
+
+def _are_finite(by_step: Sequence[Sequence[float]]) -> bool:
+    return all(math.isfinite(loss) for losses in by_step for loss in losses)
 
 
 def _memory_gb() -> float:

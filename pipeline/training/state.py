@@ -4,15 +4,17 @@ from typing import Any, NotRequired, TypedDict
 
 from torch import Tensor
 
+from pipeline.artefacts.metrics_file import Mark
+
 
 class Journal(TypedDict):
     """The metrics log: seconds of training, the losses of the window so far, and the
-    text of metrics.jsonl.
+    mark of metrics.jsonl.
     """
 
     seconds: float
     losses: list[Tensor]
-    logged: NotRequired[str]  # checkpoints of earlier versions have none
+    metrics: NotRequired[Mark]  # checkpoints of earlier versions have none
 
 
 class TrainingState(TypedDict):

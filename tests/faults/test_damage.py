@@ -9,14 +9,16 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from pipeline.artefacts.digests import once
 from pipeline.artefacts.predictions import Predictions
+from pipeline.artefacts.scores import Scores, write_scores
 from pipeline.configs.experiment import load_study
 from pipeline.configs.train import TrainConfig
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StageFailed
 from pipeline.stages import evaluate
 from tests.commands import Finished, contents, in_process
 from tests.faults.campaign import amount
@@ -236,15 +238,12 @@ def test_a_damaged_chunk_is_done_again(
     assert predictions.probabilities("crops_1").shape == (15, 3)
 
 
-def test_what_is_no_probability_is_refused(finished: Finished, root: Path) -> None:
-    from pipeline.artefacts.predictions import _probabilities
-    from pipeline.errors import StageFailed
-
-    study = load_study(finished.experiment, ["--data", str(finished.data)])
-    values = Predictions(study.check.results[0].members[0], root).probabilities("crops_1").copy()
-    values[0, 0] = 1.4e38
-    with pytest.raises(StageFailed, match=r"holds values from .* to 1.4e\+38; expected prob"):
-        _probabilities(values, Path("crops_1.safetensors"))
+def test_what_is_no_probability_is_refused(tmp_path: Path) -> None:
+    values = np.array([[0.5, 0.5], [1.4e38, 0.5]], np.float32)
+    scores = Scores(write_scores(tmp_path / "crops_1.safetensors", values.shape, [values]))
+    assert scores[:1].tolist() == [[0.5, 0.5]]
+    with pytest.raises(StageFailed, match=r"holds values from 0.5 to 1.4e\+38; expected prob"):
+        scores[1:]
 
 
 def test_a_file_is_read_once_a_process(tmp_path: Path) -> None:

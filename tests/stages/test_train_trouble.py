@@ -17,6 +17,7 @@ from pipeline.errors import InputError, TrainingDiverged
 from pipeline.runtime import environment
 from pipeline.stages.train import train
 from pipeline.training import health
+from pipeline.training.cadence import Cadence, Step
 from pipeline.training.loader import keys
 from tests.sealed import reseal
 
@@ -95,6 +96,25 @@ def test_divergence_is_said(root: Path, run_config: TrainConfig) -> None:
     split = Dataset(config.data, root).split("train")
     (batch,) = keys(config, split.labels, range(facts["step"] - 1, facts["step"]), 0, 1)
     assert facts["images"] == [split.image_ids[index] for _, index in batch]
+
+
+def test_divergence_is_seen_within_a_long_window(
+    root: Path, run_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training of ten million steps has windows of 520."""
+    monkeypatch.setattr(Cadence, "window", 520)
+    steps, of_number = list[int](), Cadence.step
+
+    def step(cadence: Cadence, number: int) -> Step:
+        steps.append(number)
+        return of_number(cadence, number)
+
+    monkeypatch.setattr(Cadence, "step", step)
+    config = run_config.but(learning_rate=1e6, num_epochs=20)
+    config = config.but(checkpoint_every_seconds=60, validate_every_epochs=20)
+    with pytest.raises(TrainingDiverged, match=r"loss is (nan|inf) at step \d;"):
+        train(config, root)
+    assert max(steps) == 20
 
 
 def test_batch_that_ranks_cannot_share_is_refused(run_config: TrainConfig) -> None:

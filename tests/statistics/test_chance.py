@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.statistics.chance import against_chance, may_be_guessing
+from pipeline.statistics.chance import Guesses, against_chance, may_be_guessing
 from pipeline.statistics.levels import GUESSING
 
 CLASSES = 100
@@ -24,6 +24,16 @@ def test_a_guesser_seldom_passes() -> None:
         for seed in range(1000)
     ]
     assert 0 < sum(passed) / 1000 < 3 * GUESSING  # two tests, and either is enough
+
+
+@pytest.mark.parametrize("size", [1, 7, 600])
+def test_images_may_come_in_blocks(size: int) -> None:
+    drawn = scores(0.1)
+    drawn[13] = np.nan
+    guesses = Guesses(CLASSES)
+    for start in range(0, len(drawn), size):
+        guesses.add(drawn[start : start + size], LABELS[start : start + size])
+    assert guesses.against_chance() == against_chance(drawn, LABELS)
 
 
 def test_a_poor_classifier_passes() -> None:

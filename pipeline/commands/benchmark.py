@@ -1,0 +1,213 @@
+"""The commands that measure speed: benchmark evaluate, full-scale, prepare, scaling,
+train.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+from pydantic import ValidationError
+
+from pipeline.commands.arguments import MOST, PATH, ROOT, SITE, Counts
+from pipeline.configs.network import Precision
+from pipeline.configs.prepare import ILSVRC2012_IMAGES
+from pipeline.configs.study import BenchmarkConfig, ScalingConfig
+from pipeline.configs.wrong_fields import one_line
+from pipeline.errors import InputError
+from pipeline.runtime import ranks as ranks_here
+from slurm.scaling import launch_on
+from slurm.site import load_site
+
+
+@click.group()
+def benchmark() -> None:
+    """Measure speed on this machine, ours beside what people usually write."""
+
+
+def _measurement(
+    what: str, short: str, doc: str, rounds: int, images: int = 4, input_size: int = 224
+) -> None:
+    """Add the command `benchmark WHAT`, which calls `benchmark_WHAT` of
+    pipeline/benchmarks/WHAT.py.
+    """
+
+    @benchmark.command(
+        what,
+        short_help=short,
+        help=doc,
+        epilog=f"Example: going-deeper benchmark {what} --data FOLDER",
+    )
+    @click.option(
+        "--data", type=PATH, help="Folder of photographs.  [default: two that scikit-learn ships]"
+    )
+    @click.option(
+        "--rounds",
+        type=click.IntRange(1, 10_000),  # as BenchmarkConfig's
+        default=rounds,
+        show_default=True,
+        help="Turns of each contender.",
+    )
+    @click.option(
+        "--images",
+        type=click.IntRange(1, MOST),
+        default=images,
+        show_default=True,
+        help="Photographs taken from --data.",
+    )
+    @click.option(
+        "--input-size", type=int, default=input_size, show_default=True, help="A multiple of 14."
+    )
+    @ROOT
+    def command(data: Path | None, rounds: int, images: int, input_size: int, root: Path) -> None:
+        from pipeline.reporting.wording import templates
+
+        fields = {
+            "what": what,
+            "input_size": input_size,
+            "rounds": rounds,
+            "num_images": images,
+            "path": data,
+        }
+        try:
+            config = BenchmarkConfig.model_validate(fields)
+        except ValidationError as error:
+            raise InputError(one_line(error)) from None
+        module = import_module(f"pipeline.benchmarks.{what}")
+        facts = getattr(module, f"benchmark_{what}")(config, root)
+        print(templates().get_template(f"benchmark_{what}.txt").render(dict(facts)))
+        print(f"figures: {root / config.folder / config.last_file}")
+
+
+_measurement(
+    "evaluate",
+    "Time 144 crops of photographs through GoogLeNet.",
+    """144 crops of photographs through GoogLeNet: naive, careful, compiled, ours.
+
+    All on one core, interleaved. Some 25 seconds a round on a fast core, and a minute to
+    compile. The peers and the rules are in pipeline/benchmarks.
+    """,
+    rounds=7,
+)
+_measurement(
+    "prepare",
+    "Time the way of images from an archive into shards.",
+    """Images from a raw archive into shards, beside reading and hashing alone.
+
+    All on one core, interleaved. 2400 ImageNet photographs are about one shard; fewer are
+    taken again and again.
+    """,
+    rounds=7,
+    images=2400,
+)
+_measurement(
+    "train",
+    "Time a training step and its loader.",
+    """A training step and its loader: torchvision's GoogLeNet and ours.
+
+    All on one core, interleaved. Some 30 seconds a round.
+    """,
+    rounds=5,
+)
+
+
+@benchmark.command(
+    short_help="Time a training step on several numbers of ranks, here or on a site.",
+    epilog="Example: going-deeper benchmark scaling --ranks 1,2 --batches 16,32",
+)
+@click.option("--ranks", type=Counts(), help="Such as 1,2,4.  [default: 1, 2, 4 ... up to all]")
+@click.option(
+    "--batches",
+    type=Counts(),
+    default="16,32",
+    show_default=True,
+    help="Images of each rank in a step.",
+)
+@click.option("--input-size", type=int, default=224, show_default=True, help="A multiple of 14.")
+@click.option("--width", type=float, default=1.0, show_default=True, help="Of the network.")
+@click.option(
+    "--precision", type=click.Choice(get_args(Precision)), default="bf16", show_default=True
+)
+@click.option("--compile/--no-compile", "compiled", default=False, help="Compile the step.")
+@click.option(
+    "--peers/--no-peers",
+    default=True,
+    show_default=True,
+    help="Also time torchvision's GoogLeNet and timm's resnet50, compiled and not.",
+)
+@click.option(
+    "--rounds", type=click.IntRange(1, 10_000), default=5, show_default=True, help="Turns of each."
+)
+@click.option("--data", "path", type=PATH, help="Folder of photographs.  [default: two]")
+@click.option("--site", type=SITE, help="Measure on this site's nodes.  [default: here]")
+@ROOT
+def scaling(ranks: tuple[int, ...] | None, site: Path | None, root: Path, **fields: Any) -> None:
+    """A training step and its loader on 1, 2, 4 ... ranks: weak and strong scaling, the
+    shares of computing, of summing gradients and of waiting for images.
+
+    A model of the step is fitted to the measurements; `plan` scales it to other sizes,
+    batches and ranks. On a site each number of ranks is a job.
+    """
+    from pipeline.benchmarks.scaling import benchmark_scaling
+    from pipeline.benchmarks.scaling_ranks import measure_ranks
+    from pipeline.reporting.wording import templates
+
+    place = None if site is None else load_site(site)
+    most = (
+        ranks_here.num_local() if place is None else place.train.nodes * place.train.tasks_per_node
+    )
+    usual = tuple(2**k for k in range(most.bit_length()))
+    name = "" if site is None else site.stem
+    try:
+        config = ScalingConfig(ranks=ranks or usual, site=name, **fields)
+    except ValidationError as error:
+        raise InputError(one_line(error)) from None
+
+    def launch(number: int, folder: Path) -> None:
+        if place is None:
+            ranks_here.launch(measure_ranks, number, folder)
+        else:
+            launch_on(place, root, number, folder)
+
+    facts = benchmark_scaling(config, root, launch)
+    print(templates().get_template("benchmark_scaling.txt").render(dict(facts)))
+    print(f"figures: {root / config.folder / config.last_file}")
+
+
+@benchmark.command(
+    "full-scale",
+    short_help="Time the stages around a whole Table 3.",
+    epilog="Example: going-deeper benchmark full-scale --train-images 100000",
+)
+@click.option(
+    "--train-images",
+    type=click.IntRange(1000, 10_000_000),  # one a class at least
+    default=ILSVRC2012_IMAGES["train"],
+    show_default=True,
+    help="Training images that are prepared.",
+)
+@click.option(
+    "--val-images",
+    type=click.IntRange(100, MOST),
+    default=ILSVRC2012_IMAGES["val"],
+    show_default=True,
+    help="Validation images, with scores by seven members.",
+)
+@click.option(
+    "--epochs",
+    type=click.FloatRange(1, 10_000),
+    default=250,
+    show_default=True,
+    help="Length of the trainings whose metrics are read.",
+)
+@click.option("--folder", type=PATH, help="Where 12 GB are free.  [default: the temporary one]")
+def full_scale(train_images: int, val_images: int, epochs: float, folder: Path | None) -> None:
+    """Time the stages around a whole Table 3, and their memory, on made-up content.
+
+    Images are tiny, and nothing is trained or classified. Some 10 minutes on two cores;
+    nothing is left.
+    """
+    from pipeline.benchmarks.full_scale import Size, full_scale, text
+
+    for line in text(full_scale(Size(train_images, val_images, epochs), folder)):
+        print(line, flush=True)
