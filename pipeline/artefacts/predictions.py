@@ -71,6 +71,19 @@ class Predictions:
         """Return a column of hits.parquet: image_id, label or rank_<policy>."""
         return read_column(sealing.sealed_file(self.config, self.root, HITS), column)
 
+    def chunks(self) -> list[range]:
+        """Return the chunks of images that are done, in order; two attempts' may
+        overlap.
+        """
+        paths = sorted(self._chunks_folder.glob("[0-9]*-*.safetensors"))
+        every = (range(*map(int, path.stem.split("-"))) for path in paths)
+        return [chunk for chunk in every if self.has_chunk(chunk)]
+
+    def missing(self, images: range) -> list[int]:
+        """Return those images that no chunk has."""
+        done = {index for chunk in self.chunks() for index in chunk}
+        return [index for index in images if index not in done]
+
     def has_chunk(self, chunk: range) -> bool:
         """Return whether a chunk of images is done.
 
@@ -124,11 +137,13 @@ class Predictions:
     ) -> dict[str, str]:
         """Join the chunks into one file for each policy, and seal the predictions.
 
+        Where two attempts scored an image, the scores of one count.
+
         Returns the images that could not be classified, with the reason; they count as
         errors.
 
         Raises:
-            RuntimeError: the chunks do not hold each image exactly once.
+            StageFailed: the chunks do not hold every image.
         """
         if lost := next((chunk for chunk in chunks if not self.has_chunk(chunk)), None):
             raise StageFailed(
@@ -137,11 +152,11 @@ class Predictions:
             )
         loaded = [load_file(self._chunk_path(chunk)) for chunk in chunks]
         ids = np.concatenate([chunk["ids"] for chunk in loaded])
-        order = np.argsort(ids, kind="stable")
-        if not np.array_equal(ids[order], np.arange(len(image_ids))):
-            raise RuntimeError(
-                f"{self.folder}: the chunks do not hold each of {len(image_ids)} images exactly"
-                " once"
+        ids, order = np.unique(ids, return_index=True)
+        if not np.array_equal(ids, np.arange(len(image_ids))):
+            raise StageFailed(
+                f"{self.folder}: the chunks hold {len(ids)} of {len(image_ids)} images; the same"
+                " command makes the others"
             )
         columns: dict[str, Any] = {"image_id": list(image_ids), "label": labels.astype(np.int32)}
         paths = []
@@ -181,12 +196,11 @@ class Predictions:
         return metadata
 
     def _chunk_path(self, chunk: range) -> Path:
-        return (
-            self.folder
-            / "chunks"
-            / self._inputs_digest
-            / f"{chunk.start:07d}-{chunk.stop:07d}.safetensors"
-        )
+        return self._chunks_folder / f"{chunk.start:07d}-{chunk.stop:07d}.safetensors"
+
+    @property
+    def _chunks_folder(self) -> Path:
+        return self.folder / "chunks" / self._inputs_digest
 
     @cached_property
     def _inputs_digest(self) -> str:
