@@ -61,7 +61,7 @@ class Engine:
         self.device, self.input_size = device, classifier.input_size
         self.precision = precision
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        self.batch_size = BATCH_SIZE[device.type]
+        self.batch_size = BATCH_SIZE.get(device.type, BATCH_SIZE["cuda"])
         self.network = _ready(classifier.network, device, precision)
         has_operators = any(
             isinstance(module, operators.OperatorPool) for module in self.network.modules()
