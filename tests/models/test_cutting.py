@@ -65,7 +65,7 @@ class Calls(TorchDispatchMode):
     VIEWS = ("view", "slice", "unsqueeze", "unbind", "select", "as_strided", "t", "detach")
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.names: list[str] = []
 
     def __torch_dispatch__(
