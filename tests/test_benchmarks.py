@@ -60,8 +60,8 @@ def test_a_training_step_beside_its_peers(tmp_path: Path) -> None:
 
 @pytest.mark.slow  # eight seconds of a pretended device
 def test_streams_keep_a_device_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At rates that a busy machine keeps up with. Streams that drain after each chunk of
-    32 images, or open images twice and without a thread, reach 8 to 48 %.
+    """At rates that a busy machine keeps up with. Streams that drain after 32 images or
+    open each twice and without a thread, reach 8 to 48 %.
     """
     rates = {"crops_144": 5000.0, "crops_10": 2000.0, "crops_1": 600.0}
     monkeypatch.setattr(streams, "RATES", rates)

@@ -143,7 +143,7 @@ def ours(
 
         def batches() -> Iterator[Tensor]:
             image = open_image(split, index, POLICY, size, config)
-            return (batch for batch, _ in engine.batches([Views(engine, image)]))
+            return (batch for batch, _ in engine.batches([Views(engine.pixels, image)]))
 
         started = time.perf_counter()
         for _ in batches():

@@ -85,7 +85,7 @@ def scores_of(
                 continue
             if kind == DENSE:
                 planes = [
-                    engine.normalised(image.planes[Plane(scale)])
+                    engine.pixels.normalised(image.planes[Plane(scale)])
                     for scale in scales(engine.input_size)
                 ]
                 scores[policy] = engine.dense([*planes, *(plane.flip(1) for plane in planes)])
@@ -168,9 +168,9 @@ def _classified(
         for some, packed in _opened(engines[0], split, ids, kinds, config, num_loaders):
             waiting.extend(some)
             if packed is None:
-                yield from (Views(engines[0], image) for image in some)
+                yield from (Views(engines[0].pixels, image) for image in some)
             else:
-                yield Gathered(engines[0], packed)
+                yield Gathered(engines[0].pixels, packed)
 
     rows_EKC = np.empty((len(engines), 0, num_classes), np.float32)
     for batch_ENC in classify_crops(engines, crops()):

@@ -6,17 +6,17 @@ of crops.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from pipeline.images.planes import Plane, plane_of
 from pipeline.paper.crops import Crop
-
-if TYPE_CHECKING:
-    from pipeline.models.engine import Engine
+from pipeline.paper.googlenet import normalise, on_device
+from pipeline.paper.preprocessing import Preprocessing
 
 
 class OpenImage(NamedTuple):
@@ -42,12 +42,64 @@ class Crops(Protocol):
         """Write the next N crops (side x side x channels) to a place in a batch."""
 
 
+class Pixels:
+    """Pixels on their way into a network: normalised on a device, and in batches."""
+
+    def __init__(
+        self,
+        device: torch.device,
+        preprocessing: Preprocessing,
+        side: int,
+        channels: int,
+        dtype: torch.dtype,
+    ):
+        self.device, self.preprocessing, self.side = device, preprocessing, side
+        self.channels, self.dtype = channels, dtype
+        self.places = torch.arange(side, dtype=torch.int32, device=device)
+        self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def normalised(self, pixels_HWC: np.ndarray) -> Tensor:
+        """Return RGB bytes (height x width x 3) as network input.
+
+        The input is height x width x 3, or x 4 where the fourth channel is used.
+        """
+        pixels = torch.from_numpy(pixels_HWC).to(self.device)
+        values = normalise(pixels[None], self.preprocessing)[0].permute(1, 2, 0).to(self.dtype)
+        return F.pad(values, (0, self.channels - 3))
+
+    def normalised_bytes(self, pixels_P3: Tensor) -> Tensor:
+        """Return the values of `normalised` for RGB bytes that the device has, P x
+        channels, by few kernels.
+        """
+        mean, std = on_device(self.preprocessing, pixels_P3.device)
+        if self.preprocessing.channel_order == "bgr":
+            pixels_P3 = pixels_P3.flip(1)
+        values = (pixels_P3 - mean).div_(std).to(self.dtype)
+        return F.pad(values, (0, self.channels - 3)) if self.channels > 3 else values
+
+    def receive(self, content: Tensor) -> Tensor:
+        """Copy pinned bytes to the device, beside what it computes."""
+        if self._copies is None:
+            return content.to(self.device)
+        with torch.cuda.stream(self._copies):
+            arrived = content.to(self.device, non_blocking=True)
+        current = torch.cuda.current_stream(self.device)
+        current.wait_stream(self._copies)
+        arrived.record_stream(current)
+        return arrived
+
+    def batch(self, size: int) -> Tensor:
+        """Return an empty batch: size x side x side x channels."""
+        shape = (size, self.side, self.side, self.channels)
+        return torch.zeros(shape, dtype=self.dtype, device=self.device)
+
+
 class Views:
     """The crops of an image: views of its normalised planes and their mirrors."""
 
-    def __init__(self, engine: "Engine", image: OpenImage):
+    def __init__(self, pixels: Pixels, image: OpenImage):
         self.count = len(image.crops)
-        self._views = _views(engine, image)
+        self._views = _views(pixels, image)
 
     def write(self, place_NSSC: Tensor) -> None:
         """Copy the next crops, each by itself."""
@@ -55,20 +107,20 @@ class Views:
             crop.copy_(view)
 
 
-def _views(engine: "Engine", image: OpenImage) -> Iterator[Tensor]:
-    side = engine.input_size
+def _views(pixels: Pixels, image: OpenImage) -> Iterator[Tensor]:
+    side = pixels.side
     normalised: dict[tuple[Plane, bool], Tensor] = {}
     for crop in image.crops:
         plane = plane_of(crop, side)
         if (plane, False) not in normalised:
-            normalised[plane, False] = engine.normalised(image.planes[plane])
+            normalised[plane, False] = pixels.normalised(image.planes[plane])
         if crop.mirrored and (plane, True) not in normalised:
             normalised[plane, True] = normalised[plane, False].flip(1)
-        pixels = normalised[plane, crop.mirrored]
+        values = normalised[plane, crop.mirrored]
         left, top = (0, 0) if plane.side else (crop.left, crop.top)
         if crop.mirrored:
-            left = pixels.shape[1] - left - side
-        yield pixels[top : top + side, left : left + side]
+            left = values.shape[1] - left - side
+        yield values[top : top + side, left : left + side]
 
 
 class Packed(NamedTuple):
@@ -115,18 +167,18 @@ def pack(images: Sequence[OpenImage], side: int, pinned: bool) -> Packed:
 class Gathered:
     """Crops that a device gathers from packed planes."""
 
-    def __init__(self, engine: "Engine", packed: Packed):
-        self.count, self._first, self._size = packed.num_crops, 0, engine.input_size**2
-        content, head = engine.receive(packed.content), WINDOW_BYTES * packed.num_crops
-        self._pixels = engine.normalised_bytes(content[head:].view(-1, 3))
+    def __init__(self, pixels: Pixels, packed: Packed):
+        self.count, self._first, self._size = packed.num_crops, 0, pixels.side**2
+        content, head = pixels.receive(packed.content), WINDOW_BYTES * packed.num_crops
+        self._values = pixels.normalised_bytes(content[head:].view(-1, 3))
         windows = content[:head].view(torch.int32).view(-1, 3, 1, 1)
         first, down, right = windows.unbind(1)
-        left_edges = torch.addcmul(first, down, engine.places[:, None])
-        self._places = torch.addcmul(left_edges, right, engine.places).flatten()
+        left_edges = torch.addcmul(first, down, pixels.places[:, None])
+        self._places = torch.addcmul(left_edges, right, pixels.places).flatten()
 
     def write(self, place_NSSC: Tensor) -> None:
         """Gather the next crops, all at once."""
         last = self._first + len(place_NSSC)
         places = self._places[self._first * self._size : last * self._size]
         self._first = last
-        torch.index_select(self._pixels, 0, places, out=place_NSSC.view(-1, place_NSSC.shape[-1]))
+        torch.index_select(self._values, 0, places, out=place_NSSC.view(-1, place_NSSC.shape[-1]))

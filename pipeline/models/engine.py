@@ -26,9 +26,9 @@ from torch.nn import functional as F
 from pipeline.errors import InputError, first_line
 from pipeline.models import operators
 from pipeline.models.compiling import compile_step
-from pipeline.models.cutting import Crops
+from pipeline.models.cutting import Crops, Pixels
 from pipeline.models.loading import Classifier
-from pipeline.paper.googlenet import GoogLeNet, normalise, on_device
+from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.layers import ConvReLU
 
 # ours: on a CPU the activations of 12 crops stay in the cache (8 to 12 are fastest, 24
@@ -60,7 +60,6 @@ class Engine:
     ):
         self.device, self.input_size = device, classifier.input_size
         self.precision = precision
-        self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.batch_size = BATCH_SIZE.get(device.type, BATCH_SIZE["cuda"])
         self.network = _ready(classifier.network, device, precision)
         has_operators = any(
@@ -71,10 +70,9 @@ class Engine:
             f"{device.type}, batches of {self.batch_size}{', operators' if has_operators else ''}"
         )
         first = _first_conv(self.network)
-        self.channels = 3 if first is None else first.conv.in_channels
-        self.preprocessing = classifier.preprocessing
-        self.places = torch.arange(self.input_size, dtype=torch.int32, device=device)
-        self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
+        channels = 3 if first is None else first.conv.in_channels
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self.pixels = Pixels(device, classifier.preprocessing, self.input_size, channels, dtype)
         self._step = compile_step(self._softmax, device) if compiled else self._softmax
 
     @torch.no_grad()
@@ -85,10 +83,10 @@ class Engine:
             InputError: the network called `name` fails, or does not give logits of N x
                 num_classes.
         """
-        shape = (self.batch_size, self.channels, self.input_size, self.input_size)
+        zeros = self.pixels.batch(self.batch_size).permute(0, 3, 1, 2)
         try:
             with autocast(self.device, self.precision):
-                output = self.network(torch.zeros(shape, dtype=self.dtype, device=self.device))
+                output = self.network(zeros)
         except Exception as error:
             raise InputError(
                 f"{name}: fails on a batch of {self.batch_size} images: {first_line(error)}"
@@ -105,47 +103,13 @@ class Engine:
                 f" {num_classes} classes"
             )
 
-    def normalised(self, pixels_HWC: np.ndarray) -> Tensor:
-        """Return RGB bytes (height x width x 3) as network input.
-
-        The input is height x width x 3, or x 4 where the fourth channel is used.
-        """
-        pixels = torch.from_numpy(pixels_HWC).to(self.device)
-        values = normalise(pixels[None], self.preprocessing)[0].permute(1, 2, 0).to(self.dtype)
-        return F.pad(values, (0, self.channels - 3))
-
-    def normalised_bytes(self, pixels_P3: Tensor) -> Tensor:
-        """Return the values of `normalised` for RGB bytes that the device has, P x
-        channels, by few kernels.
-        """
-        mean, std = on_device(self.preprocessing, pixels_P3.device)
-        if self.preprocessing.channel_order == "bgr":
-            pixels_P3 = pixels_P3.flip(1)
-        values = (pixels_P3 - mean).div_(std).to(self.dtype)
-        return F.pad(values, (0, self.channels - 3)) if self.channels > 3 else values
-
-    def receive(self, content: Tensor) -> Tensor:
-        """Copy pinned bytes to the device, beside what it computes."""
-        if self._copies is None:
-            return content.to(self.device)
-        with torch.cuda.stream(self._copies):
-            arrived = content.to(self.device, non_blocking=True)
-        current = torch.cuda.current_stream(self.device)
-        current.wait_stream(self._copies)
-        arrived.record_stream(current)
-        return arrived
-
     def batches(self, images: Iterable[Crops]) -> Iterator[tuple[Tensor, int]]:
         """Yield the crops of images as batches, and how many crops of each are new.
 
         Batches are N x side x side x channels. All are one buffer, so the last batch
         may end with crops of the batch before it.
         """
-        side = self.input_size
-        batch = torch.zeros(
-            self.batch_size, side, side, self.channels, dtype=self.dtype, device=self.device
-        )
-        filled = 0
+        batch, filled = self.pixels.batch(self.batch_size), 0
         for crops in images:
             left = crops.count
             while left:

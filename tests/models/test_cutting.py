@@ -50,9 +50,9 @@ def test_gathered_crops_are_the_views(preprocessing: Preprocessing, precision: s
     engine = Engine(Classifier(network, preprocessing, SIDE), CPU, precision)
     engine.batch_size = 50
     images = [drawn(75, 50), OpenImage(problem="bad"), drawn(48, 90), drawn(60, 60)]
-    expected = batches(engine, [Views(engine, image) for image in images])
+    expected = batches(engine, [Views(engine.pixels, image) for image in images])
     packs = (pack(images[:3], SIDE, False), pack(images[3:], SIDE, False))
-    gathered = batches(engine, [Gathered(engine, packed) for packed in packs])
+    gathered = batches(engine, [Gathered(engine.pixels, packed) for packed in packs])
     assert sum(count for _, count in expected) == 144 + 144 + 48
     for (one, one_count), (other, other_count) in zip(expected, gathered, strict=True):
         assert one_count == other_count
@@ -84,8 +84,8 @@ def test_an_image_costs_one_copy_and_a_few_kernels() -> None:
     for images in many:
         packed = pack(images, SIDE, False)
         batch = torch.empty(packed.num_crops, SIDE, SIDE, 3, device=device)
-        Gathered(engine, packed).write(batch)  # mean and deviation go to the device once
+        Gathered(engine.pixels, packed).write(batch)  # mean and deviation go to the device once
         with Calls() as calls:
-            Gathered(engine, packed).write(batch)
+            Gathered(engine.pixels, packed).write(batch)
         kernels = ["sub", "div_", "addcmul", "addcmul", "index_select"]
         assert calls.names == ["_to_copy", *kernels]
