@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 
 from pipeline.artefacts.predictions import Predictions
+from pipeline.errors import StageEnded
 
 PAUSE = 9  # ours: times the last save lasted, so that saving takes a tenth of one thread
 LONGEST_PAUSE_SECONDS = 10.0  # ours: what is not saved must fit the memory
@@ -104,7 +105,7 @@ class Publisher:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if kind is None and self._rows:
+            if self._rows and (kind is None or issubclass(kind, StageEnded)):
                 self._begin()
             self._wait()
         finally:

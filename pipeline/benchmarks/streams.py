@@ -88,19 +88,15 @@ def measure(rounds: int, seconds: float = SECONDS) -> list[Share]:
 
     Validation runs two networks at one crop an image.
     """
-    best: dict[str, Share] = {}
     torch.set_num_threads(1)
     num_loaders = max(1, environment.num_loaders("cpu"))  # the last core is the caller's
     with tempfile.TemporaryDirectory() as folder:
-        # a first round loads what torch loads late
-        for number in range(-1, rounds):
-            for share in _round(Path(folder), num_loaders, seconds if number >= 0 else 0.1):
-                if (
-                    number >= 0
-                    and share.share > best.get(share.what, share._replace(share=0)).share
-                ):
-                    best[share.what] = share
-    return list(best.values())
+        list(_round(Path(folder), num_loaders, 0.1))  # loads what torch loads late
+        shares = [
+            share for _ in range(rounds) for share in _round(Path(folder), num_loaders, seconds)
+        ]
+    names = dict.fromkeys(share.what for share in shares)
+    return [max((s for s in shares if s.what == what), key=lambda s: s.share) for what in names]
 
 
 def _round(folder: Path, num_loaders: int, seconds: float) -> Iterator[Share]:

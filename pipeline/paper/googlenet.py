@@ -226,9 +226,11 @@ def normalise(pixels_NHWC: Tensor, preprocessing: Preprocessing) -> Tensor:
 @cache
 def on_device(preprocessing: Preprocessing, device: torch.device) -> tuple[Tensor, Tensor]:
     """Copy mean and deviation to a device, once: each copy waits for the device."""
-    return torch.tensor(preprocessing.mean, device=device), torch.tensor(
-        preprocessing.std, device=device
+    mean, std = (
+        torch.tensor(values, dtype=torch.float32, device=device)
+        for values in (preprocessing.mean, preprocessing.std)
     )
+    return mean, std
 
 
 def output_losses(logits: Logits, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
