@@ -74,6 +74,19 @@ class Predictions:
         """Return a column of hits.parquet: image_id, label or rank_<policy>."""
         return read_column(sealing.sealed_file(self.config, self.root, HITS), column)
 
+    def chunks(self) -> list[range]:
+        """Return the chunks of images that are done, in order; two attempts' may
+        overlap.
+        """
+        paths = sorted(self._chunks_folder.glob("[0-9]*-*.safetensors"))
+        every = (range(*map(int, path.stem.split("-"))) for path in paths)
+        return [chunk for chunk in every if self.has_chunk(chunk)]
+
+    def missing(self, images: range) -> list[int]:
+        """Return those images that no chunk has."""
+        done = {index for chunk in self.chunks() for index in chunk}
+        return [index for index in images if index not in done]
+
     def has_chunk(self, chunk: range) -> bool:
         """Return whether a chunk of images is done.
 
@@ -127,34 +140,30 @@ class Predictions:
     ) -> dict[str, str]:
         """Join the chunks into one file for each policy, and seal the predictions.
 
+        Where two attempts scored an image, the scores of one count.
+
         Returns the images that could not be classified, with the reason; they count as
         errors.
 
         Raises:
-            RuntimeError: the chunks do not hold each image exactly once.
+            StageFailed: the chunks do not hold every image.
         """
         if lost := next((chunk for chunk in chunks if not self.has_chunk(chunk)), None):
             raise StageFailed(
                 f"{self._chunk_path(lost)}: the scores of these images are gone; the same command"
                 " makes them again"
             )
-        paths = [self._chunk_path(chunk) for chunk in sorted(chunks, key=lambda each: each.start)]
-        ids = np.concatenate([_tensor(path, "ids") for path in paths])
-        if not np.array_equal(ids, np.arange(len(image_ids))):
-            raise RuntimeError(
-                f"{self.folder}: the chunks do not hold each of {len(image_ids)} images exactly"
-                " once"
-            )
+        parts = self._parts(chunks, len(image_ids))
         columns: dict[str, Any] = {"image_id": list(image_ids), "label": labels.astype(np.int32)}
         files = []
         for policy in self.config.policies:
             rank = np.empty(len(labels), np.int32)
-            shape = (len(labels), _tensor(paths[0], policy).shape[1])
+            shape = (len(labels), _tensor(parts[0][0], policy).shape[1])
             path = self.folder / f"{policy}.safetensors"
-            files.append(write_scores(path, shape, _ranked(paths, policy, labels, rank)))
+            files.append(write_scores(path, shape, _ranked(parts, policy, labels, rank)))
             columns[f"rank_{policy}"] = rank
         files.append(write_table(self.folder / HITS, columns))
-        seconds = float(sum(_tensor(path, "seconds")[0] for path in paths))
+        seconds = float(sum(_tensor(self._chunk_path(chunk), "seconds")[0] for chunk in chunks))
         notes = [self._note(chunk) for chunk in chunks]
         bad = {
             image_ids[int(index)]: reason
@@ -174,6 +183,24 @@ class Predictions:
         shutil.rmtree(self.folder / "chunks", ignore_errors=True)
         return bad
 
+    def _parts(self, chunks: Sequence[range], images: int) -> list[tuple[Path, int]]:
+        """Return the chunks' files in order, each with the first row that counts.
+
+        Raises:
+            StageFailed: the chunks do not hold every image.
+        """
+        parts, stop = [], 0
+        for chunk in sorted(chunks, key=lambda each: each.start):
+            if chunk.start <= stop < chunk.stop:
+                parts.append((self._chunk_path(chunk), stop - chunk.start))
+                stop = chunk.stop
+        if stop != images:
+            raise StageFailed(
+                f"{self.folder}: the chunks hold {stop} of {images} images; the same command"
+                " makes the others"
+            )
+        return parts
+
     def _identity(self, chunk: range) -> str:
         """Return what no other chunk has: the evaluation, its inputs and the images."""
         return f"{self.config.hash} {self._inputs_digest} {chunk.start}-{chunk.stop}"
@@ -184,12 +211,11 @@ class Predictions:
         return metadata
 
     def _chunk_path(self, chunk: range) -> Path:
-        return (
-            self.folder
-            / "chunks"
-            / self._inputs_digest
-            / f"{chunk.start:07d}-{chunk.stop:07d}.safetensors"
-        )
+        return self._chunks_folder / f"{chunk.start:07d}-{chunk.stop:07d}.safetensors"
+
+    @property
+    def _chunks_folder(self) -> Path:
+        return self.folder / "chunks" / self._inputs_digest
 
     @cached_property
     def _inputs_digest(self) -> str:
@@ -209,12 +235,12 @@ def _tensor(chunk: Path, name: str) -> np.ndarray:
 
 
 def _ranked(
-    chunks: Sequence[Path], policy: str, labels: np.ndarray, rank: np.ndarray
+    parts: Sequence[tuple[Path, int]], policy: str, labels: np.ndarray, rank: np.ndarray
 ) -> Iterator[np.ndarray]:
     """Yield the scores of chunks in order, and fill in where the label ranks."""
     start = 0
-    for chunk in chunks:
-        scores = _tensor(chunk, policy)
+    for chunk, first in parts:
+        scores = _tensor(chunk, policy)[first:]
         rows = slice(start, start + len(scores))
         rank[rows] = rank_of_label(scores, labels[rows])
         yield scores
