@@ -9,6 +9,7 @@ from click.shell_completion import CompletionItem
 
 from pipeline.configs.base import Frozen
 from pipeline.configs.experiment import options_of
+from pipeline.configs.network import Precision
 from pipeline.configs.shipped import description, experiment_file, names, summary
 from pipeline.errors import InputError
 from slurm.site import site_names
@@ -19,6 +20,13 @@ TYPED = f"{__name__}.typed"  # the words behind the command's name
 PATH = click.Path(path_type=Path)
 ROOT = click.option(
     "--root", type=PATH, default=Path("outputs"), show_default=True, help="Folder of all artefacts."
+)
+PRECISION = click.option(
+    "--precision",
+    type=click.Choice(get_args(Precision)),
+    default="fp32",
+    show_default=True,
+    help="Number format of the arithmetic; tf32 and fp16 need a CUDA GPU.",
 )
 PROCESSES = click.option(
     "--processes",
