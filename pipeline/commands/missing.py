@@ -22,6 +22,7 @@ from pipeline.configs.base import StageConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import Study
 from pipeline.errors import InputError, StageFailed
+from pipeline.runtime import device
 from pipeline.runtime.variables import refuse_contrary
 from pipeline.sources.registry import open_source, refuse_other_files
 from slurm.launch import launch
@@ -92,3 +93,5 @@ def _refuse_environment(missing: Sequence[StageConfig], place: Site | None) -> N
     """
     if precisions := precisions_of(missing):
         refuse_contrary(precisions, {**os.environ, **(place.environment if place else {})})
+        if place is None and device.here().kind != "GPU":
+            device.refuse_without_gpu(precisions)
