@@ -17,10 +17,12 @@ from pipeline.artefacts import contents, measurements, provenance
 from pipeline.artefacts.comparison_facts import ComparisonFacts, SealedComparison
 from pipeline.artefacts.digests import SHOWN, compare, digest_of, once, remedy_of, seal_of
 from pipeline.artefacts.facts import Facts, Sealed
+from pipeline.artefacts.selftest_facts import SealedSelftest, SelftestFacts
 from pipeline.configs.base import StageConfig
 from pipeline.configs.compare import CompareConfig, EnsembleConfig
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.selftest import SelftestConfig
 from pipeline.configs.study import BenchmarkConfig, CheckConfig, ScalingConfig, Study
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
@@ -146,6 +148,7 @@ EVALUATE_BENCHMARK = Artefact(
 )
 PREPARE_BENCHMARK = Artefact(BenchmarkConfig, measurements.PrepareFacts, measurements.SealedPrepare)
 SCALING_BENCHMARK = Artefact(ScalingConfig, measurements.ScalingFacts, measurements.SealedScaling)
+SELFTEST = Artefact(SelftestConfig, SelftestFacts, SealedSelftest)
 TRAIN_BENCHMARK = Artefact(BenchmarkConfig, measurements.TrainFacts, measurements.SealedTrain)
 
 STAGES: Mapping[str, Artefact[Any, Any, Sealed]] = {
@@ -156,6 +159,7 @@ BENCHMARKS: Mapping[str, Artefact[Any, Any, Sealed]] = {
     "evaluate": EVALUATE_BENCHMARK,
     "prepare": PREPARE_BENCHMARK,
     "scaling": SCALING_BENCHMARK,
+    "selftest": SELFTEST,
     "train": TRAIN_BENCHMARK,
 }
 

@@ -92,6 +92,10 @@ COMMANDS = {  # by name: the file that it lies in, and its line in --help
         "benchmark",
         "Measure speed on this machine, ours beside what people usually write.",
     ),
+    "selftest": (
+        "selftest",
+        "Test this machine's device beside the CPU, and measure its speed, in minutes.",
+    ),
     "completion": ("start", "Print what makes a shell complete commands, names and options."),
 }
 

@@ -87,7 +87,7 @@ class BenchmarkConfig(StageConfig):
     artifact_type: ClassVar[str] = "benchmark"
     resources: ClassVar[frozenset[str]] = frozenset({"path"})
     version: Literal[1] = 1
-    what: Literal["evaluate", "prepare", "scaling", "train"]
+    what: Literal["evaluate", "prepare", "scaling", "selftest", "train"]
     """The command that is timed."""
     input_size: int = Field(default=224, ge=42, le=MOST_PIXELS, multiple_of=14)
     """Side of the input, in pixels."""

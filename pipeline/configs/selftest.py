@@ -1,0 +1,28 @@
+"""A self-test of one machine: which device, how many ranks, how long."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.configs.network import MOST_WIDTH
+from pipeline.configs.study import BenchmarkConfig
+from pipeline.configs.train import MOST_WORKERS
+
+
+class SelftestConfig(BenchmarkConfig):
+    """A test that a device computes what the CPU computes, and how fast it is."""
+
+    what: Literal["selftest"] = "selftest"
+    """The command that is timed."""
+    device: Literal["cpu", "cuda"]
+    """What is tested: this machine's cores, or its GPUs."""
+    ranks: int = Field(gt=0, le=MOST_WORKERS)
+    """Ranks that share a training: one a GPU, or some on the CPU."""
+    minutes: float = Field(default=8.0, gt=0, le=10_000)  # ours: a lease of ten, with its start
+    """No check begins after so many minutes."""
+    width: float = Field(default=1.0, gt=0, le=MOST_WIDTH)
+    """Factor on the network's channels."""
+    rounds: int = Field(default=3, gt=0, le=10_000)  # ours: a benchmark here is a short one
+    """Turns of each contender."""
+    num_images: int = Field(default=2, gt=0, le=1_000_000)
+    """Photographs that are taken."""

@@ -1,0 +1,1 @@
+"""The self-test of a machine: its device beside the CPU, and its speed."""

@@ -1,0 +1,205 @@
+"""Checks of a training: 20 steps beside the CPU's, again, resumed, compiled."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from pipeline.artefacts.selftest_facts import Figure
+from pipeline.configs.network import NetworkConfig
+from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.selftest import SelftestConfig
+from pipeline.configs.train import TrainConfig
+from pipeline.selftest.checks import Bench, Check, distance, plain_cpu
+from pipeline.selftest.network import CLASSES, batch
+from pipeline.training.cadence import Step
+from pipeline.training.learner import Learner
+from pipeline.training.loader import Batch
+
+STEPS, HALF, BATCHES = 20, 10, 4  # ours: the same batches come again, so that they are learnt
+IMAGES = {"cpu": 8, "cuda": 32}  # ours: of a batch, that the CPU trains on in seconds
+RATE = 0.01  # ours: the loss falls, and rounding does not explode
+COMPILED_STEPS = 3  # ours: what is wrong in a step shows in the first ones
+# ours: each step adds its rounding to all that follow; a wrong gradient shows at once
+LOSSES = 1e-2, "20 steps add up fp32's rounding; a wrong gradient is off by more"
+WAY = 5e-2, "as the losses, of the way from the first weights to the last"
+SAME = "the same kernels in the same order"
+
+
+class Trained(NamedTuple):
+    """What a training did: losses by step and output, weights, and the whole state."""
+
+    losses: Tensor
+    weights: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+def training(config: SelftestConfig, images: int, dropout: bool, compiled: bool) -> TrainConfig:
+    """Return the training of the paper's network, with or without dropout."""
+    shape: dict[str, Any] = {} if dropout else {"dropout": 0.0, "aux_dropout": 0.0}
+    return TrainConfig(
+        data=PrepareConfig(source="imagefolder", name="selftest"),
+        network=NetworkConfig(input_size=config.input_size, width=config.width, **shape),
+        num_epochs=1.0,
+        global_batch_size=images,
+        learning_rate=RATE,
+        clip_norm=5.0,
+        averaging_decay=0.9,
+        compiled=compiled,
+    )
+
+
+def learner(
+    bench: Bench, accelerator: Accelerator, dropout: bool = False, compiled: bool = False
+) -> Learner:
+    """Return a learner at its first step."""
+    images = IMAGES[bench.device.type]
+    return Learner(training(bench.config, images, dropout, compiled), CLASSES, accelerator)
+
+
+def batches(bench: Bench, rank: int = 0, world_size: int = 1) -> list[Batch]:
+    """Return a rank's share of the batches that come again and again."""
+    shares = []
+    for seed in range(BATCHES):
+        pixels, labels = batch(bench.config, IMAGES[bench.device.type], seed)
+        pixels, labels = pixels[rank::world_size], labels[rank::world_size]
+        shares.append(Batch(pixels, labels, torch.empty(len(labels), 0)))
+    return shares
+
+
+def take(learner: Learner, shares: Sequence[Batch], steps: range) -> Tensor:
+    """Take steps, and return the losses: steps x outputs, on the CPU."""
+    losses = [learner.step(Step(n, RATE), shares[n % len(shares)]) for n in steps]
+    return torch.stack(losses).cpu()
+
+
+def weights_of(learner: Learner) -> dict[str, Tensor]:
+    """Return a copy of the weights, on the CPU."""
+    return {
+        name: value.detach().cpu().clone() for name, value in learner.network.named_parameters()
+    }
+
+
+def trained(bench: Bench, dropout: bool) -> Trained:
+    """Return 20 steps on the device; computed once."""
+    name = f"trained {dropout}"
+    if name not in bench.kept:
+        made = learner(bench, bench.ranks, dropout)
+        losses = take(made, batches(bench), range(1, STEPS + 1))
+        bench.kept[name] = Trained(losses, weights_of(made), on_cpu(made.state()))
+    kept: Trained = bench.kept[name]
+    return kept
+
+
+def beside_cpu(bench: Bench) -> Iterator[Figure]:
+    """Compare the losses and the weights of 20 steps with the CPU's."""
+    with plain_cpu():
+        reference = learner(bench, _CPU(cpu=bench.device.type == "cpu"))
+        first = weights_of(reference)
+        losses = take(reference, batches(bench), range(1, STEPS + 1))
+    ours = trained(bench, dropout=False)
+    value = float(((ours.losses - losses).abs() / losses.abs()).max())
+    yield Figure(
+        what="largest relative difference of a loss", value=value, most=LOSSES[0], reason=LOSSES[1]
+    )
+    last = weights_of(reference)
+    yield Figure(
+        what="difference of the last weights, of the way to them",
+        value=distance(_less(ours.weights, first), _less(last, first)),
+        most=WAY[0],
+        reason=WAY[1],
+    )
+    starts, ends = losses[:BATCHES, 0].mean(), losses[-BATCHES:, 0].mean()
+    yield Figure(
+        what="last loss over the first, on the CPU",
+        value=float(ends / starts),
+        most=0.999,
+        reason="else nothing was learnt, and the comparison says little",
+    )
+
+
+def again(bench: Bench) -> Iterator[Figure]:
+    """Compare the bits of two trainings, with dropout."""
+    second = learner(bench, bench.ranks, dropout=True)
+    losses = take(second, batches(bench), range(1, STEPS + 1))
+    yield _same("tensors that differ", trained(bench, dropout=True), losses, second)
+
+
+def resumed(bench: Bench) -> Iterator[Figure]:
+    """Save after 10 steps, load into a new learner, and compare the last bits."""
+    shares, path = batches(bench), bench.folder / "state.pt"
+    first = learner(bench, bench.ranks, dropout=True)
+    losses = take(first, shares, range(1, HALF + 1))
+    torch.save(first.state(), path)
+    second = learner(bench, bench.ranks, dropout=True)
+    second.load(torch.load(path, map_location="cpu", weights_only=True))
+    losses = torch.cat([losses, take(second, shares, range(HALF + 1, STEPS + 1))])
+    yield _same("tensors that differ", trained(bench, dropout=True), losses, second)
+
+
+def compiled(bench: Bench) -> Iterator[Figure]:
+    """Compare the first steps, compiled and eager."""
+    bench.needs(180)  # ours: two minutes on an idle core
+    eager = trained(bench, dropout=False).losses[:COMPILED_STEPS]
+    quick = learner(bench, bench.ranks, compiled=True)
+    losses = take(quick, batches(bench), range(1, COMPILED_STEPS + 1))
+    value = float(((losses - eager).abs() / eager.abs()).max())
+    yield Figure(
+        what=f"largest relative difference of a loss in {COMPILED_STEPS} steps",
+        value=value,
+        most=1e-3,
+        reason="fp32; a compiler sums in another order",
+    )
+
+
+class _CPU(Accelerator):  # type: ignore[misc]
+    """The ranks of a process that has a GPU, but computes on the CPU."""
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+
+def on_cpu(value: Any) -> Any:
+    """Return a copy of a state on the CPU."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone()
+    if isinstance(value, Mapping):
+        return {name: on_cpu(part) for name, part in value.items()}
+    return [on_cpu(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def tensors_of(value: Any) -> Iterator[Tensor]:
+    """Yield all tensors of a state."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from tensors_of(part)
+
+
+def differing(one: Any, other: Any) -> int:
+    """Return how many tensors of two states differ in a bit."""
+    pairs = zip(tensors_of(one), tensors_of(other), strict=True)
+    return sum(not torch.equal(a.cpu(), b.cpu()) for a, b in pairs)
+
+
+def _same(what: str, kept: Trained, losses: Tensor, other: Learner) -> Figure:
+    value = differing((kept.losses, kept.state), (losses, other.state()))
+    return Figure(what=what, value=float(value), most=0.0, reason=SAME)
+
+
+def _less(values: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> list[Tensor]:
+    return [values[name] - others[name] for name in values]
+
+
+CHECKS = (
+    Check("20 steps", "Losses and weights of 20 steps of training, beside the CPU's.", beside_cpu),
+    Check("training again", "A second training of 20 steps, bit by bit, with dropout.", again),
+    Check("resume", "10 steps, saved and loaded, and 10 more: the bits of 20 steps.", resumed),
+)
+COMPILED_CHECKS = (
+    Check("compiled step", "Steps of training through torch.compile, beside eager ones.", compiled),
+)
