@@ -32,7 +32,7 @@ class CheckFacts(Facts):
     name: str
     text: str
     outcome: Outcome
-    figures: list[Figure] = []
+    figures: list[Figure]
     why: str = ""
     seconds: float = 0.0
 

@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,14 +104,11 @@ def run(group: str, check: Check, bench: Bench) -> CheckFacts:
     )
 
 
-def not_measured(
-    group: str, checks: Sequence[Check], why: str, outcome: Outcome
-) -> list[CheckFacts]:
-    """Return the outcome of checks of which nothing is known but why."""
-    return [
-        CheckFacts(group=group, name=check.name, text=check.text, outcome=outcome, why=why)
-        for check in checks
-    ]
+def failed(group: str, check: Check, why: str) -> CheckFacts:
+    """Return the outcome of a check whose process ended before it."""
+    return CheckFacts(
+        group=group, name=check.name, text=check.text, outcome="failed", figures=[], why=why
+    )
 
 
 @contextmanager
@@ -135,7 +132,7 @@ def relative(value: torch.Tensor, reference: torch.Tensor) -> float:
 
 
 def distance(values: Iterable[torch.Tensor], references: Iterable[torch.Tensor]) -> float:
-    """Return the length of the difference of all tensors over the references' length."""
+    """Return the length of all tensors' difference over the references' length."""
     pairs = [(a.double().cpu(), b.double().cpu()) for a, b in zip(values, references, strict=True)]
     squares = sum(float((a - b).square().sum()) for a, b in pairs)
     length = sum(float(b.square().sum()) for _, b in pairs)

@@ -99,7 +99,7 @@ def compute(
 
 
 def computed(bench: Bench, name: str) -> Computed:
-    """Return what the `cpu` in float64, or the device at a precision, computes; once."""
+    """Return what the `cpu` in float64 computes, or the device at a precision."""
     if name not in bench.kept:
         if name == "cpu":
             with plain_cpu() as cpu:

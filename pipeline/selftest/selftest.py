@@ -18,13 +18,13 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from pipeline.artefacts import sealing
-from pipeline.artefacts.selftest_facts import CheckFacts, Outcome, SelftestFacts
+from pipeline.artefacts.selftest_facts import CheckFacts, SelftestFacts
 from pipeline.configs.selftest import SelftestConfig
 from pipeline.errors import Bug, ExpectedError
 from pipeline.reporting.wording import templates
 from pipeline.runtime import disk, environment, process_group
 from pipeline.selftest import crops, network, sharing, speed, stages, training
-from pipeline.selftest.checks import Bench, Check, NotRun, not_measured, run
+from pipeline.selftest.checks import Bench, Check, NotRun, failed, run
 
 GRACE_SECONDS = 120.0  # ours: a check that hangs is ended so long after the last minute
 RANKS_SECONDS = 180.0  # ours: a rank that waits for another would wait for ever
@@ -125,7 +125,7 @@ def measure_group(group: str, folder: Path, ends_at: float) -> None:
 def _in_ranks(groups: Sequence[str], bench: Bench, launch: Launch) -> Iterator[CheckFacts]:
     """Yield the outcomes of groups, each in ranks of its own."""
     for group in groups:
-        why, outcome = "its processes ended without a word", "failed"
+        why = "its processes ended without a word"
         try:
             ranks = bench.config.ranks if group == SHARED else 1
             launch(measure_group, ranks, group, bench.folder, bench.ends_at)
@@ -133,12 +133,10 @@ def _in_ranks(groups: Sequence[str], bench: Bench, launch: Launch) -> Iterator[C
             why = error.last_line if isinstance(error, Bug) else str(error)
             if bench.seconds_left < 0:
                 why += f" ({bench.config.minutes:g} minutes were over)"
-        yield from _outcomes(group, IN_RANKS[group], bench.folder, why, outcome)
+        yield from _outcomes(group, IN_RANKS[group], bench.folder, why)
 
 
-def _outcomes(
-    group: str, checks: Sequence[Check], folder: Path, why: str, outcome: Outcome
-) -> Iterator[CheckFacts]:
+def _outcomes(group: str, checks: Sequence[Check], folder: Path, why: str) -> Iterator[CheckFacts]:
     """Yield what a group wrote down; of the others, why there is nothing.
 
     Those behind the check that ended the group say so too: nothing is known of them.
@@ -147,7 +145,8 @@ def _outcomes(
     lines = path.read_bytes().splitlines() if path.exists() else []
     written = TypeAdapter(list[CheckFacts]).validate_json(b"[" + b",".join(lines) + b"]")
     yield from written
-    for facts in not_measured(group, checks[len(written) :], why, outcome):
+    for check in checks[len(written) :]:
+        facts = failed(group, check, why)
         _show(facts)
         yield facts
 
@@ -171,7 +170,7 @@ def _hardware(folder: Path) -> dict[str, str]:
 
 @contextmanager
 def _only(config: SelftestConfig) -> Iterator[None]:
-    """Hide the GPUs from ranks that test the CPU, and compile on all cores for a GPU."""
+    """Hide the GPUs from ranks that test the CPU; compile for a GPU on many cores."""
     before = dict(os.environ)
     if config.device == "cpu":
         os.environ["ACCELERATE_USE_CPU"] = "1"

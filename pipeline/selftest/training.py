@@ -23,8 +23,8 @@ IMAGES = {"cpu": 8, "cuda": 32}  # ours: of a batch, that the CPU trains on in s
 RATE = 0.01  # ours: the loss falls, and rounding does not explode
 COMPILED_STEPS = 3  # ours: what is wrong in a step shows in the first ones
 # ours: each step adds its rounding to all that follow; a wrong gradient shows at once
-LOSSES = 1e-2, "20 steps add up fp32's rounding; a wrong gradient is off by more"
-WAY = 5e-2, "as the losses, of the way from the first weights to the last"
+LOSSES = 1e-3, "20 steps add up fp32's rounding; a wrong gradient is off by more"
+WAY = 1e-2, "as the losses, of the way from the first weights to the last"
 SAME = "the same kernels in the same order"
 
 
