@@ -17,7 +17,6 @@ from torch import Tensor
 from pipeline.configs.network import NOTE, NetworkConfig, WeightsNote
 from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError
-from pipeline.models.caffe import googlenet_weights
 
 MOST_LEVELS = 32  # ours: checkpoints have some three
 TOP = "."  # the key of tensors at the top, in no dictionary of their own
@@ -48,6 +47,8 @@ def read_weights(path: Path, key: str | None = None) -> dict[str, Tensor]:
             raise InputError(
                 f"{path}: holds one set of weights, without a key; go without --weights-key {key}"
             )
+        from pipeline.models.caffe import googlenet_weights  # late: few machines have protobuf
+
         return googlenet_weights(path)
     if path.suffix == ".safetensors":
         return _of_key(path, [(TOP, _safetensors(path))], key)
