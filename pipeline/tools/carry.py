@@ -20,6 +20,7 @@ from pipeline.runtime import disk
 CARRIED = (
     "annotated-types",
     "click",
+    "cloudpickle",
     "jinja2",
     "joblib",
     "markupsafe",
