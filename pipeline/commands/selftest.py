@@ -6,7 +6,7 @@ import click
 from pydantic import ValidationError
 
 from pipeline.commands.arguments import PATH, ROOT
-from pipeline.configs.selftest import SelftestConfig
+from pipeline.configs.selftest import GROUPS, SelftestConfig
 from pipeline.configs.train import MOST_WORKERS
 from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError, StageFailed
@@ -36,6 +36,13 @@ CPU_RANKS = 2  # ours: the fewest that share
     help="No check begins later.",
 )
 @click.option("--input-size", type=int, help="A multiple of 14.  [default: 224, or 112 on a CPU]")
+@click.option(
+    "--only",
+    "groups",
+    multiple=True,
+    type=click.Choice(GROUPS),
+    help="A group of checks. Repeatable.  [default: all]",
+)
 @click.option("--width", type=float, help="Of the network.  [default: 1, or 0.5 on a CPU]")
 @click.option("--data", "path", type=PATH, help="Folder of photographs.  [default: two]")
 @click.option(
@@ -56,6 +63,7 @@ def selftest(
     ranks: int | None,
     minutes: float,
     input_size: int | None,
+    groups: tuple[str, ...],
     width: float | None,
     path: Path | None,
     carry: Path | None,
@@ -85,6 +93,7 @@ def selftest(
     fields = {
         "device": chosen,
         "ranks": ranks or here,
+        "groups": groups or GROUPS,
         "minutes": minutes,
         "input_size": input_size or size,
         "width": width or channels,

@@ -1,12 +1,15 @@
 """A self-test of one machine: which device, how many ranks, how long."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
 from pipeline.configs.network import MOST_WIDTH
 from pipeline.configs.study import BenchmarkConfig
 from pipeline.configs.train import MOST_WORKERS
+
+Group = Literal["network", "crops", "training", "stages", "ranks", "compiled", "speed"]
+GROUPS: tuple[Group, ...] = get_args(Group)
 
 
 class SelftestConfig(BenchmarkConfig):
@@ -18,6 +21,8 @@ class SelftestConfig(BenchmarkConfig):
     """What is tested: this machine's cores, or its GPUs."""
     ranks: int = Field(gt=0, le=MOST_WORKERS)
     """Ranks that share a training: one a GPU, or some on the CPU."""
+    groups: tuple[Group, ...] = Field(default=GROUPS, min_length=1)
+    """The groups of checks that are run."""
     minutes: float = Field(default=8.0, gt=0, le=10_000)  # ours: a lease of ten, with its start
     """No check begins after so many minutes."""
     width: float = Field(default=1.0, gt=0, le=MOST_WIDTH)

@@ -10,8 +10,9 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pydantic import TypeAdapter
 from pipeline.artefacts import sealing
 from pipeline.artefacts.selftest_facts import CheckFacts, SelftestFacts
 from pipeline.configs.selftest import SelftestConfig
-from pipeline.errors import Bug, ExpectedError
+from pipeline.errors import Bug, ExpectedError, StageFailed
 from pipeline.reporting.wording import templates
 from pipeline.runtime import disk, environment, process_group
 from pipeline.selftest import crops, network, sharing, speed, stages, training
@@ -32,12 +33,15 @@ CONFIG, HARDWARE, PAGE = "config.json", "hardware.json", "selftest.html"
 IN_RANKS: dict[str, Sequence[Check]] = {
     "network": network.CHECKS,
     "crops": crops.CHECKS,
+    "reference": training.REFERENCE_CHECKS,
     "training": training.CHECKS,
     "one rank": sharing.ALONE_CHECKS,
     "ranks": sharing.CHECKS,
     "compiled": (*crops.COMPILED_CHECKS, *training.COMPILED_CHECKS),
 }
-SHARED = "ranks"  # the group that runs on all ranks
+BEFORE = {"training": ("reference",), "ranks": ("one rank",)}  # what a group compares with
+FIRST = ("network", "crops", "training")
+SHARED, ON_CPU = "ranks", "reference"  # the groups on all ranks, and without a GPU
 Launch = Callable[..., None]
 
 
@@ -68,15 +72,17 @@ def selftest(config: SelftestConfig, root: Path, launch: Launch) -> SelftestFact
             raise NotRun(f"not done when {config.minutes:g} minutes were over") from None
 
     try:
-        with _only(config):
-            checks = [
-                *_in_ranks(("network", "crops", "training"), bench, timed),
-                *_here("stages", stages.checks(timed), bench),
-                *_in_ranks(("one rank", "ranks"), bench, timed),
-                *_here("speed", speed.checks(quick, root)[:1], bench),
-                *_in_ranks(("compiled",), bench, timed),
-                *_here("speed", speed.checks(quick, root)[1:], bench),
-            ]
+        with _compiling_fast(config):
+            benchmarks = speed.checks(quick, root)
+            parts: tuple[tuple[str, Callable[[], Iterable[CheckFacts]]], ...] = (
+                *((name, partial(_in_ranks, name, bench, timed)) for name in FIRST),
+                ("stages", partial(_here, "stages", stages.checks(timed), bench)),
+                ("ranks", partial(_in_ranks, "ranks", bench, timed)),
+                ("speed", partial(_here, "speed", benchmarks[:1], bench)),
+                ("compiled", partial(_in_ranks, "compiled", bench, timed)),
+                ("speed", partial(_here, "speed", benchmarks[1:], bench)),
+            )
+            checks = [each for name, part in parts if name in config.groups for each in part()]
         facts = SelftestFacts(
             device=config.device,
             hardware=_hardware(scratch),
@@ -108,10 +114,11 @@ def measure_group(group: str, folder: Path, ends_at: float) -> None:
     """Run the checks of a group in a rank; the first rank writes each down."""
     config = SelftestConfig.model_validate_json((folder / CONFIG).read_bytes())
     accelerator = process_group.join("fp32")
-    if accelerator.device.type != config.device:
-        raise RuntimeError(f"the device is {accelerator.device}, not {config.device}")
+    wanted = "cpu" if group == ON_CPU else config.device
+    if accelerator.device.type != wanted:
+        raise StageFailed(f"the device is {accelerator.device}; expected {wanted}")
     hardware = process_group.hardware(accelerator)
-    if accelerator.is_main_process:
+    if accelerator.is_main_process and group != ON_CPU:
         disk.write_json(folder / HARDWARE, hardware)
     bench = Bench(config, folder, ends_at, accelerator)
     for check in IN_RANKS[group]:
@@ -122,13 +129,14 @@ def measure_group(group: str, folder: Path, ends_at: float) -> None:
                 file.write(json.dumps(facts.plain()) + "\n")
 
 
-def _in_ranks(groups: Sequence[str], bench: Bench, launch: Launch) -> Iterator[CheckFacts]:
-    """Yield the outcomes of groups, each in ranks of its own."""
-    for group in groups:
+def _in_ranks(name: str, bench: Bench, launch: Launch) -> Iterator[CheckFacts]:
+    """Yield the outcomes of a group and of those that it needs, each in own ranks."""
+    for group in (*BEFORE.get(name, ()), name):
         why = "its processes ended without a word"
         try:
-            ranks = bench.config.ranks if group == SHARED else 1
-            launch(measure_group, ranks, group, bench.folder, bench.ends_at)
+            with _on(bench.config, group):
+                ranks = bench.config.ranks if group == SHARED else 1
+                launch(measure_group, ranks, group, bench.folder, bench.ends_at)
         except (ExpectedError, Bug) as error:
             why = error.last_line if isinstance(error, Bug) else str(error)
             if bench.seconds_left < 0:
@@ -169,15 +177,26 @@ def _hardware(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _only(config: SelftestConfig) -> Iterator[None]:
-    """Hide the GPUs from ranks that test the CPU; compile for a GPU on many cores."""
+def _on(config: SelftestConfig, group: str) -> Iterator[None]:
+    """Hide the GPUs from ranks that compute on the CPU."""
+    hidden = config.device == "cpu" or group == ON_CPU
+    with _variables({"ACCELERATE_USE_CPU": "1"} if hidden else {}):
+        yield
+
+
+@contextmanager
+def _compiling_fast(config: SelftestConfig) -> Iterator[None]:
+    """Compile for a GPU on many cores; the stages and benchmarks use the device too."""
+    threads = str(max(1, environment.num_cores() // 2))
+    more = {"TORCHINDUCTOR_COMPILE_THREADS": threads} if config.device == "cuda" else {}
+    with _variables(more), _on(config, ""):
+        yield
+
+
+@contextmanager
+def _variables(values: Mapping[str, str]) -> Iterator[None]:
     before = dict(os.environ)
-    if config.device == "cpu":
-        os.environ["ACCELERATE_USE_CPU"] = "1"
-    else:
-        os.environ.setdefault(
-            "TORCHINDUCTOR_COMPILE_THREADS", str(max(1, environment.num_cores() // 2))
-        )
+    os.environ.update(values)
     try:
         yield
     finally:

@@ -41,7 +41,7 @@ def sums(bench: Bench) -> Iterator[Figure]:
 
 def alone(bench: Bench) -> Iterator[Figure]:
     """Train on one rank, for the comparison with several."""
-    one = learner(bench, bench.ranks)
+    one = learner(bench)
     losses = take(one, batches(bench), range(1, STEPS + 1))
     torch.save(weights_of(one), bench.folder / ALONE)
     yield Figure(
@@ -57,9 +57,9 @@ def equal(bench: Bench) -> Iterator[Figure]:
     size = bench.ranks.num_processes
     if size == 1:
         raise NotRun("there is one rank")
-    if IMAGES[bench.device.type] % size:
-        raise NotRun(f"{size} ranks cannot share {IMAGES[bench.device.type]} images equally")
-    shared = learner(bench, bench.ranks)
+    if IMAGES[bench.config.device] % size:
+        raise NotRun(f"{size} ranks cannot share {IMAGES[bench.config.device]} images equally")
+    shared = learner(bench)
     first = weights_of(shared)
     take(shared, batches(bench, bench.ranks.process_index, size), range(1, STEPS + 1))
     weights = weights_of(shared)

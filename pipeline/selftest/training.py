@@ -1,18 +1,19 @@
 """Checks of a training: 20 steps beside the CPU's, again, resumed, compiled."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, get_args
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from pipeline.artefacts.selftest_facts import Figure
-from pipeline.configs.network import NetworkConfig
+from pipeline.configs.network import NetworkConfig, Precision
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.selftest import SelftestConfig
 from pipeline.configs.train import TrainConfig
-from pipeline.selftest.checks import Bench, Check, distance, plain_cpu
+from pipeline.runtime import process_group
+from pipeline.selftest.checks import Bench, Check, NotRun, distance, plain_cpu
 from pipeline.selftest.network import CLASSES, batch
 from pipeline.training.cadence import Step
 from pipeline.training.learner import Learner
@@ -25,6 +26,9 @@ COMPILED_STEPS = 3  # ours: what is wrong in a step shows in the first ones
 # ours: each step adds its rounding to all that follow; a wrong gradient shows at once
 LOSSES = 1e-3, "20 steps add up fp32's rounding; a wrong gradient is off by more"
 WAY = 1e-2, "as the losses, of the way from the first weights to the last"
+HALF_LOSSES = 5e-2, "20 steps in steps of 2^-8 or finer; the losses are fp32"
+REFERENCE = "reference.pt"  # what the CPU did
+OFF = "largest relative difference of a loss"
 SAME = "the same kernels in the same order"
 
 
@@ -36,34 +40,33 @@ class Trained(NamedTuple):
     state: dict[str, Any]
 
 
-def training(config: SelftestConfig, images: int, dropout: bool, compiled: bool) -> TrainConfig:
+def training(config: SelftestConfig, dropout: bool) -> TrainConfig:
     """Return the training of the paper's network, with or without dropout."""
     shape: dict[str, Any] = {} if dropout else {"dropout": 0.0, "aux_dropout": 0.0}
     return TrainConfig(
         data=PrepareConfig(source="imagefolder", name="selftest"),
         network=NetworkConfig(input_size=config.input_size, width=config.width, **shape),
         num_epochs=1.0,
-        global_batch_size=images,
+        global_batch_size=IMAGES[config.device],
         learning_rate=RATE,
         clip_norm=5.0,
         averaging_decay=0.9,
-        compiled=compiled,
     )
 
 
 def learner(
-    bench: Bench, accelerator: Accelerator, dropout: bool = False, compiled: bool = False
+    bench: Bench, dropout: bool = False, compiled: bool = False, precision: Precision = "fp32"
 ) -> Learner:
     """Return a learner at its first step."""
-    images = IMAGES[bench.device.type]
-    return Learner(training(bench.config, images, dropout, compiled), CLASSES, accelerator)
+    config = training(bench.config, dropout).but(compiled=compiled, precision=precision)
+    return Learner(config, CLASSES, bench.ranks)
 
 
 def batches(bench: Bench, rank: int = 0, world_size: int = 1) -> list[Batch]:
     """Return a rank's share of the batches that come again and again."""
     shares = []
     for seed in range(BATCHES):
-        pixels, labels = batch(bench.config, IMAGES[bench.device.type], seed)
+        pixels, labels = batch(bench.config, IMAGES[bench.config.device], seed)
         pixels, labels = pixels[rank::world_size], labels[rank::world_size]
         shares.append(Batch(pixels, labels, torch.empty(len(labels), 0)))
     return shares
@@ -86,43 +89,59 @@ def trained(bench: Bench, dropout: bool) -> Trained:
     """Return 20 steps on the device; computed once."""
     name = f"trained {dropout}"
     if name not in bench.kept:
-        made = learner(bench, bench.ranks, dropout)
+        made = learner(bench, dropout)
         losses = take(made, batches(bench), range(1, STEPS + 1))
         bench.kept[name] = Trained(losses, weights_of(made), on_cpu(made.state()))
     kept: Trained = bench.kept[name]
     return kept
 
 
+def reference(bench: Bench) -> Iterator[Figure]:
+    """Take 20 steps on the CPU, for the comparison with the device."""
+    with plain_cpu():
+        plain = learner(bench)
+        first = weights_of(plain)
+        losses = take(plain, batches(bench), range(1, STEPS + 1))
+    content = {"losses": losses, "first": first, "last": weights_of(plain)}
+    torch.save(content, bench.folder / REFERENCE)
+    starts, ends = losses[:BATCHES, 0].mean(), losses[-BATCHES:, 0].mean()
+    yield Figure(
+        what="last loss over the first",
+        value=float(ends / starts),
+        most=0.999,
+        reason="else nothing was learnt, and a comparison with it says little",
+    )
+
+
 def beside_cpu(bench: Bench) -> Iterator[Figure]:
     """Compare the losses and the weights of 20 steps with the CPU's."""
-    with plain_cpu():
-        reference = learner(bench, _CPU(cpu=bench.device.type == "cpu"))
-        first = weights_of(reference)
-        losses = take(reference, batches(bench), range(1, STEPS + 1))
+    exact = torch.load(bench.folder / REFERENCE, weights_only=True)
     ours = trained(bench, dropout=False)
-    value = float(((ours.losses - losses).abs() / losses.abs()).max())
-    yield Figure(
-        what="largest relative difference of a loss", value=value, most=LOSSES[0], reason=LOSSES[1]
-    )
-    last = weights_of(reference)
+    value = _off(ours.losses, exact["losses"])
+    yield Figure(what=OFF, value=value, most=LOSSES[0], reason=LOSSES[1])
     yield Figure(
         what="difference of the last weights, of the way to them",
-        value=distance(_less(ours.weights, first), _less(last, first)),
+        value=distance(_less(ours.weights, exact["first"]), _less(exact["last"], exact["first"])),
         most=WAY[0],
         reason=WAY[1],
     )
-    starts, ends = losses[:BATCHES, 0].mean(), losses[-BATCHES:, 0].mean()
-    yield Figure(
-        what="last loss over the first, on the CPU",
-        value=float(ends / starts),
-        most=0.999,
-        reason="else nothing was learnt, and the comparison says little",
-    )
+
+
+def near_fp32(precision: Precision, bench: Bench) -> Iterator[Figure]:
+    """Compare the losses of 20 steps at a precision with those in fp32."""
+    if bench.device.type == "cpu" and precision in ("fp16", "tf32"):
+        raise NotRun(f"{precision} needs a CUDA GPU")
+    process_group.join(precision)
+    other = learner(bench, precision=precision)
+    losses = take(other, batches(bench), range(1, STEPS + 1))
+    process_group.join("fp32")
+    value = _off(losses, trained(bench, dropout=False).losses)
+    yield Figure(what=OFF, value=value, most=HALF_LOSSES[0], reason=HALF_LOSSES[1])
 
 
 def again(bench: Bench) -> Iterator[Figure]:
     """Compare the bits of two trainings, with dropout."""
-    second = learner(bench, bench.ranks, dropout=True)
+    second = learner(bench, dropout=True)
     losses = take(second, batches(bench), range(1, STEPS + 1))
     yield _same("tensors that differ", trained(bench, dropout=True), losses, second)
 
@@ -130,10 +149,10 @@ def again(bench: Bench) -> Iterator[Figure]:
 def resumed(bench: Bench) -> Iterator[Figure]:
     """Save after 10 steps, load into a new learner, and compare the last bits."""
     shares, path = batches(bench), bench.folder / "state.pt"
-    first = learner(bench, bench.ranks, dropout=True)
+    first = learner(bench, dropout=True)
     losses = take(first, shares, range(1, HALF + 1))
     torch.save(first.state(), path)
-    second = learner(bench, bench.ranks, dropout=True)
+    second = learner(bench, dropout=True)
     second.load(torch.load(path, map_location="cpu", weights_only=True))
     losses = torch.cat([losses, take(second, shares, range(HALF + 1, STEPS + 1))])
     yield _same("tensors that differ", trained(bench, dropout=True), losses, second)
@@ -143,23 +162,14 @@ def compiled(bench: Bench) -> Iterator[Figure]:
     """Compare the first steps, compiled and eager."""
     bench.needs(180)  # ours: two minutes on an idle core
     eager = trained(bench, dropout=False).losses[:COMPILED_STEPS]
-    quick = learner(bench, bench.ranks, compiled=True)
+    quick = learner(bench, compiled=True)
     losses = take(quick, batches(bench), range(1, COMPILED_STEPS + 1))
-    value = float(((losses - eager).abs() / eager.abs()).max())
     yield Figure(
-        what=f"largest relative difference of a loss in {COMPILED_STEPS} steps",
-        value=value,
+        what=f"{OFF} in {COMPILED_STEPS} steps",
+        value=_off(losses, eager),
         most=1e-3,
         reason="fp32; a compiler sums in another order",
     )
-
-
-class _CPU(Accelerator):  # type: ignore[misc]
-    """The ranks of a process that has a GPU, but computes on the CPU."""
-
-    @property
-    def device(self) -> torch.device:
-        return torch.device("cpu")
 
 
 def on_cpu(value: Any) -> Any:
@@ -191,14 +201,29 @@ def _same(what: str, kept: Trained, losses: Tensor, other: Learner) -> Figure:
     return Figure(what=what, value=float(value), most=0.0, reason=SAME)
 
 
+def _off(losses: Tensor, exact: Tensor) -> float:
+    return float(((losses - exact).abs() / exact.abs()).max())
+
+
 def _less(values: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> list[Tensor]:
     return [values[name] - others[name] for name in values]
 
 
+REFERENCE_CHECKS = (
+    Check("20 steps on the CPU", "The reference: plain torch on several threads.", reference),
+)
 CHECKS = (
     Check("20 steps", "Losses and weights of 20 steps of training, beside the CPU's.", beside_cpu),
     Check("training again", "A second training of 20 steps, bit by bit, with dropout.", again),
     Check("resume", "10 steps, saved and loaded, and 10 more: the bits of 20 steps.", resumed),
+    *(
+        Check(
+            f"20 steps in {precision}",
+            f"Losses of 20 steps in {precision}, beside those in fp32.",
+            partial(near_fp32, precision),
+        )
+        for precision in get_args(Precision)[1:]
+    ),
 )
 COMPILED_CHECKS = (
     Check("compiled step", "Steps of training through torch.compile, beside eager ones.", compiled),
