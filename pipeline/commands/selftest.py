@@ -118,3 +118,5 @@ def selftest(
         raise StageFailed(
             f"{len(failed)} of {len(facts.checks)} checks failed: {', '.join(failed)}"
         )
+    if not any(check.outcome == "passed" for check in facts.checks):
+        raise StageFailed(f"no check was run in {minutes:g} minutes")

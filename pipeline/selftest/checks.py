@@ -54,9 +54,11 @@ class Bench:
 
     def needs(self, seconds: float) -> None:
         """Raise NotRun if fewer seconds than these are left."""
+        if self.seconds_left < 0:
+            raise NotRun(f"{self.config.minutes:g} minutes were over")
         if self.seconds_left < seconds:
             raise NotRun(
-                f"needs some {seconds:.0f} s, and {max(self.seconds_left, 0):.0f} s are left of"
+                f"needs some {seconds:.0f} s, and {self.seconds_left:.0f} s are left of"
                 f" {self.config.minutes:g} minutes"
             )
 

@@ -103,7 +103,8 @@ def selftest(config: SelftestConfig, root: Path, launch: Launch) -> SelftestFact
 
 def within(ends_at: float, function: Callable[..., object], *arguments: Any) -> None:
     """Call a function in a rank, which ends at a time whatever it does."""
-    faulthandler.dump_traceback_later(max(1.0, ends_at - time.time()), exit=True)
+    seconds = max(1.0, ends_at - time.time())
+    faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__ or 2)
     try:
         function(*arguments)
     finally:
