@@ -3,8 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 
 import submitit
 
@@ -16,12 +16,25 @@ from slurm.site import Resources, Site
 from slurm.snapshot import code_environment, python, snapshot
 
 
-def carry_on_site(
-    errand: Callable[[], None], name: str, resources: Resources, site: Site, root: Path
-) -> Path:
-    """Submit what each rank runs, wait for the job, and return the path of its log.
+class Errand:
+    """What each rank runs: a function, by name, of a folder.
 
-    `errand` is pickled by submitit, so it should hold a path and no more.
+    It holds only two texts, because submitit pickles it.
+    """
+
+    def __init__(self, function: str, folder: str):
+        self.function, self.folder = function, folder
+
+    def __call__(self) -> None:
+        join_ranks()
+        resolve_name(self.function)(Path(self.folder))
+
+
+def carry_on_site(
+    function: str, folder: Path, name: str, resources: Resources, site: Site, root: Path
+) -> Path:
+    """Submit a function (`module:name`) of a folder, which each rank runs; wait for the
+    job, and return the path of its log.
 
     Raises:
         InputError: the site does not take the job; the message quotes it.
@@ -34,7 +47,7 @@ def carry_on_site(
     )
     executor.update_parameters(**parameters(name, resources, site))
     try:
-        job = executor.submit(errand)
+        job = executor.submit(Errand(function, str(folder)))
     # submitit raises these errors, with the message of sbatch
     except (RuntimeError, ValueError, FileNotFoundError) as error:
         raise InputError(f"{name}: the site does not take the job: {last_line(error)}") from None
