@@ -62,7 +62,7 @@ def check_site(site: Site, name: str, root: Path, nodes: int) -> tuple[str, bool
     resources = site.train.but(nodes=nodes if site.cluster == "slurm" else 1, timeout_min=5)
     folder = private_folder(root / "jobs" / f"probe-{uuid.uuid4().hex[:8]}")
     submitted = time.time()
-    log = carry_on_site("slurm.probe:leave_word", folder, f"probe-{name}", resources, site, root)
+    log = carry_on_site("probe", folder, f"probe-{name}", resources, site, root)
     size = resources.nodes * resources.tasks_per_node
     ranks = [
         RankReport.load(path.read_bytes())

@@ -21,7 +21,7 @@ def launch_on(site: Site, root: Path, number: int, folder: Path) -> None:
     root = safe(root.absolute())
     private_folder(root / "jobs")
     log = carry_on_site(
-        "pipeline.benchmarks.scaling_ranks:measure_ranks",
+        "scaling",
         folder.absolute(),
         f"scaling-{number}",
         _resources(site, number),
