@@ -198,9 +198,7 @@ def _alone(config: ScalingConfig, accelerator: Accelerator) -> OneRank:
         config.precision,
     )
     side, count = config.input_size, engine.batch_size
-    crops = torch.zeros(
-        count, side, side, engine.channels, dtype=engine.dtype, device=engine.device
-    )
+    crops = engine.pixels.batch(count)
     works: dict[str, Callable[[], object]] = {
         "evaluation": partial(engine.probabilities, crops),
     }
