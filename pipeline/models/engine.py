@@ -31,6 +31,8 @@ from pipeline.paper.layers import ConvReLU
 # ours: on a CPU the activations of 12 crops stay in the cache (8 to 12 are fastest, 24
 # a third slower); both divide 144. The figure for a GPU is a guess, never measured.
 BATCH_SIZE = {"cpu": 12, "cuda": 288}
+# process_group.py sets tf32
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Engine:
@@ -180,7 +182,8 @@ class Engine:
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Return the context in which a network runs at a precision."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    dtype = HALVES.get(precision)
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
 
 
 def _rows(probabilities: Tensor, count: int) -> np.ndarray:

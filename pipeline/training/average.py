@@ -21,12 +21,10 @@ class Average(AveragedModel):
         super().__init__(network)
         self._update, self._count = update, 0
         self._averages, self._weights = list(self.module.parameters()), list(network.parameters())
-        changing = network.state_dict()  # without constants, such as a norm's band
-        self._statistics = [
-            (self.module.get_buffer(name), buffer)
-            for name, buffer in network.named_buffers()
-            if name in changing
-        ]
+        saved = network.state_dict()  # without constants, such as a norm's band
+        self._statistics = [name for name, _ in network.named_buffers() if name in saved]
+        # in a list: an attribute would be a part of the state
+        self._networks = [network]
 
     @torch.no_grad()
     def move(self) -> None:
@@ -36,8 +34,8 @@ class Average(AveragedModel):
         else:
             for average, weight in zip(self._averages, self._weights, strict=True):
                 average.copy_(weight)
-        for copy, buffer in self._statistics:  # of batch norm
-            copy.copy_(buffer)
+        for name in self._statistics:  # of batch norm; DDP may put a new buffer in its place
+            self.module.get_buffer(name).copy_(self._networks[0].get_buffer(name))
         self._count += 1
         self.n_averaged += 1
 

@@ -1,6 +1,7 @@
 """The learner: what training changes, and how one step changes it."""
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from importlib import import_module
 from typing import Any
@@ -10,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.local_sgd import LocalSGD
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import present
@@ -24,6 +26,7 @@ from pipeline.paper.initialisation import INITIALISATIONS
 from pipeline.training.average import Average
 from pipeline.training.cadence import Step
 from pipeline.training.loader import Batch
+from pipeline.training.optimizer import kernels, optimizer
 
 # Every optimiser imports this module. A fork server that imports it here saves its
 # forks the time. It is private to torch (tried with 2.14); without it the first step
@@ -57,8 +60,7 @@ class Learner:
         update = equal() if config.averaging == "equal" else exponential(decay)
         self.average = Average(self.network, update)
         self._weights = list(self.network.parameters())
-        self._kernels = _kernels(accelerator.device)
-        self.optimizer = _optimizer(config, self.network, self._kernels)
+        self.optimizer = optimizer(config, self.network, accelerator.device)
         self._scaler = torch.amp.GradScaler(
             accelerator.device.type, enabled=config.precision == "fp16"
         )
@@ -69,7 +71,7 @@ class Learner:
         )
         self._apart = ExitStack()
         self._apart.enter_context(self._local)
-        self._forward = self._model
+        self._forward: Callable[..., Any] = self._model
         if config.compiled:
             enable_compiling(accelerator.device)
             self._forward = torch.compile(self._model, dynamic=False)
@@ -83,7 +85,7 @@ class Learner:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         for group in self.optimizer.param_groups:  # the state may be of another device
-            group.update(self._kernels if self.config.optimizer == "sgd" else {})
+            group.update(kernels(self.config, self.accelerator.device))
 
     def step(self, step: Step, batch: Batch) -> Tensor:
         """Take one optimiser step on this rank's share of the batch.
@@ -192,12 +194,10 @@ class Learner:
     def _shared(self, carrier: "WithLosses") -> nn.Module:
         """Return the model that shares its gradients with the other ranks."""
         self._carrier = carrier
-        self.accelerator.ddp_handler = DistributedDataParallelKwargs(
-            # only batch norm's buffers change
-            broadcast_buffers=self.config.network.norm == "batch",
-            gradient_as_bucket_view=True,
-        )
+        self.accelerator.ddp_handler = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
         model: nn.Module = self.accelerator.prepare(carrier)
+        if self.config.network.norm != "batch" and isinstance(model, DistributedDataParallel):
+            model.broadcast_buffers = False  # else each step sends constants
         return model
 
     def _parts(self) -> dict[str, Any]:
@@ -221,15 +221,6 @@ class WithLosses(nn.Module):
         return self.network(images_NCHW)
 
 
-def _kernels(device: torch.device) -> dict[str, bool]:
-    """Return how the optimiser computes.
-
-    On a CPU it moves all weights at once, with the bits of one after the other. On a GPU
-    one kernel does all: its last bits differ from those of several kernels.
-    """
-    return {"fused": True} if device.type == "cuda" else {"foreach": True}
-
-
 def _generator(device: torch.device) -> torch.Generator:
     """Return the generator of dropout, as `torch.manual_seed` seeds it.
 
@@ -238,24 +229,3 @@ def _generator(device: torch.device) -> torch.Generator:
     if device.type == "cuda":
         return torch.cuda.default_generators[device.index or 0]
     return torch.default_generator
-
-
-def _optimizer(
-    config: TrainConfig, network: GoogLeNet, kernels: dict[str, bool]
-) -> torch.optim.Optimizer:
-    weights = [p for p in network.parameters() if p.ndim > 1]
-    biases = [p for p in network.parameters() if p.ndim == 1]
-    groups = [{"params": weights}, {"params": biases}]  # each step sets their rates
-    if config.optimizer == "lars":
-        # late: timm and torchvision take two seconds, and this is off by default
-        from timm.optim.lars import Lars
-
-        return Lars(groups, lr=config.learning_rate, momentum=config.momentum)
-    optimizer = torch.optim.SGD(
-        groups, lr=config.learning_rate, momentum=config.momentum, **kernels
-    )
-    if config.precision == "fp16" and config.momentum:
-        # else a first step that is left out would leave a momentum of any bits
-        for weight in network.parameters():
-            optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
-    return optimizer
