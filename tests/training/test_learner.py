@@ -9,11 +9,18 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pipeline.configs.train import TrainConfig
+from pipeline.configs.train import LocalSGDConfig, TrainConfig
+from pipeline.errors import InputError
+from pipeline.paper.averaging import Update, equal, exponential
+from pipeline.paper.googlenet import GoogLeNet
+from pipeline.paper.layers import LocalResponseNorm
+from pipeline.runtime import process_group
 from pipeline.training import learner as learning
-from pipeline.training import metrics_log
+from pipeline.training import metrics_log, optimizer
+from pipeline.training.average import Average
 from pipeline.training.cadence import Step
 from pipeline.training.learner import Learner
 from pipeline.training.loader import Batch
@@ -29,7 +36,9 @@ class Waits(TorchDispatchMode):
     These are reading a number, and each copy to or from it that is not `non_blocking`.
     """
 
-    count = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, tensors = kwargs or {}, [each for each in args if isinstance(each, Tensor)]
@@ -66,7 +75,7 @@ class OneRank:
 
 @pytest.fixture
 def learner(run_config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> Learner:
-    """Everything that a step may do: parts, clipping, distortions, batch norm, average."""
+    """All that a step may do: parts, clipping, distortions, batch norm, an average."""
     monkeypatch.setattr(learning, "autocast", lambda *_: nullcontext())
     config = run_config.but(
         network=run_config.network.but(norm="batch"),
@@ -81,6 +90,17 @@ def learner(run_config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> Learner
 def batch() -> Batch:
     pixels = torch.zeros(4, 42, 42, 3, dtype=torch.uint8)
     return Batch(pixels, torch.zeros(4, dtype=torch.long), torch.zeros(4, 9))
+
+
+def drawn(seed: int) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (8, 42, 42, 3), dtype=torch.uint8, generator=generator)
+    return Batch(pixels, torch.arange(8) % 3, torch.empty(8, 0))
+
+
+def bits(learner: Learner) -> list[bytes]:
+    parts = (learner.network.state_dict(), learner.average.state_dict())
+    return [each.numpy().tobytes() for part in parts for each in part.values()]
 
 
 def waits_of(learner: Learner, batch: Batch, steps: range) -> Iterator[int]:
@@ -103,7 +123,8 @@ def test_a_step_waits_for_nothing(learner: Learner, batch: Batch) -> None:
 
 
 @pytest.mark.parametrize(
-    "wait", [lambda x: x.item(), lambda x: x.cpu(), lambda x: x.isfinite().all() or None, Tensor.tolist]
+    "wait",
+    [lambda x: x.item(), lambda x: x.cpu(), lambda x: x.isfinite().all() or None, Tensor.tolist],
 )
 def test_a_wait_is_counted(
     learner: Learner, batch: Batch, monkeypatch: pytest.MonkeyPatch, wait: Any
@@ -119,3 +140,65 @@ def test_a_wait_is_counted(
     monkeypatch.setattr(learner, "_gradient", waiting)
     _, second = waits_of(learner, batch, range(1, 3))
     assert second == 1
+
+
+@pytest.mark.parametrize("update", [equal(), exponential(0.9)])
+@pytest.mark.parametrize("norm", ["lrn", "batch"])
+def test_the_average_is_torchs(update: Update, norm: Any) -> None:
+    """To the bit, also after it was loaded."""
+    torch.manual_seed(0)
+    network = GoogLeNet(3, 42, 0.125, norm=norm)
+    ours, torchs = Average(network, update), AveragedModel(network, multi_avg_fn=update)
+    for _ in range(4):
+        with torch.no_grad():
+            for tensor in (*network.parameters(), *network.buffers()):
+                tensor.copy_(torch.randn(tensor.shape) * 9)
+        loaded = Average(network, update)
+        loaded.load_state_dict(ours.state_dict())
+        ours = loaded
+        ours.move()
+        torchs.update_parameters(network)
+        mine, theirs = ours.state_dict(), torchs.state_dict()
+        assert mine.keys() == theirs.keys()
+        assert all(map(torch.equal, mine.values(), theirs.values()))
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_fp16_leaves_out_steps_that_overflow(
+    run_config: TrainConfig, monkeypatch: pytest.MonkeyPatch, one_thread: None, fused: bool
+) -> None:
+    """Also the first one; the scale is a part of the state. On a GPU SGD is fused."""
+    kernels = {"fused": fused, "foreach": not fused}
+    monkeypatch.setattr(optimizer, "kernels", lambda *_: kernels)
+    monkeypatch.setattr(learning, "kernels", lambda *_: kernels)
+    config = run_config.but(precision="fp16")
+    learner, resumed = (Learner(config, 3, process_group.join()) for _ in range(2))
+    before = bits(learner)[0]
+    learner._scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    learner.step(Step(1, 0.1), drawn(0))
+    assert bits(learner)[0] == before
+    assert learner._scaler.get_scale() == 2.0**39
+    learner._scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
+    learner.step(Step(2, 0.1), drawn(0))
+    assert bits(learner)[0] != before
+    resumed.load(snapshot(learner.state(), torch.device("cpu"))[0])
+    for each in (learner, resumed):
+        for number in range(3, 6):
+            losses = each.step(Step(number, 0.02), drawn(number))
+            assert losses.isfinite().all()
+    assert bits(learner) == bits(resumed)
+    assert learner._scaler.state_dict() == resumed._scaler.state_dict()
+
+
+def test_fp16_squares_no_large_number() -> None:
+    x = torch.full((1, 8, 2, 2), 1000.0)
+    norm = LocalResponseNorm(8)
+    assert torch.allclose(norm(x.half()).float(), norm(x), rtol=1e-3)
+
+
+def test_a_precision_that_cannot_be_is_refused(run_config: TrainConfig) -> None:
+    for precision in ("fp16", "tf32"):
+        with pytest.raises(InputError, match=rf"^precision {precision}: needs a CUDA GPU"):
+            process_group.join("fp32", precision)
+    with pytest.raises(ValueError, match="precision fp16: not with local_sgd"):
+        run_config.but(precision="fp16", local_sgd=LocalSGDConfig(workers=2, steps=2))
