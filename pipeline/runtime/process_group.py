@@ -4,14 +4,13 @@ accelerate joins them, over torch.distributed.
 """
 
 import os
-from collections.abc import Collection
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import GradientAccumulationPlugin, gather_object
 from accelerate.utils.environment import parse_flag_from_env
 
-from pipeline.errors import InputError, StageFailed
+from pipeline.errors import StageFailed
 from pipeline.runtime import device, fork_server
 from pipeline.runtime.variables import refuse_contrary
 
@@ -33,7 +32,7 @@ def join(*precisions: str) -> Accelerator:
     fork_server.keep_sockets()  # of the processes that load images
     on_cpu = not torch.cuda.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
     if on_cpu:
-        _refuse_without_gpu(precisions)
+        device.refuse_without_gpu(precisions)
     else:  # fp32 is not TF32, and a second run gives the same bits
         products = "tf32" if set(precisions) == {"tf32"} else "ieee"
         torch.backends.cudnn.conv.fp32_precision = products  # type: ignore[attr-defined]
@@ -56,14 +55,6 @@ def join(*precisions: str) -> Accelerator:
             f"accelerate sees {accelerator.num_processes} processes, WORLD_SIZE is {expected}"
         )
     return accelerator
-
-
-def _refuse_without_gpu(precisions: Collection[str]) -> None:
-    if wanting := sorted({"tf32", "fp16"}.intersection(precisions)):
-        raise InputError(
-            f"precision {wanting[0]}: needs a CUDA GPU, and this process has none; fp32 and bf16"
-            " run on a CPU"
-        )
 
 
 def hardware(accelerator: Accelerator) -> dict[str, str]:

@@ -1,7 +1,10 @@
 """What a step does beside its arithmetic: it waits for nothing, and repeats nothing."""
 
+import json
+import socket
 from collections.abc import Iterator
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -25,6 +28,7 @@ from pipeline.training.cadence import Step
 from pipeline.training.learner import Learner
 from pipeline.training.loader import Batch
 from pipeline.training.snapshot import snapshot
+from tests.forks import fork
 
 ATEN = torch.ops.aten
 STAND_IN = torch.device("meta")  # it computes shapes alone, so that nothing can be read back
@@ -37,7 +41,7 @@ class Waits(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -140,6 +144,38 @@ def test_a_wait_is_counted(
     monkeypatch.setattr(learner, "_gradient", waiting)
     _, second = waits_of(learner, batch, range(1, 3))
     assert second == 1
+
+
+def count_messages(config: TrainConfig, path: Path) -> None:
+    learner = Learner(config, 3, process_group.join())
+    for number in range(1, 4):
+        with Messages() as messages:
+            learner.step(Step(number, 0.02), drawn(0))
+    path.write_text(json.dumps(messages.names))
+    process_group.leave()
+
+
+class Messages(TorchDispatchMode):
+    """Lists what is sent to the other ranks."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names += [func.name()] if func.namespace == "c10d" else []
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_sends_its_gradient_alone(run_config: TrainConfig, tmp_path: Path) -> None:
+    """The losses travel with it, and constants stay at home."""
+    ranks = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+    process = fork(count_messages, run_config, tmp_path / "names", **ranks, **where)
+    process.join(120)
+    assert json.loads((tmp_path / "names").read_text()) == ["c10d::allreduce_"]
 
 
 @pytest.mark.parametrize("update", [equal(), exponential(0.9)])
