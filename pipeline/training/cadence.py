@@ -65,7 +65,7 @@ class Cadence:
             config.poly_power,
         )
         settles = number % self.config.settles_every == 0 or number == self.num_steps
-        shares = settles or self.closes_window(number)
+        shares = settles or self.closes_window(number) or self.checks_at(number)
         return Step(number, rate, epoch >= config.averaging_start_epoch, settles, shares)
 
     def closes_window(self, number: int) -> bool:
