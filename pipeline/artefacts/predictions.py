@@ -75,9 +75,7 @@ class Predictions:
         return read_column(sealing.sealed_file(self.config, self.root, HITS), column)
 
     def chunks(self) -> list[range]:
-        """Return the chunks of images that are done, in order; two attempts' may
-        overlap.
-        """
+        """Return the chunks that are done, in order; two attempts' may overlap."""
         paths = sorted(self._chunks_folder.glob("[0-9]*-*.safetensors"))
         every = (range(*map(int, path.stem.split("-"))) for path in paths)
         return [chunk for chunk in every if self.has_chunk(chunk)]

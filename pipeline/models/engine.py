@@ -36,6 +36,8 @@ from pipeline.paper.layers import ConvReLU
 BATCH_SIZE = {"cpu": 12, "cuda": 288}
 # ours: batches that are started before the oldest is read back
 AHEAD = 3
+# process_group.py sets tf32
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Engine:
@@ -175,7 +177,8 @@ class Engine:
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Return the context in which a network runs at a precision."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    dtype = HALVES.get(precision)
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
 
 
 def classify_crops(engines: Sequence[Engine], images: Iterable[Crops]) -> Iterator[np.ndarray]:
