@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from pipeline.artefacts import sealing
-from pipeline.artefacts.chunks import DIGEST, chunk_digest, is_whole
+from pipeline.artefacts.chunks import DIGEST, chunk_digest, each_once, is_whole, tensor_of
 from pipeline.artefacts.contents import EvaluationFacts, PredictionsFacts
 from pipeline.artefacts.digests import once
 from pipeline.artefacts.scores import Scores, write_scores
@@ -75,9 +75,7 @@ class Predictions:
         return read_column(sealing.sealed_file(self.config, self.root, HITS), column)
 
     def chunks(self) -> list[range]:
-        """Return the chunks of images that are done, in order; two attempts' may
-        overlap.
-        """
+        """Return the chunks that are done, in order; two attempts' may overlap."""
         paths = sorted(self._chunks_folder.glob("[0-9]*-*.safetensors"))
         every = (range(*map(int, path.stem.split("-"))) for path in paths)
         return [chunk for chunk in every if self.has_chunk(chunk)]
@@ -153,17 +151,22 @@ class Predictions:
                 f"{self._chunk_path(lost)}: the scores of these images are gone; the same command"
                 " makes them again"
             )
-        parts = self._parts(chunks, len(image_ids))
+        parts = each_once(chunks)
+        if (number := sum(len(rows) for _, rows in parts)) != len(image_ids):
+            raise StageFailed(
+                f"{self.folder}: the chunks hold {number} of {len(image_ids)} images; the same"
+                " command makes the others"
+            )
         columns: dict[str, Any] = {"image_id": list(image_ids), "label": labels.astype(np.int32)}
         files = []
         for policy in self.config.policies:
             rank = np.empty(len(labels), np.int32)
-            shape = (len(labels), _tensor(parts[0][0], policy).shape[1])
-            path = self.folder / f"{policy}.safetensors"
-            files.append(write_scores(path, shape, _ranked(parts, policy, labels, rank)))
+            scores = self._scores(parts, policy, labels, rank)
+            shape = (len(labels), tensor_of(self._chunk_path(chunks[0]), policy).shape[1])
+            files.append(write_scores(self.folder / f"{policy}.safetensors", shape, scores))
             columns[f"rank_{policy}"] = rank
         files.append(write_table(self.folder / HITS, columns))
-        seconds = float(sum(_tensor(self._chunk_path(chunk), "seconds")[0] for chunk in chunks))
+        seconds = float(sum(tensor_of(self._chunk_path(c), "seconds")[0] for c in chunks))
         notes = [self._note(chunk) for chunk in chunks]
         bad = {
             image_ids[int(index)]: reason
@@ -183,23 +186,19 @@ class Predictions:
         shutil.rmtree(self.folder / "chunks", ignore_errors=True)
         return bad
 
-    def _parts(self, chunks: Sequence[range], images: int) -> list[tuple[Path, int]]:
-        """Return the chunks' files in order, each with the first row that counts.
-
-        Raises:
-            StageFailed: the chunks do not hold every image.
-        """
-        parts, stop = [], 0
-        for chunk in sorted(chunks, key=lambda each: each.start):
-            if chunk.start <= stop < chunk.stop:
-                parts.append((self._chunk_path(chunk), stop - chunk.start))
-                stop = chunk.stop
-        if stop != images:
-            raise StageFailed(
-                f"{self.folder}: the chunks hold {stop} of {images} images; the same command"
-                " makes the others"
-            )
-        return parts
+    def _scores(
+        self,
+        parts: Sequence[tuple[range, range]],
+        policy: str,
+        labels: np.ndarray,
+        rank: np.ndarray,
+    ) -> Iterator[np.ndarray]:
+        """Yield the scores of chunks in order, and fill in where the label ranks."""
+        for chunk, images in parts:
+            scores = tensor_of(self._chunk_path(chunk), policy)[images.start - chunk.start :]
+            rows = slice(images.start, images.stop)
+            rank[rows] = rank_of_label(scores, labels[rows])
+            yield scores
 
     def _identity(self, chunk: range) -> str:
         """Return what no other chunk has: the evaluation, its inputs and the images."""
@@ -226,25 +225,6 @@ class Predictions:
         """
         digests = [sealing.unseal(source, self.root).digest for source in self.config.inputs]
         return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
-
-
-def _tensor(chunk: Path, name: str) -> np.ndarray:
-    with safe_open(chunk, "np") as file:
-        values: np.ndarray = file.get_tensor(name)
-    return values
-
-
-def _ranked(
-    parts: Sequence[tuple[Path, int]], policy: str, labels: np.ndarray, rank: np.ndarray
-) -> Iterator[np.ndarray]:
-    """Yield the scores of chunks in order, and fill in where the label ranks."""
-    start = 0
-    for chunk, first in parts:
-        scores = _tensor(chunk, policy)[first:]
-        rows = slice(start, start + len(scores))
-        rank[rows] = rank_of_label(scores, labels[rows])
-        yield scores
-        start = rows.stop
 
 
 def best_member(members: Sequence[EvaluateConfig], root: Path) -> int:

@@ -1,5 +1,5 @@
 """The commands that measure speed: benchmark evaluate, full-scale, prepare, scaling,
-streams, train.
+train.
 """
 
 from importlib import import_module

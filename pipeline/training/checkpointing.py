@@ -95,7 +95,7 @@ class Checkpointing:
             return
         (number, saving), self._saving = self._saving, None
         if losses := saving.result():
-            self._log.end_diverged(number, losses)
+            self._log.refuse_divergence(number, losses)
         tracker.send(number)
 
     def __enter__(self) -> Self:

@@ -69,6 +69,7 @@ class Learner:
         self._local = LocalSGD(
             accelerator, self._model, config.settles_every, enabled=config.local_sgd is not None
         )
+        self._unshared: list[Tensor] = []
         self._apart = ExitStack()
         self._apart.enter_context(self._local)
         self._forward: Callable[..., Any] = self._model
@@ -90,7 +91,8 @@ class Learner:
     def step(self, step: Step, batch: Batch) -> Tensor:
         """Take one optimiser step on this rank's share of the batch.
 
-        Return the losses by output (1 + heads), the mean over the ranks.
+        Return the losses by output (1 + heads), the mean over the ranks. (Those of
+        local SGD become that mean at the next step that shares them.)
         """
         inside = step.rate if self.config.momentum_form == "velocity" else None
         self._set_rate(step.rate, inside)
@@ -113,8 +115,8 @@ class Learner:
             self._agree_on_buffers()
             if step.averages:
                 self.average.move()
-        if self._local.enabled:  # their gradients, and so their losses, were not shared
-            losses = self.accelerator.reduce(losses, "mean")
+        if self._local.enabled:
+            self._share_losses(losses, step.shares)
         return losses
 
     def apart(self) -> AbstractContextManager[None]:
@@ -182,6 +184,18 @@ class Learner:
         for state in self.optimizer.state.values():
             state["momentum_buffer"] = self.accelerator.reduce(state["momentum_buffer"], "mean")
         self._apart.enter_context(self._local)
+
+    def _share_losses(self, losses: Tensor, now: bool) -> None:
+        """Make the losses of local SGD, in place, the mean over its ranks.
+
+        They did not travel with a gradient; those of several steps go together.
+        """
+        self._unshared.append(losses)
+        if now:
+            means = self.accelerator.reduce(torch.stack(self._unshared), "mean")
+            for own, mean in zip(self._unshared, means, strict=True):
+                own.copy_(mean)
+            self._unshared.clear()
 
     def _agree_on_buffers(self) -> None:
         """Give all ranks the mean of their running statistics of batch norm."""

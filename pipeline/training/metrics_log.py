@@ -101,14 +101,14 @@ class MetricsLog:
         """
         self._losses.append(losses)
 
-    def refuse_divergence(self, step: int) -> None:
-        """Raise TrainingDiverged if a loss of the window so far is not finite."""
-        if self._losses and not _are_finite(by_step := _by_step(self._losses)):
-            self._end_diverged(step, by_step)
+    def refuse_divergence(self, step: int, losses: Sequence[Tensor] | None = None) -> None:
+        """Raise TrainingDiverged if a loss of the window so far is not finite.
 
-    def end_diverged(self, step: int, losses: Sequence[Tensor]) -> NoReturn:
-        """Raise TrainingDiverged for a window so far that ends at `step`."""
-        self._end_diverged(step, _by_step(losses))
+        `losses` are those of the window until a save, where the window went on.
+        """
+        losses = self._losses if losses is None else losses
+        if losses and not _are_finite(by_step := _by_step(losses)):
+            self._end_diverged(step, by_step)
 
     def close_window(self, step: int, rate: float) -> None:
         """Log the mean losses of the window that ends at `step`.
@@ -225,15 +225,15 @@ class MetricsLog:
         self._is_starved = is_starved
 
 
-def _are_finite(by_step: Sequence[Sequence[float]]) -> bool:
-    return all(math.isfinite(loss) for losses in by_step for loss in losses)
-
-
 def _by_step(losses: Sequence[Tensor]) -> list[list[float]]:
     """Return losses by step and output; this waits for the device, once."""
     device = losses[-1].device  # those of a checkpoint are on the CPU
     by_step: list[list[float]] = torch.stack([each.to(device) for each in losses]).tolist()
     return by_step
+
+
+def _are_finite(by_step: Sequence[Sequence[float]]) -> bool:
+    return all(math.isfinite(loss) for losses in by_step for loss in losses)
 
 
 def _memory_gb() -> float:
