@@ -26,7 +26,7 @@ from pipeline.models import operators
 from pipeline.paper.layers import LocalResponseNorm
 from pipeline.runtime import ranks
 from pipeline.selftest import network
-from pipeline.selftest.checks import Bench, Check
+from pipeline.selftest.checks import Bench, Check, plain_cpu
 from pipeline.selftest.selftest import IN_RANKS
 from pipeline.tools import carry
 from tests.commands import TOP, in_process
@@ -201,7 +201,7 @@ def test_a_figure_that_is_no_number_does_not_pass() -> None:
 
 def test_the_reference_has_no_operator_of_ours() -> None:
     """Else the CPU would be compared with itself."""
-    with network.plain_cpu() as cpu:
+    with plain_cpu() as cpu:
         net = torch.nn.Sequential(LocalResponseNorm(8), torch.nn.MaxPool2d(3, 1, 1))
         assert not operators.use_operators(net, cpu)
 
