@@ -10,7 +10,6 @@ from pipeline.configs.selftest import GROUPS, SelftestConfig
 from pipeline.configs.train import MOST_WORKERS
 from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError, StageFailed
-from pipeline.runtime import device as devices
 from pipeline.runtime import fork_server
 from pipeline.runtime import ranks as ranks_here
 
@@ -84,15 +83,19 @@ def selftest(
 
         print(carry_to(carry, python))
         return
-    chosen = device or ("cuda" if devices.here().kind == "GPU" else "cpu")
-    size, channels = SIZES[chosen]
     fork_server.forks("pipeline.selftest.selftest")
-    here = ranks_here.num_local() if chosen == "cuda" else CPU_RANKS
-    if chosen == "cuda" and devices.here().kind != "GPU":
+    import torch  # late, as --help needs none; it counts GPUs and uses none
+
+    num_gpus = torch.cuda.device_count()
+    chosen = device or ("cuda" if num_gpus else "cpu")
+    if chosen == "cuda" and not num_gpus:
         raise InputError("--device cuda: this machine has no GPU; --device cpu tests its cores")
+    if chosen == "cuda" and (ranks or 0) > num_gpus:
+        raise InputError(f"--ranks {ranks}: expected one a GPU; this machine has {num_gpus}")
+    size, channels = SIZES[chosen]
     fields = {
         "device": chosen,
-        "ranks": ranks or here,
+        "ranks": ranks or (num_gpus if chosen == "cuda" else CPU_RANKS),
         "groups": groups or GROUPS,
         "minutes": minutes,
         "input_size": input_size or size,

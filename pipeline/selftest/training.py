@@ -20,7 +20,7 @@ from pipeline.training.learner import Learner
 from pipeline.training.loader import Batch
 
 STEPS, HALF, BATCHES = 20, 10, 4  # ours: the same batches come again, so that they are learnt
-IMAGES = {"cpu": 8, "cuda": 32}  # ours: of a batch, that the CPU trains on in seconds
+IMAGES = {"cpu": 8, "cuda": 16}  # ours: of a batch, that the CPU trains on in seconds
 RATE = 0.01  # ours: the loss falls, and rounding does not explode
 COMPILED_STEPS = 3  # ours: what is wrong in a step shows in the first ones
 # ours: each step adds its rounding to all that follow; a wrong gradient shows at once
@@ -29,7 +29,7 @@ WAY = 1e-2, "as the losses, of the way from the first weights to the last"
 # ours: noise of the format's own steps in every gradient; what overflows is far beyond
 NEAR_FP32 = {
     "bf16": (0.1, "noise of 2^-8 in 20 steps"),
-    "fp16": (0.05, "noise of 2^-11 in 20 steps"),
+    "fp16": (0.15, "noise of 2^-11, and the first steps, which the scaler may skip"),
     "tf32": (0.05, "noise of 2^-11 in 20 steps"),
 }
 REFERENCE = "reference.pt"  # what the CPU did
