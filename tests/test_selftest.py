@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from importlib import metadata
@@ -27,7 +28,7 @@ from pipeline.paper.layers import LocalResponseNorm
 from pipeline.runtime import ranks
 from pipeline.selftest import network
 from pipeline.selftest.checks import Bench, Check, plain_cpu
-from pipeline.selftest.selftest import IN_RANKS
+from pipeline.selftest.selftest import IN_RANKS, within
 from pipeline.tools import carry
 from tests.commands import TOP, in_process
 
@@ -164,6 +165,8 @@ def test_a_wrong_operator_fails_its_checks_alone(
     page = next(tmp_path.glob("benchmarks/*/selftest.html")).read_text()
     assert "3 failed" in page
     assert "beyond" in page
+    verified = in_process("verify", "--root", tmp_path)
+    assert (verified.returncode, verified.stdout) == (0, "1 artefacts checked, no problems\n")
 
 
 def test_a_group_that_dies_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,6 +182,15 @@ def test_a_group_that_dies_fails_alone(tmp_path: Path, monkeypatch: pytest.Monke
         "rank 0 was killed (SIGKILL)"
     }
     assert {check.group for check in facts.checks} == {"crops", "speed"}
+
+
+@pytest.mark.processes
+def test_a_rank_that_hangs_is_ended() -> None:
+    """Its traceback is on the screen, and the next group has its turn."""
+    started = time.monotonic()
+    with pytest.raises(StageFailed, match="rank 0 ended with exit code 1"):
+        ranks.launch(within, 1, time.time(), time.sleep, 3600)
+    assert time.monotonic() - started < 60
 
 
 @pytest.mark.usefixtures("here")

@@ -62,7 +62,8 @@ def _config_of(path: Path) -> StageConfig:
         InputError: the file is damaged, or of another version.
     """
     if path.name == BenchmarkConfig.last_file:
-        artefact, sealed = BenchmarkConfig, sealing.read_benchmark(path)[1]
+        what, sealed = sealing.read_benchmark(path)
+        artefact = sealing.BENCHMARKS[what].config
     else:
         stage = next(each for each in sealing.STAGES.values() if each.config.last_file == path.name)
         artefact, sealed = stage.config, stage.load(path)
