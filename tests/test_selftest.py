@@ -150,6 +150,7 @@ def test_a_wrong_operator_fails_its_checks_alone(
     monkeypatch.setattr(operators, "_call", wrong)
 
     def raises(bench: Bench) -> Iterator[Figure]:
+        yield Figure(what="loss", value=math.nan, most=1.0)
         raise RuntimeError("CUDA error:\nan illegal access")
 
     checks = [*network.CHECKS[:3], Check("raises", "A check that raises.", raises)]
@@ -160,6 +161,7 @@ def test_a_wrong_operator_fails_its_checks_alone(
     assert re.search(r"^failed +network +outputs ", ended.stdout, re.MULTILINE)
     facts = {check.name: check for check in read(tmp_path).checks}
     assert facts["outputs"].why.startswith("main: largest difference over the largest logit: 0.00")
+    assert math.isnan(facts["raises"].figures[0].value)
     assert facts["raises"].why == "RuntimeError: CUDA error:"
     assert facts["bf16 near fp32"].outcome == "passed"
     page = next(tmp_path.glob("benchmarks/*/selftest.html")).read_text()
