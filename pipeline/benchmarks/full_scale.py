@@ -21,6 +21,14 @@ from pipeline.configs.train import TrainConfig
 from pipeline.errors import StageFailed
 
 ARCHIVES = "archives"
+EXPERIMENT = """from pathlib import Path
+
+from pipeline.benchmarks.synthetic import full_study
+
+
+def experiment():
+    return full_study(Path("{}"), {})
+"""
 
 
 class Cost(NamedTuple):
@@ -143,10 +151,12 @@ def _check(study: Study, root: Path, _: Size) -> None:
     check(study.check, root)
 
 
-def _status(study: Study, root: Path, _: Size) -> None:
-    from slurm.status import status
-
-    status(study, root)
+def _status(_: Study, root: Path, size: Size) -> None:
+    """Run the command, as the launcher's files may not be imported here."""
+    experiment = root / "experiment.py"
+    experiment.write_text(EXPERIMENT.format(root / ARCHIVES, size.epochs))
+    command = [sys.executable, "-m", "pipeline", "status", experiment, "--root", root]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
 
 
 def _progress(study: Study, root: Path, _: Size) -> None:

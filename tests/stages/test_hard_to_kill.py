@@ -144,6 +144,7 @@ def test_a_stale_attempt_cannot_write(root: Path, run_config: TrainConfig) -> No
     writes: list[Callable[[], None]] = [
         lambda: stale.log({"step": 2}),
         lambda: stale.save_checkpoint(2, {"step": 2}),
+        stale.mark_metrics,
         lambda: stale.write_postmortem({}),
         lambda: stale.finish({}, run_facts(), ""),
     ]
