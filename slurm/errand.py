@@ -3,8 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 
 import submitit
 
@@ -15,13 +15,32 @@ from slurm.parameters import parameters
 from slurm.site import Resources, Site
 from slurm.snapshot import code_environment, python, snapshot
 
+# what a job may be asked to run; a job's file names one of these, and no other function
+FUNCTIONS = {
+    "probe": "slurm.probe:leave_word",
+    "scaling": "pipeline.benchmarks.scaling_ranks:measure_ranks",
+}
+
+
+class Errand:
+    """What each rank runs: one of `FUNCTIONS`, of a folder.
+
+    It holds only two texts, because submitit pickles it.
+    """
+
+    def __init__(self, what: str, folder: str):
+        self.what, self.folder = what, folder
+
+    def __call__(self) -> None:
+        join_ranks()
+        resolve_name(FUNCTIONS[self.what])(Path(self.folder))
+
 
 def carry_on_site(
-    errand: Callable[[], None], name: str, resources: Resources, site: Site, root: Path
+    what: str, folder: Path, name: str, resources: Resources, site: Site, root: Path
 ) -> Path:
-    """Submit what each rank runs, wait for the job, and return the path of its log.
-
-    `errand` is pickled by submitit, so it should hold a path and no more.
+    """Submit one of `FUNCTIONS` of a folder, wait for the job, and return the path of
+    its log.
 
     Raises:
         InputError: the site does not take the job; the message quotes it.
@@ -34,7 +53,7 @@ def carry_on_site(
     )
     executor.update_parameters(**parameters(name, resources, site))
     try:
-        job = executor.submit(errand)
+        job = executor.submit(Errand(what, str(folder)))
     # submitit raises these errors, with the message of sbatch
     except (RuntimeError, ValueError, FileNotFoundError) as error:
         raise InputError(f"{name}: the site does not take the job: {last_line(error)}") from None

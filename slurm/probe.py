@@ -13,7 +13,7 @@ from pipeline.errors import StageFailed
 from pipeline.runtime import disk
 from pipeline.runtime.private import private_folder
 from pipeline.tracking.sync import is_reachable, server
-from slurm.errand import carry_on_site, join_ranks
+from slurm.errand import carry_on_site
 from slurm.parameters import safe
 from slurm.site import Site
 
@@ -50,21 +50,6 @@ class Check(NamedTuple):
     words: str
 
 
-class Probe:
-    """What every rank of the probe runs.
-
-    It holds only a path, because submitit pickles it.
-    """
-
-    def __init__(self, folder: str):
-        self.folder = folder
-
-    def __call__(self) -> None:
-        rank = join_ranks()
-        report = probe(Path(self.folder))
-        disk.write_json(Path(self.folder) / f"rank_{rank}.json", report.plain())
-
-
 def check_site(site: Site, name: str, root: Path, nodes: int) -> tuple[str, bool]:
     """Submit the probe, wait for it, and write `root`/sites/<name>.json.
 
@@ -77,7 +62,7 @@ def check_site(site: Site, name: str, root: Path, nodes: int) -> tuple[str, bool
     resources = site.train.but(nodes=nodes if site.cluster == "slurm" else 1, timeout_min=5)
     folder = private_folder(root / "jobs" / f"probe-{uuid.uuid4().hex[:8]}")
     submitted = time.time()
-    log = carry_on_site(Probe(str(folder)), f"probe-{name}", resources, site, root)
+    log = carry_on_site("probe", folder, f"probe-{name}", resources, site, root)
     size = resources.nodes * resources.tasks_per_node
     ranks = [
         RankReport.load(path.read_bytes())
@@ -101,6 +86,12 @@ def check_site(site: Site, name: str, root: Path, nodes: int) -> tuple[str, bool
     ]
     is_sound = all(check.passed for check in checks.values())
     return "\n".join([*lines, f"report: {root / 'sites' / f'{name}.json'}"]), is_sound
+
+
+def leave_word(folder: Path) -> None:
+    """Check this rank, and write its report into a folder."""
+    report = probe(folder)
+    disk.write_json(folder / f"rank_{report.rank}.json", report.plain())
 
 
 def probe(folder: Path) -> RankReport:

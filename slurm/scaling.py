@@ -4,27 +4,11 @@ from pathlib import Path
 
 from pipeline.errors import InputError, StageFailed
 from pipeline.runtime.private import private_folder
-from slurm.errand import carry_on_site, join_ranks
+from slurm.errand import carry_on_site
 from slurm.parameters import safe
 from slurm.site import Resources, Site
 
 MINUTES = 30  # ours: of one number of ranks; a step of a slow CPU takes seconds
-
-
-class Scaling:
-    """What every rank of the measurement runs.
-
-    It holds only a path, because submitit pickles it.
-    """
-
-    def __init__(self, folder: str):
-        self.folder = folder
-
-    def __call__(self) -> None:
-        from pipeline.benchmarks.scaling_ranks import measure_ranks  # late: it takes torch
-
-        join_ranks()
-        measure_ranks(Path(self.folder))
 
 
 def launch_on(site: Site, root: Path, number: int, folder: Path) -> None:
@@ -37,7 +21,8 @@ def launch_on(site: Site, root: Path, number: int, folder: Path) -> None:
     root = safe(root.absolute())
     private_folder(root / "jobs")
     log = carry_on_site(
-        Scaling(str(folder.absolute())),
+        "scaling",
+        folder.absolute(),
         f"scaling-{number}",
         _resources(site, number),
         site,

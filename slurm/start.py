@@ -15,7 +15,7 @@ from submitit.core.utils import DelayedSubmission
 NAMES = {
     ("submitit.core.utils", "DelayedSubmission"),
     ("slurm.job", "OrderedJob"),
-    ("slurm.probe", "Probe"),
+    ("slurm.errand", "Errand"),
 }
 
 

@@ -81,3 +81,29 @@ def test_a_study_of_full_size_in_small(tmp_path: Path) -> None:
     assert [row[0] for row in rows] == ["step", *full_scale.TIMED]
     assert all(10 < float(row[3]) < 2000 for row in rows[1:])  # MB
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.processes
+def test_scaling_is_measured_and_a_plan_uses_it(tmp_path: Path) -> None:
+    """One and two ranks of this machine, at a size of no worth."""
+    words = ("benchmark", "scaling", "--input-size", 42, "--width", 0.125, "--rounds", 1)
+    more = ("--ranks", "1,2", "--batches", "2,4", "--no-peers", "--precision", "fp32")
+    ended = in_process(*words, *more, "--root", tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert re.search(r"^ +2 +4 +\d+ %$", ended.stdout, re.MULTILINE)
+    assert "Fitted without 2 ranks of 4 images, it says " in ended.stdout
+    (path,) = tmp_path.glob("benchmarks/*/benchmark.json")
+    facts = json.loads(path.read_text())
+    assert [(point["ranks"], point["images"]) for point in facts["points"]] == [
+        (1, 2),
+        (1, 4),
+        (2, 2),
+        (2, 4),
+    ]
+    assert facts["gradient_bytes"] > 4e5
+    assert not (path.parent / "ranks").exists()
+    shown = in_process("plan", "caffe_quick", "--root", tmp_path).stdout
+    assert re.search(r"train .* h of a core \(.*\), scaled", shown)
+    refused = in_process("benchmark", "scaling", "--ranks", "1,x")
+    assert refused.returncode == 2
+    assert "no list of numbers such as 1,2,4" in refused.stderr

@@ -21,14 +21,6 @@ from pipeline.configs.train import TrainConfig
 from pipeline.errors import StageFailed
 
 ARCHIVES = "archives"
-EXPERIMENT = """from pathlib import Path
-
-from pipeline.benchmarks.synthetic import full_study
-
-
-def experiment():
-    return full_study(Path("{}"), {})
-"""
 
 
 class Cost(NamedTuple):
@@ -153,9 +145,11 @@ def _check(study: Study, root: Path, _: Size) -> None:
 
 def _status(_: Study, root: Path, size: Size) -> None:
     """Run the command, as the launcher's files may not be imported here."""
+    from pipeline.benchmarks.synthetic import EXPERIMENT
+
     experiment = root / "experiment.py"
     experiment.write_text(EXPERIMENT.format(root / ARCHIVES, size.epochs))
-    command = [sys.executable, "-m", "pipeline", "status", experiment, "--root", root]
+    command = [sys.executable, "-m", "pipeline", "status", str(experiment), "--root", str(root)]
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
 
 
@@ -202,9 +196,12 @@ def _trainings(study: Study) -> list[TrainConfig]:
 
 
 Step = Callable[[Study, Path, Size], None]
-TIMED: dict[str, Step] = {
+STEPS: dict[str, Step] = {
+    "archives": _archives,
     "prepare": _prepare,
     "open": _open,
+    "runs": _runs,
+    "chunks": _chunks,
     "status": _status,
     "merge": _merge,
     "ensemble": _ensemble,
@@ -216,12 +213,8 @@ TIMED: dict[str, Step] = {
     "publish": _publish,
     "sync": _sync,
 }
-# in their order; those that are not timed make what the others need
-STEPS: dict[str, Step] = {"archives": _archives}
-for _name, _step in TIMED.items():
-    STEPS[_name] = _step
-    if _name == "open":
-        STEPS |= {"runs": _runs, "chunks": _chunks}
+# the others make what these need
+TIMED = [name for name in STEPS if name not in ("archives", "runs", "chunks")]
 
 
 def _main(step: str, root: Path, size: Size) -> None:

@@ -19,7 +19,7 @@ from pipeline.artefacts.measurements import Quartiles, ScalingPoint
 from pipeline.benchmarks.contenders import PEAK_LAYERS, conv_speed
 from pipeline.benchmarks.scaling_peers import peers
 from pipeline.benchmarks.turns import quartiles
-from pipeline.configs.network import NetworkConfig
+from pipeline.configs.network import NetworkConfig, PixelConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import ScalingConfig
 from pipeline.configs.train import MOST_EPOCHS, TrainConfig
@@ -27,7 +27,6 @@ from pipeline.models.engine import Engine
 from pipeline.models.loading import Classifier
 from pipeline.paper.counting import count_parts
 from pipeline.paper.googlenet import GoogLeNet
-from pipeline.paper.preprocessing import PREPROCESSING
 from pipeline.runtime import disk, environment, process_group
 from pipeline.training.cadence import Step
 from pipeline.training.learner import Learner
@@ -192,7 +191,7 @@ def _alone(config: ScalingConfig, accelerator: Accelerator) -> OneRank:
     engine = Engine(
         Classifier(
             GoogLeNet(CLASSES, input_size=config.input_size, width=config.width, aux_heads=()),
-            PREPROCESSING,
+            PixelConfig().preprocessing,
             config.input_size,
         ),
         accelerator.device,

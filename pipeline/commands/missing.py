@@ -78,13 +78,12 @@ def refuse_wrong(study: Study, root: Path, place: Site | None, is_plan: bool = F
     """
     refuse_stale(study, root)
     missing = [config for config in study.stages if not config.is_complete(root)]
-    pathless = without_path(study, root)
     for config in study.stages:
         if not isinstance(config, PrepareConfig):
             continue
         if config not in missing:
             refuse_other_files(config, root, compare_content=not is_plan)
-        elif not (is_plan and config in pathless):
+        elif not is_plan or (isinstance(config, FolderConfig) and config.path is not None):
             open_source(config)
     _refuse_environment(missing, place)
     if place is not None:

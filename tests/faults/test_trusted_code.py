@@ -22,10 +22,10 @@ from pipeline.runtime.private import private_folder
 from slurm import snapshot as snapshots
 from slurm import start
 from slurm.begin import digest_of
+from slurm.errand import Errand
 from slurm.job import OrderedJob
 from slurm.launch import launch
 from slurm.parameters import parameters
-from slurm.probe import Probe
 from slurm.site import Site
 from slurm.snapshot import snapshot
 from tests.commands import TOP
@@ -237,8 +237,8 @@ def test_a_pickle_that_is_no_job_of_ours_runs_nothing(
         assert not mark.exists()
 
 
-@pytest.mark.parametrize("job", [OrderedJob("order", "root"), Probe("folder")])
-def test_our_own_jobs_hold_strings_only(job: OrderedJob | Probe, tmp_path: Path) -> None:
+@pytest.mark.parametrize("job", [OrderedJob("order", "root"), Errand("probe", "folder")])
+def test_our_own_jobs_hold_strings_only(job: OrderedJob | Errand, tmp_path: Path) -> None:
     DelayedSubmission(job).dump(path := tmp_path / "7_submitted.pkl")
     assert vars(start.load(path).function) == vars(job)
     assert {type(value) for value in vars(job).values()} == {str}

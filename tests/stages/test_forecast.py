@@ -5,16 +5,25 @@ from pathlib import Path
 import pytest
 
 from pipeline.artefacts import provenance, sealing
-from pipeline.artefacts.measurements import Classification, EvaluateFacts, TrainFacts, Training
+from pipeline.artefacts.measurements import (
+    Classification,
+    EvaluateFacts,
+    ScalingFacts,
+    ScalingPoint,
+    TrainFacts,
+    Training,
+)
 from pipeline.configs.compare import table3
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.network import NetworkConfig
 from pipeline.configs.prepare import PrepareConfig
-from pipeline.configs.study import BenchmarkConfig, CheckConfig, Study
+from pipeline.configs.study import BenchmarkConfig, CheckConfig, ScalingConfig, Study
 from pipeline.configs.train import TrainConfig
 from pipeline.runtime.device import Device
 from pipeline.stages.prepare import prepare
 from pipeline.tools.forecast import Cost, forecast, in_words, total_in_words
+from slurm.budget import budget
+from slurm.site import Site
 from tests.sealed import seal
 
 
@@ -128,3 +137,92 @@ def test_benchmarks_stand_in_for_runs(tmp_path: Path) -> None:
     assert forecast(of_one(run.but(precision="fp32"))[0], tmp_path)[
         run.but(precision="fp32").hash
     ].hours == pytest.approx(1_281_167 / 18 / 3600, rel=1e-4)
+
+
+def scaled(root: Path, site: str = "", kind: str = "GPU", precision: str = "bf16") -> None:
+    """Seal a scaling benchmark of a device that computes 1,000 images a second."""
+    quick = (0.01, 0.01, 0.01)
+    facts = ScalingFacts(
+        input_size=112,
+        rounds=1,
+        kind=kind,
+        device="H100",
+        loaders=7,
+        gradient_bytes=53_513_120,
+        points=[
+            ScalingPoint(
+                ranks=1,
+                images=32,
+                seconds=quick,
+                apart_seconds=quick,
+                fed_seconds=quick,
+                loader_images_per_second=(500.0, 500.0, 500.0),
+            )
+        ],
+        model=(0.0, 0.001, 0.0, 0.01),
+        held_out=None,
+        gflop_per_image=1.0,
+        peak_gflops=1.0,
+        crops_per_second=(4000.0, 4000.0, 4000.0),
+        peers={},
+    )
+    fields = {"input_size": 112, "ranks": (1,), "batches": (32,), "precision": precision}
+    config = ScalingConfig.model_validate({**fields, "site": site})
+    sealing.SCALING_BENCHMARK.seal(config, root, [], facts)
+
+
+def test_a_benchmark_is_scaled_to_size_batch_and_ranks(tmp_path: Path) -> None:
+    """Four times the pixels are four times the work; the sum of gradients over 8 ranks
+    takes 2 x 7 / 8 of its seconds; a slow loader bounds a step.
+    """
+    images = PrepareConfig(source="ilsvrc2012", name="ilsvrc2012")
+    run = TrainConfig(data=images, num_epochs=1, global_batch_size=1024, precision="bf16")
+    study, evaluation = of_one(run, precision="bf16")
+    assert set(forecast(study, tmp_path).values()) == {Cost(None)}
+    scaled(tmp_path)
+    costs = forecast(study, tmp_path, ranks={"train": 8, "evaluate": 8})
+    steps = round(1_281_167 / 1024)
+    wall = steps * (128 * 4 * 0.001 + 2 * 7 / 8 * 0.01) / 3600
+    known = costs[run.hash]
+    assert (known.basis, known.device) == ("scaled", Device("GPU", "H100"))
+    assert known.wall_hours == pytest.approx(wall)
+    assert known.hours == pytest.approx(8 * wall)
+    assert costs[evaluation.hash].wall_hours == pytest.approx(50_000 * 144 / 1000 / 8 / 3600)
+    assert "on 8 such, scaled" in in_words(known, 8, Device("GPU"))
+    small = run.but(network=NetworkConfig(input_size=42))
+    (cost, *_) = forecast(of_one(small, precision="bf16")[0], tmp_path, ranks={"train": 8}).values()
+    assert cost.wall_hours == pytest.approx(steps * 128 / 500 / 3600)
+    # another precision, or another machine, says nothing
+    assert set(forecast(of_one(run.but(precision="fp32"))[0], tmp_path).values()) == {Cost(None)}
+    assert set(forecast(study, tmp_path, Device("core", "CPU")).values()) == {Cost(None)}
+
+
+def test_a_budget_counts_jobs_hours_disk_rows_and_money(tmp_path: Path) -> None:
+    images = PrepareConfig(source="ilsvrc2012", name="ilsvrc2012")
+    run = TrainConfig(data=images, num_epochs=90, global_batch_size=1024, precision="bf16")
+    study, _ = of_one(run, precision="bf16")
+    scaled(tmp_path)
+    site = Site.model_validate(
+        {
+            "cluster": "slurm",
+            "price_per_hour": 2.0,
+            "currency": "EUR",
+            "watts": 700.0,
+            "prepare": {"array": 8},
+            "train": {"tasks_per_node": 8, "gpus_per_node": 8, "timeout_min": 480},
+        }
+    )
+    costs = forecast(study, tmp_path, ranks=site.num_ranks())
+    lines = "\n".join(budget(study, tmp_path, costs, site))
+    wall = sum(cost.wall_hours or 0 for cost in costs.values())
+    hours = sum(cost.hours or 0 for cost in costs.values())
+    # a preparation and an array of 8, a training, an evaluation, the conclusion
+    assert f"jobs: 12; {wall:,.1f} h from end to end" in lines
+    assert "a train job reaches its limit of 480 min and goes on, 3 times in all" in lines
+    assert f"bill: {2 * hours:,.0f} EUR, {0.7 * hours:,.0f} kWh" in lines
+    assert "disk: some 155.4 GB, 155.9 GB while all train; W&B: 5,721 rows" in lines
+    assert "more than max_timeouts = 1 allows" in "\n".join(
+        budget(study, tmp_path, costs, site.but(max_timeouts=1))
+    )
+    unknown = dict.fromkeys(costs, Cost(None))
+    assert budget(study, tmp_path, unknown, site)[0] == "jobs: 12"
