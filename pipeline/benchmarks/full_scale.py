@@ -67,7 +67,7 @@ def full_scale(size: Size, folder: Path | None = None) -> Iterator[Cost]:
             if done.returncode:
                 raise StageFailed(f"full scale: step {step} failed")
             if step in TIMED:
-                yield Cost(step, **json.loads(done.stdout.splitlines()[-1]))
+                yield Cost(step, *json.loads(done.stdout.splitlines()[-1]))
 
 
 def text(costs: Iterator[Cost]) -> Iterator[str]:
@@ -227,16 +227,8 @@ def _main(step: str, root: Path, size: Size) -> None:
     seconds = time.monotonic() - started
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     cores = time.process_time() - worked + children.ru_utime + children.ru_stime
-    print(
-        json.dumps(
-            {
-                "seconds": seconds,
-                "cpu_seconds": cores,
-                "peak_mb": max(_of_process("status", "VmHWM"), children.ru_maxrss) / 1e3,
-                "read_mb": _of_process("io", "rchar") / 1e6,
-            }
-        )
-    )
+    peak = max(_of_process("status", "VmHWM"), children.ru_maxrss) / 1e3
+    print(json.dumps([seconds, cores, peak, _of_process("io", "rchar") / 1e6]))
 
 
 def _of_process(file: str, name: str) -> int:
