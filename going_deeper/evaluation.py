@@ -21,6 +21,7 @@ from pipeline.models.engine import Engine
 from pipeline.models.loading import Classifier, as_network
 from pipeline.paper.policies import label_of
 from pipeline.paper.preprocessing import PREPROCESSING
+from pipeline.runtime.environment import num_loaders
 from pipeline.stages.prepare import prepare
 from pipeline.statistics.inference import wilson
 from pipeline.statistics.label_ranks import rank_of_label
@@ -89,7 +90,13 @@ def evaluate(
         if not len(split):
             raise InputError(f"{folder}: holds no images")
         scores, _ = classify(
-            engine, split, ids, data.num_classes, list(policies), rules or CropsConfig()
+            engine,
+            split,
+            ids,
+            data.num_classes,
+            list(policies),
+            rules or CropsConfig(),
+            num_loaders(engine.device.type),
         )
         labels, names = split.labels, list(split.image_ids)
     ranks = {policy: rank_of_label(scores[policy], labels) for policy in policies}

@@ -243,6 +243,11 @@ def test_a_variable_that_agrees_is_accepted() -> None:
     for precisions in (("fp32",), ("fp32", "bf16"), ()):
         with pytest.raises(InputError, match=r"MIXED_PRECISION=bf16: .*expected it unset or no "):
             refuse_contrary(precisions, bf16)
+    refuse_contrary(("fp16",), {"ACCELERATE_MIXED_PRECISION": "fp16"})
+    refuse_contrary(("tf32",), {"TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1"})
+    for value in ("0", "1"):
+        with pytest.raises(InputError, match=rf"TF32_OVERRIDE={value}: .*tf32; expected it unset$"):
+            refuse_contrary(("tf32", "fp32"), {"NVIDIA_TF32_OVERRIDE": value})
 
 
 @pytest.mark.slow

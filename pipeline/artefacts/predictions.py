@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from pipeline.artefacts import sealing
-from pipeline.artefacts.chunks import DIGEST, chunk_digest, is_whole
+from pipeline.artefacts.chunks import DIGEST, chunk_digest, each_once, is_whole, tensor_of
 from pipeline.artefacts.contents import EvaluationFacts, PredictionsFacts
 from pipeline.artefacts.digests import once
 from pipeline.artefacts.scores import Scores, write_scores
@@ -74,6 +74,17 @@ class Predictions:
         """Return a column of hits.parquet: image_id, label or rank_<policy>."""
         return read_column(sealing.sealed_file(self.config, self.root, HITS), column)
 
+    def chunks(self) -> list[range]:
+        """Return the chunks that are done, in order; two attempts' may overlap."""
+        paths = sorted(self._chunks_folder.glob("[0-9]*-*.safetensors"))
+        every = (range(*map(int, path.stem.split("-"))) for path in paths)
+        return [chunk for chunk in every if self.has_chunk(chunk)]
+
+    def missing(self, images: range) -> list[int]:
+        """Return those images that no chunk has."""
+        done = {index for chunk in self.chunks() for index in chunk}
+        return [index for index in images if index not in done]
+
     def has_chunk(self, chunk: range) -> bool:
         """Return whether a chunk of images is done.
 
@@ -127,34 +138,35 @@ class Predictions:
     ) -> dict[str, str]:
         """Join the chunks into one file for each policy, and seal the predictions.
 
+        Where two attempts scored an image, the scores of one count.
+
         Returns the images that could not be classified, with the reason; they count as
         errors.
 
         Raises:
-            RuntimeError: the chunks do not hold each image exactly once.
+            StageFailed: the chunks do not hold every image.
         """
         if lost := next((chunk for chunk in chunks if not self.has_chunk(chunk)), None):
             raise StageFailed(
                 f"{self._chunk_path(lost)}: the scores of these images are gone; the same command"
                 " makes them again"
             )
-        paths = [self._chunk_path(chunk) for chunk in sorted(chunks, key=lambda each: each.start)]
-        ids = np.concatenate([_tensor(path, "ids") for path in paths])
-        if not np.array_equal(ids, np.arange(len(image_ids))):
-            raise RuntimeError(
-                f"{self.folder}: the chunks do not hold each of {len(image_ids)} images exactly"
-                " once"
+        parts = each_once(chunks)
+        if (number := sum(len(rows) for _, rows in parts)) != len(image_ids):
+            raise StageFailed(
+                f"{self.folder}: the chunks hold {number} of {len(image_ids)} images; the same"
+                " command makes the others"
             )
         columns: dict[str, Any] = {"image_id": list(image_ids), "label": labels.astype(np.int32)}
         files = []
         for policy in self.config.policies:
             rank = np.empty(len(labels), np.int32)
-            shape = (len(labels), _tensor(paths[0], policy).shape[1])
-            path = self.folder / f"{policy}.safetensors"
-            files.append(write_scores(path, shape, _ranked(paths, policy, labels, rank)))
+            scores = self._scores(parts, policy, labels, rank)
+            shape = (len(labels), tensor_of(self._chunk_path(chunks[0]), policy).shape[1])
+            files.append(write_scores(self.folder / f"{policy}.safetensors", shape, scores))
             columns[f"rank_{policy}"] = rank
         files.append(write_table(self.folder / HITS, columns))
-        seconds = float(sum(_tensor(path, "seconds")[0] for path in paths))
+        seconds = float(sum(tensor_of(self._chunk_path(c), "seconds")[0] for c in chunks))
         notes = [self._note(chunk) for chunk in chunks]
         bad = {
             image_ids[int(index)]: reason
@@ -174,6 +186,20 @@ class Predictions:
         shutil.rmtree(self.folder / "chunks", ignore_errors=True)
         return bad
 
+    def _scores(
+        self,
+        parts: Sequence[tuple[range, range]],
+        policy: str,
+        labels: np.ndarray,
+        rank: np.ndarray,
+    ) -> Iterator[np.ndarray]:
+        """Yield the scores of chunks in order, and fill in where the label ranks."""
+        for chunk, images in parts:
+            scores = tensor_of(self._chunk_path(chunk), policy)[images.start - chunk.start :]
+            rows = slice(images.start, images.stop)
+            rank[rows] = rank_of_label(scores, labels[rows])
+            yield scores
+
     def _identity(self, chunk: range) -> str:
         """Return what no other chunk has: the evaluation, its inputs and the images."""
         return f"{self.config.hash} {self._inputs_digest} {chunk.start}-{chunk.stop}"
@@ -184,12 +210,11 @@ class Predictions:
         return metadata
 
     def _chunk_path(self, chunk: range) -> Path:
-        return (
-            self.folder
-            / "chunks"
-            / self._inputs_digest
-            / f"{chunk.start:07d}-{chunk.stop:07d}.safetensors"
-        )
+        return self._chunks_folder / f"{chunk.start:07d}-{chunk.stop:07d}.safetensors"
+
+    @property
+    def _chunks_folder(self) -> Path:
+        return self.folder / "chunks" / self._inputs_digest
 
     @cached_property
     def _inputs_digest(self) -> str:
@@ -200,25 +225,6 @@ class Predictions:
         """
         digests = [sealing.unseal(source, self.root).digest for source in self.config.inputs]
         return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
-
-
-def _tensor(chunk: Path, name: str) -> np.ndarray:
-    with safe_open(chunk, "np") as file:
-        values: np.ndarray = file.get_tensor(name)
-    return values
-
-
-def _ranked(
-    chunks: Sequence[Path], policy: str, labels: np.ndarray, rank: np.ndarray
-) -> Iterator[np.ndarray]:
-    """Yield the scores of chunks in order, and fill in where the label ranks."""
-    start = 0
-    for chunk in chunks:
-        scores = _tensor(chunk, policy)
-        rows = slice(start, start + len(scores))
-        rank[rows] = rank_of_label(scores, labels[rows])
-        yield scores
-        start = rows.stop
 
 
 def best_member(members: Sequence[EvaluateConfig], root: Path) -> int:

@@ -21,7 +21,8 @@ from torchvision import transforms
 
 from pipeline.artefacts.dataset import Split
 from pipeline.configs.evaluate import CropsConfig
-from pipeline.models.classify import classify, cut, open_image
+from pipeline.models.classify import classify, open_image
+from pipeline.models.cutting import Views
 from pipeline.models.engine import Engine
 from pipeline.models.loading import Classifier
 from pipeline.paper.crops import SCALES
@@ -142,7 +143,7 @@ def ours(
 
         def batches() -> Iterator[Tensor]:
             image = open_image(split, index, POLICY, size, config)
-            return (batch for batch, _ in engine.batches(cut(engine, image)))
+            return (batch for batch, _ in engine.batches([Views(engine.pixels, image)]))
 
         started = time.perf_counter()
         for _ in batches():

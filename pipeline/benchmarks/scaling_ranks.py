@@ -23,7 +23,7 @@ from pipeline.configs.network import NetworkConfig, PixelConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import ScalingConfig
 from pipeline.configs.train import MOST_EPOCHS, TrainConfig
-from pipeline.models.engine import Engine
+from pipeline.models.engine import HALVES, Engine
 from pipeline.models.loading import Classifier
 from pipeline.paper.counting import count_parts
 from pipeline.paper.googlenet import GoogLeNet
@@ -187,7 +187,7 @@ def _network(config: ScalingConfig) -> GoogLeNet:
 
 
 def _alone(config: ScalingConfig, accelerator: Accelerator) -> OneRank:
-    dtype = torch.float32 if config.precision == "fp32" else torch.bfloat16
+    dtype = HALVES.get(config.precision, torch.float32)
     engine = Engine(
         Classifier(
             GoogLeNet(CLASSES, input_size=config.input_size, width=config.width, aux_heads=()),
@@ -198,9 +198,7 @@ def _alone(config: ScalingConfig, accelerator: Accelerator) -> OneRank:
         config.precision,
     )
     side, count = config.input_size, engine.batch_size
-    crops = torch.zeros(
-        count, side, side, engine.channels, dtype=engine.dtype, device=engine.device
-    )
+    crops = engine.pixels.batch(count)
     works: dict[str, Callable[[], object]] = {
         "evaluation": partial(engine.probabilities, crops),
     }

@@ -10,6 +10,7 @@ from click.shell_completion import CompletionItem
 
 from pipeline.configs.base import Frozen
 from pipeline.configs.experiment import load_study, options_of
+from pipeline.configs.network import Precision
 from pipeline.configs.shipped import description, experiment_file, names, summary
 from pipeline.errors import InputError
 from slurm.site import site_names
@@ -27,6 +28,13 @@ SETTINGS = click.option(
     multiple=True,
     metavar="STAGE.FIELD=VALUE",
     help="Another value of any field, such as train.learning_rate=0.02. Repeatable.",
+)
+PRECISION = click.option(
+    "--precision",
+    type=click.Choice(get_args(Precision)),
+    default="fp32",
+    show_default=True,
+    help="Number format of the arithmetic; tf32 and fp16 need a CUDA GPU.",
 )
 PROCESSES = click.option(
     "--processes",

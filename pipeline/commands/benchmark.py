@@ -211,3 +211,23 @@ def full_scale(train_images: int, val_images: int, epochs: float, folder: Path |
 
     for line in text(full_scale(Size(train_images, val_images, epochs), folder)):
         print(line, flush=True)
+
+
+@benchmark.command(epilog="Example: going-deeper benchmark streams")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 10_000),
+    default=3,
+    show_default=True,
+    help="Times that each is measured; the best counts.",
+)
+def streams(rounds: int) -> None:
+    """What evaluation and validation leave of a device's rate.
+
+    The device is a stand-in: it takes a fixed time for each crop and leaves the
+    processor free. The images are tiny. Some 12 seconds a round.
+    """
+    from pipeline.benchmarks.streams import measure
+
+    for share in measure(rounds):
+        print(share)

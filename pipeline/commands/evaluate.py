@@ -4,7 +4,7 @@ from typing import Any, get_args
 
 import click
 
-from pipeline.commands.arguments import PATH, PROCESSES, ROOT, Names, Triple, choices
+from pipeline.commands.arguments import PATH, PRECISION, PROCESSES, ROOT, Names, Triple, choices
 from pipeline.commands.missing import run_missing
 from pipeline.configs.evaluate import CropsConfig
 from pipeline.configs.network import MOST_PIXELS
@@ -78,7 +78,7 @@ from pipeline.tools.external import foreign_study
         " digest of the file]"
     ),
 )
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@PRECISION
 @click.option(
     "--compile/--no-compile",
     "compiled",

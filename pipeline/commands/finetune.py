@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from pipeline.commands.arguments import PATH, PROCESSES, ROOT
+from pipeline.commands.arguments import PATH, PRECISION, PROCESSES, ROOT
 from pipeline.commands.missing import run_missing
 from pipeline.configs.network import MOST_PIXELS, MOST_WIDTH
 from pipeline.configs.train import MOST_EPOCHS
@@ -35,7 +35,7 @@ from pipeline.configs.train import MOST_EPOCHS
     type=click.FloatRange(0, MOST_WIDTH, min_open=True),
     help="Of the network.  [default: that of the weights, or 0.5]",
 )
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@PRECISION
 @ROOT
 @PROCESSES
 def finetune(folder: Path, root: Path, processes: int | None, **options: Any) -> None:

@@ -24,7 +24,7 @@ from pipeline.configs.prepare import FolderConfig, PrepareConfig
 from pipeline.configs.study import STUDY_FILE, Study
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError, StageFailed
-from pipeline.runtime import disk
+from pipeline.runtime import device, disk
 from pipeline.runtime.variables import refuse_contrary
 from pipeline.sources.registry import open_source, refuse_other_files
 from slurm.launch import launch, refuse_ranks
@@ -138,3 +138,5 @@ def _refuse_environment(missing: Sequence[StageConfig], place: Site | None) -> N
     """
     if precisions := precisions_of(missing):
         refuse_contrary(precisions, {**os.environ, **(place.environment if place else {})})
+        if place is None and device.here().kind != "GPU":
+            device.refuse_without_gpu(precisions)

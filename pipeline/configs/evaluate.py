@@ -233,9 +233,9 @@ class EvaluateConfig(StageConfig):
     """Number format of the arithmetic."""
     compiled: bool = False
     """Run the network through torch.compile."""
-    # ours: images between two saves
+    # ours: images between two saves, at least
     images_per_chunk: int = Field(default=32, gt=0, le=100_000)
-    """Images between two saves."""
+    """Images between two saves, at least."""
 
     @model_validator(mode="after")
     def _can_be_dense(self) -> "EvaluateConfig":

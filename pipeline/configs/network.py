@@ -8,7 +8,9 @@ from pipeline.configs.base import Frozen
 from pipeline.paper.crops import Aspect
 from pipeline.paper.preprocessing import PREPROCESSING, ChannelOrder, Preprocessing
 
-Precision = Literal["fp32", "bf16"]
+# tf32 is fp32 whose convolutions and products round their factors to 10 bits; fp16 and
+# bf16 are mixed with fp32 as autocast does. tf32 and fp16 need a CUDA GPU.
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 Channels = tuple[float, float, float]
 Positive = Annotated[float, Field(gt=0)]
 Divisors = tuple[Positive, Positive, Positive]

@@ -191,6 +191,15 @@ class TrainConfig(StageConfig):
             )
         return self
 
+    @model_validator(mode="after")
+    def _has_one_scaler(self) -> "TrainConfig":
+        if self.precision == "fp16" and self.local_sgd:
+            raise ValueError(
+                "precision fp16: not with local_sgd, whose workers would each scale their losses"
+                " otherwise; bf16 needs no scale"
+            )
+        return self
+
     def ranks_up_to(self, most: int) -> list[int]:
         """The numbers of ranks that can train as the config says: as many as local SGD
         has workers, else those that share a global batch equally, up to `most`.

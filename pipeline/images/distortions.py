@@ -4,6 +4,7 @@ Pillow distorts patches one by one; torch distorts a whole batch on the device.
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ def distort_batch(pixels_NHWC: Tensor, rows_NP: Tensor) -> Tensor:
     weights of R, G, B in another way.
     """
     x = pixels_NHWC.float()
-    weights = torch.tensor(GREY, device=x.device)
+    weights = _grey_on(x.device)
     *pairs, shift_N3 = rows_NP.to(x.dtype).split([2] * len(ENHANCEMENTS) + [3], dim=1)
     for pair in pairs:
         which, factor = (column.view(-1, 1, 1, 1) for column in pair.unbind(1))
@@ -61,3 +62,9 @@ def distort_batch(pixels_NHWC: Tensor, rows_NP: Tensor) -> Tensor:
         x = (start + factor * (x - start)).clamp(0, 255).floor()
     shifted: Tensor = x + 255 * shift_N3[:, None, None]
     return shifted.round().clamp(0, 255).to(torch.uint8)
+
+
+@cache
+def _grey_on(device: torch.device) -> Tensor:
+    """Copy the weights to a device, once: each copy waits for the device."""
+    return torch.tensor(GREY, device=device)

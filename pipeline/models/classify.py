@@ -4,39 +4,34 @@ This module knows no artefact but the split that it reads.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from torch import Tensor
 
 from pipeline.artefacts.dataset import Split
 from pipeline.configs.evaluate import CropsConfig
 from pipeline.images import decode as images
 from pipeline.images.planes import Plane, plane_of, planes_of
-from pipeline.models.engine import Engine
-from pipeline.paper.crops import Crop, scales
-from pipeline.paper.policies import CROPS, DENSE, split_policy
+from pipeline.models.cutting import Crops, Gathered, OpenImage, Packed, Views, pack
+from pipeline.models.engine import Engine, classify_crops
+from pipeline.paper.crops import scales
+from pipeline.paper.policies import CROPS, DENSE, NUM_CROPS, split_policy
 from pipeline.paper.pooling import pool
 from pipeline.statistics.label_ranks import rank_of_label
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
+# ours: crops that go to a device at once, so that one crop an image costs no copy each
+PACKED_CROPS = 32
 
 
-class OpenImage(NamedTuple):
-    """An image that is ready to be cut.
+class Opened(NamedTuple):
+    """Open images, and their planes packed for a device; None for a CPU."""
 
-    `crops` are its distinct crops, `members` says which of them each kind of crops
-    needs, and crops are cut from `planes`. `problem` says why an image cannot be used;
-    such an image has no crops.
-    """
-
-    crops: tuple[Crop, ...] = ()
-    members: dict[str, list[int]] = {}  # noqa: RUF012 (never changed)
-    planes: dict[Plane, np.ndarray] = {}  # noqa: RUF012
-    problem: str = ""
+    images: list[OpenImage]
+    packed: Packed | None
 
 
 def classify(
@@ -50,45 +45,75 @@ def classify(
 ) -> tuple[dict[str, np.ndarray], dict[int, str]]:
     """Return the scores of images by policy, and what is wrong with bad images.
 
-    `ids` choose the images. Scores are images x classes, float32. A bad image has NaN,
-    and the second dictionary holds the reason by id. Each image is decoded once and
-    resized once per scale. Each distinct crop is classified once, and every policy
-    pools its own crops: a square image has 48 distinct crops among its 144.
-    `num_loaders` threads open images ahead.
+    Scores are images x classes, float32. A bad image has NaN, and the second dictionary
+    holds the reason by id. The arguments are those of `scores_of`.
     """
-    kind_and_pooling = {policy: split_policy(policy) for policy in policies}
-    kinds = tuple(dict.fromkeys(kind for kind, _ in kind_and_pooling.values()))
     scores = {policy: np.full((len(ids), num_classes), np.nan, np.float32) for policy in policies}
     bad: dict[int, str] = {}
-    opened = _ahead(
-        lambda index: open_image(split, index, kinds, engine.input_size, config), ids, num_loaders
-    )
-    for row, (image, probabilities_KC) in enumerate(_classified(engine, opened, num_classes)):
-        if image.problem:
-            bad[ids[row]] = image.problem
-            continue
-        for policy, (kind, pooling) in kind_and_pooling.items():
-            if kind == DENSE:
-                planes = [
-                    engine.normalised(image.planes[Plane(scale)])
-                    for scale in scales(engine.input_size)
-                ]
-                scores[policy][row] = engine.dense([*planes, *(plane.flip(1) for plane in planes)])
-            else:
-                scores[policy][row] = pool(probabilities_KC[image.members[kind]], pooling)
+    stream = scores_of(engine, split, ids, num_classes, policies, config, num_loaders)
+    for row, (index, of_image, problem) in enumerate(stream):
+        if problem:
+            bad[index] = problem
+        for policy, values in of_image.items():
+            scores[policy][row] = values
     return scores, bad
 
 
-def rank_of_labels(
+def scores_of(
     engine: Engine,
     split: Split,
     ids: Sequence[int],
     num_classes: int,
+    policies: Sequence[str],
     config: CropsConfig,
+    num_loaders: int = 0,
+) -> Generator[tuple[int, dict[str, np.ndarray], str]]:
+    """Yield images in the order of `ids`: id, scores by policy, and what is wrong.
+
+    A bad image has no scores. Each image is decoded once and resized once per scale.
+    Each distinct crop is classified once, and every policy pools its own crops: a
+    square image has 48 distinct crops among its 144. `num_loaders` threads open images
+    ahead; an image comes some batches after it was opened.
+    """
+    kind_and_pooling = {policy: split_policy(policy) for policy in policies}
+    kinds = tuple(dict.fromkeys(kind for kind, _ in kind_and_pooling.values()))
+    stream = _classified([engine], split, ids, num_classes, kinds, config, num_loaders)
+    for index, (image, probabilities_EKC) in zip(ids, stream, strict=True):
+        scores: dict[str, np.ndarray] = {}
+        for policy, (kind, pooling) in kind_and_pooling.items():
+            if image.problem:
+                continue
+            if kind == DENSE:
+                planes = [
+                    engine.pixels.normalised(image.planes[Plane(scale)])
+                    for scale in scales(engine.input_size)
+                ]
+                scores[policy] = engine.dense([*planes, *(plane.flip(1) for plane in planes)])
+            else:
+                scores[policy] = pool(probabilities_EKC[0, image.members[kind]], pooling)
+        yield index, scores, image.problem
+
+
+def rank_of_labels(
+    engines: Sequence[Engine],
+    split: Split,
+    ids: Sequence[int],
+    num_classes: int,
+    config: CropsConfig,
+    num_loaders: int = 0,
 ) -> np.ndarray:
-    """Return how many classes score above the true one at a single crop, by image."""
-    scores, _ = classify(engine, split, ids, num_classes, ("crops_1",), config)
-    return rank_of_label(scores["crops_1"], split.labels[np.asarray(ids, np.int64)])
+    """Return how many classes score above the true one at a single crop: engines x
+    images.
+
+    Each image is opened and cut once. The engines have the same input.
+    """
+    scores_ENC = np.full((len(engines), len(ids), num_classes), np.nan, np.float32)
+    stream = _classified(engines, split, ids, num_classes, ("crops_1",), config, num_loaders)
+    for row, (image, probabilities_EKC) in enumerate(stream):
+        if not image.problem:
+            scores_ENC[:, row] = probabilities_EKC[:, 0]
+    labels = split.labels[np.asarray(ids, np.int64)]
+    return np.stack([rank_of_label(scores_NC, labels) for scores_NC in scores_ENC])
 
 
 def open_image(
@@ -124,44 +149,65 @@ def open_image(
 
 
 def _classified(
-    engine: Engine, opened: Iterable[OpenImage], num_classes: int
+    engines: Sequence[Engine],
+    split: Split,
+    ids: Sequence[int],
+    num_classes: int,
+    kinds: Sequence[str],
+    config: CropsConfig,
+    num_loaders: int,
 ) -> Iterator[tuple[OpenImage, np.ndarray]]:
-    """Yield each image, in order, with the probabilities of its crops (K x classes).
+    """Yield each image, in order, with the probabilities of its crops (engines x K x
+    classes).
 
     A batch may hold crops of several images.
     """
     waiting: deque[OpenImage] = deque()
 
-    def crops() -> Iterator[Tensor]:
-        for image in opened:
-            waiting.append(image)
-            yield from cut(engine, image)
+    def crops() -> Iterator[Crops]:
+        for some, packed in _opened(engines[0], split, ids, kinds, config, num_loaders):
+            waiting.extend(some)
+            if packed is None:
+                yield from (Views(engines[0].pixels, image) for image in some)
+            else:
+                yield Gathered(engines[0].pixels, packed)
 
-    rows_KC = np.empty((0, num_classes), np.float32)
-    for batch_NC in engine.classify(crops()):
-        rows_KC = np.concatenate((rows_KC, batch_NC))
-        while waiting and len(rows_KC) >= (count := len(waiting[0].crops)):
-            yield waiting.popleft(), rows_KC[:count]
-            rows_KC = rows_KC[count:]
+    rows_EKC = np.empty((len(engines), 0, num_classes), np.float32)
+    for batch_ENC in classify_crops(engines, crops()):
+        rows_EKC = np.concatenate((rows_EKC, batch_ENC), axis=1)
+        while waiting and rows_EKC.shape[1] >= (count := len(waiting[0].crops)):
+            yield waiting.popleft(), rows_EKC[:, :count]
+            rows_EKC = rows_EKC[:, count:]
     while waiting:  # images without crops that follow the last batch
-        yield waiting.popleft(), rows_KC
+        yield waiting.popleft(), rows_EKC
 
 
-def cut(engine: Engine, image: OpenImage) -> Iterator[Tensor]:
-    """Yield the crops of an image: views of its normalised planes and their mirrors."""
-    side = engine.input_size
-    normalised: dict[tuple[Plane, bool], Tensor] = {}
-    for crop in image.crops:
-        plane = plane_of(crop, side)
-        if (plane, False) not in normalised:
-            normalised[plane, False] = engine.normalised(image.planes[plane])
-        if crop.mirrored and (plane, True) not in normalised:
-            normalised[plane, True] = normalised[plane, False].flip(1)
-        pixels = normalised[plane, crop.mirrored]
-        left, top = (0, 0) if plane.side else (crop.left, crop.top)
-        if crop.mirrored:
-            left = pixels.shape[1] - left - side
-        yield pixels[top : top + side, left : left + side]
+def _opened(
+    engine: Engine,
+    split: Split,
+    ids: Sequence[int],
+    kinds: Sequence[str],
+    config: CropsConfig,
+    num_loaders: int,
+) -> Iterator[Opened]:
+    """Open images ahead: one by one for a CPU, some at a time for another device."""
+    is_packed = engine.device.type != "cpu" and set(kinds) != {DENSE}
+    crops = max((NUM_CROPS[kind] for kind in kinds if kind != DENSE), default=PACKED_CROPS)
+    size = max(1, PACKED_CROPS // crops) if is_packed else 1
+
+    def open_some(first: int) -> Opened:
+        some = [
+            open_image(split, index, kinds, engine.input_size, config)
+            for index in ids[first : first + size]
+        ]
+        if not is_packed:
+            return Opened(some, None)
+        packed = pack(some, engine.input_size, engine.device.type == "cuda")
+        if DENSE not in kinds:  # the packed bytes are enough
+            some = [image._replace(planes={}) for image in some]
+        return Opened(some, packed)
+
+    return _ahead(open_some, range(0, len(ids), size), num_loaders)
 
 
 def _ahead(
@@ -174,7 +220,8 @@ def _ahead(
     if not num_threads:
         yield from map(function, items)
         return
-    with ThreadPoolExecutor(num_threads) as threads:
+    threads = ThreadPoolExecutor(num_threads)
+    try:
         running: deque[Future[Value]] = deque()
         for item in items:
             running.append(threads.submit(function, item))
@@ -182,3 +229,5 @@ def _ahead(
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()
+    finally:
+        threads.shutdown(cancel_futures=True)

@@ -8,13 +8,15 @@ What the engine does, and why:
 - A small operator (`operators.py`) computes max pools and GoogLeNet's local response
   norms. In bf16 the first convolution reads a fourth channel of zeros, because three
   channels have no fast kernel.
-- Pixels are normalised once per scaled image. Crops are views of the scaled image;
-  mirrored crops are views of its mirror image.
+- Pixels are normalised once per scaled image, and crops are cut from it (`cutting.py`).
+- A GPU never waits for a copy: bytes arrive on a stream of their own, and results leave
+  some batches later.
 - torch.compile runs on request, with its kernels cached on disk.
 """
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -24,13 +26,18 @@ from torch.nn import functional as F
 from pipeline.errors import InputError, first_line
 from pipeline.models import operators
 from pipeline.models.compiling import compile_step
+from pipeline.models.cutting import Crops, Pixels
 from pipeline.models.loading import Classifier
-from pipeline.paper.googlenet import GoogLeNet, normalise
+from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.layers import ConvReLU
 
 # ours: on a CPU the activations of 12 crops stay in the cache (8 to 12 are fastest, 24
 # a third slower); both divide 144. The figure for a GPU is a guess, never measured.
 BATCH_SIZE = {"cpu": 12, "cuda": 288}
+# ours: batches that are started before the oldest is read back
+AHEAD = 3
+# process_group.py sets tf32
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Engine:
@@ -55,8 +62,7 @@ class Engine:
     ):
         self.device, self.input_size = device, classifier.input_size
         self.precision = precision
-        self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        self.batch_size = BATCH_SIZE[device.type]
+        self.batch_size = BATCH_SIZE.get(device.type, BATCH_SIZE["cuda"])
         self.network = _ready(classifier.network, device, precision)
         has_operators = any(
             isinstance(module, operators.OperatorPool) for module in self.network.modules()
@@ -66,8 +72,9 @@ class Engine:
             f"{device.type}, batches of {self.batch_size}{', operators' if has_operators else ''}"
         )
         first = _first_conv(self.network)
-        self.channels = 3 if first is None else first.conv.in_channels
-        self.preprocessing = classifier.preprocessing
+        channels = 3 if first is None else first.conv.in_channels
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self.pixels = Pixels(device, classifier.preprocessing, self.input_size, channels, dtype)
         self._step = compile_step(self._softmax, device) if compiled else self._softmax
 
     @torch.no_grad()
@@ -78,10 +85,10 @@ class Engine:
             InputError: the network called `name` fails, or does not give logits of N x
                 num_classes.
         """
-        shape = (self.batch_size, self.channels, self.input_size, self.input_size)
+        zeros = self.pixels.batch(self.batch_size).permute(0, 3, 1, 2)
         try:
             with autocast(self.device, self.precision):
-                output = self.network(torch.zeros(shape, dtype=self.dtype, device=self.device))
+                output = self.network(zeros)
         except Exception as error:
             raise InputError(
                 f"{name}: fails on a batch of {self.batch_size} images: {first_line(error)}"
@@ -98,32 +105,22 @@ class Engine:
                 f" {num_classes} classes"
             )
 
-    def normalised(self, pixels_HWC: np.ndarray) -> Tensor:
-        """Return RGB bytes (height x width x 3) as network input.
-
-        The input is height x width x 3, or x 4 where the fourth channel is used.
-        """
-        pixels = torch.from_numpy(pixels_HWC).to(self.device)
-        values = normalise(pixels[None], self.preprocessing)[0].permute(1, 2, 0).to(self.dtype)
-        return F.pad(values, (0, self.channels - 3))
-
-    def batches(self, crops_SSC: Iterable[Tensor]) -> Iterator[tuple[Tensor, int]]:
-        """Yield normalised crops as batches, and how many crops of each batch are new.
+    def batches(self, images: Iterable[Crops]) -> Iterator[tuple[Tensor, int]]:
+        """Yield the crops of images as batches, and how many crops of each are new.
 
         Batches are N x side x side x channels. All are one buffer, so the last batch
         may end with crops of the batch before it.
         """
-        side = self.input_size
-        batch = torch.zeros(
-            self.batch_size, side, side, self.channels, dtype=self.dtype, device=self.device
-        )
-        filled = 0
-        for crop in crops_SSC:
-            batch[filled] = crop
-            filled += 1
-            if filled == self.batch_size:
-                yield batch, filled
-                filled = 0
+        batch, filled = self.pixels.batch(self.batch_size), 0
+        for crops in images:
+            left = crops.count
+            while left:
+                count = min(left, self.batch_size - filled)
+                crops.write(batch[filled : filled + count])
+                left, filled = left - count, filled + count
+                if filled == self.batch_size:
+                    yield batch, filled
+                    filled = 0
         if filled:
             yield batch, filled
 
@@ -132,19 +129,19 @@ class Engine:
         """Return the softmax probabilities of a batch: N x classes, float32."""
         return self._step(batch_NHWC)
 
-    def classify(self, crops_SSC: Iterable[Tensor]) -> Iterator[np.ndarray]:
-        """Yield the softmax probabilities of normalised crops in order, batch by batch.
+    def start(self, batch_NHWC: Tensor) -> Callable[[], np.ndarray]:
+        """Start a batch, and return what waits for its probabilities."""
+        rows = self.probabilities(batch_NHWC).to("cpu", non_blocking=True)
+        if self.device.type != "cuda":
+            return rows.numpy
+        event = torch.cuda.Event()
+        event.record()
 
-        A batch is N x classes, float32. It is read back after the next has started, so
-        that a GPU need not wait.
-        """
-        started: list[tuple[Tensor, int]] = []
-        for batch, count in self.batches(crops_SSC):
-            started.append((self.probabilities(batch), count))
-            if len(started) > 1:
-                yield _rows(*started.pop(0))
-        for probabilities, count in started:
-            yield _rows(probabilities, count)
+        def read() -> np.ndarray:
+            event.synchronize()
+            return rows.numpy()
+
+        return read
 
     @torch.no_grad()
     def dense(self, planes_HWC: Iterable[Tensor]) -> np.ndarray:
@@ -180,12 +177,28 @@ class Engine:
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Return the context in which a network runs at a precision."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    dtype = HALVES.get(precision)
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
 
 
-def _rows(probabilities: Tensor, count: int) -> np.ndarray:
-    rows: np.ndarray = probabilities[:count].cpu().numpy()
-    return rows
+def classify_crops(engines: Sequence[Engine], images: Iterable[Crops]) -> Iterator[np.ndarray]:
+    """Yield the softmax probabilities of crops in order, batch by batch.
+
+    A batch is engines x N x classes, float32. All engines see the same pixels: those of
+    the first. It is read back after others were started, so that a GPU need not wait.
+    """
+    started: deque[tuple[list[Callable[[], np.ndarray]], int]] = deque()
+
+    def read() -> np.ndarray:
+        readers, count = started.popleft()
+        return np.stack([reader()[:count] for reader in readers])
+
+    for batch, count in engines[0].batches(images):
+        started.append(([engine.start(batch) for engine in engines], count))
+        if len(started) > AHEAD:
+            yield read()
+    while started:
+        yield read()
 
 
 def _ready(network: nn.Module, device: torch.device, precision: str) -> nn.Module:

@@ -218,17 +218,19 @@ def normalise(pixels_NHWC: Tensor, preprocessing: Preprocessing) -> Tensor:
 
     It is N x 3 x H x W, float32, with channels last in memory.
     """
-    mean, std = _on_device(preprocessing, pixels_NHWC.device)
+    mean, std = on_device(preprocessing, pixels_NHWC.device)
     pixels = pixels_NHWC if preprocessing.channel_order == "rgb" else pixels_NHWC.flip(3)
     return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
 
 
 @cache
-def _on_device(preprocessing: Preprocessing, device: torch.device) -> tuple[Tensor, Tensor]:
+def on_device(preprocessing: Preprocessing, device: torch.device) -> tuple[Tensor, Tensor]:
     """Copy mean and deviation to a device, once: each copy waits for the device."""
-    return torch.tensor(preprocessing.mean, device=device), torch.tensor(
-        preprocessing.std, device=device
+    mean, std = (
+        torch.tensor(values, dtype=torch.float32, device=device)
+        for values in (preprocessing.mean, preprocessing.std)
     )
+    return mean, std
 
 
 def output_losses(logits: Logits, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:

@@ -97,7 +97,8 @@ class LocalResponseNorm(nn.Module):
 
     The sum is a 1x1 convolution with a band matrix, and the power is r * sqrt(r) with
     r = 1/sqrt(...). The output equals that of `torch.nn.LocalResponseNorm` up to
-    rounding. This one is several times as fast, and it runs in bfloat16.
+    rounding. This one is several times as fast, and it runs in bfloat16. Squares of
+    float16 may be too large for it, so they are computed in float32.
     """
 
     band: Tensor
@@ -110,5 +111,11 @@ class LocalResponseNorm(nn.Module):
         self.register_buffer("band", band[:, :, None, None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dtype == torch.float16:
+            with torch.autocast(x.device.type, enabled=False):
+                return self._normalised(x.float()).half()
+        return self._normalised(x)
+
+    def _normalised(self, x: Tensor) -> Tensor:
         r = torch.rsqrt(F.conv2d(x * x, self.band.to(x.dtype)) + 1.0)
         return x * (r * torch.sqrt(r))

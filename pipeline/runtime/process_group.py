@@ -23,16 +23,20 @@ def join(*precisions: str) -> Accelerator:
     change a number. Autocast, accumulation and compilation are our own.
 
     Raises:
-        InputError: a variable of the environment contradicts `precisions`.
+        InputError: a variable of the environment contradicts `precisions`, or one of
+            them needs a GPU, and there is none.
         StageFailed: accelerate sees another world size than the environment, so each
             rank would train alone; or its device is no CPU and no CUDA GPU.
     """
     refuse_contrary(precisions, os.environ)
     fork_server.keep_sockets()  # of the processes that load images
     on_cpu = not torch.cuda.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
-    if not on_cpu:  # fp32 is not TF32, and a second run gives the same bits
-        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
-        torch.backends.cuda.matmul.fp32_precision = "ieee"
+    if on_cpu:
+        device.refuse_without_gpu(precisions)
+    else:  # fp32 is not TF32, and a second run gives the same bits
+        products = "tf32" if set(precisions) == {"tf32"} else "ieee"
+        torch.backends.cudnn.conv.fp32_precision = products  # type: ignore[attr-defined]
+        torch.backends.cuda.matmul.fp32_precision = products
         torch.backends.cudnn.deterministic = True
     accelerator = Accelerator(
         cpu=on_cpu,

@@ -38,7 +38,8 @@ class Variable(NamedTuple):
     valid: tuple[str, ...] = ()  # in lower case; the first is shown
 
 
-PRECISION = "ACCELERATE_MIXED_PRECISION"
+PRECISION, PRODUCTS = "ACCELERATE_MIXED_PRECISION", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"
+SWITCH = "NVIDIA_TF32_OVERRIDE"
 AUTOCAST = "accelerate would compute in this precision, and the config says another"
 PLUGIN = "accelerate would train by another scheme than the config says"
 UNREAD = "read only under a plugin or a precision that is refused"
@@ -88,8 +89,8 @@ TABLE = (
     Variable("CUDA_VISIBLE_DEVICES", "harmless", "the device is recorded"),
     Variable("CUDA_MODULE_LOADING", "harmless", "when kernels are loaded, not which"),
     # float32 on a GPU, and on a CPU
-    Variable("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "refused", TF32, OFF),
-    Variable("NVIDIA_TF32_OVERRIDE", "refused", TF32, OFF),
+    Variable(PRODUCTS, "refused", TF32, OFF),
+    Variable(SWITCH, "refused", TF32, OFF),
     Variable("CUBLAS_EMULATE_SINGLE_PRECISION", "refused", TF32, OFF),
     Variable("ONEDNN_DEFAULT_FPMATH_MODE", "refused", TF32, ("strict", "")),
     Variable("DNNL_DEFAULT_FPMATH_MODE", "refused", TF32, ("strict", "")),
@@ -142,6 +143,13 @@ TABLE = (
     ),
 )  # fmt: skip
 
+# what a variable may also be where all stages compute in one precision
+AGREEING: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "bf16": {PRECISION: ("bf16",)},
+    "fp16": {PRECISION: ("fp16",)},
+    "tf32": {PRODUCTS: ("1", "true", "yes", "on", "t", "y")},
+}
+
 # accelerate's default_config.yaml is read by `accelerate launch` alone, into variables
 FILES = ("/etc/nccl.conf", "~/.nccl.conf")
 
@@ -160,14 +168,19 @@ def refuse_contrary(precisions: Collection[str], environment: Mapping[str, str])
         InputError: a variable contradicts them; the message names the first one, its
             value, and what is valid.
     """
-    agreeing = ("bf16",) if set(precisions) == {"bf16"} else ()
+    agreeing = AGREEING.get("".join(precisions), {})  # of one precision
+    if "tf32" in precisions and environment.get(SWITCH, "").strip():
+        raise InputError(
+            f"{SWITCH}={environment[SWITCH]}: overrides the precision of each call, and the config"
+            " says tf32; expected it unset"
+        )
     for name, value in sorted(environment.items()):
         line = treatment(name)
         if line is None or line.treatment != "refused":
             continue
-        also = agreeing if name == PRECISION else ()
+        also = agreeing.get(name, ())
         if value.strip().lower() not in (*line.valid, *also):
-            expected = " or ".join(["it unset", *line.valid[:1], *also])
+            expected = " or ".join(["it unset", *line.valid[:1], *also[:1]])
             raise InputError(f"{name}={value}: {line.why}; expected {expected}{_origin(name)}")
 
 

@@ -4,22 +4,24 @@ One pass serves several crop policies.
 """
 
 import sys
-import time
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 
+import numpy as np
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from pipeline.artefacts import locks, sealing
 from pipeline.artefacts.contents import EvaluationFacts
 from pipeline.artefacts.dataset import Dataset, Split
 from pipeline.artefacts.predictions import Predictions
+from pipeline.artefacts.publisher import Publisher
 from pipeline.artefacts.run import Run
 from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
 from pipeline.errors import InputError
 from pipeline.models import operators
-from pipeline.models.classify import classify
+from pipeline.models.classify import scores_of
 from pipeline.models.engine import Engine
 from pipeline.models.loading import Classifier, foreign_classifier, our_classifier
 from pipeline.models.usual import notes
@@ -43,9 +45,10 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
     accelerator = process_group.join(config.precision)
     classifier = _classifier(config, data.num_classes, root)
     engine = _engine(config, classifier, data.num_classes, accelerator)
-    chunks = _chunks(config, len(split))
     with locks.lock(config, root, fences=True) if accelerator.is_main_process else nullcontext():
-        _evaluate_chunks(engine, split, chunks, data.num_classes, predictions, accelerator)
+        _evaluate_share(
+            engine, split, range(len(split)), data.num_classes, predictions, accelerator
+        )
         accelerator.wait_for_everyone()
         if accelerator.is_main_process and not config.is_complete(root):
             facts = EvaluationFacts(
@@ -57,7 +60,7 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
             )
             for sentence in facts.notes or ():
                 print(f"evaluate: {sentence}", file=sys.stderr)
-            bad = predictions.merge(chunks, split.image_ids, split.labels, facts)
+            bad = predictions.merge(predictions.chunks(), split.image_ids, split.labels, facts)
             for name, reason in bad.items():
                 print(f"evaluate: {name}: {reason}; it counts as an error", file=sys.stderr)
             with Tracker(config, root) as tracker:
@@ -80,9 +83,9 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
 
 
 def evaluate_part(config: EvaluateConfig, root: Path, part: int, num_parts: int) -> None:
-    """Do every `num_parts`-th chunk of an evaluation, from chunk `part` on.
+    """Do the images of one of `num_parts` parts of an evaluation.
 
-    `evaluate` does the rest, and merges the chunks.
+    `evaluate` does the rest, and merges all.
     """
     if config.is_complete(root):
         return
@@ -91,10 +94,8 @@ def evaluate_part(config: EvaluateConfig, root: Path, part: int, num_parts: int)
     accelerator = process_group.join(config.precision)
     classifier = _classifier(config, data.num_classes, root)
     engine = _engine(config, classifier, data.num_classes, accelerator)
-    chunks = _chunks(config, len(split))[part::num_parts]
-    _evaluate_chunks(
-        engine, split, chunks, data.num_classes, Predictions(config, root), accelerator
-    )
+    images = range(part * len(split) // num_parts, (part + 1) * len(split) // num_parts)
+    _evaluate_share(engine, split, images, data.num_classes, Predictions(config, root), accelerator)
     accelerator.wait_for_everyone()
 
 
@@ -116,42 +117,46 @@ def _engine(
     return engine
 
 
-def _chunks(config: EvaluateConfig, num_images: int) -> list[range]:
-    size = config.images_per_chunk
-    return [range(k, min(k + size, num_images)) for k in range(0, num_images, size)]
-
-
-def _evaluate_chunks(
+def _evaluate_share(
     engine: Engine,
     split: Split,
-    chunks: list[range],
+    images: range,
     num_classes: int,
     predictions: Predictions,
     accelerator: Accelerator,
 ) -> None:
-    """Evaluate this rank's share of the chunks.
-
-    It passes over chunks that an earlier attempt published.
-    """
+    """Evaluate this rank's share of those images that no chunk has, as one stream."""
     config = predictions.config
-    num_loaders = environment.cores_per_rank() if accelerator.device.type == "cuda" else 0
-    mine = chunks[accelerator.process_index :: accelerator.num_processes]
+    # the first rank looks for all: to another, a chunk might have come already
+    looks = accelerator.is_main_process
+    missing = broadcast_object_list([predictions.missing(images) if looks else None])[0]
+    mine = np.array_split(missing, accelerator.num_processes)[accelerator.process_index].tolist()
     hardware = device.facts(accelerator.device)
-    computed_by = _in_words(engine, hardware)
-    label, total = f"evaluate {config.hash[:8]}", sum(map(len, mine))
-    with Progress(
-        label, total, "images a rank", silent=not accelerator.is_main_process
-    ) as progress:
-        for chunk in mine:
-            if not predictions.has_chunk(chunk) and not config.is_complete(predictions.root):
-                started = time.monotonic()
-                scores, bad = classify(
-                    engine, split, chunk, num_classes, config.policies, config.crops, num_loaders
-                )
-                predictions.publish_chunk(
-                    chunk, scores, bad, time.monotonic() - started, computed_by, hardware
-                )
-            progress.advance(len(chunk))
+    stream = scores_of(
+        engine,
+        split,
+        mine,
+        num_classes,
+        config.policies,
+        config.crops,
+        environment.num_loaders(accelerator.device.type),
+    )
+    words = _in_words(engine, hardware)
+    with (
+        Progress(
+            f"evaluate {config.hash[:8]}",
+            len(mine),
+            "images a rank",
+            silent=not accelerator.is_main_process,
+        ) as progress,
+        Publisher(predictions, num_classes, config.images_per_chunk, words, hardware) as publisher,
+        closing(stream),
+    ):
+        for row in stream:
+            publisher.add(row)
+            progress.advance()
+            if publisher.is_over:
+                return
 
 
 def _in_words(engine: Engine, hardware: Mapping[str, str]) -> str:

@@ -128,6 +128,7 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
         Tracker(config, run.root, main, first, _published(config, data)) as tracker,
         closing(batches),
         end_noted(saves=main) as notice,
+        checkpointing or nullcontext(),
     ):
         log.begin(state, world_size, progress)
         for step, batch in zip(
@@ -149,6 +150,7 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
                 checkpointing.after(step.number, error, notice, tracker)
             progress.advance(note=log.note)
         if checkpointing:
+            checkpointing.wait(tracker)
             errors = present(errors, "the validation after the last step")
             last_is_best = checkpointing.is_lowest(errors.top1_error_averaged)
             best = None if last_is_best else _best(run)

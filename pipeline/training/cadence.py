@@ -19,12 +19,14 @@ class Step(NamedTuple):
 
     `averages`: the weights enter the average after this step. `settles`: all ranks hold
     the same weights after this step; only local SGD has steps that do not settle.
+    `shares`: a checkpoint or a row of metrics may need the mean of the losses so far.
     """
 
     number: int
     rate: float
     averages: bool = True
     settles: bool = True
+    shares: bool = True
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ class Cadence:
             config.poly_power,
         )
         settles = number % self.config.settles_every == 0 or number == self.num_steps
-        return Step(number, rate, epoch >= config.averaging_start_epoch, settles)
+        shares = settles or self.closes_window(number) or self.checks_at(number)
+        return Step(number, rate, epoch >= config.averaging_start_epoch, settles, shares)
 
     def closes_window(self, number: int) -> bool:
         """Return whether a row of metrics ends with this step."""

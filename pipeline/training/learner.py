@@ -1,6 +1,7 @@
 """The learner: what training changes, and how one step changes it."""
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from importlib import import_module
 from typing import Any
@@ -8,8 +9,9 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.local_sgd import LocalSGD
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import present
@@ -21,8 +23,10 @@ from pipeline.paper.augmentation import stream
 from pipeline.paper.averaging import equal, exponential
 from pipeline.paper.googlenet import GoogLeNet, normalise, output_losses, training_loss
 from pipeline.paper.initialisation import INITIALISATIONS
+from pipeline.training.average import Average
 from pipeline.training.cadence import Step
 from pipeline.training.loader import Batch
+from pipeline.training.optimizer import kernels, optimizer
 
 # Every optimiser imports this module. A fork server that imports it here saves its
 # forks the time. It is private to torch (tried with 2.14); without it the first step
@@ -34,7 +38,9 @@ with suppress(ImportError):
 class Learner:
     """The weights, their average, and the optimiser's momentum.
 
-    They are the same on all ranks after every step that settles.
+    They are the same on all ranks after every step that settles. No step waits for the
+    device: the host may be several steps ahead. (timm's LARS in fp16 does wait, as the
+    scaler must then read on the host whether a gradient is infinite.)
     """
 
     def __init__(self, config: TrainConfig, num_classes: int, accelerator: Accelerator):
@@ -52,20 +58,21 @@ class Learner:
         self.has_operators = use_operators(self.network, accelerator.device)
         decay = config.averaging_decay**config.settles_every
         update = equal() if config.averaging == "equal" else exponential(decay)
-        # the count is read from the CPU's copy: with the count that AveragedModel
-        # passes, each step would wait for the GPU
-        self.average = AveragedModel(
-            self.network,
-            multi_avg_fn=lambda mean, new, _: update(mean, new, self.average.n_averaged),
+        self.average = Average(self.network, update)
+        self._weights = list(self.network.parameters())
+        self.optimizer = optimizer(config, self.network, accelerator.device)
+        self._scaler = torch.amp.GradScaler(
+            accelerator.device.type, enabled=config.precision == "fp16"
         )
-        self.optimizer = _optimizer(config, self.network)
-        self._model, self._stepper = accelerator.prepare(self.network, self.optimizer)
+        self._generator = _generator(accelerator.device)
+        self._model = self._shared(WithLosses(self.network, 1 + len(config.network.aux_heads)))
         self._local = LocalSGD(
             accelerator, self._model, config.settles_every, enabled=config.local_sgd is not None
         )
+        self._unshared: list[Tensor] = []
         self._apart = ExitStack()
         self._apart.enter_context(self._local)
-        self._forward = self._model
+        self._forward: Callable[..., Any] = self._model
         if config.compiled:
             enable_compiling(accelerator.device)
             self._forward = torch.compile(self._model, dynamic=False)
@@ -78,33 +85,39 @@ class Learner:
         """Load a saved state."""
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
+        for group in self.optimizer.param_groups:  # the state may be of another device
+            group.update(kernels(self.config, self.accelerator.device))
 
     def step(self, step: Step, batch: Batch) -> Tensor:
         """Take one optimiser step on this rank's share of the batch.
 
-        Return the losses by output (1 + heads), the mean over the ranks.
+        Return the losses by output (1 + heads), the mean over the ranks. (Those of
+        local SGD become that mean at the next step that shares them.)
         """
         inside = step.rate if self.config.momentum_form == "velocity" else None
         self._set_rate(step.rate, inside)
         rank = self.accelerator.process_index
-        torch.manual_seed(
+        self._generator.manual_seed(
             stream("dropout", self.config.data_seed, step.number, rank).getrandbits(63)
         )
         losses = self._gradient(batch)
+        self._scaler.unscale_(self.optimizer)
         if self.config.clip_norm is not None:
-            self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+            torch.nn.utils.clip_grad_norm_(self._weights, self.config.clip_norm)
         if inside is not None:
-            for parameter in self.network.parameters():
-                present(parameter.grad, "a gradient").mul_(inside)
-        self._stepper.step()
-        self._stepper.zero_grad()
+            for weight in self._weights:
+                present(weight.grad, "a gradient").mul_(inside)
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        self.optimizer.zero_grad()
         if step.settles:
             self._settle()
             self._agree_on_buffers()
             if step.averages:
-                self.average.update_parameters(self.network)
-        mean_losses: Tensor = self.accelerator.reduce(losses, "mean")
-        return mean_losses
+                self.average.move()
+        if self._local.enabled:
+            self._share_losses(losses, step.shares)
+        return losses
 
     def apart(self) -> AbstractContextManager[None]:
         """Within it the ranks do not sum their gradients, so that a step can be timed
@@ -135,7 +148,8 @@ class Learner:
         """
         share = len(batch.labels_N)
         num_parts = math.ceil(share / (self.config.max_device_batch_size or share))
-        losses = torch.zeros(1, device=self.accelerator.device)
+        carrier = self._carrier.losses
+        carrier.grad = None
         for number, part in enumerate(
             zip(*(tensor.tensor_split(num_parts) for tensor in batch), strict=True), start=1
         ):
@@ -151,12 +165,13 @@ class Learner:
             with waits:
                 with autocast(self.accelerator.device, self.config.precision):
                     outputs = self._forward(normalise(pixels, self._preprocessing))
-                part_losses = output_losses(outputs, labels, self.config.label_smoothing) * (
+                losses = output_losses(outputs, labels, self.config.label_smoothing) * (
                     len(labels) / share
                 )
-                self.accelerator.backward(training_loss(part_losses, self.config.aux_weight))
-            losses = losses + part_losses.detach()
-        return losses
+                loss = self._scaler.scale(training_loss(losses, self.config.aux_weight))
+                torch.autograd.backward((loss, carrier), (None, losses.detach()))
+        # a copy: the gradient may be a view of memory that the next step overwrites
+        return present(carrier.grad, "the losses").clone()
 
     def _settle(self) -> None:
         """Average weights and momentum over the ranks of local SGD.
@@ -170,6 +185,18 @@ class Learner:
             state["momentum_buffer"] = self.accelerator.reduce(state["momentum_buffer"], "mean")
         self._apart.enter_context(self._local)
 
+    def _share_losses(self, losses: Tensor, now: bool) -> None:
+        """Make the losses of local SGD, in place, the mean over its ranks.
+
+        They did not travel with a gradient; those of several steps go together.
+        """
+        self._unshared.append(losses)
+        if now:
+            means = self.accelerator.reduce(torch.stack(self._unshared), "mean")
+            for own, mean in zip(self._unshared, means, strict=True):
+                own.copy_(mean)
+            self._unshared.clear()
+
     def _agree_on_buffers(self) -> None:
         """Give all ranks the mean of their running statistics of batch norm."""
         if self.config.network.norm != "batch" or self.accelerator.num_processes == 1:
@@ -178,17 +205,41 @@ class Learner:
             if buffer.is_floating_point():
                 buffer.copy_(self.accelerator.reduce(buffer, "mean"))
 
+    def _shared(self, carrier: "WithLosses") -> nn.Module:
+        """Return the model that shares its gradients with the other ranks."""
+        self._carrier = carrier
+        self.accelerator.ddp_handler = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+        model: nn.Module = self.accelerator.prepare(carrier)
+        if self.config.network.norm != "batch" and isinstance(model, DistributedDataParallel):
+            model.broadcast_buffers = False  # else each step sends constants
+        return model
+
     def _parts(self) -> dict[str, Any]:
-        return {"network": self.network, "average": self.average, "optimizer": self.optimizer}
+        parts = {"network": self.network, "average": self.average, "optimizer": self.optimizer}
+        return parts | ({"scaler": self._scaler} if self._scaler.is_enabled() else {})
 
 
-def _optimizer(config: TrainConfig, network: GoogLeNet) -> torch.optim.Optimizer:
-    weights = [p for p in network.parameters() if p.ndim > 1]
-    biases = [p for p in network.parameters() if p.ndim == 1]
-    groups = [{"params": weights}, {"params": biases}]  # each step sets their rates
-    if config.optimizer == "lars":
-        # late: timm and torchvision take two seconds, and this is off by default
-        from timm.optim.lars import Lars
+class WithLosses(nn.Module):
+    """A network, and the losses of its outputs as the gradient of a parameter.
 
-        return Lars(groups, lr=config.learning_rate, momentum=config.momentum)
-    return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+    The ranks share them with the gradients, so they cost no message of their own.
+    """
+
+    def __init__(self, network: GoogLeNet, num_outputs: int):
+        super().__init__()
+        self.network = network
+        device = next(network.parameters()).device
+        self.losses = nn.Parameter(torch.zeros(num_outputs, device=device))
+
+    def forward(self, images_NCHW: Tensor) -> Any:
+        return self.network(images_NCHW)
+
+
+def _generator(device: torch.device) -> torch.Generator:
+    """Return the generator of dropout, as `torch.manual_seed` seeds it.
+
+    That function seeds every other device too, which takes 0.1 ms.
+    """
+    if device.type == "cuda":
+        return torch.cuda.default_generators[device.index or 0]
+    return torch.default_generator

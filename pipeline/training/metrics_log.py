@@ -68,7 +68,7 @@ class MetricsLog:
         """
         return {
             "seconds": self.seconds(),
-            "losses": [losses.cpu() for losses in self._losses],
+            "losses": self._losses,
             "metrics": self.run.mark_metrics(),
         }
 
@@ -101,9 +101,13 @@ class MetricsLog:
         """
         self._losses.append(losses)
 
-    def refuse_divergence(self, step: int) -> None:
-        """Raise TrainingDiverged if a loss of the window so far is not finite."""
-        if self._losses and not _are_finite(by_step := self._by_step()):
+    def refuse_divergence(self, step: int, losses: Sequence[Tensor] | None = None) -> None:
+        """Raise TrainingDiverged if a loss of the window so far is not finite.
+
+        `losses` are those of the window until a save, where the window went on.
+        """
+        losses = self._losses if losses is None else losses
+        if losses and not _are_finite(by_step := _by_step(losses)):
             self._end_diverged(step, by_step)
 
     def close_window(self, step: int, rate: float) -> None:
@@ -112,7 +116,7 @@ class MetricsLog:
         Raises:
             TrainingDiverged: a loss is not a finite number.
         """
-        by_step = self._by_step()
+        by_step = _by_step(self._losses)
         self._losses.clear()
         if not _are_finite(by_step):
             self._end_diverged(step, by_step)
@@ -171,13 +175,6 @@ class MetricsLog:
             )
         )
 
-    def _by_step(self) -> list[list[float]]:
-        """Return the losses of the window so far, by step and output."""
-        device = self._losses[-1].device  # those of a checkpoint are on the CPU
-        stacked = torch.stack([losses.to(device) for losses in self._losses])
-        by_step: list[list[float]] = stacked.tolist()  # waits for the device once
-        return by_step
-
     def _end_diverged(self, step: int, losses: list[list[float]]) -> NoReturn:
         """Raise TrainingDiverged for the window that ends at `step`.
 
@@ -226,6 +223,13 @@ class MetricsLog:
                 " went into waiting for images"
             )
         self._is_starved = is_starved
+
+
+def _by_step(losses: Sequence[Tensor]) -> list[list[float]]:
+    """Return losses by step and output; this waits for the device, once."""
+    device = losses[-1].device  # those of a checkpoint are on the CPU
+    by_step: list[list[float]] = torch.stack([each.to(device) for each in losses]).tolist()
+    return by_step
 
 
 def _are_finite(by_step: Sequence[Sequence[float]]) -> bool:

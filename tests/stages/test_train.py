@@ -212,14 +212,16 @@ def test_world_sizes_and_accumulation_agree(
         data_seed=3, network=network, num_epochs=50 / 3, clip_norm=1.0, optimizer=optimizer
     )
     config = config.but(checkpoint_every_seconds=1e9, validate_every_epochs=100)
-    weights = []
+    weights, means = [], []
     for world_size, fits in ((1, None), (2, None), (1, 3), (2, 3)):
         trained.run(world_size, config.but(max_device_batch_size=fits), root)
         weights.append(Run(config, root).weights("raw"))
+        means.append(losses(config, root))
         shutil.rmtree(root / config.folder)
     for others in weights[1:]:
         for name, tensor in weights[0].items():
             torch.testing.assert_close(others[name], tensor, rtol=0, atol=1e-5)
+    assert all(each == pytest.approx(means[0], abs=1e-5) for each in means)
 
 
 @pytest.mark.processes

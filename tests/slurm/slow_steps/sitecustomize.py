@@ -2,7 +2,7 @@
 with it what it wants.
 
 Python imports this at its start where PYTHONPATH names this folder, in place of a
-machine's own file of that name. A step of training, or a chunk of an evaluation, takes
+machine's own file of that name. A step of training, or an image of an evaluation, takes
 a second longer as long as the file SLOW_STEPS_FILE is there; all else is as users have
 it.
 """
@@ -17,7 +17,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-STEPS = {"pipeline.training.learner": "Learner.step", "pipeline.stages.evaluate": "classify"}
+STEPS = {
+    "pipeline.training.learner": "Learner.step",
+    "pipeline.artefacts.publisher": "Publisher.add",
+}
 SECONDS = 1.0
 
 
