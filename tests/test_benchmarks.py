@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.benchmarks import evaluate as benchmark
-from pipeline.benchmarks import streams
+from pipeline.benchmarks import full_scale, streams
 from pipeline.benchmarks.contenders import CONTENDERS
 from tests.commands import in_process
 
@@ -80,6 +80,20 @@ def test_wrong_input_is_one_line(tmp_path: Path) -> None:
         2,
         "going-deeper: input_size = 43: Input should be a multiple of 14\n",
     )
+
+
+@pytest.mark.slow  # fifteen processes
+def test_a_study_of_full_size_in_small(tmp_path: Path) -> None:
+    """Every step has its line, and nothing is left."""
+    process = in_process(
+        "benchmark", "full-scale", "--train-images", 1000, "--val-images", 100, "--epochs", 1,
+        "--folder", tmp_path,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    rows = [line.split() for line in process.stdout.splitlines()]
+    assert [row[0] for row in rows] == ["step", *full_scale.TIMED]
+    assert all(10 < float(row[3]) < 2000 for row in rows[1:])  # MB
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.processes

@@ -38,7 +38,7 @@ class Scores:
             StageFailed: they are no probabilities.
         """
         with safe_open(self.path, "np") as file:
-            values: np.ndarray = file.get_slice(NAME)[rows]
+            values: np.ndarray = file.get_slice(NAME)[slice(*rows.indices(len(self)))]
         if bool(((values < 0) | (values > 1 + ROUNDING)).any()):
             raise StageFailed(
                 f"{self.path}: holds values from {np.nanmin(values):g} to {np.nanmax(values):g};"

@@ -67,7 +67,7 @@ def full_scale(size: Size, folder: Path | None = None) -> Iterator[Cost]:
             if done.returncode:
                 raise StageFailed(f"full scale: step {step} failed")
             if step in TIMED:
-                yield Cost(step, **json.loads(done.stdout.splitlines()[-1]))
+                yield Cost(step, *json.loads(done.stdout.splitlines()[-1]))
 
 
 def text(costs: Iterator[Cost]) -> Iterator[str]:
@@ -143,10 +143,14 @@ def _check(study: Study, root: Path, _: Size) -> None:
     check(study.check, root)
 
 
-def _status(study: Study, root: Path, _: Size) -> None:
-    from slurm.status import status
+def _status(_: Study, root: Path, size: Size) -> None:
+    """Run the command, as the launcher's files may not be imported here."""
+    from pipeline.benchmarks.synthetic import EXPERIMENT
 
-    status(study, root)
+    experiment = root / "experiment.py"
+    experiment.write_text(EXPERIMENT.format(root / ARCHIVES, size.epochs))
+    command = [sys.executable, "-m", "pipeline", "status", str(experiment), "--root", str(root)]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
 
 
 def _progress(study: Study, root: Path, _: Size) -> None:
@@ -192,9 +196,12 @@ def _trainings(study: Study) -> list[TrainConfig]:
 
 
 Step = Callable[[Study, Path, Size], None]
-TIMED: dict[str, Step] = {
+STEPS: dict[str, Step] = {
+    "archives": _archives,
     "prepare": _prepare,
     "open": _open,
+    "runs": _runs,
+    "chunks": _chunks,
     "status": _status,
     "merge": _merge,
     "ensemble": _ensemble,
@@ -206,12 +213,8 @@ TIMED: dict[str, Step] = {
     "publish": _publish,
     "sync": _sync,
 }
-# in their order; those that are not timed make what the others need
-STEPS: dict[str, Step] = {"archives": _archives}
-for _name, _step in TIMED.items():
-    STEPS[_name] = _step
-    if _name == "open":
-        STEPS |= {"runs": _runs, "chunks": _chunks}
+# the others make what these need
+TIMED = [name for name in STEPS if name not in ("archives", "runs", "chunks")]
 
 
 def _main(step: str, root: Path, size: Size) -> None:
@@ -224,16 +227,8 @@ def _main(step: str, root: Path, size: Size) -> None:
     seconds = time.monotonic() - started
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     cores = time.process_time() - worked + children.ru_utime + children.ru_stime
-    print(
-        json.dumps(
-            {
-                "seconds": seconds,
-                "cpu_seconds": cores,
-                "peak_mb": max(_of_process("status", "VmHWM"), children.ru_maxrss) / 1e3,
-                "read_mb": _of_process("io", "rchar") / 1e6,
-            }
-        )
-    )
+    peak = max(_of_process("status", "VmHWM"), children.ru_maxrss) / 1e3
+    print(json.dumps([seconds, cores, peak, _of_process("io", "rchar") / 1e6]))
 
 
 def _of_process(file: str, name: str) -> int:

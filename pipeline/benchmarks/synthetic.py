@@ -32,6 +32,14 @@ from pipeline.training.cadence import Cadence
 CLASSES = 1000
 CHUNK = 32  # images, as the evaluation stores them
 LEAD = 9.0  # ours: so much likelier is the label; some tenth of the images is a mistake
+EXPERIMENT = """from pathlib import Path
+
+from pipeline.benchmarks.synthetic import full_study
+
+
+def experiment():
+    return full_study(Path("{}"), {})
+"""
 ERRORS = Validation(
     top1_error_raw=0.3, top5_error_raw=0.1, top1_error_averaged=0.3, top5_error_averaged=0.1
 )

@@ -29,7 +29,6 @@ from pipeline.reporting.cautions import guessing
 from pipeline.runtime import device, disk, environment, process_group, variables
 from pipeline.runtime.progress import Progress
 from pipeline.statistics.chance import against_chance, may_be_guessing
-from pipeline.statistics.label_ranks import rank_of_label
 from pipeline.tracking.tracker import Tracker
 
 
@@ -69,12 +68,11 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
                 figures = {"core_or_gpu_hours": hours}
                 chances = []
                 for policy in config.policies:
-                    probabilities = predictions.probabilities(policy)
-                    rank = rank_of_label(probabilities, split.labels)
+                    rank = predictions.ranks(policy)
                     figures |= {
                         f"{policy}/top{top}_error": float((rank >= top).mean()) for top in (1, 5)
                     }
-                    chances.append(against_chance(probabilities, split.labels))
+                    chances.append(against_chance(predictions.scores(policy), split.labels))
                 tracker.conclude(figures)
             if all(may_be_guessing(each) for each in chances):
                 first = chances[0][0]

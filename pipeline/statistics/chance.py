@@ -1,7 +1,7 @@
 """Whether a classifier does better than a guesser that sees no image."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import scipy  # its submodules are imported at their first use
@@ -27,7 +27,18 @@ class Chance(NamedTuple):
     p_value: float
 
 
-def against_chance(scores_NC: np.ndarray, labels_N: np.ndarray) -> tuple[Chance, ...]:
+class Sliceable(Protocol):
+    """Scores, images x classes, of which slices are taken: an array, or a file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of images, and of classes."""
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray:
+        """Return the scores of some images."""
+
+
+def against_chance(scores_NC: Sliceable, labels_N: np.ndarray) -> tuple[Chance, ...]:
     """Test the hits among the first guess, and among the first five, against guessing.
 
     The tests are binomial. A guesser's chance of a hit is a sum over classes: the share

@@ -32,14 +32,20 @@ def subset_ranks(members: Sequence[np.ndarray], labels: np.ndarray) -> dict[Subs
     }
 
 
-def _sums(
-    members: Sequence[np.ndarray], after: Subset = (), total: np.ndarray | None = None
-) -> Iterator[tuple[Subset, np.ndarray]]:
-    """Yield each subset that begins with `after`, and the sum of its members.
+def _sums(members: Sequence[np.ndarray]) -> Iterator[tuple[Subset, np.ndarray]]:
+    """Yield each subset and the sum of its members, which the next one overwrites.
 
     Each sum adds one member to a sum that exists already.
     """
-    for member in range(after[-1] + 1 if after else 0, len(members)):
-        larger = members[member].astype(np.float64) if total is None else total + members[member]
-        yield (*after, member), larger
-        yield from _sums(members, (*after, member), larger)
+    # one array for each depth: new ones would cost more than the sums
+    totals = np.zeros((len(members) + 1, *members[0].shape))
+
+    def after(subset: Subset) -> Iterator[tuple[Subset, np.ndarray]]:
+        depth = len(subset)
+        for member in range(subset[-1] + 1 if subset else 0, len(members)):
+            larger = (*subset, member)
+            np.add(totals[depth], members[member], out=totals[depth + 1])
+            yield larger, totals[depth + 1]
+            yield from after(larger)
+
+    return after(())

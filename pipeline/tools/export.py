@@ -16,7 +16,6 @@ from pipeline.errors import present
 from pipeline.models.loading import our_classifier
 from pipeline.reporting.model_card import model_card
 from pipeline.runtime import disk
-from pipeline.statistics.label_ranks import rank_of_label
 
 
 def export(study: Study, root: Path, member: int, into: Path) -> Path:
@@ -40,10 +39,9 @@ def export(study: Study, root: Path, member: int, into: Path) -> Path:
     properties = {name: getattr(config, name).model_dump_json() for name in ("network", "pixels")}
     onnx_bytes = _onnx(classifier.network, classifier.input_size, properties)
     disk.write_atomic(into / "model.onnx", onnx_bytes)
-    labels = data.split("val").labels
     misses = {}
     for policy in evaluation.policies if evaluation.is_complete(root) else ():
-        rank = rank_of_label(Predictions(evaluation, root).probabilities(policy), labels)
+        rank = Predictions(evaluation, root).ranks(policy)
         misses[policy] = [int((rank >= top).sum()) for top in (1, 5)]
     card = model_card(
         config, evaluation.weights, data, sealed, sealed.provenance, misses, has_onnx=True

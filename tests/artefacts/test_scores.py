@@ -28,5 +28,6 @@ def test_any_blocks_are_the_whole(
     assert path.read_bytes() == save({NAME: values})
     scores = Scores(path)
     assert (len(scores), scores.shape) == (images, (images, classes))
+    assert np.array_equal(scores[: images + 9], values, equal_nan=True)
     again = np.concatenate([scores[rows] for rows in blocks(images, read)])
     assert np.array_equal(again, values, equal_nan=True)

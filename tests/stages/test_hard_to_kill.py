@@ -141,9 +141,10 @@ def test_a_stale_attempt_cannot_write(root: Path, run_config: TrainConfig) -> No
     stale.claim(MACHINE, "")
     stale.log({"step": 1})
     fresh.claim(MACHINE, "")
-    writes: list[Callable[[], None]] = [
+    writes: list[Callable[[], object]] = [
         lambda: stale.log({"step": 2}),
         lambda: stale.save_checkpoint(2, {"step": 2}),
+        stale.mark_metrics,
         lambda: stale.write_postmortem({}),
         lambda: stale.finish({}, run_facts(), ""),
     ]
