@@ -21,7 +21,7 @@ from pipeline.training.loader import Batch
 
 STEPS, HALF, BATCHES = 20, 10, 4  # ours: the same batches come again, so that they are learnt
 IMAGES = {"cpu": 8, "cuda": 16}  # ours: of a batch, that the CPU trains on in seconds
-# ours: the loss falls; at 0.01 rounding grows ten times faster in these steps (measured)
+# ours: the loss falls; at 0.01 rounding ends ten times larger (measured)
 RATE = 0.003
 COMPILED_STEPS = 3  # ours: what is wrong in a step shows in the first ones
 # ours: rounding grows a thousand times in 20 steps (measured on a CPU), and a GPU may
