@@ -82,11 +82,11 @@ def run(group: str, check: Check, bench: Bench) -> CheckFacts:
         figures.extend(check.measure(bench))
         if not figures:
             raise RuntimeError("the check measured nothing")
-        if missed := [figure for figure in figures if not figure.passes]:
+        if misses := [figure for figure in figures if not figure.passes]:
             outcome = "failed"
             why = "; ".join(
                 f"{figure.what}: {figure.value:.3g}, at most {figure.most:.3g}"
-                for figure in missed
+                for figure in misses
                 if figure.most is not None
             )
     except NotRun as reason:
@@ -106,7 +106,7 @@ def run(group: str, check: Check, bench: Bench) -> CheckFacts:
     )
 
 
-def failed(group: str, check: Check, why: str) -> CheckFacts:
+def failure(group: str, check: Check, why: str) -> CheckFacts:
     """Return the outcome of a check whose process ended before it."""
     return CheckFacts(
         group=group, name=check.name, text=check.text, outcome="failed", figures=[], why=why

@@ -82,10 +82,10 @@ def scores(bench: Bench, engine: Engine) -> dict[str, np.ndarray]:
     """Return the probabilities of photographs by an evaluation's own way."""
     split = split_of(bench)
     ids = range(min(len(split), 1 if bench.device.type == "cpu" else len(split)))
-    found, bad = classify(engine, split, ids, CLASSES, POLICIES, CropsConfig())
+    pooled, bad = classify(engine, split, ids, CLASSES, POLICIES, CropsConfig())
     if bad:
         raise RuntimeError(f"photographs cannot be classified: {bad}")
-    return found
+    return pooled
 
 
 def eager_scores(bench: Bench) -> dict[str, np.ndarray]:
@@ -110,8 +110,8 @@ def again(bench: Bench) -> Iterator[Figure]:
     """Compare the bits of two evaluations."""
     second = scores(bench, Engine(classifier(bench), bench.device))
     digests = [
-        hashlib.sha256(b"".join(found[policy].tobytes() for policy in POLICIES)).digest()
-        for found in (eager_scores(bench), second)
+        hashlib.sha256(b"".join(pooled[policy].tobytes() for policy in POLICIES)).digest()
+        for pooled in (eager_scores(bench), second)
     ]
     yield Figure(
         what="evaluations with other bits",
@@ -121,7 +121,7 @@ def again(bench: Bench) -> Iterator[Figure]:
     )
 
 
-def compiled(bench: Bench) -> Iterator[Figure]:
+def compile_engine(bench: Bench) -> Iterator[Figure]:
     """Compare the compiled engine with the eager one."""
     bench.needs(120)  # ours: a minute on an idle core
     values = scores(bench, Engine(classifier(bench), bench.device, compiled=True))
@@ -144,5 +144,7 @@ CHECKS = (
     Check("evaluation again", "A second evaluation on the device, bit by bit.", again),
 )
 COMPILED_CHECKS = (
-    Check("compiled engine", "The engine through torch.compile, beside the eager one.", compiled),
+    Check(
+        "compiled engine", "The engine through torch.compile, beside the eager one.", compile_engine
+    ),
 )

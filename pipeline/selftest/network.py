@@ -41,7 +41,7 @@ GRADIENT_BOUNDS = {
 }
 
 
-class Computed(NamedTuple):
+class Values(NamedTuple):
     """What a network computes of a batch: outputs and losses by output, gradients by
     parameter.
     """
@@ -75,7 +75,7 @@ def batch(config: SelftestConfig, images: int, seed: int = 0) -> tuple[Tensor, T
 
 def compute(
     config: SelftestConfig, device: torch.device, precision: str, dtype: torch.dtype
-) -> Computed:
+) -> Values:
     """Compute outputs, losses and gradients of the training's network on a device."""
     network = googlenet(config).train().to(device, dtype).to(memory_format=torch.channels_last)
     use_operators(network, device)
@@ -95,10 +95,10 @@ def compute(
         for name, weight in network.named_parameters()
         if weight.grad is not None
     }
-    return Computed({k: v.detach().cpu() for k, v in outputs.items()}, losses.detach(), gradients)
+    return Values({k: v.detach().cpu() for k, v in outputs.items()}, losses.detach(), gradients)
 
 
-def computed(bench: Bench, name: str) -> Computed:
+def values_of(bench: Bench, name: str) -> Values:
     """Return what the `cpu` in float64 computes, or the device at a precision."""
     if name not in bench.kept:
         if name == "cpu":
@@ -108,13 +108,13 @@ def computed(bench: Bench, name: str) -> Computed:
             process_group.join(name)
             bench.kept[name] = compute(bench.config, bench.device, name, torch.float32)
             process_group.join("fp32")
-    value: Computed = bench.kept[name]
+    value: Values = bench.kept[name]
     return value
 
 
 def outputs(bench: Bench) -> Iterator[Figure]:
     """Compare the logits of the network and of both heads."""
-    ours, exact = computed(bench, "fp32"), computed(bench, "cpu")
+    ours, exact = values_of(bench, "fp32"), values_of(bench, "cpu")
     for name, values in exact.outputs.items():
         what = f"{name}: largest difference over the largest logit"
         yield _figure(what, relative(ours.outputs[name], values), FP32)
@@ -122,13 +122,13 @@ def outputs(bench: Bench) -> Iterator[Figure]:
 
 def losses(bench: Bench) -> Iterator[Figure]:
     """Compare the losses of the three outputs."""
-    ours, exact = computed(bench, "fp32"), computed(bench, "cpu")
+    ours, exact = values_of(bench, "fp32"), values_of(bench, "cpu")
     yield _figure("largest difference over the loss", relative(ours.losses, exact.losses), FP32)
 
 
 def gradients(bench: Bench) -> Iterator[Figure]:
     """Compare the gradient of every parameter."""
-    ours, exact = computed(bench, "fp32").gradients, computed(bench, "cpu").gradients
+    ours, exact = values_of(bench, "fp32").gradients, values_of(bench, "cpu").gradients
     yield Figure(
         what="parameters without a gradient",
         value=float(len(exact.keys() ^ ours.keys())),
@@ -144,7 +144,7 @@ def near_fp32(precision: str, bench: Bench) -> Iterator[Figure]:
     """Compare the outputs and the gradient at a precision with those in fp32."""
     if bench.device.type == "cpu" and precision in ("fp16", "tf32"):
         raise NotRun(f"{precision} needs a CUDA GPU")
-    other, exact = computed(bench, precision), computed(bench, "fp32")
+    other, exact = values_of(bench, precision), values_of(bench, "fp32")
     # ours: equal bits would say that the precision had no effect
     same = all(torch.equal(other.outputs[k], exact.outputs[k]) for k in exact.outputs)
     yield Figure(

@@ -25,7 +25,7 @@ from pipeline.errors import Bug, ExpectedError, StageFailed
 from pipeline.reporting.wording import templates
 from pipeline.runtime import disk, environment, process_group
 from pipeline.selftest import crops, network, sharing, speed, stages, training
-from pipeline.selftest.checks import Bench, Check, NotRun, failed, run
+from pipeline.selftest.checks import Bench, Check, NotRun, failure, run
 
 GRACE_SECONDS = 120.0  # ours: a check that hangs is ended so long after the last minute
 RANKS_SECONDS = 180.0  # ours: a rank that waits for another would wait for ever
@@ -152,10 +152,10 @@ def _outcomes(group: str, checks: Sequence[Check], folder: Path, why: str) -> It
     """
     path = folder / f"{group}.jsonl"
     lines = path.read_bytes().splitlines() if path.exists() else []
-    written = TypeAdapter(list[CheckFacts]).validate_json(b"[" + b",".join(lines) + b"]")
-    yield from written
-    for check in checks[len(written) :]:
-        facts = failed(group, check, why)
+    outcomes = TypeAdapter(list[CheckFacts]).validate_json(b"[" + b",".join(lines) + b"]")
+    yield from outcomes
+    for check in checks[len(outcomes) :]:
+        facts = failure(group, check, why)
         _show(facts)
         yield facts
 

@@ -17,7 +17,7 @@ VALUES = 1_000_003  # ours: of a sum; not a whole number of packets
 NEAR = 1e-2, "the ranks sum in another order; wrong shares are off by more"
 
 
-def joined(bench: Bench) -> None:
+def join_alone(bench: Bench) -> None:
     """Make the ranks of one process a group too, so that its library is loaded."""
     if not distributed.is_initialized():
         backend = "nccl" if bench.device.type == "cuda" else "gloo"
@@ -26,13 +26,13 @@ def joined(bench: Bench) -> None:
 
 def sums(bench: Bench) -> Iterator[Figure]:
     """Sum a vector over the ranks, in fp32."""
-    joined(bench)
+    join_alone(bench)
     rank, size = bench.ranks.process_index, bench.ranks.num_processes
     vector = torch.arange(VALUES, device=bench.device, dtype=torch.float32) % 1000
     expected = vector * (size * (size + 1) // 2)
-    summed = vector * (rank + 1)
-    distributed.all_reduce(summed)
-    wrong = torch.tensor([int((summed != expected).sum())], device=bench.device)
+    total = vector * (rank + 1)
+    distributed.all_reduce(total)
+    wrong = torch.tensor([int((total != expected).sum())], device=bench.device)
     distributed.all_reduce(wrong)
     backend = distributed.get_backend()
     what = f"wrong values, of {VALUES:,} over {backend} on {size} rank{'s' if size > 1 else ''}"
@@ -59,10 +59,10 @@ def equal(bench: Bench) -> Iterator[Figure]:
         raise NotRun("there is one rank")
     if IMAGES[bench.config.device] % size:
         raise NotRun(f"{size} ranks cannot share {IMAGES[bench.config.device]} images equally")
-    shared = learner(bench)
-    first = weights_of(shared)
-    take(shared, batches(bench, bench.ranks.process_index, size), range(1, STEPS + 1))
-    weights = weights_of(shared)
+    one = learner(bench)
+    first = weights_of(one)
+    take(one, batches(bench, bench.ranks.process_index, size), range(1, STEPS + 1))
+    weights = weights_of(one)
     digest = hashlib.sha256(b"".join(value.numpy().tobytes() for value in weights.values()))
     digests = set(gather_object([digest.hexdigest()]))
     yield Figure(
@@ -71,11 +71,12 @@ def equal(bench: Bench) -> Iterator[Figure]:
         most=0.0,
         reason="all take the same sum",
     )
-    one = torch.load(bench.folder / ALONE, weights_only=True)
+    single = torch.load(bench.folder / ALONE, weights_only=True)
     yield Figure(
         what="difference from one rank's weights, of the way to them",
         value=distance(
-            [weights[name] - first[name] for name in one], [one[name] - first[name] for name in one]
+            [weights[name] - first[name] for name in single],
+            [single[name] - first[name] for name in single],
         ),
         most=NEAR[0],
         reason=NEAR[1],

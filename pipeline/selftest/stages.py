@@ -92,7 +92,7 @@ def train(launch: Launch, bench: Bench) -> Iterator[Figure]:
     launch(stage, 1, config, whole)
     interruptions = 0
     try:
-        launch(interrupted, 1, config, broken)
+        launch(interrupt, 1, config, broken)
     except StageEnded:
         interruptions = 1
     launch(stage, 1, config, broken)
@@ -138,7 +138,7 @@ def stage(config: StageConfig, root: Path) -> None:
     run_stage(config, root)
 
 
-def interrupted(config: StageConfig, root: Path) -> None:
+def interrupt(config: StageConfig, root: Path) -> None:
     """Run a training as a rank, and ask it to end after a step, as SLURM does."""
     step: Any = Learner.step
 

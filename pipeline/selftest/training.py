@@ -42,7 +42,7 @@ REORDERED = "fp32; a compiler sums in another order"
 SAME = "the same kernels in the same order"
 
 
-class Trained(NamedTuple):
+class Record(NamedTuple):
     """What a training did: losses by step and output, weights, and the whole state."""
 
     losses: Tensor
@@ -95,14 +95,14 @@ def weights_of(learner: Learner) -> dict[str, Tensor]:
     }
 
 
-def trained(bench: Bench, dropout: bool) -> Trained:
+def twenty_steps(bench: Bench, dropout: bool) -> Record:
     """Return 20 steps on the device; computed once."""
-    name = f"trained {dropout}"
+    name = f"twenty steps {dropout}"
     if name not in bench.kept:
-        made = learner(bench, dropout)
-        losses = take(made, batches(bench), range(1, STEPS + 1))
-        bench.kept[name] = Trained(losses, weights_of(made), on_cpu(made.state()))
-    kept: Trained = bench.kept[name]
+        one = learner(bench, dropout)
+        losses = take(one, batches(bench), range(1, STEPS + 1))
+        bench.kept[name] = Record(losses, weights_of(one), on_cpu(one.state()))
+    kept: Record = bench.kept[name]
     return kept
 
 
@@ -126,7 +126,7 @@ def reference(bench: Bench) -> Iterator[Figure]:
 def beside_cpu(bench: Bench) -> Iterator[Figure]:
     """Compare the losses and the weights of 20 steps with the CPU's."""
     exact = torch.load(bench.folder / REFERENCE, weights_only=True)
-    ours = trained(bench, dropout=False)
+    ours = twenty_steps(bench, dropout=False)
     for steps, (most, reason) in ((EARLY_STEPS, EARLY), (STEPS, LOSSES)):
         value = _off(ours.losses[:steps], exact["losses"][:steps])
         yield Figure(what=f"{OFF} in {steps} steps", value=value, most=most, reason=reason)
@@ -146,7 +146,7 @@ def near_fp32(precision: Precision, bench: Bench) -> Iterator[Figure]:
     other = learner(bench, precision=precision)
     losses = take(other, batches(bench), range(1, STEPS + 1))
     process_group.join("fp32")
-    exact = trained(bench, dropout=False).losses
+    exact = twenty_steps(bench, dropout=False).losses
     yield Figure(
         what="mean relative difference of a loss",
         value=float(((losses - exact).abs() / exact.abs()).mean()),
@@ -159,10 +159,10 @@ def again(bench: Bench) -> Iterator[Figure]:
     """Compare the bits of two trainings, with dropout."""
     second = learner(bench, dropout=True)
     losses = take(second, batches(bench), range(1, STEPS + 1))
-    yield _same("tensors that differ", trained(bench, dropout=True), losses, second)
+    yield _same("tensors that differ", twenty_steps(bench, dropout=True), losses, second)
 
 
-def resumed(bench: Bench) -> Iterator[Figure]:
+def resume(bench: Bench) -> Iterator[Figure]:
     """Save after 10 steps, load into a new learner, and compare the last bits."""
     shares, path = batches(bench), bench.folder / "state.pt"
     first = learner(bench, dropout=True)
@@ -171,10 +171,10 @@ def resumed(bench: Bench) -> Iterator[Figure]:
     second = learner(bench, dropout=True)
     second.load(torch.load(path, map_location="cpu", weights_only=True))
     losses = torch.cat([losses, take(second, shares, range(HALF + 1, STEPS + 1))])
-    yield _same("tensors that differ", trained(bench, dropout=True), losses, second)
+    yield _same("tensors that differ", twenty_steps(bench, dropout=True), losses, second)
 
 
-def compiled(bench: Bench) -> Iterator[Figure]:
+def compile_step(bench: Bench) -> Iterator[Figure]:
     """Compare the first steps, compiled and eager."""
     bench.needs(180)  # ours: two minutes on an idle core
     shares, steps = batches(bench), range(1, COMPILED_STEPS + 1)
@@ -209,14 +209,14 @@ def tensors_of(value: Any) -> Iterator[Tensor]:
             yield from tensors_of(part)
 
 
-def differing(one: Any, other: Any) -> int:
+def num_differing(one: Any, other: Any) -> int:
     """Return how many tensors of two states differ in a bit."""
     pairs = zip(tensors_of(one), tensors_of(other), strict=True)
     return sum(not torch.equal(a.cpu(), b.cpu()) for a, b in pairs)
 
 
-def _same(what: str, kept: Trained, losses: Tensor, other: Learner) -> Figure:
-    value = differing((kept.losses, kept.state), (losses, other.state()))
+def _same(what: str, kept: Record, losses: Tensor, other: Learner) -> Figure:
+    value = num_differing((kept.losses, kept.state), (losses, other.state()))
     return Figure(what=what, value=float(value), most=0.0, reason=SAME)
 
 
@@ -234,7 +234,7 @@ REFERENCE_CHECKS = (
 CHECKS = (
     Check("20 steps", "Losses and weights of 20 steps of training, beside the CPU's.", beside_cpu),
     Check("training again", "A second training of 20 steps, bit by bit, with dropout.", again),
-    Check("resume", "10 steps, saved and loaded, and 10 more: the bits of 20 steps.", resumed),
+    Check("resume", "10 steps, saved and loaded, and 10 more: the bits of 20 steps.", resume),
     *(
         Check(
             f"20 steps in {precision}",
@@ -245,5 +245,7 @@ CHECKS = (
     ),
 )
 COMPILED_CHECKS = (
-    Check("compiled step", "Steps of training through torch.compile, beside eager ones.", compiled),
+    Check(
+        "compiled step", "Steps of training through torch.compile, beside eager ones.", compile_step
+    ),
 )
