@@ -15,6 +15,7 @@ from pipeline.configs.train import TrainConfig
 from pipeline.runtime import process_group
 from pipeline.selftest.checks import Bench, Check, NotRun, distance, plain_cpu
 from pipeline.selftest.network import CLASSES, batch
+from pipeline.selftest.states import num_differing, on_cpu
 from pipeline.training.cadence import Step
 from pipeline.training.learner import Learner
 from pipeline.training.loader import Batch
@@ -189,30 +190,6 @@ def compile_step(bench: Bench) -> Iterator[Figure]:
         most=1e-2,
         reason=REORDERED,
     )
-
-
-def on_cpu(value: Any) -> Any:
-    """Return a copy of a state on the CPU."""
-    if isinstance(value, Tensor):
-        return value.detach().cpu().clone()
-    if isinstance(value, Mapping):
-        return {name: on_cpu(part) for name, part in value.items()}
-    return [on_cpu(part) for part in value] if isinstance(value, list | tuple) else value
-
-
-def tensors_of(value: Any) -> Iterator[Tensor]:
-    """Yield all tensors of a state."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping | list | tuple):
-        for part in value.values() if isinstance(value, Mapping) else value:
-            yield from tensors_of(part)
-
-
-def num_differing(one: Any, other: Any) -> int:
-    """Return how many tensors of two states differ in a bit."""
-    pairs = zip(tensors_of(one), tensors_of(other), strict=True)
-    return sum(not torch.equal(a.cpu(), b.cpu()) for a, b in pairs)
 
 
 def _same(what: str, kept: Record, losses: Tensor, other: Learner) -> Figure:
