@@ -112,7 +112,7 @@ _measurement(
 
 
 @benchmark.command(
-    short_help="Time a training step on several numbers of ranks, here or on a site.",
+    short_help="Time a training step on several numbers of ranks.",
     epilog="Example: going-deeper benchmark scaling --ranks 1,2 --batches 16,32",
 )
 @click.option("--ranks", type=Counts(), help="Such as 1,2,4.  [default: 1, 2, 4 ... up to all]")

@@ -226,10 +226,8 @@ def normalise(pixels_NHWC: Tensor, preprocessing: Preprocessing) -> Tensor:
 @cache
 def on_device(preprocessing: Preprocessing, device: torch.device) -> tuple[Tensor, Tensor]:
     """Copy mean and deviation to a device, once: each copy waits for the device."""
-    mean, std = (
-        torch.tensor(values, dtype=torch.float32, device=device)
-        for values in (preprocessing.mean, preprocessing.std)
-    )
+    values = (preprocessing.mean, preprocessing.std)
+    mean, std = torch.tensor(values, dtype=torch.float32, device=device)
     return mean, std
 
 
