@@ -158,7 +158,10 @@ def test_the_version_is_told() -> None:
         (["run", "demo", "--mem"], "plain,--members"),
         (["run", "demo", "--roo"], "plain,--root"),
         (["plan", "demo", "--site", "gp"], "plain,gpu"),
-        (["run", "caltech101", "--precision", ""], "plain,fp32\nplain,bf16"),
+        (
+            ["run", "caltech101", "--precision", ""],
+            "plain,fp32\nplain,tf32\nplain,bf16\nplain,fp16",
+        ),
         (["run", "nowhere.py", "--mem"], ""),
     ],
 )

@@ -32,7 +32,7 @@ SIGNATURES = {
     ],
     "load": ["weights"],
     "load_run": ["folder", "weights"],
-    "load_study": ["path", "arguments"],
+    "load_study": ["path", "arguments", "settings"],
     "results": ["study", "root"],
     "run": ["study", "root", "processes"],
     "verdicts": ["study", "root"],

@@ -21,9 +21,9 @@ from pipeline.commands.local import (
 )
 from pipeline.configs.base import StageConfig
 from pipeline.configs.prepare import FolderConfig, PrepareConfig
-from pipeline.configs.study import STUDY_FILE, Study
+from pipeline.configs.study import STUDY_FILE, Study, note_of
 from pipeline.configs.train import TrainConfig
-from pipeline.errors import InputError, StageFailed
+from pipeline.errors import InputError, StageFailed, of_file
 from pipeline.runtime import device, disk
 from pipeline.runtime.variables import refuse_contrary
 from pipeline.sources.registry import open_source, refuse_other_files
@@ -50,8 +50,8 @@ def run_missing(
     if place is None:
         refuse_processes(missing, processes)
     _tidy(study, root)
-    if is_first():  # by this note the folder of the report stands for the study
-        disk.write_atomic(root / study.folder / STUDY_FILE, study.model_dump_json().encode())
+    if is_first() and (missing or not (root / study.folder / STUDY_FILE).is_file()):
+        _note(study, root)
     if missing and study not in missing:
         forget_report(study, root)
         missing.append(study)
@@ -64,6 +64,19 @@ def run_missing(
     else:
         run_here(missing, root, processes)
     show(study, root)
+
+
+def _note(study: Study, root: Path) -> None:
+    """Note a study, so that the folder of its report stands for it.
+
+    Raises:
+        StageFailed: the disk is full or read-only.
+    """
+    path = root / study.folder / STUDY_FILE
+    try:
+        disk.write_atomic(path, note_of(study))
+    except OSError as error:
+        raise of_file(error, path) from error
 
 
 def refuse_wrong(study: Study, root: Path, place: Site | None, is_plan: bool = False) -> None:

@@ -1,10 +1,12 @@
 """What a study is: results, the claims judged on them, and the order of all stages."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from pipeline.configs.base import Frozen, StageConfig
 from pipeline.configs.compare import CompareConfig, EnsembleConfig, comparison, table3
@@ -174,23 +176,38 @@ class Study(StageConfig):
         return tuple(ordered.values())
 
 
+def note_of(study: Study) -> bytes:
+    """Return a study as the content of its note, with a digest."""
+    content = study.model_dump(mode="json")
+    return json.dumps({"sha256": _digest(content), "study": content}).encode()
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def study_in(folder: Path) -> Study:
     """Return the study of a report's folder, which `run` notes there.
 
     Raises:
-        InputError: there is no such note, or a version before this one wrote it.
+        InputError: there is no such note, it is damaged, or a version before this one
+            wrote it.
     """
     path = folder / STUDY_FILE
     try:
-        return Study.model_validate_json(path.read_bytes())
+        note = json.loads(path.read_bytes())
+        if note["sha256"] != _digest(note["study"]):
+            raise ValueError("another digest")
+        return Study.model_validate(note["study"])
     except OSError:
         raise InputError(
             f"{folder}: has no {STUDY_FILE}; expected an experiment, or the folder of a report"
             f" under ROOT/{Study.room}"
         ) from None
-    except ValidationError:
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(
-            f"{path}: is not the note of a study of this version; name its experiment"
+            f"{path}: is damaged, or of another version; name the experiment in place of the"
+            " folder, and run writes it again"
         ) from None
 
 

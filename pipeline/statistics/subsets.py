@@ -26,26 +26,25 @@ def subset_ranks(members: Sequence[np.ndarray], labels: np.ndarray) -> dict[Subs
     >>> {subset: row.tolist() for subset, row in ranks.items()}
     {(0,): [0, 1], (0, 1): [0, 0], (1,): [0, 0]}
     """
+    totals = np.zeros((len(members) + 1, *members[0].shape))
     return {
         subset: np.minimum(rank_of_label(total, labels), MISS).astype(np.uint8)
-        for subset, total in _sums(members)
+        for subset, total in _sums(members, totals)
     }
 
 
-def _sums(members: Sequence[np.ndarray]) -> Iterator[tuple[Subset, np.ndarray]]:
-    """Yield each subset and the sum of its members, which the next one overwrites.
+def _sums(
+    members: Sequence[np.ndarray], totals: np.ndarray, after: Subset = ()
+) -> Iterator[tuple[Subset, np.ndarray]]:
+    """Yield each subset that begins with `after`, and the sum of its members.
 
-    Each sum adds one member to a sum that exists already.
+    Each sum adds one member to a sum that exists already. `totals` has room for the sum
+    of no member, which is zero, and for one of each size: the next subset overwrites
+    them, as new arrays would cost more than the sums.
     """
-    # one array for each depth: new ones would cost more than the sums
-    totals = np.zeros((len(members) + 1, *members[0].shape))
-
-    def after(subset: Subset) -> Iterator[tuple[Subset, np.ndarray]]:
-        depth = len(subset)
-        for member in range(subset[-1] + 1 if subset else 0, len(members)):
-            larger = (*subset, member)
-            np.add(totals[depth], members[member], out=totals[depth + 1])
-            yield larger, totals[depth + 1]
-            yield from after(larger)
-
-    return after(())
+    size = len(after)
+    for member in range(after[-1] + 1 if after else 0, len(members)):
+        subset = (*after, member)
+        np.add(totals[size], members[member], out=totals[size + 1])
+        yield subset, totals[size + 1]
+        yield from _sums(members, totals, subset)

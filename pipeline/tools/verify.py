@@ -11,7 +11,7 @@ from pipeline.artefacts.digests import compare, remedy_of
 from pipeline.artefacts.soundness import PUBLISHED, damages
 from pipeline.configs.base import StageConfig
 from pipeline.configs.prepare import PrepareConfig
-from pipeline.configs.study import BenchmarkConfig, Study
+from pipeline.configs.study import STUDY_FILE, BenchmarkConfig, Study, study_in
 from pipeline.errors import InputError
 from pipeline.tools import verify_data
 
@@ -63,7 +63,7 @@ def _config_of(path: Path) -> StageConfig:
     """
     if path.name == BenchmarkConfig.last_file:
         what, sealed = sealing.read_benchmark(path)
-        artefact = sealing.BENCHMARKS[what].config
+        artefact: type[StageConfig] = sealing.BENCHMARKS[what].config
     else:
         stage = next(each for each in sealing.STAGES.values() if each.config.last_file == path.name)
         artefact, sealed = stage.config, stage.load(path)
@@ -86,6 +86,8 @@ def _problems(config: StageConfig, root: Path) -> list[str]:
         return problems
     try:
         sealing.unseal(config, root)
+        if isinstance(config, Study) and (root / config.folder / STUDY_FILE).is_file():
+            study_in(root / config.folder)
     except InputError as error:
         return [str(error)]
     if isinstance(config, PrepareConfig) and not (root / PUBLISHED).is_file():
