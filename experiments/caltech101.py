@@ -19,11 +19,13 @@ with a seed for each member. With --members 7 --independent 3 it also answers
 ensemble_size.py. All share their trainings.
 """
 
+from typing import Annotated
+
 from pipeline.configs import (
     CheckConfig,
     CompareConfig,
+    Count,
     Members,
-    Seeds,
     Study,
     TrainConfig,
     comparison,
@@ -38,10 +40,12 @@ from pipeline.configs.miniature import (
 )
 from pipeline.configs.recipes import aux_heads, crop_counts
 
+Asked = Annotated[Count, "Trainings of each arm of the questions below; 0 asks none."]
+
 
 @of_miniature
 def experiment(
-    base: TrainConfig, members: Members = 1, seeds: Seeds = 0, independent: Independent = 0
+    base: TrainConfig, members: Members = 1, seeds: Asked = 0, independent: Independent = 0
 ) -> Study:
     predictions = miniature_members(base, members)
     comparisons: tuple[CompareConfig, ...] = ()

@@ -30,6 +30,11 @@ from pipeline.configs import (
     table3,
 )
 from pipeline.configs.recipes import large_batch, paper, seven_members
+from pipeline.configs.train import MOST_IMAGES
+
+Batch = Annotated[
+    int | None, range(1, MOST_IMAGES + 1), "Images a step of large_batch.  [default: 1024]"
+]
 
 
 def experiment(
@@ -37,7 +42,7 @@ def experiment(
     name: DataName = None,
     members: Members = 7,
     recipe: Annotated[Literal["paper", "large_batch"], "The paper's, or for many GPUs."] = "paper",
-    batch: Annotated[int | None, "Images a step of large_batch.  [default: 1024]"] = None,
+    batch: Batch = None,
     epochs: Annotated[float | None, "Length of a training.  [default: 250, or 90]"] = None,
     precision: Annotated[Precision | None, "[default: fp32, or bf16]"] = None,
 ) -> Study:
@@ -49,6 +54,7 @@ def experiment(
         if recipe == "paper"
         else large_batch(images, epochs or 90, batch or 1024)
     )
+    by = "" if recipe == "paper" else f" by large_batch, {base.global_batch_size} images a step"
     base = base.but(precision=precision or base.precision)
     predictions = tuple(
         EvaluateConfig(data=images, classifier=run, precision=base.precision)
@@ -56,6 +62,6 @@ def experiment(
     )
     return Study(
         name="table3",
-        title=f"Table 3 on ILSVRC-2012: {members} GoogLeNet{'s' if members > 1 else ''}",
+        title=f"Table 3 on ILSVRC-2012: {members} GoogLeNet{'s' if members > 1 else ''}{by}",
         check=CheckConfig(results=table3(predictions)),
     )

@@ -115,8 +115,15 @@ def test_scaling_is_measured_and_a_plan_uses_it(tmp_path: Path) -> None:
     ]
     assert facts["gradient_bytes"] > 4e5
     assert not (path.parent / "ranks").exists()
-    shown = in_process("plan", "caffe_quick", "--root", tmp_path).stdout
+    same = ("--set", "train.network.input_size=42", "--set", "train.network.width=0.125")
+    shown = in_process("plan", "caffe_quick", *same, "--root", tmp_path).stdout
     assert re.search(r"train .* h of a core \(.*\), scaled", shown)
+    wrong = ("--data", tmp_path / "no", "--root", tmp_path / "r")
+    refused = in_process("benchmark", "scaling", *wrong)
+        "benchmark", "scaling", "--data", tmp_path / "no", "--root", tmp_path / "r"
+    )
+    assert "no such folder" in refused.stderr
+    assert not list((tmp_path / "r").glob("benchmarks/*"))
     refused = in_process("benchmark", "scaling", "--ranks", "1,x")
     assert refused.returncode == 2
     assert "no list of numbers such as 1,2,4" in refused.stderr

@@ -9,7 +9,7 @@ import pytest
 from pipeline.configs.experiment import load_study
 from pipeline.configs.study import Study
 from pipeline.errors import InputError
-from pipeline.tools.forecast import sharing
+from pipeline.tools.places import sharing
 from tests.commands import TOP
 
 EXPERIMENTS = sorted((TOP / "experiments").glob("*.py"))
@@ -89,7 +89,7 @@ def test_arms_are_named_and_at_least_two(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--members", "0"], "0 members: expected at least 1"),
+        (["--members", "0"], "--members.: 0 is not in the range 1<=x<=1000"),
         (["--seeds", "-1"], "-1 is not in the range 0<=x<=1000"),
         (
             ["--independent", "1"],

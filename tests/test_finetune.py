@@ -202,7 +202,9 @@ def test_finetune_trains_evaluates_and_reports(image_folder: Path, tmp_path: Pat
     for name in ("status", "report", "verify", "recount"):
         again = in_process(name, folder, *root)
         assert again.returncode == 0, again.stderr
-    assert f"report: {folder}/report.html" in in_process("report", folder, *root).stdout
+    # the folder says its root, too
+    assert f"report: {folder}/report.html" in in_process("report", folder).stdout
+    assert " missing " not in in_process("plan", folder).stdout
     assert "takes no others (--epochs)" in in_process("status", folder, "--epochs", 2).stderr
     assert "has no study.json" in in_process("status", tmp_path).stderr
 

@@ -6,19 +6,22 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
+from pipeline.commands.values import Place, SiteFile
 from pipeline.configs.base import Frozen
 from pipeline.configs.experiment import load_study, options_of
 from pipeline.configs.network import Precision
 from pipeline.configs.shipped import description, experiment_file, names, summary
 from pipeline.errors import InputError
-from slurm.site import site_names
 
 MOST_PROCESSES = 4096  # ours: no machine has as many cores
 MOST = 1_000_000  # ours: of steps, lines or images; more is a slip of the hand
 TYPED = f"{__name__}.typed"  # the words behind the command's name
-PATH = click.Path(path_type=Path)
+
+
+PATH = Place(path_type=Path)
 ROOT = click.option(
     "--root", type=PATH, default=Path("outputs"), show_default=True, help="Folder of all artefacts."
 )
@@ -43,57 +46,7 @@ PROCESSES = click.option(
 )
 
 
-class SiteFile(click.Path):
-    """A site file, or the name of one that ships."""
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        own = [CompletionItem(name) for name in site_names() if name.startswith(incomplete)]
-        return own + super().shell_complete(ctx, param, incomplete)
-
-
 SITE = SiteFile(path_type=Path)
-
-
-class Triple(click.ParamType[tuple[float, ...]]):
-    """Three numbers, such as 123,117,104."""
-
-    name = "R,G,B"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, ...]:
-        try:
-            red, green, blue = (float(part) for part in value.split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not three numbers such as 123,117,104", param, ctx)
-        return red, green, blue
-
-
-class Counts(click.ParamType[tuple[int, ...]]):
-    """Numbers, such as 1,2,4."""
-
-    name = "N,..."
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        parts = [part.strip() for part in value.split(",")]
-        if not all(part.isdecimal() and len(part) < 10 for part in parts):
-            self.fail(f"{value!r} is no list of numbers such as 1,2,4", param, ctx)
-        return tuple(int(part) for part in parts)
-
-
-class Names(click.ParamType[tuple[str, ...]]):
-    """Names, such as crops_1,crops_144."""
-
-    name = "NAME,..."
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        return tuple(part.strip() for part in value.split(","))
 
 
 def choices(
@@ -197,6 +150,12 @@ def _complete_value(
     return []
 
 
+def is_usual(name: str) -> bool:
+    """Return whether an option of the command that runs now was left out."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source in (None, ParameterSource.DEFAULT)
+
+
 def study_command(
     example: str, needs_experiment: bool = True
 ) -> Callable[[Callable[..., None]], click.Command]:
@@ -217,6 +176,8 @@ def study_command(
             if experiment is None and settings:
                 raise InputError(f"--set {settings[0]}: of which experiment? name one")
             study = None if experiment is None else load_study(experiment, arguments, settings)
+            if experiment is not None and experiment.is_dir() and is_usual("root"):
+                options["root"] = experiment.parent.parent  # the folder is ROOT/reports/NAME
             function(study=study, **options)
 
         options = click.argument(

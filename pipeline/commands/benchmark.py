@@ -9,13 +9,15 @@ from typing import Any, get_args
 import click
 from pydantic import ValidationError
 
-from pipeline.commands.arguments import MOST, PATH, ROOT, SITE, Counts
+from pipeline.commands.arguments import MOST, PATH, ROOT, SITE
+from pipeline.commands.values import Counts
 from pipeline.configs.network import Precision
 from pipeline.configs.prepare import ILSVRC2012_IMAGES
 from pipeline.configs.study import BenchmarkConfig, ScalingConfig
 from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError
 from pipeline.runtime import ranks as ranks_here
+from pipeline.runtime.device import refuse_without_gpu
 from slurm.scaling import launch_on
 from slurm.site import load_site
 
@@ -162,6 +164,9 @@ def scaling(ranks: tuple[int, ...] | None, site: Path | None, root: Path, **fiel
         config = ScalingConfig(ranks=ranks or usual, site=name, **fields)
     except ValidationError as error:
         raise InputError(one_line(error)) from None
+
+    if place is None:
+        refuse_without_gpu(config.precision)
 
     def launch(number: int, folder: Path) -> None:
         if place is None:

@@ -4,8 +4,9 @@ from typing import Any, get_args
 
 import click
 
-from pipeline.commands.arguments import PATH, PRECISION, PROCESSES, ROOT, Names, Triple, choices
-from pipeline.commands.missing import run_missing
+from pipeline.commands.arguments import PATH, PRECISION, PROCESSES, ROOT, choices
+from pipeline.commands.missing import run_missing, show_name
+from pipeline.commands.values import Names, Triple
 from pipeline.configs.evaluate import CropsConfig
 from pipeline.configs.network import MOST_PIXELS
 from pipeline.paper.policies import CURVE
@@ -104,4 +105,6 @@ def evaluate(**options: Any) -> None:
     on whole images. The last options settle what the paper leaves open.
     """
     root, processes = options.pop("root"), options.pop("processes")
-    run_missing(foreign_study(**options), root, None, processes)
+    study = foreign_study(**options)
+    run_missing(study, root, None, processes)
+    show_name(study, root)

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from pipeline.commands.arguments import PATH, PRECISION, PROCESSES, ROOT
-from pipeline.commands.missing import run_missing
+from pipeline.commands.missing import run_missing, show_name
 from pipeline.configs.network import MOST_PIXELS, MOST_WIDTH
 from pipeline.configs.train import MOST_EPOCHS
 
@@ -52,4 +52,4 @@ def finetune(folder: Path, root: Path, processes: int | None, **options: Any) ->
     print(words)
     run_missing(study, root, None, processes)
     print(f"weights: {Run(run, root).weights_file('averaged')}")
-    print(f"study: {root / study.folder}, which report, status and the like take as EXPERIMENT")
+    show_name(study, root)

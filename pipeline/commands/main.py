@@ -94,7 +94,7 @@ COMMANDS = {  # by name: the file that it lies in, and its line in --help
     ),
     "selftest": (
         "selftest",
-        "Test this machine's device beside the CPU, and measure its speed, in minutes.",
+        "Test that a device computes what the CPU computes, and measure its speed.",
     ),
     "completion": ("start", "Print what makes a shell complete commands, names and options."),
 }

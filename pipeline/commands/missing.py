@@ -79,6 +79,12 @@ def _note(study: Study, root: Path) -> None:
         raise of_file(error, path) from error
 
 
+def show_name(study: Study, root: Path) -> None:
+    """Print by what a study without an experiment file can be named."""
+    if is_first():
+        print(f"study: {root / study.folder}, which report, status and the like take as EXPERIMENT")
+
+
 def refuse_wrong(study: Study, root: Path, place: Site | None, is_plan: bool = False) -> None:
     """Refuse what no stage could use: the user reads it here, not in a job's log.
 
@@ -122,7 +128,8 @@ def few_images(study: Study, root: Path, place: Site) -> list[str]:
     }
     return [
         f"{batch} images a step are {batch / ranks:g} for each of {ranks} GPUs: below"
-        f" {FEW_IMAGES} most of its time goes into starting the work"
+        f" {FEW_IMAGES} most of its time goes into starting the work (table3 has --recipe"
+        " large_batch)"
         for batch in sorted(batches)
         if place.train.gpus_per_node and batch < FEW_IMAGES * ranks
     ]

@@ -12,6 +12,7 @@ import click
 from pipeline.artefacts import sealing
 from pipeline.commands.arguments import PATH, ROOT, study_command
 from pipeline.commands.local import forget_report, refuse_stale, show
+from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import Study
 from pipeline.errors import InputError, StageFailed
 from pipeline.reporting.server import served
@@ -91,7 +92,8 @@ def rebuild(study: Study, root: Path, anew: bool = True) -> Path:
             forget_report(study, root)
         run_stage(study, root)
         return root / study.folder / PAGE
-    if not any((root / config.folder).exists() for config in study.stages):
+    own = [config for config in study.stages[:-1] if not isinstance(config, PrepareConfig)]
+    if not any((root / config.folder).exists() for config in own):
         raise InputError(
             f"{root}: nothing of {study.name} with these options is there; give those of its run"
         )

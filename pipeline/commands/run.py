@@ -9,7 +9,7 @@ from pipeline.commands.missing import few_images, refuse_wrong, run_missing, wit
 from pipeline.configs.study import Study
 from pipeline.runtime import device
 from pipeline.tools import forecast
-from pipeline.tools.places import places
+from pipeline.tools.places import places, sharing
 from slurm.budget import budget
 from slurm.site import load_site
 
@@ -47,7 +47,7 @@ def plan(study: Study, root: Path, site: Path | None) -> None:
     granted, ranks, devices = (
         (place.in_words(), place.num_ranks(), place.devices()) if place else ({}, {}, {})
     )
-    here = None if place else device.here()
+    here = devices["train"] if place else device.here()
     refuse_wrong(study, root, place, is_plan=True)
     name = site.stem if site else ""
     costs = forecast.forecast(study, root, here, ranks or {"train": 1, "evaluate": 1}, name)
@@ -64,7 +64,7 @@ def plan(study: Study, root: Path, site: Path | None) -> None:
             f"  {'complete' if is_complete else 'missing':9} {config.stage:9}"
             f" {root / config.folder}  {details}".rstrip()
         )
-    print(forecast.sharing(study))
+    print(sharing(study))
     if costs:
         print(f"still to do: {forecast.total_in_words(costs.values())}")
         print("\n".join(budget(study, root, costs, place)))

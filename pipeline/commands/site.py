@@ -58,7 +58,8 @@ def logs(study: Study, root: Path, stage: str, lines: int, follow: bool) -> None
     if not shown:
         raise InputError(
             f"{root / 'jobs'}: no jobs of this"
-            f" study{f' whose name begins with {stage}' if stage else ''}"
+            f" study{f' whose name begins with {stage}' if stage else ''}; what runs here"
+            " without --site has none, and says all on the screen"
         )
     at: dict[Path, int] = {}
     while True:

@@ -1,5 +1,6 @@
 """The first steps of a user: a folder to work in, and a shell that completes."""
 
+import shlex
 from importlib.resources import files
 from pathlib import Path
 
@@ -26,7 +27,9 @@ def init(folder: Path) -> None:
     for name in STARTER:
         (folder / name).write_bytes(files("pipeline").joinpath("starter", name).read_bytes())
     print("\n".join(f"wrote {folder / name}" for name in STARTER))
-    print(f"try it, in two minutes: cd {folder} && going-deeper run experiment.py")
+    print(
+        f"try it, in two minutes: cd {shlex.quote(str(folder))} && going-deeper run experiment.py"
+    )
 
 
 @click.command(epilog="Example: going-deeper completion bash >> ~/.bashrc")

@@ -27,7 +27,7 @@ def name_of(path: Path | None, name: str | None, usual: str) -> str:
     'my-birds'
     """
     if name is not None or path is None:
-        return name or usual
+        return usual if name is None else name
     return re.sub(r"[^A-Za-z0-9._-]", "-", path.absolute().name)[:64] or usual
 
 

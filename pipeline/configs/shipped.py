@@ -25,7 +25,9 @@ def experiment_file(path: Path) -> Path:
         return path
     if str(path) in names():
         return FOLDER / f"{path}.py"
-    hint = did_you_mean(path.stem, names()) or "; going-deeper experiments lists those that ship"
+    hint = did_you_mean(path.stem, names()) or (
+        "; going-deeper experiments lists those that ship, going-deeper index the studies of a root"
+    )
     raise InputError(f"{path}: no such Python file or experiment{hint}")
 
 

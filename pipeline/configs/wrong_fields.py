@@ -23,7 +23,7 @@ PATTERNS = {  # what a text must be, by its pattern: people read no regular expr
     r"^[0-9a-f]{40}$": "40 hex digits in lower case",
     r"^[0-9a-f]{64}$": "64 hex digits in lower case",
     r"^(googlenet|(torchvision|timm|python):[A-Za-z0-9._-]{1,64})$": (
-        "googlenet, torchvision:NAME, timm:NAME or python:FUNCTION"
+        "googlenet, torchvision:NAME, timm:NAME or FILE.py:FUNCTION"
     ),
 }
 

@@ -108,8 +108,10 @@ def load_strictly(network: nn.Module, weights: dict[str, Tensor], path: Path) ->
             )
         if weights[name].shape != tensor.shape:
             shape = tuple(weights[name].shape)
+            is_other = shape[1:] == tuple(tensor.shape)[1:]
             raise InputError(
                 f"{path}: {name} has shape {shape}; the network expects {tuple(tensor.shape)}"
+                + (" (are the weights of another number of classes than --data has?)" * is_other)
             )
     if unknown := next((name for name in weights if name not in expected), None):
         raise InputError(f"{path}: has a tensor {unknown}, which the network does not know")

@@ -52,7 +52,8 @@ def _guesses(results: Sequence[Result]) -> Iterator[str]:
         f" {in_crops(label_of(result.config.policy))}"
         for result in chances
     ]
-    yield f"{', '.join(cells)}: " + guessing(
+    all_of_several = 1 < len(chances) == len(results)
+    yield f"{'all results' if all_of_several else ', '.join(cells)}: " + guessing(
         first.config.members[0].classifier, first.facts.num_images, least.hits, least.expected
     )
 

@@ -66,8 +66,9 @@ def finetune_study(
     words = (
         f"{data.name}: {len(source.classes)} classes, {count} images for training,"
         f" {numbers.count('val')} for validation\n"
-        f"recipe: {run.num_epochs:g} epochs in batches of {run.global_batch_size}, rate"
-        f" {run.learning_rate:g}, {network.input_size} px, width {network.width:g}, {precision}"
+        f"recipe: {run.num_epochs:g} epoch{'s' * (run.num_epochs != 1)} in batches of"
+        f" {run.global_batch_size}, rate {run.learning_rate:g}, {network.input_size} px, width"
+        f" {network.width:g}, {precision}"
     )
     return Finetuning(study, run, words)
 

@@ -80,7 +80,9 @@ def forecast(
             elif rates:
                 device = max(reversed(rates), key=lambda device: device == here)
                 hours = rates[device] * _amount(config, count) / 3600
-                cost = Cost(hours, device, "measured", hours / number if number else None)
+                is_such = number and (here is None or device.kind == here.kind)
+                wall = hours / number if number and is_such else None
+                cost = Cost(hours, device, "measured", wall)
             elif (known := scaling.seconds(scales, config, count, number or 1)) is not None:
                 device, wall = known
                 cost = Cost(wall * (number or 1) / 3600, device, "scaled", wall / 3600)
@@ -88,34 +90,6 @@ def forecast(
                 cost = Cost(None)
             costs[config.hash] = cost
     return costs
-
-
-def sharing(study: Study) -> str:
-    """Say how many trainings a study takes, and how many its questions would take if
-    each were a study of its own.
-    """
-    members = {member.hash for result in study.check.results for member in result.members}
-    arms = [
-        {member.hash for member in arm.members}
-        for compared in study.comparisons
-        for arm in compared.arms
-    ]
-    # the results of an arm are no question of their own
-    questions = [] if members in arms else [members]
-    questions += [{member.hash for member in compared.inputs} for compared in study.comparisons]
-    runs = {
-        config.hash: config.classifier.hash
-        for config in study.stages
-        if isinstance(config, EvaluateConfig) and isinstance(config.classifier, TrainConfig)
-    }
-    sets = {frozenset(runs[name] for name in names if name in runs) for names in questions}
-    total = sum(isinstance(config, TrainConfig) for config in study.stages)
-    text = f"{total} training{'s' if total != 1 else ''}"
-    return (
-        f"{text}; each question by itself would take {sum(map(len, sets))} in all"
-        if study.comparisons
-        else text
-    )
 
 
 def num_images_of(config: PrepareConfig, root: Path, split: str) -> int:
@@ -223,11 +197,11 @@ def in_words(cost: Cost | None, ranks: int | None, where: Device | None = None) 
     if cost.hours is None or cost.device is None:
         return "hours unknown"
     spread = f", {_hours(cost.hours / ranks)} on {ranks} such" if ranks else ""
-    spread += ", scaled" if cost.basis == "scaled" else ""
     # a site says what kind of device it has, not which
     is_such = where is None or where in (cost.device, Device(cost.device.kind))
+    basis = ", scaled from benchmark scaling" if cost.basis == "scaled" else ""
     return f"{_hours(cost.hours)} of a {cost.device}" + (
-        spread if is_such else f"; of a {where} unknown"
+        f"{spread}{basis}" if is_such else f"{basis}; of a {where} unknown"
     )
 
 
@@ -240,8 +214,11 @@ def total_in_words(costs: Collection[Cost]) -> str:
         for device in devices
     ]
     if unknown := len(costs) - len(known):
-        why = "no data yet, or nothing alike was run or benchmarked under this root"
-        sums.append(f"{unknown} of unknown cost ({why})")
+        why = (
+            "no data yet, or nothing of this network, size, precision and compilation was run or"
+            " benchmarked under this root; going-deeper benchmark scaling does"
+        )
+        sums.append(f"{unknown} stage{'s' * (unknown > 1)} of unknown cost ({why})")
     return ", and ".join(sums)
 
 

@@ -46,3 +46,31 @@ def _of(config: StageConfig, words: dict[str, list[str]]) -> list[str]:
         case CompareConfig():
             return [config.question]
     return []
+
+
+def sharing(study: Study) -> str:
+    """Say how many trainings a study takes, and how many its questions would take if
+    each were a study of its own.
+    """
+    members = {member.hash for result in study.check.results for member in result.members}
+    arms = [
+        {member.hash for member in arm.members}
+        for compared in study.comparisons
+        for arm in compared.arms
+    ]
+    # the results of an arm are no question of their own
+    questions = [] if members in arms else [members]
+    questions += [{member.hash for member in compared.inputs} for compared in study.comparisons]
+    runs = {
+        config.hash: config.classifier.hash
+        for config in study.stages
+        if isinstance(config, EvaluateConfig) and isinstance(config.classifier, TrainConfig)
+    }
+    sets = {frozenset(runs[name] for name in names if name in runs) for names in questions}
+    total = sum(isinstance(config, TrainConfig) for config in study.stages)
+    text = f"{total} training{'s' if total != 1 else ''}"
+    return (
+        f"{text}; each question by itself would take {sum(map(len, sets))} in all"
+        if study.comparisons
+        else text
+    )

@@ -22,6 +22,10 @@ from pipeline.paper.schedule import total_steps
 from pipeline.runtime.device import Device
 from pipeline.statistics.scaling import StepModel
 
+# ours: the most that an image may cost beside the benchmark's, or the least as a part;
+# a much smaller network spends its time on other things than a large one
+MOST_TIMES = 4.0
+
 
 class Scale(NamedTuple):
     """A benchmark, and the device it was made on."""
@@ -31,11 +35,11 @@ class Scale(NamedTuple):
     device: Device
 
 
-def benchmarks(root: Path, here: Device | None, site: str) -> list[Scale]:
+def benchmarks(root: Path, where: Device | None, site: str) -> list[Scale]:
     """Return the scaling benchmarks under a root, the best to scale from first.
 
-    These are those of the site, then those of this device, then the newest. Those of
-    another machine than `here` are left out, as the device is known.
+    These are those of the site, then the newest. Those of another device than `where`
+    are left out; a device without a name stands for all of its kind.
     """
     scales = []
     paths = (root / BenchmarkConfig.room).glob(f"*/{BenchmarkConfig.last_file}")
@@ -45,7 +49,9 @@ def benchmarks(root: Path, here: Device | None, site: str) -> list[Scale]:
             if what == "scaling" and isinstance(facts, SealedScaling):
                 config = ScalingConfig.model_validate(facts.config)
                 scales.append(Scale(config, facts, Device(facts.kind, facts.device)))
-    fitting = [scale for scale in scales if here is None or scale.device == here]
+    fitting = [
+        scale for scale in scales if where in (None, scale.device, Device(scale.device.kind))
+    ]
     return sorted(fitting, key=lambda scale: scale.config.site != site)
 
 
@@ -54,7 +60,8 @@ def seconds(
 ) -> tuple[Device, float] | None:
     """Return the device and the seconds that a stage takes on so many ranks of it.
 
-    None where no benchmark was of its precision, or its network is not ours.
+    None where no benchmark was of its precision and of a similar size, or its network
+    is not ours.
     """
     shape = _shape(config)
     for scale in scales:
@@ -64,6 +71,8 @@ def seconds(
         times = (shape.input_size / scale.config.input_size) ** 2 * (
             shape.width / scale.config.width
         ) ** 2
+        if not 1 / MOST_TIMES <= times <= MOST_TIMES:
+            continue
         if isinstance(config, TrainConfig):
             return scale.device, _of_training(scale.facts, config, num_images, ranks, times)
         crops = num_images * max(num_crops(policy) for policy in config.policies)

@@ -56,7 +56,7 @@ def test_cost_is_of_the_same_work(
     wider, its_evaluation = of_one(longer.but(network=NetworkConfig(input_size=42, width=0.25)))
     assert set(forecast(wider, tmp_path).values()) == {Cost(None)}
     assert total_in_words([*costs.values(), Cost(None)]).startswith(
-        "4.8 h of a core, and 1 of unknown cost"
+        "4.8 h of a core, and 1 stage of unknown cost"
     )
     assert in_words(costs[longer.hash], 4, Device("core")) == "1.2 h of a core, 19 min on 4 such"
     assert in_words(costs[longer.hash], 8, Device("GPU")) == "1.2 h of a core; of a GPU unknown"
@@ -188,13 +188,17 @@ def test_a_benchmark_is_scaled_to_size_batch_and_ranks(tmp_path: Path) -> None:
     assert known.wall_hours == pytest.approx(wall)
     assert known.hours == pytest.approx(8 * wall)
     assert costs[evaluation.hash].wall_hours == pytest.approx(50_000 * 144 / 1000 / 8 / 3600)
-    assert "on 8 such, scaled" in in_words(known, 8, Device("GPU"))
-    small = run.but(network=NetworkConfig(input_size=42))
+    assert "on 8 such, scaled from benchmark scaling" in in_words(known, 8, Device("GPU"))
+    tiny = run.but(network=NetworkConfig(input_size=42))  # too small to be alike
+    assert set(forecast(of_one(tiny, precision="bf16")[0], tmp_path).values()) == {Cost(None)}
+    small = run.but(network=NetworkConfig(input_size=84))
     (cost, *_) = forecast(of_one(small, precision="bf16")[0], tmp_path, ranks={"train": 8}).values()
     assert cost.wall_hours == pytest.approx(steps * 128 / 500 / 3600)
     # another precision, or another machine, says nothing
     assert set(forecast(of_one(run.but(precision="fp32"))[0], tmp_path).values()) == {Cost(None)}
-    assert set(forecast(study, tmp_path, Device("core", "CPU")).values()) == {Cost(None)}
+    for other in (Device("core", "CPU"), Device("core"), Device("GPU", "A100")):
+        assert set(forecast(study, tmp_path, other).values()) == {Cost(None)}
+    assert set(forecast(study, tmp_path, Device("GPU")).values()) != {Cost(None)}
 
 
 def test_a_budget_counts_jobs_hours_disk_rows_and_money(tmp_path: Path) -> None:
