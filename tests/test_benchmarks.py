@@ -120,8 +120,6 @@ def test_scaling_is_measured_and_a_plan_uses_it(tmp_path: Path) -> None:
     assert re.search(r"train .* h of a core \(.*\), scaled", shown)
     wrong = ("--data", tmp_path / "no", "--root", tmp_path / "r")
     refused = in_process("benchmark", "scaling", *wrong)
-        "benchmark", "scaling", "--data", tmp_path / "no", "--root", tmp_path / "r"
-    )
     assert "no such folder" in refused.stderr
     assert not list((tmp_path / "r").glob("benchmarks/*"))
     refused = in_process("benchmark", "scaling", "--ranks", "1,x")

@@ -26,7 +26,7 @@ def test_a_study_from_one_command_and_again(finished: Finished) -> None:
         2,
     )
     assert "Fewer than 25 classes: claims are judged on the top-1 error." in finished.said.stdout
-    assert "R1   not_run" in finished.said.stdout
+    assert "not run: R1 " in finished.said.stdout
     (page,) = finished.root.glob("reports/tiny-*/report.html")
     assert finished.said.stdout.strip().endswith(f"report: {page}")
     html = page.read_text()
@@ -193,7 +193,7 @@ def test_a_mistake_of_ours_says_where_to_find_it(
     def mistaken(*_: object) -> None:
         raise KeyError("step")
 
-    monkeypatch.setattr("pipeline.commands.run.refuse_stale", mistaken)
+    monkeypatch.setattr("pipeline.commands.run.refuse_wrong", mistaken)
     failed = in_process("plan", finished.experiment, "--root", finished.root)
     assert failed.returncode == 3
     assert "Traceback" in failed.stderr
