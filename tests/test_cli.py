@@ -161,7 +161,11 @@ def test_a_failed_stage_is_one_line_and_exit_code_3(
     arguments = ("run", experiment, "--data", image_folder, "--members", 1, "--root")
     failed = going_deeper(*arguments, tmp_path / "here", "--processes", 2)
     assert failed.returncode == 3
-    lines = [line for line in failed.stderr.splitlines() if not line.startswith(("prepare", "["))]
+    lines = [
+        line
+        for line in failed.stderr.splitlines()
+        if not line.startswith(("prepare", "train", "["))
+    ]
     assert len(lines) == 1
     assert re.fullmatch(
         r"going-deeper: \S+: loss is (nan|inf) at step \d+; lower learning_rate, or set a lower"
@@ -190,7 +194,7 @@ def test_a_mistake_of_ours_says_where_to_find_it(
 ) -> None:
     """The user sees a traceback, and a file with it to send."""
 
-    def mistaken(*_: object) -> None:
+    def mistaken(*_: object, **__: object) -> None:
         raise KeyError("step")
 
     monkeypatch.setattr("pipeline.commands.run.refuse_wrong", mistaken)

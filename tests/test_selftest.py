@@ -191,7 +191,7 @@ def test_a_rank_that_hangs_is_ended() -> None:
     """Its traceback is on the screen, and the next group has its turn."""
     started = time.monotonic()
     with pytest.raises(StageFailed, match="rank 0 ended with exit code 1"):
-        ranks.launch(within, 1, time.time(), time.sleep, 3600)
+        ranks.launch(within, 1, time.monotonic(), time.sleep, 3600)
     assert time.monotonic() - started < 60
 
 

@@ -30,7 +30,7 @@ class Bench:
 
     config: SelftestConfig
     folder: Path
-    ends_at: float  # by time.time, which all processes share
+    ends_at: float  # by time.monotonic, which all processes of a machine share
     accelerator: Accelerator | None = None
     kept: dict[str, Any] = field(default_factory=dict)
 
@@ -50,7 +50,7 @@ class Bench:
     @property
     def seconds_left(self) -> float:
         """The seconds until no check begins."""
-        return self.ends_at - time.time()
+        return self.ends_at - time.monotonic()
 
     def needs(self, seconds: float) -> None:
         """Raise NotRun if fewer seconds than these are left."""

@@ -51,7 +51,7 @@ def selftest(config: SelftestConfig, root: Path, launch: Launch) -> SelftestFact
     `launch` runs a function on so many ranks of this machine, with its arguments.
     """
     folder = root / config.folder
-    scratch, started = folder / "scratch", time.time()
+    scratch, started = folder / "scratch", time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
     scratch.mkdir(parents=True)
     bench = Bench(config, scratch, started + 60 * config.minutes)
@@ -60,7 +60,7 @@ def selftest(config: SelftestConfig, root: Path, launch: Launch) -> SelftestFact
     def timed(function: Callable[..., object], ranks: int, *arguments: Any) -> None:
         ends_at = bench.ends_at + GRACE_SECONDS
         if ranks > 1:
-            ends_at = min(ends_at, time.time() + RANKS_SECONDS)
+            ends_at = min(ends_at, time.monotonic() + RANKS_SECONDS)
         launch(within, ranks, ends_at, function, *arguments)
 
     def quick(function: Callable[..., object], ranks: int, *arguments: Any) -> None:
@@ -90,7 +90,7 @@ def selftest(config: SelftestConfig, root: Path, launch: Launch) -> SelftestFact
             input_size=config.input_size,
             width=config.width,
             minutes=config.minutes,
-            seconds=round(time.time() - started, 1),
+            seconds=round(time.monotonic() - started, 1),
             checks=checks,
         )
     finally:
@@ -103,7 +103,7 @@ def selftest(config: SelftestConfig, root: Path, launch: Launch) -> SelftestFact
 
 def within(ends_at: float, function: Callable[..., object], *arguments: Any) -> None:
     """Call a function in a rank, which ends at a time whatever it does."""
-    seconds = max(1.0, ends_at - time.time())
+    seconds = max(1.0, ends_at - time.monotonic())
     faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__ or 2)
     try:
         function(*arguments)
