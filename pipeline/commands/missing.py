@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.artefacts import sealing
+from pipeline.artefacts import locks, sealing
 from pipeline.artefacts.soundness import damages, set_aside_damaged
 from pipeline.artefacts.tidy import tidy
 from pipeline.commands.local import (
@@ -70,11 +70,15 @@ def _note(study: Study, root: Path) -> None:
     """Note a study, so that the folder of its report stands for it.
 
     Raises:
+        InputError: the file system of the root is not fit for artefacts.
         StageFailed: the disk is full or read-only.
     """
     path = root / study.folder / STUDY_FILE
+    if locks.held_by(study.hash, root) is not None:
+        return  # whoever makes the report has noted it
     try:
-        disk.write_atomic(path, note_of(study))
+        with locks.lock(study, root):  # it refuses a disk without locks before any file
+            disk.write_atomic(path, note_of(study))
     except OSError as error:
         raise of_file(error, path) from error
 

@@ -78,7 +78,8 @@ def test_wrong_files_are_named(tmp_path: Path) -> None:
         "has no tensor conv1.conv.weight; the network expects one of shape (64, 3, 7, 7)"
     )
     assert message(classifier__bias=torch.zeros(9)).endswith(
-        "classifier.bias has shape (9,); the network expects (7,)"
+        "classifier.bias has shape (9,); the network expects (7,) (are the weights of another"
+        " number of classes than --data has?)"
     )
     assert message(extra=torch.zeros(1)).endswith(
         "has a tensor extra, which the network does not know"
