@@ -239,7 +239,7 @@ def test_guessing_is_said_loudly(image_folder: Path, tmp_path: Path) -> None:
     assert done.stderr.count(sentence) == 1
     assert done.stdout.count(sentence) == 1  # for both results
     assert facts["may_be_guessing"] is True
-    assert (page.parent / "RESULTS.md").read_text().count(f"**1 crops, models 1: {sentence}") == 1
+    assert (page.parent / "RESULTS.md").read_text().count(f"**all results: {sentence}") == 1
 
 
 @pytest.mark.processes

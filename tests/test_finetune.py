@@ -190,7 +190,7 @@ def test_finetune_trains_evaluates_and_reports(image_folder: Path, tmp_path: Pat
     ended = in_process(*command, "--name", "own", "--root", tmp_path / "root", "--processes", 1)
     assert ended.returncode == 0, ended.stderr
     assert "own: 3 classes, 18 images for training, 6 for validation" in ended.stdout
-    assert "recipe: 1 epochs in batches of 32, rate 0.005, 42 px, width 0.125" in ended.stdout
+    assert "recipe: 1 epoch in batches of 32, rate 0.005, 42 px, width 0.125" in ended.stdout
     assert "have the lowest" not in ended.stdout
     assert "the 20 % of its files with the lowest SHA-256 are for validation" in ended.stderr
     assert re.search(r"^ +1 144 ", ended.stdout, re.MULTILINE)
