@@ -195,10 +195,12 @@ def study_in(folder: Path) -> Study:
     """
     path = folder / STUDY_FILE
     try:
-        note = json.loads(path.read_bytes())
-        if note["sha256"] != _digest(note["study"]):
-            raise ValueError("another digest")
-        return Study.model_validate(note["study"])
+        content = path.read_bytes()
+        note = json.loads(content)
+        study = Study.model_validate(note["study"])
+        if note["sha256"] != _digest(note["study"]) or content != note_of(study):
+            raise ValueError("other bytes")
+        return study
     except OSError:
         raise InputError(
             f"{folder}: has no {STUDY_FILE}; expected an experiment, or the folder of a report"
