@@ -38,7 +38,7 @@ def peers(
             labels = torch.randint(0, classes, (images,), device=device)
             optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
             steps[f"{name}, compiled" if compiled else name] = partial(
-                _step, model, optimizer, pixels, labels, precision
+                usual_step, model, optimizer, pixels, labels, precision
             )
     return steps
 
@@ -54,19 +54,21 @@ def _timm(classes: int) -> nn.Module:
     return timm_network(TIMM, classes)
 
 
-def _step(
+def usual_step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     pixels: torch.Tensor,
     labels: torch.Tensor,
     precision: str,
 ) -> None:
+    """Take one step; the losses of two further outputs have the paper's weight."""
     with autocast(pixels.device, precision):
         outputs = model(pixels)
+    weights = (1, AUX_WEIGHT, AUX_WEIGHT) if isinstance(outputs, tuple) else (1,)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     losses = [
         weight * F.cross_entropy(logits.float(), labels)
-        for weight, logits in zip((1.0, AUX_WEIGHT, AUX_WEIGHT), outputs, strict=False)
+        for weight, logits in zip(weights, outputs, strict=True)
     ]
     torch.stack(losses).sum().backward()
     optimizer.step()

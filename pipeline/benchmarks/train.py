@@ -16,19 +16,18 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from torch.nn import functional as F
 from torchvision import models, transforms
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.dataset import Split
 from pipeline.artefacts.measurements import Quartiles, TrainFacts, Training
 from pipeline.benchmarks.contenders import ONE_THREAD, SAME_ALLOCATOR
+from pipeline.benchmarks.scaling_peers import usual_step
 from pipeline.benchmarks.turns import Measure, photograph_shard, quartiles, take_turns, worker
 from pipeline.configs.network import NetworkConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import BenchmarkConfig
 from pipeline.configs.train import MOST_EPOCHS, TrainConfig
-from pipeline.paper.googlenet import AUX_WEIGHT
 from pipeline.runtime import process_group
 from pipeline.runtime.environment import ALLOCATOR, PROCESS_ENVIRONMENT
 from pipeline.runtime.progress import Progress
@@ -105,17 +104,8 @@ def torchvision_step(input_size: int, shards: list[Path], switched: bool) -> Mea
         network, x = (thing.to(memory_format=torch.channels_last) for thing in (network, x))
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, weight_decay=2e-4)
 
-    def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=switched):
-            outputs = network(x)
-        losses = [
-            weight * F.cross_entropy(logits.float(), labels)
-            for weight, logits in zip((1, AUX_WEIGHT, AUX_WEIGHT), outputs, strict=True)
-        ]
-        torch.stack(losses).sum().backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
+    precision = "bf16" if switched else "fp32"
+    step = partial(usual_step, network, optimizer, x, labels, precision)
     return lambda _: _rate(step, STEPS, BATCH)
 
 
