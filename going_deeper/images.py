@@ -48,7 +48,10 @@ def crops(
     config, picture = rules or CropsConfig(), image.convert("RGB")
     windows = CROPS[policy](picture.width, picture.height, input_size, config.rules)
     planes = planes_of(
-        picture, dict.fromkeys(plane_of(crop, input_size) for crop in windows), input_size, config
+        np.array(picture),
+        dict.fromkeys(plane_of(crop, input_size) for crop in windows),
+        input_size,
+        config,
     )
     pixels = np.empty((len(windows), input_size, input_size, 3), np.uint8)
     for number, crop in enumerate(windows):

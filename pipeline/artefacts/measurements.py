@@ -39,6 +39,7 @@ class EvaluateFacts(Facts):
     speed_beside_a_busy_process: Quartiles
     cores: int
     allocator: dict[str, str] | None = None  # our settings
+    device: str | None = None  # its model; None in artefacts of earlier versions
 
 
 class Storing(Facts):
@@ -82,6 +83,7 @@ class TrainFacts(Facts):
     loader_times_peer: Quartiles
     overhead_of_loading: Quartiles
     allocator: dict[str, str] | None = None  # our settings
+    device: str | None = None  # its model; None in artefacts of earlier versions
     # peers with these settings; older files lack them
     step_times_torchvision_tuned: Quartiles | None = None
     step_fp32_times_torchvision_tuned: Quartiles | None = None

@@ -19,11 +19,12 @@ from pipeline.artefacts.digests import SHOWN, compare, digest_of, once, remedy_o
 from pipeline.artefacts.facts import Facts, Sealed
 from pipeline.artefacts.selftest_facts import SealedSelftest, SelftestFacts
 from pipeline.configs.base import StageConfig
+from pipeline.configs.benchmark import BenchmarkConfig, ScalingConfig
 from pipeline.configs.compare import CompareConfig, EnsembleConfig
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.selftest import SelftestConfig
-from pipeline.configs.study import BenchmarkConfig, CheckConfig, ScalingConfig, Study
+from pipeline.configs.study import CheckConfig, Study
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 from pipeline.runtime.disk import as_json, sha256, write_json

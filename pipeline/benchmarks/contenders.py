@@ -27,10 +27,12 @@ from pipeline.models.engine import Engine
 from pipeline.models.loading import Classifier
 from pipeline.paper.crops import SCALES
 from pipeline.paper.googlenet import GoogLeNet
+from pipeline.paper.policies import NUM_CROPS
 from pipeline.paper.preprocessing import PREPROCESSING
-from pipeline.runtime.environment import ALLOCATOR, PROCESS_ENVIRONMENT
+from pipeline.runtime.environment import ALLOCATOR, PROCESS_ENVIRONMENT, num_loaders
 
 POLICY = ("crops_144",)
+STREAMED = 32  # ours: images in a turn of a GPU
 
 
 class Timing(NamedTuple):
@@ -52,13 +54,13 @@ class Contender(NamedTuple):
     """
 
     text: str
-    make: Callable[[GoogLeNet, Split], Callable[[int], Timing]]
+    make: Callable[[GoogLeNet, Split, torch.device], Callable[[int], Timing]]
     environment: dict[str, str]
     dtype: torch.dtype = torch.float32
 
 
 def peer(
-    network: GoogLeNet, split: Split, per_crop: bool, compiled: bool
+    network: GoogLeNet, split: Split, device: torch.device, per_crop: bool, compiled: bool
 ) -> Callable[[int], Timing]:
     """Classify with what people use: PIL, torchvision's ToTensor and Normalize, torch's
     LocalResponseNorm, one batch of 144 crops in float32 and NCHW.
@@ -70,7 +72,7 @@ def peer(
         nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0) for _ in range(2)
     )
     size = network.input_size
-    network = network.to(memory_format=torch.contiguous_format)
+    network = network.to(device).to(memory_format=torch.contiguous_format)
     run: Callable[[Tensor], Tensor] = torch.compile(network, dynamic=False) if compiled else network
     mean, std = ([v / 255 for v in values] for values in (PREPROCESSING.mean, PREPROCESSING.std))
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(mean, std)])
@@ -91,7 +93,7 @@ def peer(
         batch = torch.stack([transform(crop) for crop in crops(image)])
         prepared = time.perf_counter()
         with torch.no_grad():
-            probabilities = run(batch).softmax(dim=1).mean(dim=0)
+            probabilities = run(batch.to(device)).softmax(dim=1).mean(dim=0).cpu()
         return Timing(time.perf_counter() - started, prepared - started, probabilities.numpy())
 
     return classify_one
@@ -123,23 +125,29 @@ def _cut(scaled: Image.Image, scale: int, place: int, view: int, size: int) -> I
 
 
 def ours(
-    network: GoogLeNet, split: Split, precision: str, compiled: bool, resize: str
+    network: GoogLeNet,
+    split: Split,
+    device: torch.device,
+    precision: str,
+    compiled: bool,
+    resize: str,
 ) -> Callable[[int], Timing]:
-    """Classify with our own code, from the stored bytes to the averaged
-    probabilities.
+    """Classify with our own code, from the stored bytes to the averaged probabilities.
+
+    A GPU gets a stream of images from several loaders, as in an evaluation.
     """
     size = network.input_size
-    engine = Engine(
-        Classifier(network, PREPROCESSING, size), torch.device("cpu"), precision, compiled
-    )
+    engine = Engine(Classifier(network, PREPROCESSING, size), device, precision, compiled)
     config = CropsConfig.model_validate({"resize": resize})
+    count, loaders = (STREAMED, num_loaders("cuda")) if device.type == "cuda" else (1, 0)
 
     def classify_one(index: int) -> Timing:
+        ids = [(index + k) % len(split) for k in range(count)]
         started = time.perf_counter()
         scores, _ = classify(
-            engine, split, [index], network.classifier.out_features, POLICY, config
+            engine, split, ids, network.classifier.out_features, POLICY, config, loaders
         )
-        total = time.perf_counter() - started
+        total = (time.perf_counter() - started) / count
 
         def batches() -> Iterator[Tensor]:
             image = open_image(split, index, POLICY, size, config)
@@ -153,8 +161,10 @@ def ours(
         in_memory = [batch.clone() for batch in batches()]
         started = time.perf_counter()
         for batch in in_memory:
-            engine.probabilities(batch).numpy()
-        return Timing(total, preprocessing, scores[POLICY[0]][0], time.perf_counter() - started)
+            engine.probabilities(batch).cpu().numpy()
+        seconds = time.perf_counter() - started
+        bound = seconds * NUM_CROPS[POLICY[0]] / (len(in_memory) * engine.batch_size)
+        return Timing(total, preprocessing, scores[POLICY[0]][0], bound)
 
     return classify_one
 
@@ -201,13 +211,13 @@ PEAK = "peak"
 PEAK_LAYERS = ((128, 28), (256, 14), (512, 14))
 
 
-def conv_peaks(_: int) -> dict[str, float]:
-    """Measure the peak of the core by type, in FLOP/s.
+def conv_peaks(_: int, device: torch.device | str = "cpu") -> dict[str, float]:
+    """Measure the peak of a core or a GPU by type, in FLOP/s.
 
     It is the speed of the fastest of a few well-shaped convolutions, channels last.
     """
     return {
-        str(dtype): max(conv_speed(dtype, *layer) for layer in PEAK_LAYERS)
+        str(dtype): max(conv_speed(dtype, *layer, device) for layer in PEAK_LAYERS)
         for dtype in (torch.float32, torch.bfloat16)
     }
 

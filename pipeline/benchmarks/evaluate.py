@@ -32,13 +32,14 @@ from pipeline.benchmarks.contenders import (
     conv_peaks,
 )
 from pipeline.benchmarks.turns import Measure, ask, photograph_shard, quartiles, take_turns, worker
-from pipeline.configs.study import BenchmarkConfig
+from pipeline.configs.benchmark import BenchmarkConfig
 from pipeline.errors import InputError
 from pipeline.paper.counting import count_parts
 from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.initialisation import INITIALISATIONS
 from pipeline.paper.policies import NUM_CROPS
 from pipeline.runtime import environment, native
+from pipeline.runtime.device import device_name
 from pipeline.runtime.progress import Progress
 
 CROPS = NUM_CROPS["crops_144"]
@@ -60,7 +61,7 @@ def benchmark_evaluate(config: BenchmarkConfig, root: Path) -> EvaluateFacts:
         names = [*CONTENDERS, PEAK]
         workers = {
             name: processes.enter_context(
-                worker(partial(_make, name, config.input_size, shards), _environment(name))
+                worker(partial(_make, name, config, shards), _environment(name))
             )
             for name in names
         }
@@ -77,11 +78,11 @@ def benchmark_evaluate(config: BenchmarkConfig, root: Path) -> EvaluateFacts:
     return facts
 
 
-def _make(name: str, input_size: int, shards: list[Path]) -> Measure:
+def _make(name: str, config: BenchmarkConfig, shards: list[Path]) -> Measure:
     if name == PEAK:
-        return conv_peaks
-    split = Split(shards)
-    classify_one = CONTENDERS[name].make(_network(input_size), split)
+        return partial(conv_peaks, device=config.device)
+    split, device = Split(shards), torch.device(config.device)
+    classify_one = CONTENDERS[name].make(_network(config.input_size), split, device)
     return lambda number: classify_one(number % len(split))
 
 
@@ -172,4 +173,5 @@ def _facts(
         speed_beside_a_busy_process=quartiles(disturbed),
         cores=len(os.sched_getaffinity(0)),
         allocator=environment.ALLOCATOR,
+        device=device_name(config.device),
     )

@@ -22,7 +22,7 @@ from PIL import Image
 from pipeline.artefacts import sealing
 from pipeline.artefacts.measurements import PrepareFacts, Storing
 from pipeline.benchmarks.turns import Measure, photographs, quartiles, take_turns, worker
-from pipeline.configs.study import BenchmarkConfig
+from pipeline.configs.benchmark import BenchmarkConfig
 from pipeline.errors import present
 from pipeline.runtime.environment import PROCESS_ENVIRONMENT
 from pipeline.runtime.progress import Progress

@@ -16,7 +16,7 @@ from pipeline.artefacts import sealing
 from pipeline.artefacts.measurements import HeldOut, ScalingFacts
 from pipeline.benchmarks.scaling_ranks import CONFIG, SHARD, Ranks
 from pipeline.benchmarks.turns import photograph_shard
-from pipeline.configs.study import ScalingConfig
+from pipeline.configs.benchmark import ScalingConfig
 from pipeline.errors import StageFailed
 from pipeline.runtime import device, disk
 from pipeline.statistics.scaling import StepTime, fit

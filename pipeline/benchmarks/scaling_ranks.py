@@ -19,9 +19,9 @@ from pipeline.artefacts.measurements import Quartiles, ScalingPoint
 from pipeline.benchmarks.contenders import PEAK_LAYERS, conv_speed
 from pipeline.benchmarks.scaling_peers import peers
 from pipeline.benchmarks.turns import quartiles
+from pipeline.configs.benchmark import ScalingConfig
 from pipeline.configs.network import NetworkConfig, PixelConfig
 from pipeline.configs.prepare import PrepareConfig
-from pipeline.configs.study import ScalingConfig
 from pipeline.configs.train import MOST_EPOCHS, TrainConfig
 from pipeline.models.engine import HALVES, Engine
 from pipeline.models.loading import Classifier
@@ -106,7 +106,7 @@ def _point(
         accelerator.process_index,
         size,
         num_workers=environment.cores_per_rank() - 1,
-        pin_memory=is_cuda,
+        device=accelerator.device,
     )
     with closing(batches):
         works: dict[str, Callable[[], object]] = {

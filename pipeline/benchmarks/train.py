@@ -23,22 +23,25 @@ from pipeline.artefacts.dataset import Split
 from pipeline.artefacts.measurements import Quartiles, TrainFacts, Training
 from pipeline.benchmarks.contenders import ONE_THREAD, SAME_ALLOCATOR
 from pipeline.benchmarks.scaling_peers import usual_step
+from pipeline.benchmarks.scaling_ranks import synthetic
 from pipeline.benchmarks.turns import Measure, photograph_shard, quartiles, take_turns, worker
+from pipeline.configs.benchmark import BenchmarkConfig
 from pipeline.configs.network import NetworkConfig
 from pipeline.configs.prepare import PrepareConfig
-from pipeline.configs.study import BenchmarkConfig
 from pipeline.configs.train import MOST_EPOCHS, TrainConfig
 from pipeline.runtime import process_group
+from pipeline.runtime.device import device_name, only
 from pipeline.runtime.environment import ALLOCATOR, PROCESS_ENVIRONMENT
 from pipeline.runtime.progress import Progress
 from pipeline.training.cadence import Step
 from pipeline.training.learner import Learner
-from pipeline.training.loader import Batch, Patches, training_batches
+from pipeline.training.loader import Patches, training_batches
 
 BATCH = 32  # ours: as in the recipes
 STEPS = 2  # ours: steps in one turn
 LOADED = 64  # ours: images in one turn of a loader
 CLASSES = 1000
+TIMES = {"cpu": 1, "cuda": 20}  # ours: as many times as many steps in a turn
 
 
 def benchmark_train(config: BenchmarkConfig, root: Path) -> TrainFacts:
@@ -52,7 +55,7 @@ def benchmark_train(config: BenchmarkConfig, root: Path) -> TrainFacts:
         shards = [photograph_shard(Path(folder), config.path, config.num_images)]
         workers = {
             name: processes.enter_context(
-                worker(partial(make, config.input_size, shards), environment)
+                worker(partial(make, config, shards), {**environment, **only(config.device)})
             )
             for name, (_, make, environment) in CONTENDERS.items()
         }
@@ -88,10 +91,11 @@ def _facts(config: BenchmarkConfig, rounds: list[dict[str, float]]) -> TrainFact
             [1 - results["both"] / results["ours bf16"] for results in rounds]
         ),
         allocator=ALLOCATOR,
+        device=device_name(config.device),
     )
 
 
-def torchvision_step(input_size: int, shards: list[Path], switched: bool) -> Measure:
+def torchvision_step(config: BenchmarkConfig, shards: list[Path], switched: bool) -> Measure:
     """Train torchvision's GoogLeNet and its two heads by SGD with momentum.
 
     With `switched` it runs in channels last and bfloat16.
@@ -99,44 +103,45 @@ def torchvision_step(input_size: int, shards: list[Path], switched: bool) -> Mea
     network = models.googlenet(
         weights=None, num_classes=CLASSES, aux_logits=True, init_weights=False
     ).train()
-    x, labels = torch.randn(BATCH, 3, input_size, input_size), torch.randint(0, CLASSES, (BATCH,))
+    network = network.to(config.device)
+    x = torch.randn(BATCH, 3, config.input_size, config.input_size, device=config.device)
+    labels = torch.randint(0, CLASSES, (BATCH,), device=config.device)
     if switched:
         network, x = (thing.to(memory_format=torch.channels_last) for thing in (network, x))
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, weight_decay=2e-4)
 
     precision = "bf16" if switched else "fp32"
     step = partial(usual_step, network, optimizer, x, labels, precision)
-    return lambda _: _rate(step, STEPS, BATCH)
+    return lambda _: _rate(step, STEPS, BATCH, config.device)
 
 
-def our_step(input_size: int, shards: list[Path], precision: str) -> Measure:
+def our_step(config: BenchmarkConfig, shards: list[Path], precision: str) -> Measure:
     """Train with our own step: normalisation, forward, backward, clipping, SGD, and the
     average of the weights.
     """
-    learner = Learner(_config(input_size, precision), CLASSES, process_group.join())
-    pixels = torch.randint(0, 256, (BATCH, input_size, input_size, 3), dtype=torch.uint8)
-    batch = Batch(pixels, torch.randint(0, CLASSES, (BATCH,)), torch.empty(BATCH, 0))
-    return lambda number: _rate(lambda: learner.step(Step(number, 1e-3), batch), STEPS, BATCH)
-
-
-def both(input_size: int, shards: list[Path]) -> Measure:
-    """Train with our own step, fed by one loader process."""
-    config = _config(input_size, "bf16")
-    learner = Learner(config, CLASSES, process_group.join())
-    batches = training_batches(
-        config, Split(shards), range(10**6), 0, 1, num_workers=1, pin_memory=False
-    )
+    learner = Learner(_training(config, precision), CLASSES, process_group.join(precision))
+    batch = synthetic(config.input_size, BATCH, pinned=config.device == "cuda")
     return lambda number: _rate(
-        lambda: learner.step(Step(number, 1e-3), next(batches)), STEPS, BATCH
+        lambda: learner.step(Step(number, 1e-3), batch), STEPS, BATCH, config.device
     )
 
 
-def usual_loader(input_size: int, shards: list[Path]) -> Measure:
+def both(config: BenchmarkConfig, shards: list[Path]) -> Measure:
+    """Train with our own step, fed by one loader process."""
+    run, device = _training(config, "bf16"), torch.device(config.device)
+    learner = Learner(run, CLASSES, process_group.join(run.precision))
+    batches = training_batches(run, Split(shards), range(10**6), 0, 1, num_workers=1, device=device)
+    return lambda number: _rate(
+        lambda: learner.step(Step(number, 1e-3), next(batches)), STEPS, BATCH, config.device
+    )
+
+
+def usual_loader(config: BenchmarkConfig, shards: list[Path]) -> Measure:
     """Load with Pillow and torchvision's v1 transforms on the full JPEG."""
     split = Split(shards)
     transform = transforms.Compose(
         [
-            transforms.RandomResizedCrop(input_size),
+            transforms.RandomResizedCrop(config.input_size),
             transforms.RandomHorizontalFlip(),
             transforms.ToTensor(),
             transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -152,20 +157,20 @@ def usual_loader(input_size: int, shards: list[Path]) -> Measure:
     )
 
 
-def our_loader(input_size: int, shards: list[Path]) -> Measure:
+def our_loader(config: BenchmarkConfig, shards: list[Path]) -> Measure:
     """Load our own patches: decoded, cut, resized and mirrored.
 
     The device normalises them later.
     """
     split = Split(shards)
-    patches, images = Patches(_config(input_size, "bf16"), split), iter(range(10**9))
+    patches, images = Patches(_training(config, "bf16"), split), iter(range(10**9))
     return lambda number: _rate(lambda: patches[number, next(images) % len(split)], LOADED, 1)
 
 
-def _config(input_size: int, precision: str) -> TrainConfig:
+def _training(config: BenchmarkConfig, precision: str) -> TrainConfig:
     data = PrepareConfig(source="imagefolder", name="benchmark")
     fields = {
-        "network": NetworkConfig(input_size=input_size),
+        "network": NetworkConfig(input_size=config.input_size),
         "clip_norm": 5.0,
         "precision": precision,
     }
@@ -174,15 +179,22 @@ def _config(input_size: int, precision: str) -> TrainConfig:
     )
 
 
-def _rate(work: Callable[[], object], times: int, images: int) -> float:
-    """Return the images a second of some work, done `times` times."""
+def _rate(work: Callable[[], object], times: int, images: int, device: str = "cpu") -> float:
+    """Return the images a second of some work, done `times` times, as often on a GPU as
+    fills a moment.
+    """
+    times *= TIMES[device]
+    if device == "cuda":
+        torch.cuda.synchronize()
     started = time.perf_counter()
     for _ in range(times):
         work()
+    if device == "cuda":
+        torch.cuda.synchronize()
     return times * images / (time.perf_counter() - started)
 
 
-Contender = tuple[str, Callable[[int, list[Path]], Measure], dict[str, str]]
+Contender = tuple[str, Callable[[BenchmarkConfig, list[Path]], Measure], dict[str, str]]
 CONTENDERS: dict[str, Contender] = {
     "torchvision": (
         "its GoogLeNet, eager fp32 NCHW",

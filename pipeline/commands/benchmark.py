@@ -11,13 +11,13 @@ from pydantic import ValidationError
 
 from pipeline.commands.arguments import MOST, PATH, ROOT, SITE
 from pipeline.commands.values import Counts
+from pipeline.configs.benchmark import BenchmarkConfig, ScalingConfig
 from pipeline.configs.network import Precision
 from pipeline.configs.prepare import ILSVRC2012_IMAGES
-from pipeline.configs.study import BenchmarkConfig, ScalingConfig
 from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError
 from pipeline.runtime import ranks as ranks_here
-from pipeline.runtime.device import refuse_without_gpu
+from pipeline.runtime.device import refuse_missing, refuse_without_gpu
 from slurm.scaling import launch_on
 from slurm.site import load_site
 
@@ -28,11 +28,14 @@ def benchmark() -> None:
 
 
 def _measurement(
-    what: str, short: str, doc: str, rounds: int, images: int = 4, input_size: int = 224
+    what: str,
+    short: str,
+    doc: str,
+    rounds: int,
+    images: int = 4,
+    devices: tuple[str, ...] = ("cpu", "cuda"),
 ) -> None:
-    """Add the command `benchmark WHAT`, which calls `benchmark_WHAT` of
-    pipeline/benchmarks/WHAT.py.
-    """
+    """Add `benchmark WHAT`, which calls `benchmark_WHAT` of pipeline/benchmarks."""
 
     @benchmark.command(
         what,
@@ -58,26 +61,28 @@ def _measurement(
         help="Photographs taken from --data.",
     )
     @click.option(
-        "--input-size", type=int, default=input_size, show_default=True, help="A multiple of 14."
+        "--input-size", type=int, default=224, show_default=True, help="A multiple of 14."
+    )
+    @click.option(
+        "--device",
+        type=click.Choice(devices),
+        default="cpu",
+        show_default=True,
+        help="One core, or the first GPU." if "cuda" in devices else "One core.",
     )
     @ROOT
-    def command(data: Path | None, rounds: int, images: int, input_size: int, root: Path) -> None:
+    def command(data: Path | None, images: int, root: Path, **fields: Any) -> None:
         from pipeline.reporting.wording import templates
 
-        fields = {
-            "what": what,
-            "input_size": input_size,
-            "rounds": rounds,
-            "num_images": images,
-            "path": data,
-        }
         try:
-            config = BenchmarkConfig.model_validate(fields)
+            config = BenchmarkConfig(what=what, num_images=images, path=data, **fields)  # type: ignore[arg-type]
         except ValidationError as error:
             raise InputError(one_line(error)) from None
+        refuse_missing(config.device)
         module = import_module(f"pipeline.benchmarks.{what}")
         facts = getattr(module, f"benchmark_{what}")(config, root)
-        print(templates().get_template(f"benchmark_{what}.txt").render(dict(facts)))
+        text = templates().get_template(f"benchmark_{what}.txt")
+        print(text.render(dict(facts), is_gpu=config.device == "cuda"))
         print(f"figures: {root / config.folder / config.last_file}")
 
 
@@ -86,8 +91,8 @@ _measurement(
     "Time 144 crops of photographs through GoogLeNet.",
     """144 crops of photographs through GoogLeNet: naive, careful, compiled, ours.
 
-    All on one core, interleaved. Some 25 seconds a round on a fast core, and a minute to
-    compile. The peers and the rules are in pipeline/benchmarks.
+    All on one core or GPU, interleaved. Some 25 seconds a round on a fast core, and a
+    minute to compile. The peers and the rules are in pipeline/benchmarks.
     """,
     rounds=7,
 )
@@ -101,13 +106,14 @@ _measurement(
     """,
     rounds=7,
     images=2400,
+    devices=("cpu",),
 )
 _measurement(
     "train",
     "Time a training step and its loader.",
     """A training step and its loader: torchvision's GoogLeNet and ours.
 
-    All on one core, interleaved. Some 30 seconds a round.
+    All on one core or GPU, interleaved. Some 30 seconds a round.
     """,
     rounds=5,
 )
@@ -148,7 +154,8 @@ def scaling(ranks: tuple[int, ...] | None, site: Path | None, root: Path, **fiel
     shares of computing, of summing gradients and of waiting for images.
 
     A model of the step is fitted to the measurements; `plan` scales it to other sizes,
-    batches and ranks. On a site each number of ranks is a job.
+    batches and ranks. On a site each number of ranks is a job. A rank has a GPU where
+    there is one, and else a core.
     """
     from pipeline.benchmarks.scaling import benchmark_scaling
     from pipeline.benchmarks.scaling_ranks import measure_ranks

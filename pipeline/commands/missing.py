@@ -20,6 +20,7 @@ from pipeline.commands.local import (
     show,
 )
 from pipeline.configs.base import StageConfig
+from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.prepare import FolderConfig, PrepareConfig
 from pipeline.configs.study import STUDY_FILE, Study, note_of
 from pipeline.configs.train import TrainConfig
@@ -164,3 +165,8 @@ def _refuse_environment(missing: Sequence[StageConfig], place: Site | None) -> N
         refuse_contrary(precisions, {**os.environ, **(place.environment if place else {})})
         if place is None and device.here().kind != "GPU":
             device.refuse_without_gpu(precisions)
+            for config in missing:
+                if isinstance(config, TrainConfig):
+                    device.refuse_decoding_without_gpu(config.patches.decode_on, "core")
+                elif isinstance(config, EvaluateConfig):
+                    device.refuse_decoding_without_gpu(config.crops.decode_on, "core")

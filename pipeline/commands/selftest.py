@@ -12,6 +12,7 @@ from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError, StageFailed
 from pipeline.runtime import fork_server
 from pipeline.runtime import ranks as ranks_here
+from pipeline.runtime.device import refuse_missing
 
 # ours: the paper's network on a GPU; on a CPU one that takes minutes
 SIZES = {"cpu": (112, 0.5), "cuda": (224, 1.0)}
@@ -88,8 +89,7 @@ def selftest(
 
     num_gpus = torch.cuda.device_count()
     chosen = device or ("cuda" if num_gpus else "cpu")
-    if chosen == "cuda" and not num_gpus:
-        raise InputError("--device cuda: this machine has no GPU; --device cpu tests its cores")
+    refuse_missing(chosen)
     if chosen == "cuda" and (ranks or 0) > num_gpus:
         raise InputError(f"--ranks {ranks}: expected one a GPU; this machine has {num_gpus}")
     size, channels = SIZES[chosen]

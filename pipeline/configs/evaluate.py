@@ -175,7 +175,8 @@ class CropsConfig(Frozen):
 
     `resize` names library and kernel: Pillow's, which always antialiases and gives the
     same bytes on every machine, or torch's, three times as fast and within one grey
-    level of Pillow's where it antialiases too.
+    level of Pillow's where it antialiases too. `decode_on` the device frees the host,
+    with other last bits (images/on_device.py).
     """
 
     long_side: LongSide = Field(default="floor", description="Rounding of the longer side.")
@@ -192,11 +193,23 @@ class CropsConfig(Frozen):
     resize: Resize = Field(
         default="pil_bilinear", description="Library and kernel."
     )  # ours: the usual kernel
+    decode_on: Literal["host", "device"] = Field(
+        default="host", description="Where JPEGs are decoded and resized; a device is a GPU."
+    )
+
+    @model_validator(mode="after")
+    def _has_one_decoder(self) -> "CropsConfig":
+        if self.decode_on == "device" and not self.resize.startswith("torch_"):
+            raise ValueError(
+                f"decode_on device with resize {self.resize}: a device resizes by torch; expected"
+                " torch_bilinear or another of torch"
+            )
+        return self
 
     @property
     def rules(self) -> Rules:
         """The geometry alone."""
-        return Rules(**self.model_dump(exclude={"resize"}))
+        return Rules(**self.model_dump(exclude={"resize", "decode_on"}))
 
 
 class EvaluateConfig(StageConfig):

@@ -4,8 +4,8 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
+from pipeline.configs.benchmark import BenchmarkConfig
 from pipeline.configs.network import MOST_WIDTH
-from pipeline.configs.study import BenchmarkConfig
 from pipeline.configs.train import MOST_WORKERS
 
 Group = Literal["network", "crops", "training", "stages", "ranks", "compiled", "speed"]

@@ -4,16 +4,15 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from pipeline.configs.base import Frozen, StageConfig
 from pipeline.configs.compare import CompareConfig, EnsembleConfig, comparison, table3
 from pipeline.configs.evaluate import EvaluateConfig, Policy
-from pipeline.configs.network import MOST_PIXELS, MOST_WIDTH, Precision
 from pipeline.configs.prepare import NAME, PrepareConfig
-from pipeline.configs.train import MOST_IMAGES, MOST_WORKERS, TrainConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 from pipeline.paper.policies import CURVE, NUM_CROPS
 from pipeline.paper.published import Cell, PublishedId
@@ -78,48 +77,6 @@ class CheckConfig(StageConfig):
                 if result.num_models > 1:
                     cells[Cell("all", crops)] = result
         return cells
-
-
-class BenchmarkConfig(StageConfig):
-    """A measurement of speed. Running it again measures again."""
-
-    stage: ClassVar[str] = "benchmark"
-    room: ClassVar[str] = "benchmarks"
-    last_file: ClassVar[str] = "benchmark.json"
-    artifact_type: ClassVar[str] = "benchmark"
-    resources: ClassVar[frozenset[str]] = frozenset({"path"})
-    version: Literal[1] = 1
-    what: Literal["evaluate", "prepare", "scaling", "selftest", "train"]
-    """The command that is timed."""
-    input_size: int = Field(default=224, ge=42, le=MOST_PIXELS, multiple_of=14)
-    """Side of the input, in pixels."""
-    rounds: int = Field(default=7, gt=0, le=10_000)  # ours: a day, at some ten seconds each
-    """Turns of each contender."""
-    num_images: int = Field(default=4, gt=0, le=1_000_000)  # ours: as many as ImageNet has
-    """Photographs that are taken."""
-    path: Path | None = None
-    """Folder of photographs."""
-
-
-class ScalingConfig(BenchmarkConfig):
-    """A measurement of a training step on several numbers of ranks."""
-
-    what: Literal["scaling"] = "scaling"
-    """The command that is timed."""
-    width: float = Field(default=1.0, gt=0, le=MOST_WIDTH)
-    """Factor on the network's channels."""
-    precision: Precision = "bf16"
-    """Number format of the arithmetic."""
-    compiled: bool = False
-    """Run the network through torch.compile."""
-    ranks: tuple[Annotated[int, Field(gt=0, le=MOST_WORKERS)], ...] = Field(min_length=1)
-    """Numbers of ranks, each measured by itself."""
-    batches: tuple[Annotated[int, Field(gt=0, le=MOST_IMAGES)], ...] = Field(min_length=1)
-    """Images of each rank in a step."""
-    peers: bool = True
-    """Also time torchvision's GoogLeNet and a network of timm, compiled and not."""
-    site: str = Field(default="", max_length=64)
-    """The site whose nodes were measured; empty for this machine."""
 
 
 class Study(StageConfig):

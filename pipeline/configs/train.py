@@ -25,7 +25,8 @@ class PatchConfig(Frozen):
     `scaled_decoding` decodes a JPEG at a half, a quarter or an eighth where the patch
     still has as many pixels as the input: faster where photographs are large beside the
     input, and a little smoother. `distort_on` the device frees the loader from the
-    photometric distortions.
+    photometric distortions. `decode_on` the device frees it from the rest, too, with
+    other last bits (images/on_device.py).
     """
 
     resize: Literal["torch", "pil"] = "torch"  # ours: three times as fast
@@ -34,6 +35,17 @@ class PatchConfig(Frozen):
     """Decode large JPEGs at a half, a quarter or an eighth."""
     distort_on: Literal["loader", "device"] = "loader"
     """Where photometric distortions are computed."""
+    decode_on: Literal["loader", "device"] = "loader"
+    """Where JPEGs are decoded and patches resized; a device is a GPU."""
+
+    @model_validator(mode="after")
+    def _has_one_decoder(self) -> "PatchConfig":
+        if self.decode_on == "device" and (self.resize != "torch" or self.scaled_decoding):
+            raise ValueError(
+                "decode_on device: decodes whole and resizes by torch; expected resize torch and"
+                " scaled_decoding false"
+            )
+        return self
 
 
 class LocalSGDConfig(Frozen):
@@ -188,6 +200,16 @@ class TrainConfig(StageConfig):
         if self.optimizer == "lars" and self.momentum_form != "gradient":
             raise ValueError(
                 f"momentum_form {self.momentum_form}: is of optimizer sgd; lars has gradient only"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _distorts_after_decoding(self) -> "TrainConfig":
+        patches = self.patches
+        if self.photometric and patches.decode_on == "device" and patches.distort_on == "loader":
+            raise ValueError(
+                "patches.decode_on device with photometric distortions: the loader has no pixels to"
+                " distort; expected patches.distort_on device"
             )
         return self
 

@@ -53,7 +53,7 @@ def cut_patch(
     else:
         pixels = _decode(encoded, is_jpeg)
     resize = _pil_resize if config.resize == "pil" else _torch_resize
-    left, top, right, bottom = box = _box(patch)
+    left, top, right, bottom = box = box_of(patch)
     if patch.warped:
         whole = (0, 0, pixels.shape[1], pixels.shape[0])
         cut = resize(pixels, whole, patch.warped, patch.interpolation)[top:bottom, left:right]
@@ -62,7 +62,7 @@ def cut_patch(
     return cut.flip(1) if patch.mirrored else cut.contiguous()
 
 
-def _box(patch: Patch) -> tuple[int, int, int, int]:
+def box_of(patch: Patch) -> tuple[int, int, int, int]:
     """Return the left, top, right and bottom of a patch."""
     return patch.left, patch.top, patch.left + patch.width, patch.top + patch.height
 
@@ -113,10 +113,7 @@ def _torch_resize(
         return resize_area(window, size)
     values = torch.from_numpy(window)
     if interpolation == "nearest":
-        rows, columns = (
-            ((torch.arange(size, dtype=torch.float64) + 0.5) * (n / size)).long()
-            for n in window.shape[:2]
-        )
+        rows, columns = (nearest_places(n, size) for n in window.shape[:2])
         return values.index_select(0, rows).index_select(1, columns)
     batch = values.permute(2, 0, 1)[None]  # a channels-last view takes the fast path
     resized = F.interpolate(
@@ -134,7 +131,7 @@ def resize_area(window: np.ndarray, size: int) -> Tensor:
     height, width, _ = window.shape
     library = area_library()
     if isinstance(library, str):
-        rows, columns = (torch.from_numpy(_box_weights(n, size)) for n in (height, width))
+        rows, columns = (box_weights(n, size) for n in (height, width))
         by_row = torch.tensordot(rows, torch.from_numpy(window).float(), 1)
         return torch.einsum("jw,iwc->ijc", columns, by_row).add(0.5).floor().to(torch.uint8)
     if window.strides[1:] != (3, 1):
@@ -151,9 +148,14 @@ def area_library() -> ctypes.CDLL | str:
     return native.library("pipeline.images", "area.cpp", _SIGNATURES)
 
 
-def _box_weights(n: int, size: int) -> np.ndarray:
+def nearest_places(n: int, size: int) -> Tensor:
+    """Return which of n input pixels is nearest to each of `size` output pixels."""
+    return ((torch.arange(size, dtype=torch.float64) + 0.5) * (n / size)).long()
+
+
+def box_weights(n: int, size: int) -> Tensor:
     """Return the share of input pixel k in output pixel i (size x n)."""
     edges, pixels = np.arange(size + 1) * n / size, np.arange(n)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
     weights: np.ndarray = np.clip(overlap, 0, None) * (size / n)
-    return weights.astype(np.float32)
+    return torch.from_numpy(weights.astype(np.float32))

@@ -1,7 +1,9 @@
-"""Scale images for test-time crops, by Pillow or, if a config says so, by torch."""
+"""Scale images for test-time crops, by Pillow or, if a config says so, by torch, on the
+host or on a device.
+"""
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 import numpy as np
 from PIL import Image
@@ -9,6 +11,11 @@ from PIL import Image
 from pipeline.configs.evaluate import CropsConfig
 from pipeline.images.decode import KERNELS
 from pipeline.paper.crops import Crop, scaled_size
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Raster = Union[np.ndarray, "Tensor"]  # height x width x 3, uint8, of the host or of a device
 
 
 class Plane(NamedTuple):
@@ -34,24 +41,30 @@ def plane_of(crop: Crop, input_size: int) -> Plane:
 
 
 def planes_of(
-    image: Image.Image, selection: Iterable[Plane], input_size: int, config: CropsConfig
-) -> dict[Plane, np.ndarray]:
-    """Return a selection of an image's planes, each height x width x 3, uint8.
+    original: Raster, selection: Iterable[Plane], input_size: int, config: CropsConfig
+) -> dict[Plane, Raster]:
+    """Return a selection of an image's planes, where the image itself is.
 
     The image is resized once per scale.
     """
     library, kernel = config.resize.split("_", 1)
-    resize = _pil_resize if library == "pil" else _torch_resize
-    original = np.array(image)
-    scaled: dict[int, np.ndarray] = {}
+    resize: Callable[[Any, int, int, str], Raster] = (
+        _device_resize
+        if config.decode_on == "device"
+        else _pil_resize
+        if library == "pil"
+        else _torch_resize
+    )
+    scaled: dict[int, Raster] = {}
 
-    def at_scale(scale: int) -> np.ndarray:
+    def at_scale(scale: int) -> Raster:
         if scale not in scaled:
-            width, height = scaled_size(image.width, image.height, scale, config.rules)
+            height, width = original.shape[:2]
+            width, height = scaled_size(width, height, scale, config.rules)
             scaled[scale] = resize(original, width, height, kernel)
         return scaled[scale]
 
-    pixels_of_plane = {}
+    pixels_of_plane: dict[Plane, Raster] = {}
     for plane in selection:
         pixels = at_scale(plane.scale)
         if plane.side:
@@ -80,3 +93,11 @@ def _torch_resize(pixels: np.ndarray, width: int, height: int, kernel: str) -> n
     )
     scaled: np.ndarray = resized[0].permute(1, 2, 0).numpy()
     return scaled
+
+
+def _device_resize(pixels: "Tensor", width: int, height: int, kernel: str) -> "Tensor":
+    from pipeline.images import on_device  # late, as torch above
+
+    name, _, aliased = kernel.partition("_")
+    box = (0, 0, pixels.shape[1], pixels.shape[0])
+    return on_device.resize(pixels, box, width, height, name, bool(aliased))

@@ -9,11 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+import torch
 
 from pipeline.artefacts.dataset import Split
 from pipeline.configs.evaluate import CropsConfig
 from pipeline.images import decode as images
-from pipeline.images.planes import Plane, plane_of, planes_of
+from pipeline.images import on_device
+from pipeline.images.planes import Plane, Raster, plane_of, planes_of
 from pipeline.models.cutting import Crops, Gathered, OpenImage, Packed, Views, pack
 from pipeline.models.engine import Engine, classify_crops
 from pipeline.paper.crops import scales
@@ -25,6 +27,7 @@ Item = TypeVar("Item")
 Value = TypeVar("Value")
 # ours: crops that go to a device at once, so that one crop an image costs no copy each
 PACKED_CROPS = 32
+HOST = torch.device("cpu")
 
 
 class Opened(NamedTuple):
@@ -117,19 +120,30 @@ def rank_of_labels(
 
 
 def open_image(
-    split: Split, index: int, kinds: Sequence[str], input_size: int, config: CropsConfig
+    split: Split,
+    index: int,
+    kinds: Sequence[str],
+    input_size: int,
+    config: CropsConfig,
+    device: torch.device = HOST,
 ) -> OpenImage:
-    """Decode an image and scale it for kinds of crops.
+    """Decode an image and scale it for kinds of crops, on the host or, where the config
+    says so, on a device.
 
     A kind is a name of `paper.policies.CROPS`, or `dense`.
     """
     encoded = split.encoded(index)
+    pixels: Raster
     try:
-        image = images.decode(encoded)
+        if config.decode_on == "device":
+            (pixels,) = on_device.decode([encoded], device)
+        else:
+            pixels = np.array(images.decode(encoded))
     except images.BadImage as error:
         return OpenImage(problem=str(error))
+    height, width = pixels.shape[:2]
     crops_of_kind = {
-        kind: CROPS[kind](image.width, image.height, input_size, config.rules)
+        kind: CROPS[kind](width, height, input_size, config.rules)
         for kind in kinds
         if kind != DENSE
     }
@@ -144,7 +158,7 @@ def open_image(
     return OpenImage(
         crops=tuple(distinct),
         members={kind: [distinct[crop] for crop in crops] for kind, crops in crops_of_kind.items()},
-        planes=planes_of(image, dict.fromkeys(planes), input_size, config),
+        planes=planes_of(pixels, dict.fromkeys(planes), input_size, config),
     )
 
 
@@ -197,7 +211,7 @@ def _opened(
 
     def open_some(first: int) -> Opened:
         some = [
-            open_image(split, index, kinds, engine.input_size, config)
+            open_image(split, index, kinds, engine.input_size, config, engine.device)
             for index in ids[first : first + size]
         ]
         if not is_packed:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.images.planes import Plane, plane_of
+from pipeline.images.planes import Plane, Raster, plane_of
 from pipeline.paper.crops import Crop
 from pipeline.paper.googlenet import normalise, on_device
 from pipeline.paper.preprocessing import Preprocessing
@@ -29,7 +29,7 @@ class OpenImage(NamedTuple):
 
     crops: tuple[Crop, ...] = ()
     members: dict[str, list[int]] = {}  # noqa: RUF012 (never changed)
-    planes: dict[Plane, np.ndarray] = {}  # noqa: RUF012
+    planes: dict[Plane, Raster] = {}  # noqa: RUF012
     problem: str = ""
 
 
@@ -58,12 +58,12 @@ class Pixels:
         self.places = torch.arange(side, dtype=torch.int32, device=device)
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def normalised(self, pixels_HWC: np.ndarray) -> Tensor:
+    def normalised(self, pixels_HWC: Raster) -> Tensor:
         """Return RGB bytes (height x width x 3) as network input.
 
         The input is height x width x 3, or x 4 where the fourth channel is used.
         """
-        pixels = torch.from_numpy(pixels_HWC).to(self.device)
+        pixels = torch.as_tensor(pixels_HWC).to(self.device)
         values = normalise(pixels[None], self.preprocessing)[0].permute(1, 2, 0).to(self.dtype)
         return F.pad(values, (0, self.channels - 3))
 
@@ -139,9 +139,11 @@ WINDOW_BYTES = 12
 
 def pack(images: Sequence[OpenImage], side: int, pinned: bool) -> Packed:
     """Lay images out for one copy to a device; a device reads `pinned` memory while the
-    processor goes on.
+    processor goes on. Planes that are on a device already stay there.
     """
-    windows, planes, first = [], [], 0
+    windows: list[tuple[int, int, int]] = []
+    planes: list[Raster] = []
+    first = 0
     for image in images:
         starts = {}
         for plane, pixels in image.planes.items():
@@ -154,13 +156,19 @@ def pack(images: Sequence[OpenImage], side: int, pinned: bool) -> Packed:
             left, top = (0, 0) if plane.side else (crop.left, crop.top)
             corner = starts[plane] + top * width + left
             windows.append((corner + side - 1, width, -1) if crop.mirrored else (corner, width, 1))
+    table = np.asarray(windows, np.int32).reshape(-1, 3).view(np.uint8).ravel()
+    if planes and isinstance(planes[0], Tensor):
+        there = torch.from_numpy(table).to(planes[0].device)
+        flat = (torch.as_tensor(pixels).flatten() for pixels in planes)
+        return Packed(torch.cat([there, *flat]), len(windows))
     head = WINDOW_BYTES * len(windows)
     content = torch.empty(head + 3 * first, dtype=torch.uint8, pin_memory=pinned)
     place = content.numpy()
-    place[:head] = np.asarray(windows, np.int32).reshape(-1, 3).view(np.uint8).ravel()
+    place[:head] = table
     for pixels in planes:
-        place[head : head + pixels.size] = pixels.ravel()
-        head += pixels.size
+        size = 3 * pixels.shape[0] * pixels.shape[1]
+        place[head : head + size] = np.asarray(pixels).ravel()
+        head += size
     return Packed(content, len(windows))
 
 

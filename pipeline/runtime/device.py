@@ -45,6 +45,32 @@ def here() -> Device:
     return Device("core", processor()) if gpu is None else Device("GPU", gpu)
 
 
+def device_name(kind: str) -> str:
+    """Return the model of this machine's CPU, or of its first GPU (kind `cuda`)."""
+    if kind == "cpu":
+        return processor()
+    import torch  # late, as below
+
+    return torch.cuda.get_device_name(0)
+
+
+def only(kind: str) -> dict[str, str]:
+    """Return the variables with which a process computes on `cpu`, if a GPU or not."""
+    return {"ACCELERATE_USE_CPU": "true"} if kind == "cpu" else {}
+
+
+def refuse_missing(kind: str) -> None:
+    """Refuse the device `cuda` where there is no GPU.
+
+    Raises:
+        InputError: there is none.
+    """
+    import torch
+
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: this machine has no GPU; --device cpu tests its cores")
+
+
 def refuse_without_gpu(precisions: Collection[str]) -> None:
     """Refuse, where there is no GPU, the precisions that need one.
 
@@ -57,6 +83,19 @@ def refuse_without_gpu(precisions: Collection[str]) -> None:
         raise InputError(
             f"precision {precision}: needs a CUDA GPU, and there is none here; fp32 and bf16 run on"
             " a CPU"
+        )
+
+
+def refuse_decoding_without_gpu(decode_on: str, kind: str) -> None:
+    """Refuse to decode on a device that is no GPU: a processor is the host's.
+
+    Raises:
+        InputError: `decode_on` is `device` and the kind is neither `cuda` nor `GPU`.
+    """
+    if decode_on == "device" and kind not in ("cuda", "GPU"):
+        raise InputError(
+            "decode_on device: needs a CUDA GPU, and there is none here; leave the field out to"
+            " decode on the host"
         )
 
 

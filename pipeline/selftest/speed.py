@@ -10,8 +10,8 @@ from pipeline.artefacts.selftest_facts import Figure
 from pipeline.benchmarks.scaling import benchmark_scaling
 from pipeline.benchmarks.scaling_ranks import measure_ranks
 from pipeline.benchmarks.streams import measure
+from pipeline.configs.benchmark import ScalingConfig
 from pipeline.configs.selftest import SelftestConfig
-from pipeline.configs.study import ScalingConfig
 from pipeline.runtime import disk
 from pipeline.selftest.checks import Bench, Check
 

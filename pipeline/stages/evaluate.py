@@ -102,6 +102,7 @@ def evaluate_part(config: EvaluateConfig, root: Path, part: int, num_parts: int)
 def _engine(
     config: EvaluateConfig, classifier: Classifier, num_classes: int, accelerator: Accelerator
 ) -> Engine:
+    device.refuse_decoding_without_gpu(config.crops.decode_on, accelerator.device.type)
     engine = Engine(classifier, accelerator.device, config.precision, config.compiled)
     engine.refuse_wrong_outputs(num_classes, config.classifier.label)
     if (

@@ -15,10 +15,11 @@ from pipeline.artefacts.contents import ReportFacts
 from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import read_verdicts
 from pipeline.configs.base import StageConfig
+from pipeline.configs.benchmark import BenchmarkConfig
 from pipeline.configs.compare import Arm, EnsembleConfig
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.prepare import PrepareConfig
-from pipeline.configs.study import BenchmarkConfig, Study
+from pipeline.configs.study import Study
 from pipeline.configs.train import TrainConfig
 from pipeline.paper.published import NEIGHBOURS, SOURCE
 from pipeline.reporting import charts, figures, table_files, tables

@@ -27,6 +27,7 @@ from pipeline.images.decode import BadImage
 from pipeline.images.patches import area_library
 from pipeline.paper.published import TABLE3, Cell
 from pipeline.runtime import environment, process_group
+from pipeline.runtime.device import refuse_decoding_without_gpu
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.signals import end_noted
 from pipeline.stages.comparable import as_the_papers, of_images, of_training_images
@@ -57,6 +58,7 @@ def train(config: TrainConfig, root: Path) -> Run:
     if config.is_complete(root):
         return run
     accelerator = process_group.join(config.precision)
+    refuse_decoding_without_gpu(config.patches.decode_on, accelerator.device.type)
     config.refuse_ranks(accelerator.num_processes)
     with (
         locks.lock(config, root, fences=True) if accelerator.is_main_process else nullcontext(),
@@ -114,7 +116,7 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
         accelerator.process_index,
         world_size,
         num_workers=environment.cores_per_rank() - 1,
-        pin_memory=accelerator.device.type == "cuda",
+        device=accelerator.device,
     )
     errors: Validation | None = None
     with (

@@ -15,6 +15,7 @@ from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 from pipeline.paper.googlenet import training_loss
 from pipeline.runtime import environment, process_group
+from pipeline.runtime.device import refuse_decoding_without_gpu
 from pipeline.runtime.progress import Progress
 from pipeline.stages.train import said_in_a_line
 from pipeline.training.cadence import Step
@@ -88,6 +89,7 @@ def find_rate(config: TrainConfig, root: Path, num_rates: int, num_batches: int 
     """
     data = Dataset(config.data, root)
     accelerator = process_group.join(config.precision)
+    refuse_decoding_without_gpu(config.patches.decode_on, accelerator.device.type)
     learner = Learner(config.but(local_sgd=None), data.num_classes, accelerator)
     rates = [LOWEST * (HIGHEST / LOWEST) ** (k / max(1, num_rates - 1)) for k in range(num_rates)]
     num_steps = num_rates * num_batches
@@ -98,7 +100,7 @@ def find_rate(config: TrainConfig, root: Path, num_rates: int, num_batches: int 
         0,
         1,
         environment.cores_per_rank() - 1,
-        accelerator.device.type == "cuda",
+        accelerator.device,
     )
     losses: list[float] = []
     with (

@@ -16,10 +16,11 @@ from pipeline.artefacts.facts import Provenance, Sealed
 from pipeline.artefacts.manifest import num_images
 from pipeline.artefacts.measurements import SealedEvaluate, SealedTrain
 from pipeline.configs.base import StageConfig
+from pipeline.configs.benchmark import BenchmarkConfig
 from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
 from pipeline.configs.network import NetworkConfig
 from pipeline.configs.prepare import ILSVRC2012_IMAGES, ILSVRC2012Config, PrepareConfig
-from pipeline.configs.study import BenchmarkConfig, Study
+from pipeline.configs.study import Study
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 from pipeline.paper.policies import NUM_CROPS, num_crops

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.measurements import SealedScaling
+from pipeline.configs.benchmark import BenchmarkConfig, ScalingConfig
 from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
 from pipeline.configs.network import NetworkConfig
-from pipeline.configs.study import BenchmarkConfig, ScalingConfig
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 from pipeline.paper.policies import num_crops

@@ -10,8 +10,9 @@ from pipeline.artefacts import sealing
 from pipeline.artefacts.digests import compare, remedy_of
 from pipeline.artefacts.soundness import PUBLISHED, damages
 from pipeline.configs.base import StageConfig
+from pipeline.configs.benchmark import BenchmarkConfig
 from pipeline.configs.prepare import PrepareConfig
-from pipeline.configs.study import STUDY_FILE, BenchmarkConfig, Study, study_in
+from pipeline.configs.study import STUDY_FILE, Study, study_in
 from pipeline.errors import InputError
 from pipeline.tools import verify_data
 

@@ -20,6 +20,7 @@ from pipeline.images.patches import area_library, cut_patch
 from pipeline.paper.augmentation import Patch, stream, training_distortion, training_patch
 from pipeline.paper.order import epoch_order
 from pipeline.runtime.signals import ignore_notices
+from pipeline.training.encoded import Encoded, cut, encode
 
 
 class Batch(NamedTuple):
@@ -33,17 +34,18 @@ class Batch(NamedTuple):
     distortions_NP: Tensor
 
 
-class Patches(TorchDataset[Batch]):
+class Patches(TorchDataset[Batch | Encoded]):
     """Training patches by (epoch, index), as batches without their first dimension.
 
     The same key gives the same patch everywhere. An image that can no longer be decoded
     raises BadImage; preparation leaves out the images that never could be decoded.
+    Where the device decodes, a patch is its image's file, and what is to be cut.
     """
 
     def __init__(self, config: TrainConfig, split: Split):
         self.config, self.split = config, split
 
-    def __getitem__(self, key: tuple[int, int]) -> Batch:
+    def __getitem__(self, key: tuple[int, int]) -> Batch | Encoded:
         epoch, index = key
         config = self.config
         rng = stream("patch", config.data_seed, epoch, index)
@@ -53,8 +55,12 @@ class Patches(TorchDataset[Batch]):
                 rng, width, height, config.min_area, config.sampling, config.input_size
             )
 
+        content = self.split.encoded(index)
         try:
-            pixels = cut_patch(self.split.encoded(index), draw, config.input_size, config.patches)
+            if on_device := config.patches.decode_on == "device":
+                file, window = encode(content, draw)
+            else:
+                pixels = cut_patch(content, draw, config.input_size, config.patches)
         except BadImage as problem:
             raise BadImage(f"image {self.split.image_ids[index]}: {problem}") from None
         row = torch.empty(0)
@@ -64,7 +70,8 @@ class Patches(TorchDataset[Batch]):
                 row = torch.tensor(as_row(distortion))
             else:
                 pixels = torch.from_numpy(distort(pixels.numpy(), distortion))
-        return Batch(pixels, torch.tensor(int(self.split.labels[index])), row)
+        label = torch.tensor(int(self.split.labels[index]))
+        return Encoded(file, window, label, row) if on_device else Batch(pixels, label, row)
 
 
 def keys(
@@ -94,13 +101,14 @@ def training_batches(
     rank: int,
     world_size: int,
     num_workers: int,
-    pin_memory: bool,
+    device: torch.device,
 ) -> Generator[Batch]:
-    """Yield this rank's share of each step.
+    """Yield this rank's share of each step, for a device.
 
     `num_workers` processes decode ahead; with 0, this process decodes. Close the
     generator to end the workers: they end by themselves only if this process is killed.
     """
+    is_encoded = config.patches.decode_on == "device"
     area_library()  # built once, before each worker would build it
     loader = DataLoader(
         Patches(config, split),
@@ -108,19 +116,29 @@ def training_batches(
         num_workers=num_workers,
         # a spawned rank would spawn its workers, and each would import torch again
         multiprocessing_context="fork" if num_workers else None,
-        pin_memory=pin_memory,
+        pin_memory=device.type == "cuda" and not is_encoded,
+        collate_fn=_together if is_encoded else None,
         worker_init_fn=_outlive_notices,
         # its own: the loader must not draw from the generator of dropout
         generator=torch.Generator().manual_seed(0),
     )
     batches = iter(loader)
     try:
-        yield from batches
+        for batch in batches:
+            if is_encoded:
+                pixels = cut(batch, config.input_size, device)
+                batch = Batch(pixels, batch.labels_N, batch.distortions_NP)
+            yield batch
     # also after an error of an image: its traceback would keep the workers alive, and
     # this process would wait for them
     finally:
         if num_workers:
             _end_workers(batches)
+
+
+def _together(patches: list[Encoded]) -> Encoded:
+    content, *parts = zip(*patches, strict=True)
+    return Encoded(torch.cat(content), *map(torch.stack, parts))
 
 
 def _end_workers(batches: object) -> None:

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -30,7 +29,7 @@ def drawn(width: int, height: int, kinds: tuple[str, ...] = ("crops_10", "crops_
         dict.fromkeys(crop for kind in kinds for crop in CROPS[kind](width, height, SIDE, RULES))
     )
     planes = planes_of(
-        Image.fromarray(pixels),
+        pixels,
         dict.fromkeys(plane_of(crop, SIDE) for crop in crops),
         SIDE,
         CropsConfig(),

@@ -13,11 +13,12 @@ from pipeline.artefacts.measurements import (
     TrainFacts,
     Training,
 )
+from pipeline.configs.benchmark import BenchmarkConfig, ScalingConfig
 from pipeline.configs.compare import table3
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.network import NetworkConfig
 from pipeline.configs.prepare import PrepareConfig
-from pipeline.configs.study import BenchmarkConfig, CheckConfig, ScalingConfig, Study
+from pipeline.configs.study import CheckConfig, Study
 from pipeline.configs.train import TrainConfig
 from pipeline.runtime.device import Device
 from pipeline.stages.prepare import prepare
