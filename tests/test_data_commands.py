@@ -232,9 +232,9 @@ def test_training_images_may_be_stored_smaller(
             images.decode(after.encoded(index)).size,
         )
         assert min(new) == min(50, *old)
-        assert new == (after.table["width"][index].as_py(), after.table["height"][index].as_py())
-        source = after.table["source_sha256"][index].as_py()
-        original = before.table["sha256"][index].as_py()
+        assert new == (after.column("width")[index].as_py(), after.column("height")[index].as_py())
+        source = after.column("source_sha256")[index].as_py()
+        original = before.column("sha256")[index].as_py()
         assert source == (original if min(old) > 50 else None)
     assert smaller.manifest.files["val-00000.arrow"] == dataset.manifest.files["val-00000.arrow"]
     assert json.loads((smaller.folder / "manifest.json").read_text())["config"]["reencode"] == {

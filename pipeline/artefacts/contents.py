@@ -5,12 +5,14 @@ when it is read. Fields with a default may be absent: in files of an earlier ver
 where they say nothing.
 """
 
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import ConfigDict
+from pydantic import BeforeValidator, ConfigDict
 
 from pipeline.artefacts.facts import Facts, Sealed
 
+# files of earlier versions have a line for each pair
+Names = Annotated[list[str], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)]
 Interval = tuple[float, float]  # bounds of a 95 % confidence interval
 
 
@@ -53,13 +55,13 @@ class Manifest(Sealed, ManifestFacts):
 
 
 class Leak(Facts):
-    """A line of leaks.jsonl: a validation image with the same bytes as a training
-    image.
+    """A line of leaks.jsonl: the validation and the training images with the same
+    bytes.
     """
 
-    val: str
-    train: str
     sha256: str
+    val: Names
+    train: Names
 
 
 class MachineFacts(Facts):

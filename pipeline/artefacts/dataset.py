@@ -1,7 +1,7 @@
 """datasets/<hash>/: encoded images and labels in Arrow shards, and their manifest.
 
 The shards lie in shards/<plan>/, each with a note. A plan stands for the files that
-the shards are made from, so two plans never mix. The shards are memory-mapped;
+the shards are made from, so two plans never mix.
 `datasets.load_dataset("arrow", data_files=...)` opens them without this code.
 """
 
@@ -12,16 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import TypeAdapter
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.contents import Leak
 from pipeline.artefacts.digests import compare, remedy_of
 from pipeline.artefacts.shard_checks import check_columns
-from pipeline.artefacts.shards import COLUMNS, Rejected, read_shard
+from pipeline.artefacts.shard_maps import read_shard
+from pipeline.artefacts.shards import COLUMNS, Rejected
+from pipeline.artefacts.stored_images import StoredImages
 from pipeline.configs.prepare import PrepareConfig
-from pipeline.errors import StageFailed
+from pipeline.errors import InputError, StageFailed
 
 REJECTED, LEAKS = "rejected.jsonl", "leaks.jsonl"
 REJECTED_ROWS, LEAK_ROWS = TypeAdapter(list[Rejected]), TypeAdapter(list[Leak])
@@ -37,17 +38,11 @@ class Split:
     """
 
     def __init__(self, shards: Iterable[Path]):
-        tables = [read_shard(path) for path in shards]
-        self.table: pa.Table = (
-            pa.concat_tables(tables) if tables else pa.schema(list(COLUMNS.items())).empty_table()
-        )
-        self.labels: np.ndarray = self.table["label"].to_numpy().astype(np.int64)
-        # looked up once: that is slow for a column of thousands of chunks
-        self._sha256 = self.table["sha256"]
+        self._paths = list(shards)
+        self._images = StoredImages(self._paths)
+        self.labels: np.ndarray = self.column("label").to_numpy().astype(np.int64)
+        self._digests = _as_bytes(self.column("sha256"))
         self._is_sound = np.zeros(len(self.labels), bool)
-        self._encoded = pa.chunked_array(
-            [chunk.field("bytes") for chunk in self.table["image"].chunks], pa.binary()
-        )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -55,12 +50,17 @@ class Split:
     @property
     def num_bytes(self) -> int:
         """The size of all encoded images."""
-        return int(pc.sum(pc.binary_length(self._encoded)).as_py() or 0)
+        return self._images.num_bytes
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Return a column of the shards, such as `width`, from their files."""
+        chunks = [chunk for path in self._paths for chunk in read_shard(path)[name].chunks]
+        return pa.chunked_array(chunks, COLUMNS[name])
 
     @cached_property
     def image_ids(self) -> list[str]:
         """The names of all images."""
-        names: list[str] = self.table["image_id"].to_pylist()
+        names: list[str] = self.column("image_id").to_pylist()
         return names
 
     def encoded(self, index: int) -> bytes:
@@ -71,16 +71,30 @@ class Split:
         Raises:
             StageFailed: they are not those that were prepared.
         """
-        value: bytes = self._encoded[index].as_py()
+        value = self._images.read(index)
         if self._is_sound[index]:
             return value
-        if hashlib.sha256(value).hexdigest() != self._sha256[index].as_py():
+        if hashlib.sha256(value).digest() != self._digests[index].tobytes():
             raise StageFailed(
-                f"image {self.image_ids[index]}: its bytes are not those that were prepared"
+                f"image {self._name(index)}: its bytes are not those that were prepared"
                 " (SHA-256 differs); going-deeper data verify --repair makes them again"
             )
         self._is_sound[index] = True
         return value
+
+    def _name(self, index: int) -> str:
+        try:
+            return self.image_ids[index]
+        except InputError:  # its shard cannot be read any more
+            return f"number {index}"
+
+
+def _as_bytes(digests: pa.ChunkedArray) -> np.ndarray:
+    """Return SHA-256 digests in hex as N x 32 bytes."""
+    content = b"".join(
+        bytes.fromhex("".join(chunk.to_pylist())) for chunk in digests.chunks if len(chunk)
+    )
+    return np.frombuffer(content, np.uint8).reshape(len(digests), hashlib.sha256().digest_size)
 
 
 class Dataset:

@@ -6,21 +6,27 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from pipeline.artefacts.contents import Leak
-from pipeline.artefacts.shards import ShardNote, read_shard
+from pipeline.artefacts.shard_maps import read_shard
+from pipeline.artefacts.shards import ShardNote
 
 
 def same_bytes(folder: Path, notes: list[ShardNote]) -> list[Leak]:
-    """Return each pair of a validation and a training image with the same bytes.
+    """Return the validation and the training images that share their bytes, once for
+    each content.
 
     Only the validation images are in memory.
     """
-    val = list(_images(folder, notes, "val"))
-    twins: dict[str, list[str]] = {digest: [] for digest, _ in val}
+    val: dict[str, list[str]] = {}
+    for digest, name in _images(folder, notes, "val"):
+        val.setdefault(digest, []).append(name)
+    train: dict[str, list[str]] = {}
     for digest, name in _images(folder, notes, "train"):
-        if digest in twins:
-            twins[digest].append(name)
+        if digest in val:
+            train.setdefault(digest, []).append(name)
     return [
-        Leak(val=name, train=twin, sha256=digest) for digest, name in val for twin in twins[digest]
+        Leak(sha256=digest, val=names, train=train[digest])
+        for digest, names in val.items()
+        if digest in train
     ]
 
 

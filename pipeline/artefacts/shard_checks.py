@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.artefacts.shards import ROW, RowsDigest, read_shard, schema, wnid_of
+from pipeline.artefacts.shard_maps import map_shard
+from pipeline.artefacts.shards import ROW, RowsDigest, schema, wnid_of
 from pipeline.errors import InputError
 
 BEGINNING = b"ARROW1\0\0"  # of any Arrow file: its magic, filled up to eight bytes
@@ -23,7 +24,7 @@ def check_shard(path: Path, classes: Sequence[str]) -> tuple[str, int, list[str]
             that of its class.
     """
     with _in_one_line(path):
-        table = _sound_table(path, classes)
+        table = _sound_table(path, classes, reads_images=True)
         damaged = []
         for batch in table.to_batches():
             names, digests = batch.column("image_id"), batch.column("sha256")
@@ -44,11 +45,11 @@ def check_columns(path: Path, classes: tuple[str, ...]) -> str:
         return _digest(_sound_table(path, classes), classes)
 
 
-def _sound_table(path: Path, classes: Sequence[str]) -> pa.Table:
+def _sound_table(path: Path, classes: Sequence[str], reads_images: bool = False) -> pa.Table:
     with path.open("rb") as file:
         if file.read(len(BEGINNING)) != BEGINNING:  # pyarrow reads from the end alone
             raise ValueError("does not begin as an Arrow file")
-    table = read_shard(path)
+    table = map_shard(path, reads_images).table
     table.validate(full=True)  # else a damaged offset may end the process
     if not table.schema.equals(schema(classes), check_metadata=True):
         raise ValueError("other columns, or other classes")

@@ -16,7 +16,6 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from pipeline.configs.base import Frozen
-from pipeline.errors import InputError
 from pipeline.runtime import disk
 
 WNID = re.compile(r"n\d{8}")
@@ -140,21 +139,6 @@ class RowsDigest:
     def hexdigest(self) -> str:
         """Return the digest of the rows so far, in hex."""
         return self._digest.hexdigest()
-
-
-def read_shard(path: Path) -> pa.Table:
-    """Return a shard as a memory-mapped table: rows are read at their first use.
-
-    Raises:
-        InputError: the shard is missing or damaged.
-    """
-    try:
-        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    except Exception as error:  # pyarrow raises nearly anything on damaged files
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"{path}: cannot be read as a shard: {reason}; see going-deeper data verify"
-        ) from None
 
 
 def wnid_of(name: str) -> str | None:

@@ -52,8 +52,10 @@ def _digests(data: Dataset) -> dict[tuple[str, str], str]:
     """Return the SHA-256 of the source's file of each image, by split and name."""
     digests: dict[tuple[str, str], str] = {}
     for split in ("train", "val"):
-        table = data.split(split).table
-        columns = (table[name].to_pylist() for name in ("image_id", "source_sha256", "sha256"))
+        images = data.split(split)
+        columns = (
+            images.column(name).to_pylist() for name in ("image_id", "source_sha256", "sha256")
+        )
         for name, source, own in zip(*columns, strict=True):
             digests[split, name] = source or own
     return digests

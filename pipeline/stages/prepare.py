@@ -177,7 +177,7 @@ def lists(folder: Path, notes: list[ShardNote]) -> tuple[dict[str, bytes], int]:
         name: "".join(json.dumps(row) + "\n" for row in listing).encode()
         for name, listing in rows.items()
     }
-    return contents, len({leak.val for leak in leaks})
+    return contents, sum(len(leak.val) for leak in leaks)
 
 
 def _bytes_of_splits(notes: list[ShardNote], splits: tuple[str, ...]) -> dict[str, int] | None:

@@ -85,7 +85,7 @@ def _class_names(data: Dataset) -> list[str]:
 
 
 def _figures(split: Split, num_classes: int) -> list[str]:
-    sides = np.stack([split.table["width"].to_numpy(), split.table["height"].to_numpy()])
+    sides = np.stack([split.column("width").to_numpy(), split.column("height").to_numpy()])
     sides = sides[:, sides[0] > 0]
     shorter, longer = sides.min(axis=0), sides.max(axis=0)
     counts = np.bincount(split.labels, minlength=num_classes)
@@ -117,9 +117,10 @@ def _pictures(name: str, split: Split, names: list[str], count: int) -> list[Pic
     """
     order = np.argsort(split.labels, kind="stable")
     chosen = order[np.linspace(0, len(order) - 1, min(count, len(order))).astype(int)]
+    widths, heights = split.column("width"), split.column("height")
     pictures = []
     for index in chosen.tolist():
-        width, height = (split.table[side][index].as_py() for side in ("width", "height"))
+        width, height = widths[index].as_py(), heights[index].as_py()
         thumbnail = _thumbnail(split.encoded(index)) if width else ""
         label = names[int(split.labels[index])]
         size = f"{width} x {height}"

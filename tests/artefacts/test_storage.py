@@ -129,7 +129,9 @@ def test_what_is_no_number_is_kept(tmp_path: Path, run_config: TrainConfig) -> N
 def test_a_wrong_row_is_refused_in_one_line(tmp_path: Path, data: PrepareConfig) -> None:
     dataset = prepare(data, tmp_path, processes=1)
     path = dataset.folder / LEAKS
-    path.write_text('{"val": "a", "train": "b", "sha256": "0"}\n{"val": "a", "train": 3}\n')
+    path.write_text(
+        '{"val": "a", "train": "b", "sha256": "0"}\n{"val": "a", "train": 3, "sha256": "0"}\n'
+    )
     with pytest.raises(InputError, match=r"leaks.jsonl: is damaged \(digest .* --repair"):
         _ = dataset.leaks
     with pytest.raises(InputError, match=r"leaks.jsonl: is damaged; .* \(1.train = 3: Input"):

@@ -145,7 +145,7 @@ def account(folder: Path, root: Path, report: Path) -> None:
                 lines.append(f"{split}/{name} unreadable")
                 continue
             size = images.decode(encoded).size
-            recorded = (images_of.table[side][index].as_py() for side in ("width", "height"))
+            recorded = (images_of.column(side)[index].as_py() for side in ("width", "height"))
             assert size == tuple(recorded)
             images.thumbnail(encoded)
             train_on(encoded)

@@ -119,8 +119,8 @@ def test_two_thousand_mutated_images_are_all_accounted_for(tmp_path: Path) -> No
             else:
                 size = images.decode(images_of.encoded(index)).size
                 assert size == (
-                    images_of.table["width"][index].as_py(),
-                    images_of.table["height"][index].as_py(),
+                    images_of.column("width")[index].as_py(),
+                    images_of.column("height")[index].as_py(),
                 )
     files = {
         (path.parts[-3], "/".join(path.parts[-2:]))
