@@ -5,9 +5,8 @@ Run:     going-deeper run table3 --data FOLDER_OF_THE_ARCHIVES --site
          gpu
 Expect:  the paper: 10.07 % top-5 error of one model with 1 crop, 6.67 % of seven with
          144. Never run here
-Cost:    `going-deeper plan` on this file says it: in core-hours once `benchmark train`
-         and `benchmark evaluate` have run under the same root, in GPU-hours once a
-         member has run on the site; of the wider seventh only when that has
+Cost:    `going-deeper plan` on this file says it, in core-hours or GPU-hours, once
+         `benchmark scaling` has run under the same root on such a device
 Differs: what the paper leaves open is `ours`, marked so in pipeline/configs/recipes.py
     and pipeline/configs/train.py; --recipe large_batch is for 8 to 64 GPUs
 

@@ -65,7 +65,9 @@ def seconds(
     """
     shape = _shape(config)
     for scale in scales:
-        alike = (scale.config.precision, scale.config.compiled)
+        # the benchmark computes evaluations eagerly
+        is_compiled = scale.config.compiled and isinstance(config, TrainConfig)
+        alike = (scale.config.precision, is_compiled)
         if shape is None or alike != (config.precision, config.compiled):
             continue
         times = (shape.input_size / scale.config.input_size) ** 2 * (
