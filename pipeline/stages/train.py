@@ -35,7 +35,7 @@ from pipeline.tracking.tracker import Tracker
 from pipeline.training.cadence import Cadence
 from pipeline.training.checkpointing import Checkpointing, load_newest, load_state
 from pipeline.training.learner import Learner
-from pipeline.training.loader import training_batches
+from pipeline.training.loader import expect_loaders, training_batches
 from pipeline.training.metrics_log import MetricsLog
 from pipeline.training.validation import validate
 
@@ -94,6 +94,7 @@ def _train(config: TrainConfig, run: Run, data: Dataset, accelerator: Accelerato
     images, validation = data.split("train"), data.split("val")
     main, world_size = accelerator.is_main_process, accelerator.num_processes
     cadence = Cadence(config, len(images))
+    expect_loaders(accelerator.device)
     learner = Learner(config, data.num_classes, accelerator)
     log = MetricsLog(run, cadence, images, data.num_classes, writes=main)
     machine = _machine(learner, accelerator)

@@ -3,7 +3,11 @@
 The draws are stateless.
 """
 
-from collections.abc import Generator, Iterator
+import multiprocessing
+import os
+from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import partial
+from multiprocessing.context import BaseContext
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +23,7 @@ from pipeline.images.distortions import as_row, distort
 from pipeline.images.patches import area_library, cut_patch
 from pipeline.paper.augmentation import Patch, stream, training_distortion, training_patch
 from pipeline.paper.order import epoch_order
+from pipeline.runtime import fork_server
 from pipeline.runtime.signals import ignore_notices
 from pipeline.training.encoded import Encoded, cut, encode
 
@@ -109,16 +114,16 @@ def training_batches(
     generator to end the workers: they end by themselves only if this process is killed.
     """
     is_encoded = config.patches.decode_on == "device"
+    context, begin = _starting(device) if num_workers else (None, None)
     area_library()  # built once, before each worker would build it
     loader = DataLoader(
         Patches(config, split),
         batch_sampler=keys(config, split.labels, steps, rank, world_size),
         num_workers=num_workers,
-        # a spawned rank would spawn its workers, and each would import torch again
-        multiprocessing_context="fork" if num_workers else None,
+        multiprocessing_context=context,
         pin_memory=device.type == "cuda" and not is_encoded,
         collate_fn=_together if is_encoded else None,
-        worker_init_fn=_outlive_notices,
+        worker_init_fn=begin,
         # its own: the loader must not draw from the generator of dropout
         generator=torch.Generator().manual_seed(0),
     )
@@ -134,6 +139,34 @@ def training_batches(
     finally:
         if num_workers:
             _end_workers(batches)
+
+
+def start_method(device: torch.device) -> str:
+    """Return how loader processes start: safe beside CUDA and NCCL, whose threads a
+    fork of this process would lack (torch.nn.parallel.DistributedDataParallel's
+    documentation warns of it), or by the fastest way beside a CPU.
+    """
+    return "forkserver" if device.type == "cuda" else "fork"
+
+
+def expect_loaders(device: torch.device) -> None:
+    """Let the server of loader processes import what they need, while this process
+    goes on.
+    """
+    if start_method(device) == "forkserver":
+        fork_server.forks("pipeline.training.loader")
+
+
+def _starting(device: torch.device) -> tuple[BaseContext, Callable[[int], None]]:
+    if start_method(device) == "fork":
+        return multiprocessing.get_context("fork"), _outlive_notices
+    context = fork_server.forks("pipeline.training.loader")
+    return context, partial(_begin, dict(os.environ))
+
+
+def _begin(variables: Mapping[str, str], worker: int) -> None:
+    fork_server.begin(variables)
+    _outlive_notices(worker)
 
 
 def _together(patches: list[Encoded]) -> Encoded:
