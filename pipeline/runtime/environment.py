@@ -6,9 +6,18 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
+from pipeline.errors import InputError
+
+MOST_MINUTES = 527_040  # ours: a year
 # the user's command line, for stages that run in their own processes
 COMMAND = "GOING_DEEPER_COMMAND"
+
+# minutes that a rank waits for others in a barrier or a sum, as the site says; ours:
+# ranks of an evaluation end hours apart where one has a slow node. A rank that died is
+# noticed by its closed connection, long before.
+PATIENCE, PATIENCE_MINUTES = "GOING_DEEPER_COLLECTIVE_MINUTES", 240
 
 # ours: glibc gives large buffers back to the kernel at once, which costs a fifth of the
 # speed of a training step, and more with a large batch
@@ -68,6 +77,18 @@ def users_umask() -> int:
     before = os.umask(0o077)
     os.umask(before)
     return before
+
+
+def patience() -> timedelta:
+    """Return how long a rank waits for others.
+
+    Raises:
+        InputError: the variable that says so is no number of minutes.
+    """
+    text = os.environ.get(PATIENCE, str(PATIENCE_MINUTES))
+    if not text.isdecimal() or not 0 < int(text) <= MOST_MINUTES:
+        raise InputError(f"{PATIENCE}={text}: expected minutes, 1 to {MOST_MINUTES}")
+    return timedelta(minutes=int(text))
 
 
 def num_cores() -> int:

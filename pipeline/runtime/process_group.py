@@ -7,11 +7,15 @@ import os
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import GradientAccumulationPlugin, gather_object
+from accelerate.utils import (
+    GradientAccumulationPlugin,
+    InitProcessGroupKwargs,
+    gather_object,
+)
 from accelerate.utils.environment import parse_flag_from_env
 
 from pipeline.errors import StageFailed
-from pipeline.runtime import device, fork_server
+from pipeline.runtime import device, environment, fork_server
 from pipeline.runtime.variables import refuse_contrary
 
 
@@ -20,7 +24,8 @@ def join(*precisions: str) -> Accelerator:
 
     The process computes alone where the environment describes no ranks. accelerate
     reads settings from the environment unless a call sets them: this call sets all that
-    change a number. Autocast, accumulation and compilation are our own.
+    change a number. Autocast, accumulation and compilation are our own. A late rank is
+    waited for as long as `patience` says.
 
     Raises:
         InputError: a variable of the environment contradicts `precisions`, or one of
@@ -44,6 +49,7 @@ def join(*precisions: str) -> Accelerator:
         # a variable would override a plain number of steps
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         dynamo_backend="no",
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=environment.patience())],
     )
     if on_cpu:
         torch.set_num_threads(1)  # last, because accelerate may set another number

@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import Bug, InputError, StageEnded, StageFailed, TrainingDiverged
-from pipeline.runtime import fork_server, ranks
+from pipeline.runtime import environment, fork_server, ranks
 from tests.commands import TOP
 
 pytestmark = pytest.mark.processes
@@ -102,6 +103,7 @@ def kill_the_server() -> None:
 
 ALONE = """
 import sys
+from datetime import timedelta
 from pathlib import Path
 from pipeline.errors import StageFailed
 from pipeline.runtime import ranks
@@ -225,3 +227,32 @@ def members(session: int) -> list[int]:
         if int(its_session) == session and state != "Z":
             pids.append(int(path.parent.name))
     return pids
+
+
+def be_late(seconds: float, patience: float) -> None:
+    """Reach a barrier late, as a rank of an evaluation with a slow node does."""
+    from pipeline.runtime import process_group
+
+    environment.patience = lambda: timedelta(seconds=patience)
+    accelerator = process_group.join("fp32")
+    accelerator.wait_for_everyone()
+    if not accelerator.is_main_process:
+        time.sleep(seconds)
+    accelerator.wait_for_everyone()
+
+
+def test_a_late_rank_is_waited_for_as_long_as_the_site_says() -> None:
+    ranks.launch(be_late, 2, 3.0, 30.0)
+    with pytest.raises(Bug, match=r"(?i)timed? ?out|connection closed"):
+        ranks.launch(be_late, 2, 5.0, 1.0)
+
+
+def test_patience_is_a_number_of_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(environment.PATIENCE, raising=False)
+    assert environment.patience() == timedelta(hours=4)
+    monkeypatch.setenv(environment.PATIENCE, "90")
+    assert environment.patience() == timedelta(minutes=90)
+    for wrong in ("0", "-1", "1.5", "x", ""):
+        monkeypatch.setenv(environment.PATIENCE, wrong)
+        with pytest.raises(InputError, match=f"{environment.PATIENCE}={wrong}: expected minutes"):
+            environment.patience()

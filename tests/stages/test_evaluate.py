@@ -223,6 +223,33 @@ def test_finished_chunks_are_not_done_again(
     assert calls == [list(range(15)), list(range(4, 15))]
 
 
+def evaluate_and_note(config: EvaluateConfig, root: Path) -> None:
+    """Evaluate, and note which images this rank has classified."""
+
+    def noted(engine: engine.Engine, split: Split, ids: list[int], *others: Any) -> Iterator[Any]:
+        (root / f"rank{os.environ['RANK']}.json").write_text(json.dumps(ids))
+        return scores_of(engine, split, ids, *others)
+
+    vars(stage)["scores_of"] = noted
+    evaluate(config, root)
+
+
+@pytest.mark.slow  # launches four ranks
+def test_ranks_share_what_is_left(root: Path, config: EvaluateConfig) -> None:
+    """After an array of four jobs lost its third, every rank has a part of that one,
+    and the bytes are the same.
+    """
+    config = config.but(policies=("crops_1",), images_per_chunk=2)
+    evaluate(config, root)
+    expected = written(config, root)
+    for part in (0, 1, 3):
+        stage.evaluate_part(config, root, part, 4)
+    ranks.launch(evaluate_and_note, 4, config, root)
+    shares = [json.loads((root / f"rank{rank}.json").read_text()) for rank in range(4)]
+    assert shares == [[7], [8], [9], [10]]
+    assert written(config, root) == expected
+
+
 @pytest.mark.slow  # launches twelve ranks
 def test_killed_at_random_it_ends_with_the_same_bytes(root: Path, config: EvaluateConfig) -> None:
     """Five SIGKILLs of the process group of two ranks at random moments, real
