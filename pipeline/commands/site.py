@@ -17,7 +17,8 @@ from slurm import status as view
 from slurm.cluster import Cluster
 from slurm.ledger import entries
 from slurm.probe import check_site
-from slurm.site import MOST_NODES, load_site
+from slurm.resources import MOST_NODES
+from slurm.site import load_site
 
 CLUSTER = click.option(
     "--dir",
