@@ -56,16 +56,16 @@ def site_from_sbatch(path: Path) -> tuple[str, int]:
     keys |= {"setup": around.setup} if around.setup else {}
     keys |= {"srun": around.srun} if around.srun else {}
     top = {"cluster": "slurm"} | ({"python": around.python} if around.python else {})
-    text = "\n".join(
-        [
-            f"# From {path.name}, by going-deeper site from-sbatch. Read it, then try it with",
-            "# going-deeper site check. Not taken over:",
-            *_comments(notes),
-            *_tables(top, keys, around.environment),
-            "",
-        ]
-    )
     try:
+        text = "\n".join(
+            [
+                f"# From {path.name}, by going-deeper site from-sbatch. Read it, then try it with",
+                "# going-deeper site check. Not taken over:",
+                *_comments(notes),
+                *_tables(top, keys, around.environment),
+                "",
+            ]
+        )
         Site.model_validate(tomllib.loads(text))
     except ValidationError as error:
         raise InputError(f"{path}: {one_line(error)}") from None

@@ -4,6 +4,7 @@ and SLURM knows what its jobs ask for.
 
 import os
 import re
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,10 @@ SITES = {
         constraint = "a100|v100"
         mem_per_gpu = "1G"
     """,
+    "a container": """
+        python = "FOLDER/apptainer exec --nv 'my image.sif' python3"
+        setup = ["export IN_BATCH=yes"]
+    """,
 }
 ASKED = {  # of the first stage, and of a training
     "typed GPUs": ("TresPerNode=gres:gpu:a100:2", "TresPerNode=gres:gpu:a100:2"),
@@ -98,7 +103,14 @@ ASKED = {  # of the first stage, and of a training
         r"Partition=cpu ((?!gpu).)*$",
         r"Partition=gpu .*Features=a100\|v100 .*TresPerNode=gres:gpu:a100:1",
     ),
+    "a container": ("Partition=main", "Partition=main"),
 }
+APPTAINER = """\
+#!/bin/sh
+[ "$IN_BATCH $1 $2 $3 $4" = "yes exec --nv my image.sif python3" ] || exit 1
+shift 4
+exec {python} "$@"
+"""
 STUDY = load_study(Path("experiments/demo.py"), ["--members", "1"])
 FIRST = STUDY.stages[0]
 
@@ -119,9 +131,13 @@ def roots(pretender: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[
     """The demo, submitted to all sites at once. Its later stages are cancelled, which
     SLURM remembers.
     """
+    folder = tmp_path_factory.mktemp("bin")
+    (folder / "apptainer").write_text(APPTAINER.format(python=sys.executable))
+    (folder / "apptainer").chmod(0o755)
     roots = {}
     for number, (name, text) in enumerate(SITES.items()):
-        site = Site.model_validate({"cluster": "slurm"} | tomllib.loads(text))
+        table = tomllib.loads(text.replace("FOLDER", str(folder)))
+        site = Site.model_validate({"cluster": "slurm"} | table)
         roots[name] = tmp_path_factory.mktemp(f"root{number}")
         with patch.dict(os.environ):
             launch(STUDY, STUDY.stages, roots[name], site)
@@ -131,7 +147,7 @@ def roots(pretender: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return roots
 
 
-@pytest.mark.slow  # eight jobs on two cores
+@pytest.mark.slow  # nine jobs on two cores
 @pytest.mark.parametrize("name", SITES)
 def test_the_first_stage_runs(name: str, pretender: Cluster, roots: dict[str, Path]) -> None:
     root = roots[name]
