@@ -28,6 +28,7 @@ FILES = (  # of the configs, as data flows
     "pipeline.configs.evaluate",
     "pipeline.configs.compare",
     "pipeline.configs.study",
+    "slurm.resources",
     "slurm.site",
 )
 PAPERS = {  # what a field without a comment is, as the docstring of its class says
@@ -163,7 +164,7 @@ def _mark(kind: type[Frozen], name: str, comment: str) -> str:
     field = kind.model_fields[name]
     resources: frozenset[str] = getattr(kind, "resources", frozenset())
     reason = text(re.sub(r"^(ours|paper)\b[:;,]? ?", "", comment))
-    if name in resources or kind.__module__ == "slurm.site":
+    if name in resources or kind.__module__.startswith("slurm."):
         mark = "resource"
     elif field.is_required():
         mark = "a study says it"
@@ -229,9 +230,9 @@ def fields_page() -> str:
     heads = ("field", "what", "value", "default", "source")
     parts = [
         "# Fields of configs\n",
-        "Made from the files in `pipeline/configs`, and `slurm/site.py`. `paper` is the paper's"
-        " value, with its section; `ours` is our choice, with the reason where there is one. A"
-        " resource moves no number and is in no hash.\n",
+        "Made from the files in `pipeline/configs`, `slurm/resources.py` and `slurm/site.py`."
+        " `paper` is the paper's value, with its section; `ours` is our choice, with the reason"
+        " where there is one. A resource moves no number and is in no hash.\n",
     ]
     for kind, rows in fields():
         parts += [f"## {kind.__name__}\n", _paragraphs(kind.__doc__ or "") + "\n"]

@@ -71,7 +71,7 @@ def _jobs(
 def _usable_hours(site: Site, config: StageConfig) -> float:
     """Return the hours of a job, less the delay in which it saves."""
     stage = config.stage if config.has_job else "report"
-    return max(1 / 60, site.granted(stage).timeout_min / 60 - site.slurm_signal_delay_s / 3600)
+    return max(1 / 60, site.granted(stage).timeout_min / 60 - site.signal_delay_s / 3600)
 
 
 def _disk(missing: Sequence[StageConfig], root: Path) -> str:

@@ -97,7 +97,12 @@ def refuse_machine(folder: Path) -> None:
 
 
 def configure(
-    folder: Path, names: Sequence[str], cores: int, memory_mb: int, node_timeout: int
+    folder: Path,
+    names: Sequence[str],
+    cores: int,
+    memory_mb: int,
+    node_timeout: int,
+    lines: str = "",
 ) -> None:
     """Write what the daemons read: the folders, munge's key, and slurm.conf."""
     for name in ("state", "spool", "log", "run", "bin", "pids"):
@@ -130,7 +135,7 @@ def configure(
         folder=folder,
         listen=listen,
         node_timeout=node_timeout,
-        nodes="\n".join(nodes),
+        nodes="\n".join([lines, *nodes]),
     )
     disk.write_atomic(folder / "slurm.conf", content.encode())
 

@@ -11,8 +11,10 @@ import submitit
 from pipeline.errors import InputError, last_line
 from pipeline.runtime.environment import users_umask
 from slurm import queue
+from slurm.executor import executor
 from slurm.parameters import parameters
-from slurm.site import Resources, Site
+from slurm.resources import Resources
+from slurm.site import Site
 from slurm.snapshot import code_environment, python, snapshot
 
 # what a job may be asked to run; a job's file names one of these, and no other function
@@ -47,13 +49,10 @@ def carry_on_site(
     """
     code = snapshot(root)
     os.environ.update({**site.environment, **code_environment(code)})
-    command = python(code, users_umask())
-    executor = submitit.AutoExecutor(
-        folder=root / "jobs", cluster=site.cluster, slurm_python=command, local_python=command
-    )
-    executor.update_parameters(**parameters(name, resources, site))
+    jobs = executor(root / "jobs", site, python(code, users_umask(), site.python))
+    jobs.update_parameters(**parameters(name, resources, site))
     try:
-        job = executor.submit(Errand(what, str(folder)))
+        job = jobs.submit(Errand(what, str(folder)))
     # submitit raises these errors, with the message of sbatch
     except (RuntimeError, ValueError, FileNotFoundError) as error:
         raise InputError(f"{name}: the site does not take the job: {last_line(error)}") from None

@@ -56,7 +56,9 @@ def launch(study: Study, missing: Sequence[StageConfig], root: Path, site: Site)
                 **({"TMPDIR": site.scratch} if site.scratch else {}),
             }
         )
-        submission = Submission(root, site, code, python(code, umask), excluded=nodes.failing(root))
+        submission = Submission(
+            root, site, code, python(code, umask, site.python), excluded=nodes.failing(root)
+        )
         if submission.excluded:
             say(f"jobs died twice on {', '.join(submission.excluded)}: new ones do not go there")
         submission.known = queue.jobs(

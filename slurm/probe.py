@@ -71,7 +71,7 @@ def check_site(site: Site, name: str, root: Path, nodes: int) -> tuple[str, bool
     ]
     if len(ranks) < size:
         raise StageFailed(f"probe: {len(ranks)} of {size} ranks left word; see {log}")
-    checks = judge(ranks, submitted, wants_gpus=resources.gpus_per_node > 0)
+    checks = judge(ranks, submitted, wants_gpus=resources.num_gpus > 0)
     disk.write_json(
         root / "sites" / f"{name}.json",
         {

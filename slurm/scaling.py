@@ -6,7 +6,8 @@ from pipeline.errors import InputError, StageFailed
 from pipeline.runtime.private import private_folder
 from slurm.errand import carry_on_site
 from slurm.parameters import safe
-from slurm.site import Resources, Site
+from slurm.resources import Resources
+from slurm.site import Site
 
 MINUTES = 30  # ours: of one number of ranks; a step of a slow CPU takes seconds
 
@@ -39,9 +40,5 @@ def _resources(site: Site, number: int) -> Resources:
             f"--ranks {number}: are no whole nodes of {tasks} tasks (train.tasks_per_node of the"
             " site)"
         )
-    return site.train.but(
-        nodes=number // tasks,
-        tasks_per_node=tasks,
-        gpus_per_node=min(tasks, site.train.gpus_per_node),
-        timeout_min=min(MINUTES, site.train.timeout_min),
-    )
+    resources = site.train.with_ranks(number // tasks, tasks)
+    return resources.but(timeout_min=min(MINUTES, site.train.timeout_min))

@@ -3,71 +3,35 @@
 It is validated data; its fields keep submitit's names.
 """
 
+import shlex
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
 
-from pipeline.configs.base import Frozen
 from pipeline.configs.wrong_fields import LONGEST_VALUE, clipped, in_words, one_line
 from pipeline.errors import InputError, did_you_mean
 from pipeline.runtime.device import Device
 from pipeline.runtime.environment import is_secret
+from slurm.resources import LONGEST_LINE, Count, Line, Name, Resources, renamed
 
 SITES = Path(__file__).parent / "sites"
 KINDS = ("prepare", "train", "evaluate", "report")  # of jobs; each has its own table
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
-MOST_NODES = 10_000  # ours: the largest clusters have fewer
 MOST_BYTES = 65_536  # ours: of a site file; ours have 2,000
-MOST_MINUTES = 527_040  # ours: a year
 LONGEST_KEY = 64  # ours: in a message
 MOST_TRIES = 10_000  # ours: more would be for ever
-LONGEST_LINE = 4096  # ours: as a path on Linux
 
 
-def _one_line(text: str) -> str:
-    """Refuse what ends a line (ten characters do), or is not seen in one."""
-    if not text.isprintable():
-        number = next(k for k, character in enumerate(text) if not character.isprintable())
-        raise ValueError(
-            f"character {number + 1} is {text[number]!a}; expected one line of characters that"
-            " can be printed"
-        )
+def _shell_words(text: str) -> str:
+    if not shlex.split(text):
+        raise ValueError("expected the words of a command, such as apptainer exec x.sif python3")
     return text
 
 
-Line = Annotated[str, Field(max_length=LONGEST_LINE), AfterValidator(_one_line)]
-# TOML tells true from 1, and 1.0
-Count = Annotated[int, Field(strict=True)]
-
-
-class Resources(Frozen):
-    """The resources of one job, which has nodes x tasks_per_node ranks.
-
-    `array` jobs share the images of a preparation or an evaluation.
-    """
-
-    # ours, all bounds: no node has as much
-    nodes: Count = Field(default=1, ge=1, le=MOST_NODES)
-    """Nodes of a job."""
-    tasks_per_node: Count = Field(default=1, ge=1, le=1024)
-    """Ranks on each node."""
-    cpus_per_task: Count = Field(default=1, ge=1, le=4096)
-    """Cores of each rank."""
-    gpus_per_node: Count = Field(default=0, ge=0, le=64)
-    """GPUs of each node."""
-    mem_gb: Annotated[float, Field(strict=True)] | None = Field(default=None, gt=0, le=1_000_000)
-    """Memory of each node, in GB."""
-    timeout_min: Count = Field(default=60, ge=1, le=MOST_MINUTES)
-    """Time limit of a job, in minutes."""
-    array: Count = Field(default=1, ge=1, le=10_000)
-    """Jobs that share a preparation or an evaluation."""
-
-
-class Site(Frozen):
+class Site(Resources):
     """Where jobs run (`local`: on this machine, or `slurm`), and their resources.
 
     `report` is the one job that ensembles, checks and reports. A job that reaches its
@@ -75,26 +39,20 @@ class Site(Frozen):
     transient failure (disk, network, a lost rank) is tried again, at most `max_retries`
     times. A job whose node dies is tried again, at most `max_node_failures` times. A
     node on which jobs died twice in a week gets no new jobs. `scratch` becomes TMPDIR.
-    `slurm_array_parallelism` limits how many jobs of an array run at once.
+    `array_parallelism` limits how many jobs of an array run at once.
+
+    Any key of a job's table may stand at the top too: it is the default of all four. An
+    empty text in a table takes that default away. A table without GPUs does not go to a
+    partition of GPUs by default: it says the partition itself, also the same one.
     """
 
     cluster: Literal["local", "slurm"]
     """SLURM, or processes of this machine."""
-    slurm_partition: Name | None = None
-    """Partition of the jobs."""
-    slurm_account: Name | None = None
-    """Account that they are charged to."""
-    slurm_qos: Name | None = None
-    """Their quality of service."""
-    slurm_constraint: Name | None = None
-    """What their nodes must have."""
-    slurm_setup: tuple[Line, ...] = Field(default=(), max_length=1000)  # ours
-    """Shell lines before each job."""
-    slurm_exclude: Name | None = None
-    """Nodes that they must not get."""
-    slurm_array_parallelism: Count = Field(default=256, ge=1, le=10_000)
+    python: Annotated[Line, AfterValidator(_shell_words)] | None = None
+    """The jobs' Python, this one by default: apptainer exec --nv image.sif python3."""
+    array_parallelism: Count = renamed("array_parallelism", 256, ge=1, le=10_000)
     """Most jobs of an array that run at once."""
-    slurm_signal_delay_s: Count = Field(default=90, ge=1, le=65_535)  # sbatch(1), --signal
+    signal_delay_s: Count = renamed("signal_delay_s", 90, ge=1, le=65_535)  # sbatch(1), --signal
     """Seconds from a job's signal to its time limit."""
     environment: dict[Variable, Line] = Field(default={}, max_length=1000)  # ours
     """Variables of the jobs."""
@@ -125,11 +83,30 @@ class Site(Frozen):
     """Resources of the job that ensembles, judges and reports."""
 
     @model_validator(mode="after")
-    def _is_one_machine(self) -> "Site":
-        for kind in KINDS:
-            if self.cluster == "local" and (nodes := self.granted(kind).nodes) > 1:
+    def _tables_are_whole(self) -> "Site":
+        """Fill each table from the top, and refuse what only a whole table shows."""
+        own = {kind: self.granted(kind).model_fields_set for kind in KINDS}
+        tables = {kind: self.granted(kind).over(self) for kind in KINDS}
+        vars(self).update(tables)
+        gpus = {
+            name: kind
+            for kind in KINDS
+            if tables[kind].num_gpus
+            for name in _names(tables[kind].partition)
+        }
+        for kind, table in tables.items():
+            if self.cluster == "local" and table.nodes > 1:
                 raise ValueError(
-                    f"{kind}.nodes = {nodes}: a local site is one machine; use tasks_per_node"
+                    f"{kind}.nodes = {table.nodes}: a local site is one machine; use tasks_per_node"
+                )
+            if not table.num_gpus and (table.cpus_per_gpu or table.mem_per_gpu):
+                raise ValueError(f"{kind}: asks for cores or memory of GPUs, but for no GPU")
+            shared = _names(table.partition) & gpus.keys()
+            if not table.num_gpus and shared and "partition" not in own[kind]:
+                name = min(shared)
+                raise ValueError(
+                    f"{kind}: asks for no GPU, but would go to {name}, from which {gpus[name]} has"
+                    f" GPUs; say partition in [{kind}] too, also if {name} is meant"
                 )
         return self
 
@@ -153,9 +130,7 @@ class Site(Frozen):
 
     def devices(self) -> dict[str, Device]:
         """Return a rank's device, by kind of job; a site does not know its model."""
-        return {
-            kind: Device("GPU" if self.granted(kind).gpus_per_node else "core") for kind in KINDS
-        }
+        return {kind: Device("GPU" if self.granted(kind).num_gpus else "core") for kind in KINDS}
 
     @property
     def patience(self) -> dict[str, int]:
@@ -172,10 +147,14 @@ class Site(Frozen):
                 f"{ranks} rank{'s' if ranks > 1 else ''} on {resources.nodes}"
                 f" node{'s' if resources.nodes > 1 else ''}"
             )
-            words += f", {resources.gpus_per_node} GPUs a node" if resources.gpus_per_node else ""
+            words += f", {resources.num_gpus} GPUs a node" if resources.num_gpus else ""
             words += f", an array of {resources.array}" if resources.array > 1 else ""
             texts[kind] = f"{words}, {resources.timeout_min} min"
         return texts
+
+
+def _names(partition: str | None) -> set[str]:
+    return {name for name in (partition or "").split(",") if name}
 
 
 def site_names() -> list[str]:
@@ -226,5 +205,5 @@ def _toml(path: Path) -> dict[str, Any]:
 def _unknown_key(location: list[str]) -> str:
     *table, key = (part[:LONGEST_KEY] for part in location)
     valid = list((Resources if table and table[0] in KINDS else Site).model_fields)
-    hint = did_you_mean(key, valid) or f"; valid keys: {', '.join(valid)}"
+    hint = did_you_mean(key.removeprefix("slurm_"), valid) or f"; valid keys: {', '.join(valid)}"
     return f"unknown key {'.'.join((*table, key))}{hint}"

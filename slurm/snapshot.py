@@ -65,15 +65,17 @@ def _is_sound(folder: Path, digest: str) -> bool:
     return commit.code == digest == provenance.digest_of_code(files)
 
 
-def python(code: Path, umask: int) -> str:
-    """Return the command of a job's Python, for submitit.
+def python(code: Path, umask: int, command: str | None = None) -> str:
+    """Return the command of a job's Python, for submitit: this Python, or the words of
+    a site's command, which may be one in a container.
 
     It compares the copy of the code with its digest before it imports from there. Files
     get the permissions of `umask`.
     """
     text = resources.files("slurm").joinpath("begin.py").read_text()
     words = [str(code), begin.digest_of(str(code)), f"{umask:03o}"]
-    return shlex.join([sys.executable, "-I", "-S", "-c", text, *words])
+    interpreter = [sys.executable] if command is None else shlex.split(command)
+    return shlex.join([*interpreter, "-I", "-S", "-c", text, *words])
 
 
 def code_environment(code: Path) -> dict[str, str]:

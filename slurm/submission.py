@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import submitit
-
 from pipeline.errors import InputError, last_line
 from slurm import nodes, queue
+from slurm.executor import executor
 from slurm.job import OrderedJob
 from slurm.ledger import (
     Order,
@@ -18,7 +17,8 @@ from slurm.ledger import (
     write_order,
 )
 from slurm.parameters import parameters
-from slurm.site import Resources, Site
+from slurm.resources import Resources
+from slurm.site import Site
 
 
 @dataclass
@@ -72,25 +72,16 @@ class Submission:
         forget(self.root, order.name)
         nodes.forget(self.root, order.name)
         path = write_order(self.root, order)
-        executor = submitit.AutoExecutor(
-            folder=self.root / "jobs",
-            cluster=self.site.cluster,
-            slurm_max_num_timeout=self.site.max_timeouts,
-            slurm_python=self.python,
-            local_python=self.python,
+        jobs = executor(self.root / "jobs", self.site, self.python)
+        jobs.update_parameters(
+            **parameters(order.name, resources, self.site, after, after_any, self.excluded)
         )
-        options = parameters(order.name, resources, self.site, after, after_any)
-        if self.site.cluster == "slurm" and self.excluded:
-            options["slurm_exclude"] = ",".join(
-                filter(None, (self.site.slurm_exclude, *self.excluded))
-            )
-        executor.update_parameters(**options)
         job = OrderedJob(str(path), str(self.root))
         if order.num_parts > 1:
-            with executor.batch():
-                submitted = [executor.submit(job) for _ in range(order.num_parts)]
+            with jobs.batch():
+                submitted = [jobs.submit(job) for _ in range(order.num_parts)]
         else:
-            submitted = [executor.submit(job)]
+            submitted = [jobs.submit(job)]
         job_id = submitted[0].job_id.split("_")[0]
         self.num_new += 1
         record(self.root, order.name, self.site.cluster, job_id, order.num_parts, self.code.name)

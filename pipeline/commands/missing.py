@@ -136,7 +136,7 @@ def few_images(study: Study, root: Path, place: Site) -> list[str]:
         f" {FEW_IMAGES} most of its time goes into starting the work (table3 has --recipe"
         " large_batch)"
         for batch in sorted(batches)
-        if place.train.gpus_per_node and batch < FEW_IMAGES * ranks
+        if place.train.num_gpus and batch < FEW_IMAGES * ranks
     ]
 
 

@@ -17,7 +17,8 @@ from slurm import status as view
 from slurm.cluster import Cluster
 from slurm.ledger import entries
 from slurm.probe import check_site
-from slurm.site import MOST_NODES, load_site
+from slurm.resources import MOST_NODES
+from slurm.site import load_site
 
 CLUSTER = click.option(
     "--dir",
@@ -96,7 +97,14 @@ def cancel(study: Study, root: Path) -> None:
 
 @click.group()
 def site() -> None:
-    """Look at a site before a study is submitted there."""
+    """Make a site file, and look at a site before a study is submitted there.
+
+    Its tables prepare, train, evaluate and report have what sbatch takes: partition,
+    account, qos, constraint, nodelist, exclude, reservation, gpus_per_node, gres,
+    mem_gb, mem_per_cpu, mem_per_gpu, cpus_per_gpu, exclusive, licenses, mail_type,
+    nice, comment, wckey, srun, setup, and sbatch for any other option. A key at the top
+    is for all four.
+    """
 
 
 @site.command(
@@ -120,6 +128,34 @@ def check(path: Path, nodes: int, root: Path) -> None:
     print(text)
     if not is_sound:
         sys.exit(3)
+
+
+@site.command(
+    "from-sbatch",
+    short_help="Make a site file from a batch script that works.",
+    epilog="Example: going-deeper site from-sbatch train.sh --out mine.toml",
+)
+@click.argument("path", metavar="FILE", type=PATH)
+@click.option("--out", type=PATH, help="File to write.  [default: the screen]")
+def from_sbatch(path: Path, out: Path | None) -> None:
+    """Make a site file from a batch script that works for you: its #SBATCH options,
+    modules, environments, variables, options of srun, container. Comments in it say
+    what could not be taken over, and why.
+    """
+    from slurm.from_sbatch import site_from_sbatch
+
+    text, number = site_from_sbatch(path)
+    if out is None:
+        print(text, end="")
+        return
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise InputError(f"--out {out}: is there already; expected a new file") from None
+    except OSError as error:
+        raise InputError(f"--out {out}: {error.strerror}") from None
+    print(f"{out}: {number} options and lines are not taken over; its comments say which")
 
 
 @click.group()

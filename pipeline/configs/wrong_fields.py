@@ -18,6 +18,10 @@ PATTERNS = {  # what a text must be, by its pattern: people read no regular expr
         "a letter or underscore, then letters, digits and underscores, 64 at most"
     ),
     r"^/[A-Za-z0-9._/-]*$": f"a path that begins with /, of {NAMED} and slashes",
+    r"^[A-Za-z0-9._,:@&|*+=%/()\[\]~-]{0,1024}$": (
+        "what SLURM takes: letters, digits and . _ , : @ & | * + = % / ( ) [ ] ~ -, 1024 at most"
+    ),
+    r"^([0-9]{1,9}[KMGT]?)?$": "memory such as 4000M or 60G",
     r"^[0-9]+$": "digits",
     r"^[a-z]+-[A-Za-z0-9._-]{1,90}$": f"STAGE-NAME, of {NAMED}",
     r"^[0-9a-f]{40}$": "40 hex digits in lower case",

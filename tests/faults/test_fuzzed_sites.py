@@ -1,18 +1,22 @@
 """Whatever a site file holds: a site within bounds, or one line that names the file."""
 
 import random
+import shlex
 import time
 from pathlib import Path
 
 import pytest
+from submitit.slurm.slurm import _make_sbatch_string
 
 from pipeline.errors import InputError
 from slurm.parameters import parameters
-from slurm.site import KINDS, LONGEST_LINE, MOST_BYTES, Resources, Site, load_site
+from slurm.resources import LONGEST_LINE, Resources
+from slurm.site import KINDS, MOST_BYTES, Site, load_site
 from tests.faults.campaign import amount
 
 SITES = sorted((Path(__file__).parents[2] / "slurm/sites").glob("*.toml"))
 KEYS = (*Site.model_fields, *Resources.model_fields, "slurm_partitoin", "x" * 5000, "")
+TABLES = (*KINDS, "sbatch", "train.sbatch", "environment", "trian", "a.b")
 VALUES = (
     "true",
     "1.0",
@@ -49,6 +53,16 @@ VALUES = (
     "'/scratch'",
     "'/scratch;id'",
     "'gpu'",
+    "'a100:4'",
+    "'a100&ib|[rack1|rack2]'",
+    "'node[1-3],node7'",
+    "'4000M'",
+    "['--mpi=pmix']",
+    "{hint = 'no multithread', contiguous = true}",
+    "{wrap = 'id'}",
+    """{'hint=x\\n#SBATCH --uid' = "0"}""",
+    """{hint = "x\\n#SBATCH --uid=0"}""",
+    "'x #y'",
     "",
 )
 
@@ -61,7 +75,7 @@ def a_site(rng: random.Random) -> bytes:
         lines = [rng.choice(("cluster = 'slurm'", "cluster = 'local'", ""))]
         for _ in range(rng.randrange(1, 4)):
             if rng.random() < 0.3:
-                lines.append(f"[{rng.choice((*KINDS, 'environment', 'trian', 'a.b'))}]")
+                lines.append(f"[{rng.choice(TABLES)}]")
             key, value = rng.choice(KEYS), rng.choice(VALUES)
             lines.append(f"{key if key.isidentifier() else repr(key)} = {value}")
         return "\n".join(lines).encode()
@@ -82,6 +96,15 @@ def a_site(rng: random.Random) -> bytes:
     return bytes(content)
 
 
+def assert_is_whole(script: str) -> None:
+    """Each option of a batch script is one word, and the last line runs Python."""
+    lines = script.splitlines()
+    marked = [line for line in lines if "#SBATCH" in line]
+    assert all(len(shlex.split(line)) == 2 and line.startswith("#SBATCH --") for line in marked)
+    assert shlex.split(lines[-1])[-1] == "python"
+    assert not {"--uid=0", "--wrap=id"} & set(shlex.split(script, comments=False))
+
+
 def test_fuzzed_sites_are_sites_or_one_line(tmp_path: Path) -> None:
     path, refused, slowest = tmp_path / "fuzzed.toml", 0, 0.0
     for seed in range(amount(200, 1000)):
@@ -95,9 +118,11 @@ def test_fuzzed_sites_are_sites_or_one_line(tmp_path: Path) -> None:
         else:
             line = f"{path}: is a site"
             for kind in KINDS:
-                parameters(f"{kind}-1", site.granted(kind), site)
+                options = parameters(f"{kind}-1", site.granted(kind), site)
                 assert type(site.granted(kind).nodes) is int
-            lines = (*site.slurm_setup, *site.environment.values())
+                if site.cluster == "slurm":
+                    assert_is_whole(_make_sbatch_string("python", "/jobs", **options))
+            lines = (*site.setup, *site.environment.values())
             assert all(len(line.splitlines()) < 2 for line in lines), seed
         assert line.startswith(f"{path}: "), seed
         assert "\n" not in line, seed
@@ -139,7 +164,7 @@ def test_a_line_of_set_up_is_one_line(character: str) -> None:
     for field in ({"slurm_setup": [f"a{character}b"]}, {"environment": {"A": f"a{character}b"}}):
         with pytest.raises(ValueError, match=r"character 2 is .*; expected one line"):
             Site.model_validate({"cluster": "slurm"} | field)
-    assert Site(cluster="slurm", slurm_setup=("echo 'é \N{CJK UNIFIED IDEOGRAPH-4E00}'",))
+    assert Site(cluster="slurm", setup=("echo 'é \N{CJK UNIFIED IDEOGRAPH-4E00}'",))
 
 
 def test_what_is_no_small_file_is_not_read(tmp_path: Path) -> None:

@@ -282,10 +282,9 @@ def test_artefacts_of_jobs_have_the_users_umask(
     ],
 )
 def test_no_secret_in_a_batch_script(line: str, name: str) -> None:
-    with pytest.raises(InputError, match=f"slurm_setup: sets {name}, .*cat FILE") as refusal:
-        parameters(
-            "train-1", Site(cluster="slurm").train, Site(cluster="slurm", slurm_setup=(line,))
-        )
+    site = Site(cluster="slurm", setup=(line,))
+    with pytest.raises(InputError, match=f"setup: sets {name}, .*cat FILE") as refusal:
+        parameters("train-1", site.train, site)
     assert "abc" not in str(refusal.value)
 
 
@@ -296,8 +295,8 @@ def test_a_line_that_reads_a_secret_is_accepted() -> None:
         "export A=1",
         "b --token ''",
     )
-    site = Site(cluster="slurm", slurm_setup=lines)
-    assert parameters("train-1", site.train, site)["slurm_setup"][1:] == list(lines)
+    site = Site(cluster="slurm", setup=lines)
+    assert parameters("train-1", site.train, site)["setup"][1:] == list(lines)
 
 
 LOAD = """
