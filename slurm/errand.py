@@ -11,7 +11,9 @@ import submitit
 from pipeline.errors import InputError, last_line
 from pipeline.runtime.environment import users_umask
 from slurm import queue
+from slurm.pace import pauses
 from slurm.parameters import parameters
+from slurm.sbatch import own_sbatch
 from slurm.site import Resources, Site
 from slurm.snapshot import code_environment, python, snapshot
 
@@ -53,17 +55,16 @@ def carry_on_site(
     )
     executor.update_parameters(**parameters(name, resources, site))
     try:
-        job = executor.submit(Errand(what, str(folder)))
+        with own_sbatch(kept=site.environment):
+            job = executor.submit(Errand(what, str(folder)))
     # submitit raises these errors, with the message of sbatch
     except (RuntimeError, ValueError, FileNotFoundError) as error:
         raise InputError(f"{name}: the site does not take the job: {last_line(error)}") from None
     print(f"{name}: job {job.job_id}", file=sys.stderr, flush=True)
     if site.cluster == "local":
         job.wait()
-    while site.cluster == "slurm" and any(
-        queued.is_alive for queued in queue.jobs([job.job_id]).values()
-    ):
-        time.sleep(1)
+    if site.cluster == "slurm":
+        queue.wait_for(job.job_id, pauses(), time.sleep)
     log: Path = job.paths.stderr
     return log
 
