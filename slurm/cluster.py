@@ -29,7 +29,8 @@ class Cluster:
     """The cluster in a folder.
 
     `names` are the nodes: loopback addresses, which resolve without /etc/hosts. A
-    silent node counts as lost after about three times `node_timeout` seconds.
+    silent node counts as lost after about three times `node_timeout` seconds. `lines`
+    are more of slurm.conf, before the nodes: for them NodeName=DEFAULT holds.
     """
 
     def __init__(
@@ -39,9 +40,11 @@ class Cluster:
         cores: int = 4,
         memory_mb: int = 8000,
         node_timeout: int = 10,
+        lines: str = "",
     ):
         self.folder = folder.resolve()
         self.cores, self.memory_mb, self.node_timeout = cores, memory_mb, node_timeout
+        self.lines = lines
         self.names = [f"127.0.{(11 + k) // 256}.{(11 + k) % 256}" for k in range(nodes)]
         self.conf = self.folder / "slurm.conf"
         self._children: list[subprocess.Popen[bytes]] = []
@@ -71,7 +74,9 @@ class Cluster:
             )
         private_folder(self.folder)
         shutil.rmtree(self.folder / "pids", ignore_errors=True)  # of a cluster that crashed
-        configure(self.folder, self.names, self.cores, self.memory_mb, self.node_timeout)
+        configure(
+            self.folder, self.names, self.cores, self.memory_mb, self.node_timeout, self.lines
+        )
         try:
             run = self.folder / "run"
             files = [f"--{option}={run}/munge.{end}" for option, end in MUNGE_FILES.items()]
@@ -187,7 +192,9 @@ class Cluster:
         disk.write_atomic(self.folder / "pids" / name, str(process.pid).encode())
 
     def _idle(self) -> int:
-        return self.run("sinfo", "--noheader", "--Node", "--format=%t").stdout.split().count("idle")
+        # a node has a line for each of its partitions
+        lines = self.run("sinfo", "--noheader", "--Node", "--format=%N %t").stdout.splitlines()
+        return sum(line.endswith(" idle") for line in set(lines))
 
     def _wait(self, what: str, test: Callable[[], bool]) -> None:
         deadline = time.monotonic() + START_SECONDS

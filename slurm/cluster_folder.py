@@ -97,9 +97,17 @@ def refuse_machine(folder: Path) -> None:
 
 
 def configure(
-    folder: Path, names: Sequence[str], cores: int, memory_mb: int, node_timeout: int
+    folder: Path,
+    names: Sequence[str],
+    cores: int,
+    memory_mb: int,
+    node_timeout: int,
+    lines: str = "",
 ) -> None:
-    """Write what the daemons read: the folders, munge's key, and slurm.conf."""
+    """Write what the daemons read: the folders, munge's key, and slurm.conf.
+
+    One of `lines` takes the place of the usual line of its parameter.
+    """
     for name in ("state", "spool", "log", "run", "bin", "pids"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     key = folder / "run/munge.key"
@@ -122,7 +130,9 @@ def configure(
         " State=UNKNOWN"
         for name, port in zip(names, ports, strict=True)
     )
-    content = CONF.format(
+    others = {line.partition("=")[0] for line in lines.splitlines()}
+    usual = [line for line in CONF.splitlines(True) if line.partition("=")[0] not in others]
+    content = "".join(usual).format(
         host=host,
         address=address,
         controller_port=controller_port,
@@ -130,7 +140,7 @@ def configure(
         folder=folder,
         listen=listen,
         node_timeout=node_timeout,
-        nodes="\n".join(nodes),
+        nodes="\n".join([lines, *nodes]),
     )
     disk.write_atomic(folder / "slurm.conf", content.encode())
 

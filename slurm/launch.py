@@ -136,8 +136,8 @@ def _refuse_vain_wait(submission: Submission, limit: SubmitLimit) -> None:
     """
     if limit.is_own and not any(job.is_alive for job in queue.mine().values()):
         raise InputError(
-            f"--site: it takes no job of ours ({limit}); see slurm_account,"
-            " slurm_qos and slurm_partition of the site file"
+            f"--site: it takes no job of ours ({limit}); see account,"
+            " qos and partition of the site file"
         )
     say(
         f"{len(submission.new)} orders submitted; the site takes no more now ({limit}). The others"

@@ -11,8 +11,8 @@ ENDED = {
     "FAILED": "",
     "TIMEOUT": "it reached its time limit: more timeout_min in the site file",
     "OUT_OF_MEMORY": "it had too little memory: more mem_gb in the site file",
-    "NODE_FAIL": "its node failed: run again; slurm_exclude keeps a node out",
-    "BOOT_FAIL": "its node did not start: run again; slurm_exclude keeps a node out",
+    "NODE_FAIL": "its node failed: run again; exclude keeps a node out",
+    "BOOT_FAIL": "its node did not start: run again; exclude keeps a node out",
     "PREEMPTED": "it made room for another job: run again",
     "DEADLINE": "it could not end before its deadline",
 }

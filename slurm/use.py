@@ -20,9 +20,9 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Use(Frozen):
-    """What one rank used and had, in seconds, cores and GB; 0 is unknown.
+    """What one rank used and had, in seconds, cores and GB of 2**30 bytes, as SLURM counts.
 
-    `gigabytes` is at most what its processes held: the peak of the first, and of the
+    0 is unknown. `gigabytes` is at most what its processes held: the peak of the first, and of the
     largest other one for each core.
     """
 
@@ -38,7 +38,7 @@ class Use(Frozen):
         """Return the use and the request, and a hint if they are far apart."""
         cores = f" of {self.cores_asked}" if self.cores_asked else ""
         memory = f" of {self.gigabytes_asked:.3g}" if self.gigabytes_asked else ""
-        parts = [f"used {self.cores:.1f}{cores} cores", f"{self.gigabytes:.1f}{memory} GB"]
+        parts = [f"used {self.cores:.1f}{cores} cores", f"at most {self.gigabytes:.1f}{memory} GB"]
         if self.gpu_gigabytes:
             parts.append(
                 f"{self.gpu_gigabytes:.1f} of {self.gpu_gigabytes_there:.0f} GB of the GPU"
@@ -95,7 +95,7 @@ def gigabytes(cores: int) -> float:
         with suppress(OSError, ValueError, StopIteration):
             lines = Path(f"/proc/{pid}/status").read_text().splitlines()
             other = max(other, next(int(x.split()[1]) for x in lines if x.startswith("VmHWM")))
-    return (own + max(1, cores) * other) * 1024 / 1e9
+    return (own + max(1, cores) * other) / 2**20
 
 
 def descendants() -> list[int]:
@@ -114,7 +114,7 @@ def gpu_gigabytes() -> tuple[float, float]:
     if torch is None or not torch.cuda.is_initialized():
         return 0.0, 0.0
     total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
-    return torch.cuda.max_memory_allocated() / 1e9, total / 1e9
+    return torch.cuda.max_memory_allocated() / 2**30, total / 2**30
 
 
 def cores_asked(variables: Mapping[str, str]) -> int:
@@ -131,7 +131,7 @@ def gigabytes_asked(variables: Mapping[str, str], cores: int) -> float:
     """Return the memory of a rank, from the variables of its job; 0 is unknown.
 
     >>> gigabytes_asked({"SLURM_MEM_PER_NODE": "8000"}, 1)
-    8.388608
+    7.8125
     """
     mebibytes = (
         _number(variables, "SLURM_MEM_PER_NODE") / _tasks(variables)
@@ -140,7 +140,7 @@ def gigabytes_asked(variables: Mapping[str, str], cores: int) -> float:
         * _number(variables, "SLURM_GPUS_ON_NODE")
         / _tasks(variables)
     )
-    return mebibytes * 2**20 / 1e9
+    return mebibytes / 1024
 
 
 def _tasks(variables: Mapping[str, str]) -> int:

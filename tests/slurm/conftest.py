@@ -25,7 +25,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 @contextmanager
-def running_cluster(nodes: int) -> Iterator[Cluster]:
+def running_cluster(nodes: int, lines: str = "", gres: str = "") -> Iterator[Cluster]:
     """A cluster of this machine; SLURM's commands speak to it within the block."""
     if missing := missing_programs():
         reason = (
@@ -34,7 +34,9 @@ def running_cluster(nodes: int) -> Iterator[Cluster]:
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
     # one core: who kills a node kills one job
-    real_cluster = Cluster(folder, nodes=nodes, cores=1, node_timeout=5)
+    real_cluster = Cluster(folder, nodes=nodes, cores=1, node_timeout=5, lines=lines)
+    if gres:
+        (folder / "gres.conf").write_text(gres)
     before = dict(os.environ)
     os.environ.update(real_cluster.environment())
     try:
