@@ -132,7 +132,7 @@ def down(nodes: Sequence[str]) -> list[str]:
     return sorted(
         node
         for node, state in known.items()
-        if state.endswith("*") or state.startswith(("down", "fail", "drain"))
+        if state.endswith("*") or state.startswith(("down", "fail", "drain", "inval"))
     )
 
 

@@ -116,6 +116,8 @@ class Submission:
                 filter(None, (self.site.slurm_exclude, *self.excluded))
             )
         executor.update_parameters(**options)
+        if self.site.cluster == "slurm":  # submitit's own key is refused where keys are enforced
+            executor._executor.update_parameters(wckey=None)
         job = OrderedJob(str(path), str(self.root))
         with own_sbatch(kept=self.site.environment):
             if order.num_parts > 1:
