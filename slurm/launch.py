@@ -54,11 +54,12 @@ def launch(study: Study, missing: Sequence[StageConfig], root: Path, site: Site)
     with submitting(root) as umask:
         submission = _prepared(root, site, umask)
         limit = _submit(submission, study, missing)
-    count = -1
+    if limit is not None:
+        _refuse_vain_wait(submission, limit)
+    count, seconds = 0, pauses()
     while limit is not None:
-        if len(submission.new) > count:  # else the site took nothing since
+        if len(submission.new) > count:
             count, seconds = len(submission.new), pauses()
-            _refuse_vain_wait(submission, limit)
         time.sleep(next(seconds))
         with submitting(root):
             limit = _submit(submission, study, missing)
@@ -140,8 +141,8 @@ def _refuse_vain_wait(submission: Submission, limit: SubmitLimit) -> None:
             " qos and partition of the site file"
         )
     say(
-        f"{len(submission.new)} orders submitted; the site takes no more now ({limit}). The others"
-        " follow as jobs end; after Ctrl-C, the same command goes on"
+        f"the site takes no more now ({limit}); this command submits the rest as jobs end, and goes"
+        " on from there after Ctrl-C"
     )
 
 

@@ -20,10 +20,10 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Use(Frozen):
-    """What one rank used and had, in seconds, cores and GB of 2**30 bytes, as SLURM counts.
+    """What one rank used and had, in seconds, cores and GB (SLURM's: 2**30 bytes).
 
-    0 is unknown. `gigabytes` is at most what its processes held: the peak of the first, and of the
-    largest other one for each core.
+    0 is unknown. `gigabytes` is at most what its processes held: the peak of the first,
+    and that of the largest other one for each core.
     """
 
     seconds: float

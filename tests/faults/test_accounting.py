@@ -11,7 +11,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,7 +64,7 @@ ACCOUNTS = (
 
 
 @contextlib.contextmanager
-def daemon(*command: str, **more: object) -> Iterator["subprocess.Popen[bytes]"]:
+def daemon(*command: str, **more: str) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a daemon within the block."""
     environment = {**os.environ, "PATH": program_path(), **more}
     with subprocess.Popen(command, env=environment) as process:
@@ -159,20 +158,10 @@ def test_the_words_of_a_real_refusal(strict: Cluster) -> None:
 def test_a_study_completes_in_waves(strict: Cluster, image_folder: Path, tmp_path: Path) -> None:
     study = Submitted(strict, tmp_path, image_folder, "--epochs", 1)
     write_site(tmp_path, array=10)
-    start = time.monotonic()
     ended = study.submit("--wait")
     assert ended.returncode == 0, ended.stderr
-    print(ended.stderr, f"{time.monotonic() - start:.0f} s")
-    assert "the site takes no more now (AssocMaxSubmitJobLimit)" in ended.stderr
+    assert ended.stderr.count("the site takes no more now (AssocMaxSubmitJobLimit)") == 1
     table = study.wait()
     assert complete(table) == 6, table
     orders = re.findall(r"^((?:prepare|train|evaluate|conclude)-\w+): job", ended.stderr, re.M)
     assert len(orders) == len(set(orders)) == 6
-    (refused,) = [
-        line
-        for line in strict.run(
-            "sacctmgr", "-n", "-P", "show", "assoc", "format=user,maxsubmit"
-        ).stdout.splitlines()
-        if line.startswith(f"{USER}|3")
-    ]
-    assert refused == f"{USER}|3"

@@ -89,10 +89,10 @@ class StandIn:
         names = {job: text.split("|")[-1] for job, text in texts.items() if "PENDING" in text}
         return dict(sorted(names.items(), key=lambda item: int(item[0].split("_")[0])))
 
-    def end(self, job_id: str) -> None:
+    def end(self, job_id: str, state: str = "COMPLETED") -> None:
         """End a job."""
         path = self.folder / "jobs" / job_id
-        path.write_text(path.read_text().replace("PENDING", "COMPLETED"))
+        path.write_text(path.read_text().replace("PENDING", state))
 
     def requests(self) -> Counter[str]:
         """Return how often each command was called."""
