@@ -104,7 +104,10 @@ def configure(
     node_timeout: int,
     lines: str = "",
 ) -> None:
-    """Write what the daemons read: the folders, munge's key, and slurm.conf."""
+    """Write what the daemons read: the folders, munge's key, and slurm.conf.
+
+    One of `lines` takes the place of the usual line of its parameter.
+    """
     for name in ("state", "spool", "log", "run", "bin", "pids"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     key = folder / "run/munge.key"
@@ -127,7 +130,9 @@ def configure(
         " State=UNKNOWN"
         for name, port in zip(names, ports, strict=True)
     )
-    content = CONF.format(
+    others = {line.partition("=")[0] for line in lines.splitlines()}
+    usual = [line for line in CONF.splitlines(True) if line.partition("=")[0] not in others]
+    content = "".join(usual).format(
         host=host,
         address=address,
         controller_port=controller_port,

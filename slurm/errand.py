@@ -12,8 +12,10 @@ from pipeline.errors import InputError, last_line
 from pipeline.runtime.environment import users_umask
 from slurm import queue
 from slurm.executor import executor
+from slurm.pace import pauses
 from slurm.parameters import parameters
 from slurm.resources import Resources
+from slurm.sbatch import own_sbatch
 from slurm.site import Site
 from slurm.snapshot import code_environment, python, snapshot
 
@@ -52,17 +54,16 @@ def carry_on_site(
     jobs = executor(root / "jobs", site, python(code, users_umask(), site.python))
     jobs.update_parameters(**parameters(name, resources, site))
     try:
-        job = jobs.submit(Errand(what, str(folder)))
+        with own_sbatch(kept=site.environment):
+            job = jobs.submit(Errand(what, str(folder)))
     # submitit raises these errors, with the message of sbatch
     except (RuntimeError, ValueError, FileNotFoundError) as error:
         raise InputError(f"{name}: the site does not take the job: {last_line(error)}") from None
     print(f"{name}: job {job.job_id}", file=sys.stderr, flush=True)
     if site.cluster == "local":
         job.wait()
-    while site.cluster == "slurm" and any(
-        queued.is_alive for queued in queue.jobs([job.job_id]).values()
-    ):
-        time.sleep(1)
+    if site.cluster == "slurm":
+        queue.wait_for(job.job_id, pauses(), time.sleep)
     log: Path = job.paths.stderr
     return log
 

@@ -6,7 +6,7 @@ import sys
 import time
 import traceback
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,6 +20,7 @@ from slurm.begin import disregard, listen
 from slurm.conclude import conclude
 from slurm.errand import join_ranks
 from slurm.ledger import Kind, Order, Outcome, State, outcome_of, read_order, write_outcome
+from slurm.use import Meter
 
 TRANSIENT = (
     "connection closed",
@@ -92,6 +93,7 @@ class Attempt:
     name: str
     number: int
     retries: int  # so far, of all attempts
+    meter: Meter = field(default_factory=Meter)
 
     @classmethod
     def of(cls, order: Order, root: Path) -> "Attempt":
@@ -103,6 +105,9 @@ class Attempt:
     def say(self, state: State, kind: Kind = "", message: str = "", more_retries: int = 0) -> None:
         """Note how the attempt ended."""
         node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
+        use = self.meter.read()
+        if _job_id():
+            print(f"{self.name}: {use.in_words()}", file=sys.stderr, flush=True)
         outcome = Outcome(
             state=state,
             kind=kind,
@@ -111,6 +116,7 @@ class Attempt:
             node=node,
             attempt=self.number,
             retries=self.retries + more_retries,
+            use=use,
         )
         with suppress(OSError):  # the disk may be what failed
             write_outcome(self.root, self.name, outcome)
@@ -139,7 +145,7 @@ class Attempt:
             nodes.note_pause(self.root, self.name, self.number)
         try:
             # otherwise this is a lost attempt of a job that already runs again
-            if queue.restarts(_job_id()) == self.number:
+            if queue.restarts(_job_id()) in (self.number, None):
                 queue.requeue(_job_id())
         except InputError as problem:
             self.say(

@@ -21,6 +21,7 @@ from pipeline.runtime import disk
 from pipeline.runtime.environment import users_umask
 from pipeline.runtime.private import private_folder
 from slurm.queue import Queued
+from slurm.use import Use
 
 NAME = r"^[a-z]+-[A-Za-z0-9._-]{1,90}$"
 
@@ -99,6 +100,7 @@ class Outcome(Frozen):
     node: str = ""
     attempt: int = 0
     retries: int = 0
+    use: Use | None = None
 
 
 def order_name(config: StageConfig) -> str:

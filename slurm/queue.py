@@ -1,27 +1,23 @@
-"""Ask SLURM about jobs: squeue, sacct where there is accounting, scancel, scontrol."""
+"""Ask SLURM about jobs: squeue, sacct where there is accounting, scancel, scontrol.
+
+Only text in formats of our own is read: squeue, sacct and scontrol have given it alike
+since 20.11, while their JSON changes with each version and needs a plug-in.
+"""
 
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from pipeline.errors import InputError
+from slurm import states
+from slurm.variables import of_login_node
 
-ALIVE = frozenset(
-    {
-        "PENDING",
-        "RUNNING",
-        "CONFIGURING",
-        "COMPLETING",
-        "SUSPENDED",
-        "REQUEUED",
-        "REQUEUE_FED",
-        "REQUEUE_HOLD",
-    }
-    | {"RESIZING", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT"}
-)
 SECONDS = 60  # ours: a busy controller answers late
+PATIENCE = 20  # ours: squeue may fail so often in a row while a command waits
+NO_TIME = {"INVALID", "NOT_SET", "N/A"}
+CLUSTER = "CLUSTER:"  # the line before the answer of each of several clusters
 
 
 class Queued(NamedTuple):
@@ -36,17 +32,23 @@ class Queued(NamedTuple):
     reason: str = ""
     nodes: str = ""
     left: str = ""
+    is_queued: bool = True  # accounting may still show a job that the queue has lost
 
     @property
     def is_alive(self) -> bool:
         """Whether the job runs or will run."""
-        return self.state in ALIVE and self.reason != "DependencyNeverSatisfied"
+        return (
+            self.is_queued
+            and not states.has_ended(self.state)
+            and self.reason != "DependencyNeverSatisfied"
+        )
 
 
 def jobs(job_ids: Sequence[str]) -> dict[str, Queued]:
-    """Return what SLURM knows of jobs, by id; jobs that it forgot are left out.
+    """Return what the queue knows of jobs, by id; jobs that it forgot are left out.
 
-    The ids of an array's jobs are `<id>_<number>`.
+    The ids of an array's jobs are `<id>_<number>`, and `<id>_[<numbers>]` while they
+    wait.
 
     Raises:
         InputError: SLURM's commands are missing, or do not answer.
@@ -54,40 +56,63 @@ def jobs(job_ids: Sequence[str]) -> dict[str, Queued]:
     ids = set(job_ids)
     if not ids:
         return {}
-    form = "%i|%j|%T|%r|%N|%L"
-    lines = _lines(["squeue", "--me", "--states=all", "--array", "--noheader", f"--format={form}"])
+    return {job_id: job for job_id, job in mine().items() if job_id.split("_")[0] in ids}
+
+
+def mine() -> dict[str, Queued]:
+    """Return what the queue knows of all jobs of the user, by id.
+
+    `--states=all` shows those that ended a short time ago, too: squeue chooses among
+    what the controller sends, so that it costs no further question.
+    """
+    # the name comes last, as another's may hold the sign between fields
+    lines = _lines(["squeue", "--me", "--states=all", "--noheader", "--format=%i|%T|%r|%N|%L|%j"])
     known = {}
     for line in lines:
-        job_id, name, state, reason, nodes, left = [*line.split("|"), *[""] * 6][:6]
-        if job_id.split("_")[0] in ids:
-            known[job_id] = Queued(name, state, "" if reason == "None" else reason, nodes, left)
-    others = ids - {job_id.split("_")[0] for job_id in known}
-    if others and shutil.which("sacct"):
-        known |= _from_accounting(sorted(others))
+        job_id, state, reason, nodes, left, name = [*line.split("|", 5), *[""] * 6][:6]
+        known[job_id.strip()] = Queued(
+            name.strip(),
+            states.plain(state),
+            "" if reason == "None" else reason,
+            nodes,
+            "" if left in NO_TIME else left,
+        )
     return known
 
 
-def _from_accounting(job_ids: Sequence[str]) -> dict[str, Queued]:
-    """Return what the cluster's accounting knows of finished jobs, if it keeps any."""
+def ended(job_ids: Sequence[str]) -> dict[str, Queued]:
+    """Return what the cluster's accounting knows of jobs, if it keeps any."""
+    if not job_ids or not shutil.which("sacct"):
+        return {}
     command = [
-        "sacct",
-        "--noheader",
-        "--parsable2",
-        "--allocations",
-        "--format=JobID,JobName%100,State,NodeList",
-        f"--jobs={','.join(job_ids)}",
+        *("sacct", "--noheader", "--parsable2", "--allocations"),
+        "--format=JobID,State,NodeList,JobName%100",
+        f"--jobs={','.join(sorted(job_ids))}",
     ]
     try:
-        answer = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=SECONDS
-        )
-    except subprocess.TimeoutExpired:
+        lines = _lines(command)
+    except InputError:
         return {}
-    jobs = {}
-    for line in answer.stdout.splitlines() if answer.returncode == 0 else ():
-        job_id, name, state, nodes = [*line.split("|"), *[""] * 4][:4]
-        jobs[job_id] = Queued(name, state.split()[0] if state else "UNKNOWN", "", nodes)
-    return jobs
+    known = {}
+    for line in lines:
+        job_id, state, nodes, name = [*line.split("|", 3), *[""] * 4][:4]
+        known[job_id] = Queued(name, states.plain(state), "", nodes, is_queued=False)
+    return known
+
+
+def wait_for(job_id: str, pauses: Iterator[float], sleep: Callable[[float], None]) -> None:
+    """Return when a job has ended. A controller that restarts is asked again."""
+    problems = 0
+    while True:
+        try:
+            if not any(job.is_alive for job in jobs([job_id]).values()):
+                return
+            problems = 0
+        except InputError:
+            problems += 1
+            if problems > PATIENCE:
+                raise
+        sleep(next(pauses))
 
 
 def cancel(job_ids: Sequence[str]) -> None:
@@ -103,11 +128,11 @@ def down(nodes: Sequence[str]) -> list[str]:
         if nodes
         else []
     )
-    states = dict(line.split("|")[:2] for line in lines)
+    known = dict(line.split("|")[:2] for line in lines)
     return sorted(
         node
-        for node, state in states.items()
-        if state.endswith("*") or state.startswith(("down", "fail", "drain"))
+        for node, state in known.items()
+        if state.endswith("*") or state.startswith(("down", "fail", "drain", "inval"))
     )
 
 
@@ -116,10 +141,20 @@ def expand(nodes: str) -> list[str]:
     return _lines(["scontrol", "show", "hostnames", nodes]) if nodes else []
 
 
-def restarts(job_id: str) -> int:
-    """Return how often a job has been requeued so far."""
+def restarts(job_id: str) -> int | None:
+    """Return how often a job has been requeued; None where SLURM does not say."""
     match = re.search(r"\bRestarts=(\d+)", "\n".join(_lines(["scontrol", "show", "job", job_id])))
-    return int(match[1]) if match else 0
+    return int(match[1]) if match else None
+
+
+def max_array_size() -> int | None:
+    """Return how many jobs an array may have; None where SLURM does not say."""
+    try:
+        text = "\n".join(_lines(["scontrol", "show", "config"]))
+    except InputError:
+        return None
+    match = re.search(r"^MaxArraySize\s*=\s*(\d+)", text, re.MULTILINE)
+    return int(match[1]) if match else None
 
 
 def requeue(job_id: str) -> None:
@@ -130,7 +165,12 @@ def requeue(job_id: str) -> None:
 def _lines(command: list[str]) -> list[str]:
     try:
         answer = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=SECONDS
+            command,
+            env=of_login_node(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SECONDS,
         )
     except OSError:
         raise InputError(
@@ -141,4 +181,4 @@ def _lines(command: list[str]) -> list[str]:
     if answer.returncode:
         message = (answer.stderr.strip() or "no message").splitlines()[0]
         raise InputError(f"{command[0]}: {message}")
-    return answer.stdout.splitlines()
+    return [line for line in answer.stdout.splitlines() if line and not line.startswith(CLUSTER)]

@@ -6,66 +6,48 @@ It works without accounting, and without SLURM.
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from pipeline.artefacts import locks, sealing
-from pipeline.artefacts.manifest import num_images
-from pipeline.artefacts.metrics import read_metrics
 from pipeline.configs.base import StageConfig
-from pipeline.configs.evaluate import EvaluateConfig
-from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import Study
-from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
-from pipeline.paper import schedule
-from slurm import queue
+from slurm import queue, states
 from slurm.ledger import Entry, conclusion, find, order_name, outcomes
+from slurm.pace import pauses
+from slurm.progress import progress
+from slurm.table import Row
 
-PATIENCE = 20  # ours: squeue may fail so often in a row while a command waits
 CANCELLED = "cancelled"
+LONGEST_LINE = 200  # ours: of a log, in a table
 
 
-class Row(NamedTuple):
-    """One line of the table.
-
-    `note` says why a job waits or failed; `log` is the path of its log.
-    """
-
-    stage: str
-    name: str
-    state: str
-    job: str = ""
-    node: str = ""
-    progress: str = ""
-    left: str = ""
-    note: str = ""
-    log: str = ""
-
-
-def status(study: Study, root: Path) -> list[Row]:
+def status(study: Study, root: Path, ended: dict[str, queue.Queued] | None = None) -> list[Row]:
     """Return the rows of a study's stages and of the job that concludes it.
+
+    SLURM is asked once, about the jobs of what is not complete. Its accounting is asked
+    about those that the queue forgot and that left no note; `ended` keeps its answers
+    for the next call.
 
     Raises:
         InputError: jobs were submitted to SLURM, and its commands are missing.
     """
     configs = [config for config in study.stages if config.has_job]
-    stages = [(config, order_name(config)) for config in configs]
-    entries = {name: entry for _, name in stages if (entry := find(root, name))}
-    parts = {f"part-{c.hash}": e for c in configs if (e := find(root, f"part-{c.hash}"))}
-    last = find(root, conclusion(study))
-    submitted = [*entries.values(), *parts.values(), *([last] if last else [])]
-    known = queue.jobs([entry.job_id for entry in submitted if entry.cluster == "slurm"])
+    names = {config.hash: order_name(config) for config in configs} | {
+        study.hash: conclusion(study)
+    }
+    everything = [*configs, study]
+    entries = {c.hash: e for c in everything if (e := find(root, names[c.hash]))}
+    parts = {c.hash: e for c in configs if (e := find(root, f"part-{c.hash}"))}
+    missing = {c.hash for c in everything if not c.is_complete(root)}
+    known = _known(
+        [e for table in (entries, parts) for key, e in table.items() if key in missing],
+        root,
+        {} if ended is None else ended,
+    )
     rows: dict[str, Row] = {}
-    for config, name in stages:
-        row = _row(
-            config.stage,
-            config.hash,
-            config,
-            root,
-            entries.get(name),
-            parts.get(f"part-{config.hash}"),
-            known,
-        )
+    for config in configs:
+        entry, array = entries.get(config.hash), parts.get(config.hash)
+        row = _row(Row(config.stage, config.hash, "missing"), config, root, entry, array, known)
         failures = [
             rows[source.hash]
             for source in config.inputs
@@ -76,28 +58,45 @@ def status(study: Study, root: Path) -> list[Row]:
             cause = failures[0]
             row = row._replace(note=f"not run, as {cause.stage} {cause.name} failed")
         rows[config.hash] = row
-    return [*rows.values(), _row("conclude", study.name, study, root, last, None, known)]
+    last = Row("conclude", study.name, "missing")
+    return [*rows.values(), _row(last, study, root, entries.get(study.hash), None, known)]
+
+
+def _known(
+    entries: Sequence[Entry], root: Path, ended: dict[str, queue.Queued]
+) -> dict[str, queue.Queued]:
+    """Return what SLURM knows of the jobs of orders, by id."""
+    submitted = [entry for entry in entries if entry.cluster == "slurm"]
+    known = queue.jobs([entry.job_id for entry in submitted])
+    lost = {
+        entry.job_id
+        for entry in submitted
+        if not entry.jobs(known) and entry.job_id not in ended and not outcomes(root, entry.name)
+    }
+    # what accounting does not know is not asked again
+    ended |= {job_id: queue.Queued("", states.UNKNOWN, is_queued=False) for job_id in lost}
+    ended |= queue.ended(sorted(lost))
+    return ended | known
 
 
 def _row(
-    stage: str,
-    label: str,
+    row: Row,
     config: StageConfig,
     root: Path,
     entry: Entry | None,
     array: Entry | None,
     known: dict[str, queue.Queued],
 ) -> Row:
-    row = Row(stage, label, "missing")
+    use = _use(root, entry, array)
     if config.is_complete(root):
-        row = row._replace(job=entry.job_id if entry else "")
+        row = row._replace(job=entry.job_id if entry else "", note=use, use=use)
         try:
             sealing.unseal(config, root)
         except InputError as error:
             return row._replace(state="damaged", note=str(error))
         return row._replace(state="complete")
-    progress, left = _progress(config, root)
-    row = row._replace(progress=progress)
+    text, left = progress(config, root)
+    row = row._replace(progress=text)
     jobs = [(e, job) for e in (array, entry) if e for job in e.jobs(known)]
     alive = [(e, job) for e, job in jobs if job.is_alive]
     running = [(e, job) for e, job in alive if job.state == "RUNNING"]
@@ -116,13 +115,47 @@ def _row(
         return row._replace(state="running", left=left, note=holder)
     if entry is None:
         return row
+    return _end(row, root, entry, [job.state for _, job in jobs])
+
+
+def _end(row: Row, root: Path, entry: Entry, states_of_jobs: Sequence[str]) -> Row:
+    """Return the row of an order whose jobs ended without its artefact."""
     ends = outcomes(root, entry.name)
     if ends and ends[-1].state == "failed":
-        return row._replace(state="failed", node=ends[-1].node, note=ends[-1].message)
-    state = jobs[-1][1].state if jobs else "no longer known to SLURM"
-    return row._replace(
-        state="failed", note=CANCELLED if state == "CANCELLED" else f"ended without a word: {state}"
-    )
+        return row._replace(
+            state="failed",
+            node=ends[-1].node,
+            note=ends[-1].message,
+            use=ends[-1].use.in_words() if ends[-1].use else "",
+        )
+    state = states_of_jobs[-1] if states_of_jobs else states.UNKNOWN
+    if state == "CANCELLED":
+        return row._replace(state="failed", note=CANCELLED)
+    note = f"ended without a word: {states.in_words(state)}"
+    if line := _last_line(row.log):
+        note += f"; its log ends: {line}"
+    return row._replace(state="failed", note=note)
+
+
+def _use(root: Path, entry: Entry | None, array: Entry | None) -> str:
+    """Return what the longest of an order's jobs used of what it had."""
+    uses = [
+        outcome.use
+        for each in (entry, array)
+        if each is not None
+        for outcome in outcomes(root, each.name)
+        if outcome.use is not None
+    ]
+    return max(uses, key=lambda use: use.seconds).in_words() if uses else ""
+
+
+def _last_line(log: str) -> str:
+    """Return the end of a log that has a text."""
+    try:
+        lines = Path(log).read_text(errors="replace").split("\n") if log else []
+    except OSError:
+        return ""
+    return next((line.strip()[:LONGEST_LINE] for line in reversed(lines) if line.strip()), "")
 
 
 def _last_log(entry: Entry, root: Path) -> str:
@@ -130,86 +163,41 @@ def _last_log(entry: Entry, root: Path) -> str:
     return str(logs[-1]) if logs else ""
 
 
-def _progress(config: StageConfig, root: Path) -> tuple[str, str]:
-    """Return a stage's progress and the time left, where its files say so."""
-    if isinstance(config, TrainConfig):
-        return _progress_of_training(config, root)
-    if isinstance(config, PrepareConfig):
-        shards = list((root / config.folder).glob("shards/*/*.json"))
-        return f"{len(shards)} shards" if shards else "", ""
-    if isinstance(config, EvaluateConfig) and (total := num_images(config.data, root, "val")):
-        done = {path.stem for path in (root / config.folder).glob("chunks/*/*.safetensors")}
-        images = sum(stop - start for start, stop in (map(int, name.split("-")) for name in done))
-        return f"image {min(images, total)}/{total}", ""
-    return "", ""
-
-
-def _progress_of_training(config: TrainConfig, root: Path) -> tuple[str, str]:
-    num_train = num_images(config.data, root, "train")
-    rows = read_metrics(config, root, last=5)
-    if not num_train or not rows:
-        return "", ""
-    total = schedule.total_steps(num_train, config.num_epochs, config.global_batch_size)
-    step, epoch = rows[-1]["step"], rows[-1].get("epoch", 0.0)
-    speed = next(
-        (row["images_per_second"] for row in reversed(rows) if "images_per_second" in row), 0.0
-    )
-    left = _time((total - step) * config.global_batch_size / speed) if speed else ""
-    return f"step {step}/{total}, epoch {epoch:.1f}", left
-
-
-def _time(seconds: float) -> str:
-    """Return hours, minutes and seconds.
-
-    >>> _time(3725)
-    '1:02:05'
-    """
-    return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"
-
-
-def table(rows: Sequence[Row]) -> str:
-    """Return the rows as columns, with the path of the log below each failed stage."""
-    heads = ("stage", "name", "state", "job", "node", "progress", "left", "note")
-    cells = [heads, *(row[: len(heads)] for row in rows)]
-    widths = [max(len(row[k]) for row in cells) for k in range(len(heads))]
-    lines = []
-    for number, row in enumerate(cells):
-        lines.append(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        )
-        if number and rows[number - 1].state == "failed" and rows[number - 1].log:
-            lines.append(f"    log: {rows[number - 1].log}")
-    return "\n".join(lines)
-
-
-def wait(study: Study, root: Path, seconds: float = 5.0) -> bool:
+def wait(study: Study, root: Path, seconds: float | None = None) -> bool:
     """Print changes until no job of a study runs or waits any more.
 
-    Return whether the study is complete.
+    It looks again at once after a change, and then less and less often; with `seconds`,
+    as often as that. Return whether the study is complete.
     """
     printed: dict[tuple[str, str], Row] = {}
-    problems = 0
+    ended: dict[str, queue.Queued] = {}
+    delays, problems = pauses(), 0
     while True:
         try:
-            rows, problems = status(study, root), 0
+            rows, problems = status(study, root, ended), 0
         except InputError:  # of a controller that restarts
             problems += 1
-            if problems > PATIENCE:
+            if problems > queue.PATIENCE:
                 raise
-            time.sleep(seconds)
-            continue
-        for row in rows:
-            before = printed.get((row.stage, row.name))
-            if before is None or (row.state, row.progress) != (before.state, before.progress):
-                print(
-                    "  ".join(
-                        filter(
-                            None, (row.stage, row.name, row.state, row.node, row.progress, row.note)
-                        )
-                    ),
-                    flush=True,
-                )
-            printed[row.stage, row.name] = row
-        if not any(row.state in ("running", "queued") for row in rows):
+            rows = list(printed.values())
+        if _print_changes(rows, printed):
+            delays = pauses()
+        if not problems and not any(row.state in ("running", "queued") for row in rows):
             return study.is_complete(root)
-        time.sleep(seconds)
+        time.sleep(next(delays) if seconds is None else seconds)
+
+
+def _print_changes(rows: Sequence[Row], printed: dict[tuple[str, str], Row]) -> bool:
+    """Print the rows that are not as they were `printed`.
+
+    Return whether a state is new.
+    """
+    is_new = False
+    for row in rows:
+        before = printed.get((row.stage, row.name))
+        is_new |= before is None or row.state != before.state
+        if before is None or (row.state, row.progress) != (before.state, before.progress):
+            words = (row.stage, row.name, row.state, row.node, row.progress, row.note)
+            print("  ".join(filter(None, words)), flush=True)
+        printed[row.stage, row.name] = row
+    return is_new

@@ -20,7 +20,7 @@ ALONE = {  # rooms that know nothing but themselves and these
     "pipeline.runtime": {"pipeline.errors"},
     "experiments": {"pipeline.configs"},
 }
-WITH_SUBMITIT = ("slurm.executor", "slurm.job", "slurm.errand", "slurm.start")
+WITH_SUBMITIT = ("slurm.executor", "slurm.sbatch", "slurm.job", "slurm.errand", "slurm.start")
 
 
 def module_of(path: Path) -> str:

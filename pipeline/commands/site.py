@@ -4,6 +4,7 @@ a cluster to try them on (slurm).
 
 import sys
 import time
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -19,6 +20,8 @@ from slurm.ledger import entries
 from slurm.probe import check_site
 from slurm.resources import MOST_NODES
 from slurm.site import load_site
+from slurm.table import Row, table
+from slurm.table import as_json as json_of
 
 CLUSTER = click.option(
     "--dir",
@@ -34,13 +37,21 @@ CLUSTER = click.option(
 @click.option(
     "--watch", is_flag=True, help="Print what changes until nothing runs or waits any more."
 )
-def status(study: Study, root: Path, watch: bool) -> None:
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help=f"Print a list of rows with the fields {', '.join(Row._fields)}.",
+)
+def status(study: Study, root: Path, watch: bool, as_json: bool) -> None:
     """Show a study's stages: state, job, node, progress, time left, and why one waits
-    or failed, with its log.
+    or failed, with its log; what a finished job used of its cores and memory.
     """
     if watch:
-        view.wait(study, root)
-    print(view.table(view.status(study, root)))
+        with redirect_stdout(sys.stderr) if as_json else nullcontext():
+            view.wait(study, root)
+    rows = view.status(study, root)
+    print(json_of(rows) if as_json else table(rows))
 
 
 @study_command("going-deeper logs demo --stage train -f")

@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline.configs.experiment import load_study
 from slurm import status
 from slurm.cluster import Cluster
+from slurm.table import table
 from tests.commands import contents, going_deeper
 
 STUDY = """
@@ -84,7 +85,7 @@ class Submitted:
         what `status --watch` does, but looks more often.
         """
         status.wait(self.study, self.root, seconds=0.5)
-        return status.table(status.status(self.study, self.root))
+        return table(status.status(self.study, self.root))
 
     def log(self, name: str) -> str:
         """Return what the jobs whose name begins with `name` have written so far, in
