@@ -50,7 +50,7 @@ def carry_on_site(
         InputError: the site does not take the job; the message quotes it.
     """
     code = snapshot(root)
-    os.environ.update({**site.environment, **code_environment(code)})
+    os.environ.update({**site.variables, **code_environment(code)})
     jobs = executor(root / "jobs", site, python(code, users_umask(), site.python))
     jobs.update_parameters(**parameters(name, resources, site))
     try:

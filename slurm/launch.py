@@ -80,9 +80,8 @@ def _prepared(root: Path, site: Site, umask: int) -> Submission:
     os.environ.update(PROCESS_ENVIRONMENT | os.environ)
     os.environ.update(
         {
-            **site.environment,
+            **site.variables,
             **code_environment(code),
-            **({"TMPDIR": site.scratch} if site.scratch else {}),
         }
     )
     submission = Submission(

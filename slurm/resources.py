@@ -13,10 +13,10 @@ from pydantic import (
 )
 
 from pipeline.configs.base import Frozen
+from pipeline.runtime.environment import MOST_MINUTES
 from slurm.options import refuse_option, refuse_srun_option
 
 MOST_NODES = 10_000  # ours: the largest clusters have fewer
-MOST_MINUTES = 527_040  # ours: a year
 MOST_GPUS = 64  # ours: no node has as many
 LONGEST_LINE = 4096  # ours: as a path on Linux
 # keys of which a table has one; one of its own replaces one of the top

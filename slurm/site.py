@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError, 
 from pipeline.configs.wrong_fields import LONGEST_VALUE, clipped, in_words, one_line
 from pipeline.errors import InputError, did_you_mean
 from pipeline.runtime.device import Device
-from pipeline.runtime.environment import is_secret
+from pipeline.runtime.environment import MOST_MINUTES, PATIENCE, PATIENCE_MINUTES, is_secret
 from slurm.resources import LONGEST_LINE, Count, Line, Name, Resources, renamed
 
 SITES = Path(__file__).parent / "sites"
@@ -61,6 +61,8 @@ class Site(Resources):
         | None
     ) = None
     """Becomes TMPDIR."""
+    collective_timeout_min: Count = Field(default=PATIENCE_MINUTES, ge=1, le=MOST_MINUTES)
+    """Minutes that a rank waits for the others of its job."""
     max_timeouts: Count = Field(default=100, ge=0, le=MOST_TRIES)
     """Times that a job may reach its time limit."""
     max_retries: Count = Field(default=3, ge=0, le=MOST_TRIES)
@@ -81,6 +83,12 @@ class Site(Resources):
     """Resources of an evaluation."""
     report: Resources = Resources()
     """Resources of the job that ensembles, judges and reports."""
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables that a job gets from its site."""
+        own = {"TMPDIR": self.scratch} if self.scratch else {}
+        return {**self.environment, PATIENCE: str(self.collective_timeout_min), **own}
 
     @model_validator(mode="after")
     def _tables_are_whole(self) -> "Site":

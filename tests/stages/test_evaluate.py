@@ -224,11 +224,9 @@ def test_finished_chunks_are_not_done_again(
 
 
 def evaluate_and_note(config: EvaluateConfig, root: Path) -> None:
-    """Evaluate, and note which images this rank has classified."""
-
-    def noted(engine: engine.Engine, split: Split, ids: list[int], *others: Any) -> Iterator[Any]:
-        (root / f"rank{os.environ['RANK']}.json").write_text(json.dumps(ids))
-        return scores_of(engine, split, ids, *others)
+    def noted(*given: Any) -> Iterator[Any]:
+        (root / f"rank{os.environ['RANK']}.json").write_text(json.dumps(given[2]))
+        return scores_of(*given)
 
     vars(stage)["scores_of"] = noted
     evaluate(config, root)
@@ -236,9 +234,7 @@ def evaluate_and_note(config: EvaluateConfig, root: Path) -> None:
 
 @pytest.mark.slow  # launches four ranks
 def test_ranks_share_what_is_left(root: Path, config: EvaluateConfig) -> None:
-    """After an array of four jobs lost its third, every rank has a part of that one,
-    and the bytes are the same.
-    """
+    """An array of four jobs lost its third: each rank has a part of it; the same bytes."""
     config = config.but(policies=("crops_1",), images_per_chunk=2)
     evaluate(config, root)
     expected = written(config, root)
