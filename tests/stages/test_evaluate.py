@@ -234,7 +234,7 @@ def evaluate_and_note(config: EvaluateConfig, root: Path) -> None:
 
 @pytest.mark.slow  # launches four ranks
 def test_ranks_share_what_is_left(root: Path, config: EvaluateConfig) -> None:
-    """An array of four jobs lost its third: each rank has a part of it; the same bytes."""
+    """Of the third of an array of four jobs, which was lost, each rank has a part."""
     config = config.but(policies=("crops_1",), images_per_chunk=2)
     evaluate(config, root)
     expected = written(config, root)
