@@ -26,10 +26,16 @@ from pipeline.tools.external import foreign_study
 )
 @click.option(
     "--arch",
-    required=True,
-    help="googlenet, torchvision:NAME, timm:NAME, or FILE.py:FUNCTION(num_classes).",
+    help=(
+        "googlenet, torchvision:NAME, timm:NAME, or FILE.py:FUNCTION(num_classes).  [default: what"
+        " a config.json of timm's beside the weights says]"
+    ),
 )
-@click.option("--weights", type=PATH, help="A .caffemodel, .safetensors, .pt or .pth file.")
+@click.option(
+    "--weights",
+    type=PATH,
+    help="A .caffemodel, .safetensors, .pt, .pth, .ckpt or .bin file, or a folder with one.",
+)
 @click.option(
     "--weights-key",
     metavar="KEY",

@@ -3,12 +3,10 @@
 If a file holds several sets of weights, the user chooses; nothing is guessed.
 """
 
-from argparse import Namespace
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
@@ -17,31 +15,27 @@ from torch import Tensor
 from pipeline.configs.network import NOTE, NetworkConfig, WeightsNote
 from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError
+from pipeline.models.pickles import read_pickle
+from pipeline.models.weight_files import is_index, read_shards, weights_file
 
 MOST_LEVELS = 32  # ours: checkpoints have some three
 TOP = "."  # the key of tensors at the top, in no dictionary of their own
-# where a run or an export of ours keeps its weights
-OF_A_RUN = ("final/model.safetensors", "model.safetensors")
 
 
 def read_weights(path: Path, key: str | None = None) -> dict[str, Tensor]:
     """Return a file's tensors by name.
 
-    The file is a .caffemodel (its tensors get our names), a .safetensors, or a PyTorch
-    state dict, alone or in a checkpoint. `key` chooses among several state dicts, for
+    The file is a .caffemodel (its tensors get our names), a .safetensors or an index of
+    several, or a PyTorch state dict, alone or in a checkpoint; a folder stands for the
+    one in it. `key` chooses among several state dicts, for
     instance `model_ema` or `callbacks.average.weights`; it may also be the beginning of
-    the tensors' own names. A pickle is read with
-    `weights_only=True`, so that it cannot run code.
+    the tensors' own names.
 
     Raises:
         InputError: there is no such file, its content does not fit its name, or it
             holds several sets of weights and `key` names none of them.
     """
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "no such weights file"
-        inside = [path / name for name in OF_A_RUN if (path / name).is_file()]
-        expected = inside[0] if inside else "a .caffemodel, .safetensors, .pt or .pth file"
-        raise InputError(f"{path}: {what}; expected {expected}")
+    path = weights_file(path)
     if path.suffix == ".caffemodel":
         if key is not None:
             raise InputError(
@@ -52,15 +46,9 @@ def read_weights(path: Path, key: str | None = None) -> dict[str, Tensor]:
         return googlenet_weights(path)
     if path.suffix == ".safetensors":
         return _of_key(path, [(TOP, _safetensors(path))], key)
-    try:
-        # the training scripts of timm and torchvision save their options in the file
-        with torch.serialization.safe_globals([Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # torch's own message advises to run the pickle's code
-        raise InputError(
-            f"{path}: cannot be read as a PyTorch state dict; expected a zip or pickle of tensors"
-            " only"
-        ) from None
+    if is_index(path):
+        return _of_key(path, [(TOP, read_shards(path))], key)
+    content = read_pickle(path)
     # other tensors in a checkpoint, such as a mean or the state of a random
     # generator, have one dimension
     sets = list(_sets(content, 2, set())) or list(_sets(content, 0, set()))

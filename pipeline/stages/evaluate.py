@@ -25,8 +25,9 @@ from pipeline.models.classify import scores_of
 from pipeline.models.engine import Engine
 from pipeline.models.loading import Classifier, foreign_classifier, our_classifier
 from pipeline.models.usual import notes
+from pipeline.models.weight_files import digest_of_weights
 from pipeline.reporting.cautions import guessing
-from pipeline.runtime import device, disk, environment, process_group, variables
+from pipeline.runtime import device, environment, process_group, variables
 from pipeline.runtime.progress import Progress
 from pipeline.statistics.chance import against_chance, may_be_guessing
 from pipeline.tracking.tracker import Tracker
@@ -178,7 +179,7 @@ def _classifier(config: EvaluateConfig, num_classes: int, root: Path) -> Classif
     """
     if isinstance(config.classifier, ForeignConfig):
         for path, algorithm, digest in config.classifier.files:
-            if path.is_file() and disk.digest(path, algorithm) != digest:
+            if path.is_file() and digest_of_weights(path, algorithm) != digest:
                 raise InputError(
                     f"{path}: is no longer the file that this evaluation was planned with; run the"
                     " command again"

@@ -3,6 +3,7 @@ without an experiment file.
 """
 
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,7 +30,7 @@ Triple = tuple[float, float, float]
 
 
 def foreign_study(
-    arch: str,
+    arch: str | None,
     weights: Path | None,
     data: Path,
     classes: Path | None = None,
@@ -48,22 +49,30 @@ def foreign_study(
     """Return a study of one classifier on one folder. The defaults are what the
     architecture usually needs.
 
-    `arch` may be FILE.py:FUNCTION. `crops` are fields of `CropsConfig`. By default
-    `transform_input` is on only for torchvision's own files. `published_as` names the
-    neighbour of the paper whose weights these are; by default the digest of the file
+    `arch` may be FILE.py:FUNCTION; without it, the config.json beside the weights says
+    it, as timm writes it, with the entry of pixels. `crops` are fields of
+    `CropsConfig`. By default `transform_input` is on only for torchvision's own files.
+    `published_as` names the neighbour of the paper whose weights these are; by default the digest of the file
     tells it.
 
     Raises:
         InputError: there is no such file or architecture, the file holds several sets
             of weights, or a value is out of range.
     """
+    from pipeline.models.weight_files import described_beside, digest_of_weights
     from pipeline.models.weights import read_weights
 
+    if weights is not None:
+        weights = _file_of(weights)
+    if arch is None:
+        theirs = described_beside(weights)
+        arch, mean, std = theirs.arch, mean or theirs.mean, std or theirs.std
+        input_size = input_size or theirs.input_size
     arch, code = _arch_and_code(arch, weights)
     if weights is not None:
         read_weights(weights, weights_key)
     try:
-        sha256 = None if weights is None else disk.sha256(weights)
+        sha256 = None if weights is None else digest_of_weights(weights)
         usual = _usual(arch, weights, sha256, mean, std, input_size)
         entry = usual.preprocessing
         order = channel_order or entry.channel_order
@@ -108,6 +117,16 @@ def foreign_study(
     )
     check = CheckConfig(results=results, neighbour=_published(foreign, published_as))
     return Study(name=study_name(f"evaluate-{arch}"), title=title, check=check)
+
+
+def _file_of(weights: Path) -> Path:
+    """Return the file of weights that a path stands for, and say which."""
+    from pipeline.models.weight_files import weights_file
+
+    path = weights_file(weights)
+    if path != weights:
+        print(f"--weights {weights}: {path.relative_to(weights)} is taken", file=sys.stderr)
+    return path
 
 
 def _noted(arch: str, weights: Path | None) -> dict[str, Any]:
