@@ -76,7 +76,7 @@ COMMANDS = {  # by name: the file that it lies in, and its line in --help
     ),
     "export": ("export", "Write a trained member as safetensors and ONNX, with a model card."),
     "data": ("data", "Prepare data sets, check that they are whole, look at them."),
-    "site": ("site", "Look at a site before a study is submitted there."),
+    "site": ("site", "Make a site file, or try one on its nodes."),
     "slurm": ("site", "A real SLURM cluster of several nodes on this machine, to try a study on."),
     "sync": ("sync", "Upload to W&B what its server does not have yet."),
     "dashboard": ("dashboard", "Create or update a study's workspace and report on W&B."),

@@ -108,7 +108,7 @@ def cancel(study: Study, root: Path) -> None:
 
 @click.group()
 def site() -> None:
-    """Make a site file, and look at a site before a study is submitted there.
+    """Make a site file, or try one on its nodes.
 
     Its tables prepare, train, evaluate and report have what sbatch takes: partition,
     account, qos, constraint, nodelist, exclude, reservation, gpus_per_node, gres,
