@@ -66,7 +66,8 @@ def mine() -> dict[str, Queued]:
     what the controller sends, so that it costs no further question.
     """
     # the name comes last, as another's may hold the sign between fields
-    lines = _lines(["squeue", "--me", "--states=all", "--noheader", "--format=%i|%T|%r|%N|%L|%j"])
+    form = "--format=%i|%T|%r|%N|%L|%j"
+    lines = _lines(["squeue", "--me", "--all", "--states=all", "--noheader", form])
     known = {}
     for line in lines:
         job_id, state, reason, nodes, left, name = [*line.split("|", 5), *[""] * 6][:6]

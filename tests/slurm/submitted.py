@@ -119,8 +119,9 @@ class Submitted:
 
 
 def complete(table: str) -> int:
-    """Count the lines of a table of states that say "complete"."""
-    return len(re.findall(r"^(prepare|train|evaluate|conclude) .* complete ", table, re.MULTILINE))
+    """Count the lines of a table of states that say "complete", with their job."""
+    stages = "prepare|train|evaluate|conclude"
+    return len(re.findall(rf"^({stages}) .* complete +\d", table, re.MULTILINE))
 
 
 def until(test: Callable[[], object], seconds: float = 400) -> None:
