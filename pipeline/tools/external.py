@@ -52,8 +52,8 @@ def foreign_study(
     `arch` may be FILE.py:FUNCTION; without it, the config.json beside the weights says
     it, as timm writes it, with the entry of pixels. `crops` are fields of
     `CropsConfig`. By default `transform_input` is on only for torchvision's own files.
-    `published_as` names the neighbour of the paper whose weights these are; by default the digest of the file
-    tells it.
+    `published_as` names the neighbour of the paper whose weights these are; by default
+    the digest of the file tells it.
 
     Raises:
         InputError: there is no such file or architecture, the file holds several sets
