@@ -87,6 +87,7 @@ def test_defaults_do_not_drift() -> None:
             "ten_crops": "central_square",
             "aspect": "kept",
             "resize": "pil_bilinear",
+            "decode_on": "host",
         },
         "precision": "fp32",
         "compiled": False,
