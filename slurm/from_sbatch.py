@@ -60,7 +60,7 @@ def site_from_sbatch(path: Path) -> tuple[str, int]:
         text = "\n".join(
             [
                 f"# From {path.name}, by going-deeper site from-sbatch. Read it, then try it with",
-                "# going-deeper site check. Not taken over:",
+                f"# going-deeper site check. Not taken over:{'' if notes else ' nothing.'}",
                 *_comments(notes),
                 *_tables(top, keys, around.environment),
                 "",

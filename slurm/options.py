@@ -70,6 +70,7 @@ REFUSED = {
     "gpus": GPUS,
     "gpus-per-task": GPUS,
     "gpus-per-socket": GPUS,
+    "tres-per-task": GPUS,
     "parsable": ANSWER,
     "quiet": ANSWER,
     "test-only": ANSWER,
@@ -77,6 +78,7 @@ REFUSED = {
     "usage": ANSWER,
     "version": ANSWER,
     "wait": "going-deeper run --wait waits",
+    "jobid": "SLURM numbers jobs",
     "uid": IDENTITY,
     "gid": IDENTITY,
 }
@@ -86,7 +88,7 @@ SRUN_REFUSED = {
     **{
         name: reason
         for name, reason in REFUSED.items()
-        if reason in (ORDER, FILES, CODE, ANSWER, IDENTITY) or name in ("ntasks", "chdir", "export")
+        if reason in (ORDER, FILES, CODE, ANSWER, IDENTITY, RANKS) or name in ("chdir", "export")
     },
     "cpus-per-task": "the key cpus_per_task says it",
     "jobid": "a step belongs to its job",

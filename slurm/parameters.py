@@ -111,6 +111,11 @@ def _memory(gigabytes: float) -> str:
     return f"{int(gigabytes)}G" if gigabytes else "0"
 
 
+def shows_secret(text: str) -> bool:
+    """Return whether a text sets a secret to a value that can be read in it."""
+    return any(map(is_secret, SETTING.findall(text)))
+
+
 def _refuse_secrets(resources: Resources, site: Site) -> None:
     """Raise InputError if the batch script would show a secret."""
     texts = {

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from pipeline.configs.wrong_fields import one_line
 from slurm.options import KEYS, REFUSED
+from slurm.parameters import shows_secret
 from slurm.resources import Resources, gpus_of
 
 UNITS = {"K": 2**-20, "M": 2**-10, "G": 1.0, "T": 2.0**10}
@@ -105,10 +106,12 @@ def _key(name: str, value: str, keys: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: no key says it.
     """
-    if "$" in value:
-        raise ValueError(f"{value}: sbatch does not expand it")
     if name in REFUSED:
         raise ValueError(REFUSED[name])
+    if shows_secret(value):
+        raise ValueError("holds a secret")
+    if "$" in value:
+        raise ValueError(f"{value}: sbatch does not expand it")
     if name in ("signal", "array"):
         raise ValueError(f"the launcher sets it, see the key {KEYS[name]}")
     if name not in KEYS:
@@ -127,7 +130,7 @@ def _share(keys: dict[str, Any], options: Mapping[str, str]) -> list[tuple[str, 
         keys["tasks_per_node"] = max(1, _whole(options["ntasks"]) // nodes)
     tasks = keys.get("tasks_per_node", 1)
     for name, share in (("gpus", 1 / nodes), ("gpus-per-task", tasks)):
-        if name in options and not {"gpus_per_node", "gres"} & keys.keys():
+        if name in options and "gpus_per_node" not in keys and not gpus_of(keys.get("gres")):
             kind, colon, number = options[name].rpartition(":")
             count = math.ceil(_whole(number) * share)
             keys["gpus_per_node"] = f"{kind}:{count}" if colon else count

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pipeline.configs.wrong_fields import clipped
 from pipeline.runtime.environment import is_secret
 from slurm.options import SRUN_REFUSED
+from slurm.parameters import shows_secret
 from slurm.resources import Resources
 from slurm.sbatch_script import SRUN_SHORT, Line, options_of, words_of
 
@@ -52,22 +53,10 @@ def surroundings_of(lines: Sequence[Line]) -> Surroundings:
     """Return what the lines of a batch script prepare."""
     around = Surroundings()
     for line in lines:
-        if not line.is_plain:
+        if line.is_plain:
+            _take(line, around)
+        else:
             around.note(line, "stands in a block")
-        elif re.match(r"(time\s+|exec\s+)?srun\s", line.text):
-            _step(line, around)
-        elif match := EXPORT.fullmatch(line.text):
-            _variable(line, match[1], match[2], around)
-        elif match := ASSIGNMENT.fullmatch(line.text):
-            _assignment(line, match[1], match[2], around)
-        elif all(
-            SETUP.match(part.strip()) for part in re.split(r"&&|;", line.text) if part.strip()
-        ):
-            around.setup.append(line.text)
-        elif re.match(r"cd(\s|$)", line.text):
-            around.note(line, "jobs start where you submit")
-        elif not NO_MATTER.match(line.text):
-            _program(line, _expanded(words_of(line.text), around), around)
     around.setup = [
         text
         for k, text in enumerate(around.setup)
@@ -76,6 +65,24 @@ def surroundings_of(lines: Sequence[Line]) -> Surroundings:
     if around.python is None and any("--container-image" in option for option in around.srun):
         around.python = "python3"  # this Python is not in the container
     return around
+
+
+def _take(line: Line, around: Surroundings) -> None:
+    """Take over a line, or note it."""
+    if "srun" not in line.text and shows_secret(line.text):
+        around.note(line, "a secret: export it before you submit, SLURM passes it on")
+    elif re.match(r"(time\s+|exec\s+)?srun\s", line.text):
+        _step(line, around)
+    elif match := EXPORT.fullmatch(line.text):
+        _variable(line, match[1], match[2], around)
+    elif match := ASSIGNMENT.fullmatch(line.text):
+        _assignment(line, match[1], match[2], around)
+    elif all(SETUP.match(part.strip()) for part in re.split(r"&&|;", line.text) if part.strip()):
+        around.setup.append(line.text)
+    elif re.match(r"cd(\s|$)", line.text):
+        around.note(line, "jobs start where you submit")
+    elif not NO_MATTER.match(line.text):
+        _program(line, _expanded(words_of(line.text), around), around)
 
 
 def _uses(lines: Sequence[str], name: str) -> bool:
@@ -88,8 +95,6 @@ def _variable(line: Line, name: str, value: str, around: Surroundings) -> None:
         around.note(line, "the launcher sets it")
     elif "$" in value or "`" in value:
         around.setup.append(line.text)  # the batch script expands it
-    elif is_secret(name):
-        around.note(line, "a secret: export it before you submit, SLURM passes it on")
     elif len(words) > 1:
         around.setup.append(line.text)
     else:
@@ -113,7 +118,8 @@ def _step(line: Line, around: Surroundings) -> None:
     pairs, command = options_of(words[words.index("srun") + 1 :], SRUN_SHORT)
     for name, value in pairs:
         text = f"--{name}={value}" if value else f"--{name}"
-        reason = SRUN_REFUSED.get(name)
+        reason = "holds a secret" if shows_secret(text) else SRUN_REFUSED.get(name)
+        text = "--..." if shows_secret(text) else text
         if reason is None and re.search(r"[$`]", value):
             reason = "is not expanded; write the value out"
         if reason is None:
@@ -132,17 +138,17 @@ def _program(line: Line, words: list[str], around: Surroundings) -> None:
     """Note a program, and take over the container in which it runs, or its Python."""
     places = [k for k, word in enumerate(words) if INTERPRETER.fullmatch(word)]
     if not places or (places[0] and words[0].rpartition("/")[2] not in CONTAINERS):
-        around.note(line, "jobs run the stages of a study")
+        around.note(line, "jobs run the stages of a study instead")
         return
     word = words[places[0]]
     is_python = re.fullmatch(r"(.*/)?python[\d.]*", word) is not None
     if places[0] or (is_python and "/" in word):
         python = [*words[: places[0]], word if is_python else "python3"]
-        if re.search(r"[$`]", " ".join(python)):
-            around.note(line, "python is not expanded; write the container out as python = ...")
+        if re.search(r"[$`]", " ".join(python)) or shows_secret(" ".join(python)):
+            around.note(line, "python shows a secret or a variable; write it as python = ...")
         elif around.python is None:
             around.python = shlex.join(python)
-    around.note(line, "jobs run the stages of a study")
+    around.note(line, "jobs run the stages of a study instead")
 
 
 def _expanded(words: list[str], around: Surroundings) -> list[str]:

@@ -5,6 +5,7 @@ as texts in tests/golden. To write them anew, where a change is meant:
 """
 
 import os
+import random
 import re
 import shlex
 from pathlib import Path
@@ -19,6 +20,7 @@ from slurm.sbatch_script import read_script
 from slurm.site import SITES, Site, load_site
 from slurm.snapshot import python
 from tests.commands import TOP, in_process
+from tests.faults.campaign import amount
 
 GOLDEN = TOP / "tests/golden"
 CENTRES = (
@@ -104,6 +106,51 @@ def test_what_is_no_batch_script_is_refused_in_one_line(
     with pytest.raises(InputError, match=message) as refused:
         site_from_sbatch(path)
     assert "\n" not in str(refused.value)
+
+
+def test_no_secret_of_a_script_is_written(tmp_path: Path) -> None:
+    lines = (
+        '#SBATCH -N 1 --comment="API_KEY=canary"',
+        "#SBATCH --export=ALL,KEY=canary$X",
+        "export A=1 HF_TOKEN=canary",
+        "module load x; export HF_TOKEN=canary",
+        'export WANDB_API_KEY="canary"',
+        "TOKEN=canary python x.py",
+        "if true; then",
+        "  export HF_TOKEN=canary",
+        "fi",
+        "srun -l --container-env=HF_TOKEN=canary apptainer exec --env HF_TOKEN=canary a.sif python",
+        "export HF_TOKEN=$(cat ~/.token)",
+    )
+    (tmp_path / "job.sh").write_text("\n".join(lines))
+    text, _ = site_from_sbatch(tmp_path / "job.sh")
+    assert "canary" not in text
+    assert 'srun = ["--label"]' in text
+    assert "export HF_TOKEN=$(cat ~/.token)" in text
+
+
+def test_damaged_scripts_are_sites_or_one_line(tmp_path: Path) -> None:
+    scripts = [path.read_bytes() for path in SCRIPTS]
+    pieces = (b'"', b"'", b"\\", b"\n", b"$", b"#SBATCH ", b"--", b"=", b"{", b"<<EOF\n", b"9" * 30)
+    refusals, sites = list[str](), 0
+    for seed in range(amount(200, 2000)):
+        rng = random.Random(seed)
+        content = bytearray(rng.choice(scripts))
+        for _ in range(rng.randrange(1, 10)):
+            at = rng.randrange(len(content))
+            content[at : at + rng.randrange(20)] = rng.choice((*pieces, rng.randbytes(1)))
+        (tmp_path / "job.sh").write_bytes(content)
+        try:
+            text, _ = site_from_sbatch(tmp_path / "job.sh")
+        except InputError as error:
+            refusals.append(str(error))
+            continue
+        (tmp_path / "site.toml").write_text(text)
+        load_site(tmp_path / "site.toml")
+        sites += 1
+    assert refusals
+    assert sites
+    assert not any("\n" in line for line in refusals)
 
 
 def test_a_file_that_is_there_stays(tmp_path: Path) -> None:

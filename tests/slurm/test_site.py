@@ -1,5 +1,6 @@
 """Site files are validated; jobs get submitit's parameters from them."""
 
+import re
 import shlex
 import tomllib
 from pathlib import Path
@@ -22,6 +23,16 @@ SITES = sorted((Path(__file__).parents[2] / "slurm/sites").glob("*.toml"))
 @pytest.mark.parametrize("path", SITES, ids=lambda path: path.stem)
 def test_every_site_loads(path: Path) -> None:
     assert load_site(path).cluster in ("local", "slurm")
+
+
+def test_the_annotated_site_has_every_key() -> None:
+    """Also with its comments taken in, it is a site."""
+    text = (SITES[0].parent / "annotated.toml").read_text()
+    whole = re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE)
+    keys = set(re.findall(r"\b(\w+) = |\[(\w+)\]", whole))
+    named = {name for pair in keys for name in pair} | set(re.findall(r"or (\w+)", whole))
+    assert Site.model_fields.keys() - named == set()
+    Site.model_validate(tomllib.loads(whole))
 
 
 @pytest.mark.parametrize(
@@ -194,6 +205,8 @@ def test_what_is_for_each_gpu_is_for_stages_with_gpus() -> None:
         ("sbatch.partition = 'x'", "partition: the key partition says it"),
         ("sbatch.mem-per-cpu = '1G'", "mem-per-cpu: the key mem_per_cpu says it"),
         ("sbatch.export = 'NONE'", r"export: \[environment\] has the variables of jobs"),
+        ("sbatch.tres-per-task = 'gres/gpu:1'", "tres-per-task: gpus_per_node says it"),
+        ("srun = ['--ntasks-per-gpu=9']", "ntasks-per-gpu: a job has nodes x tasks_per_node"),
         ("sbatch.A = 'x'", "'A': expected an option's long name, such as hint"),
         ("sbatch.hint = ['x']", "hint: expected a text, a whole number, or true"),
         ("srun = ['-K']", "expected an option such as --mpi=pmix, its value behind ="),
