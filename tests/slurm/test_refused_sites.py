@@ -26,6 +26,7 @@ CONF = """\
 GresTypes=gpu,nvme
 Licenses=matlab:2
 NodeName=DEFAULT Gres=gpu:a100:4,nvme:1 Feature=a100,v100,ib
+PartitionName=main Nodes=ALL Default=YES
 PartitionName=gpu Nodes=ALL
 PartitionName=preempt Nodes=ALL
 PartitionName=cpu Nodes=ALL
