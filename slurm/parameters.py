@@ -59,7 +59,7 @@ def parameters(
         }
     _refuse_secrets(resources, site)
     # since SLURM 22.05 srun does not inherit this option from sbatch
-    cores = [] if resources.cpus_per_gpu else [f"--cpus-per-task={resources.cpus_per_task}"]
+    cores = f"--cpus-per-task={resources.num_cores}"
     return {
         "job_name": name[:64],
         "nodes": resources.nodes,
@@ -68,7 +68,7 @@ def parameters(
         "mem": None if resources.mem_gb is None else _memory(resources.mem_gb),
         "time": resources.timeout_min,
         "setup": ["set -eE -o pipefail", *resources.setup] if resources.setup else None,
-        "srun_args": [*cores, *resources.srun],
+        "srun_args": [cores, *resources.srun],
         "array_parallelism": site.array_parallelism,
         "signal_delay_s": site.signal_delay_s,
         "wckey": None,  # submitit's own is refused where wckeys are enforced

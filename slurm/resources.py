@@ -195,6 +195,13 @@ class Resources(Frozen):
         """The number of GPUs of a node."""
         return int(str(self.gpus_per_node).rpartition(":")[2]) or gpus_of(self.gres)
 
+    @property
+    def num_cores(self) -> int:
+        """The number of cores of each rank."""
+        if self.cpus_per_gpu is None:
+            return self.cpus_per_task
+        return max(1, self.cpus_per_gpu * self.num_gpus // self.tasks_per_node)
+
     def with_ranks(self, nodes: int, tasks_per_node: int) -> Self:
         """Return the same for other ranks, with no more GPUs on a node than ranks."""
         kind, colon, number = str(self.gpus_per_node).rpartition(":")

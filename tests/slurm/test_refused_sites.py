@@ -39,7 +39,9 @@ RESERVATION = (
 SITES = {
     "typed GPUs": """
         partition = "gpu"
-        gpus_per_node = "a100:2"
+        gpus_per_node = "a100:1"
+        cpus_per_gpu = 1
+        mem_per_gpu = "500M"
     """,
     "generic resources": """
         partition = "gpu"
@@ -83,7 +85,7 @@ SITES = {
     """,
 }
 ASKED = {  # of the first stage, and of a training
-    "typed GPUs": ("TresPerNode=gres:gpu:a100:2", "TresPerNode=gres:gpu:a100:2"),
+    "typed GPUs": ("MemPerTres=gres:gpu:500 TresPerNode=gres:gpu:a100:1",) * 2,
     "generic resources": ("TresPerNode=gres:gpu:a100:4,gres:nvme:1",) * 2,
     "a reservation, and other options": (
         "Nice=7 .*NodeList=127.0.0.13 .*Contiguous=1 Licenses=matlab:1 "

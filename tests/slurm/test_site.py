@@ -176,10 +176,10 @@ def test_a_stage_without_gpus_stays_off_their_partition_unless_told_so() -> None
 
 
 def test_what_is_for_each_gpu_is_for_stages_with_gpus() -> None:
-    site = slurm("mem_per_gpu = '60G'\ncpus_per_gpu = 8\n[train]\ngpus_per_node = 1")
+    site = slurm("mem_per_gpu = '60G'\ncpus_per_gpu = 8\n[train]\ngpus_per_node = 'a100:2'")
     assert (site.train.mem_per_gpu, site.report.mem_per_gpu) == ("60G", None)
     train = parameters("train-1", site.train, site)
-    assert (train["cpus_per_task"], train["srun_args"]) == (None, [])
+    assert (train["cpus_per_task"], train["srun_args"]) == (None, ["--cpus-per-task=16"])
     with pytest.raises(ValidationError, match="report: asks for cores or memory of GPUs"):
         slurm("[report]\nmem_per_gpu = '60G'")
 
