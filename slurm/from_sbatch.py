@@ -137,8 +137,9 @@ def _tables(
     cores = min(CORES, own.get("tasks_per_node", 1) * own.get("cpus_per_task", 1))
     hint = "# no GPUs, so not in the script's partition; say theirs (or its) here where one is due"
     yield from ("", "[prepare]", hint, *_lines({"cpus_per_task": cores} | limit))
-    for kind in ("train", "evaluate"):
-        yield from ("", f"[{kind}]", *_lines(own | ({"nodes": 1} if kind == "evaluate" else {})))
+    one_node = {} if "nodelist" in own else {"nodes": 1}
+    for kind, nodes in (("train", {}), ("evaluate", one_node)):
+        yield from ("", f"[{kind}]", *_lines(own | nodes))
         if for_gpus:
             yield from ("", f"[{kind}.sbatch]", *_lines(for_gpus))
     yield from ("", "[report]", hint, *_lines(limit))
