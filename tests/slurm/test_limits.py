@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.configs.study import Study
 from pipeline.errors import InputError
+from slurm import answers, ledger, pace, status
 from slurm import launch as launching
-from slurm import ledger, pace, status
 from slurm.cluster import Cluster
 from slurm.launch import launch
 from slurm.ledger import Order, Outcome, order_name
@@ -78,7 +78,7 @@ def test_jobs_follow_in_waves(
     start = time.monotonic()
     launch(study, study.stages, root, SITE)
     assert time.monotonic() - start < 60
-    names = [path.read_text().split("|")[-1] for path in (site.folder / "jobs").iterdir()]
+    names = site.names()
     orders = [*(order_name(config) for config in study.stages if config.has_job)]
     orders.append(ledger.conclusion(study))
     assert sorted(name for name in names if not name.startswith("part-")) == sorted(orders)
@@ -103,7 +103,7 @@ def test_a_failed_source_is_not_tried_again_in_a_later_wave(
 
     monkeypatch.setattr(launching, "time", SimpleNamespace(sleep=pass_time))
     launch(study, study.stages, tmp_path / "root", SITE)
-    names = [path.read_text().split("|")[-1] for path in (site.folder / "jobs").iterdir()]
+    names = site.names()
     assert sorted(names) == sorted([order_name(study.stages[0]), ledger.conclusion(study)])
 
 
@@ -137,3 +137,18 @@ def test_a_wait_asks_little(tmp_path: Path, study: Study, monkeypatch: pytest.Mo
     with pytest.raises(KeyboardInterrupt):
         status.wait(study, root)
     assert site.requests() == {"squeue": 17, "sacct": 1}
+
+
+def test_jobs_on_another_cluster_are_looked_for_there(
+    tmp_path: Path, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, root = StandIn(tmp_path / "bin", monkeypatch), tmp_path / "root"
+    there = Site(cluster="slurm", clusters="alpha,beta")
+    launch(study, study.stages, root, there)
+    names = site.names()
+    assert len(names) == 6
+    launch(study, study.stages, root, there)
+    assert site.names() == names  # none has a second job
+    assert {row.state for row in status.status(study, root)} == {"queued"}
+    answers.cancel(ledger.entries(study, root))
+    assert site.names() == []
