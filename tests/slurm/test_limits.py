@@ -161,7 +161,7 @@ def test_a_wait_asks_little(tmp_path: Path, study: Study, monkeypatch: pytest.Mo
     monkeypatch.setattr(status, "time", SimpleNamespace(sleep=pass_time))
     with pytest.raises(KeyboardInterrupt):
         status.wait(study, root)
-    assert site.requests() == {"squeue": 17, "sacct": 1}
+    assert site.requests() == {"squeue": 22, "sacct": 1}
 
 
 def test_jobs_on_another_cluster_are_looked_for_there(
