@@ -15,7 +15,7 @@ from slurm.executor import executor
 from slurm.pace import pauses
 from slurm.parameters import parameters
 from slurm.resources import Resources
-from slurm.sbatch import own_sbatch
+from slurm.sbatch import cluster_of, own_sbatch
 from slurm.site import Site
 from slurm.snapshot import code_environment, python, snapshot
 
@@ -54,7 +54,7 @@ def carry_on_site(
     jobs = executor(root / "jobs", site, python(code, users_umask(), site.python))
     jobs.update_parameters(**parameters(name, resources, site))
     try:
-        with own_sbatch(kept=site.environment):
+        with own_sbatch(kept=site.environment) as answers:
             job = jobs.submit(Errand(what, str(folder)))
     # submitit raises these errors, with the message of sbatch
     except (RuntimeError, ValueError, FileNotFoundError) as error:
@@ -63,7 +63,7 @@ def carry_on_site(
     if site.cluster == "local":
         job.wait()
     if site.cluster == "slurm":
-        queue.wait_for(job.job_id, pauses(), time.sleep)
+        queue.wait_for(job.job_id, pauses(), time.sleep, cluster_of(answers))
     log: Path = job.paths.stderr
     return log
 

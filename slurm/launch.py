@@ -14,11 +14,12 @@ from pipeline.configs.study import Study
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError, StageFailed
 from pipeline.runtime.environment import PROCESS_ENVIRONMENT
-from slurm import nodes, queue
+from slurm import answers, nodes, queue
 from slurm.ledger import (
     Order,
     conclusion,
     entries,
+    find,
     order_name,
     outcomes,
     submitting,
@@ -26,7 +27,7 @@ from slurm.ledger import (
 from slurm.pace import pauses
 from slurm.parameters import safe
 from slurm.sbatch import SubmitLimit
-from slurm.site import Site
+from slurm.site import KINDS, Site
 from slurm.snapshot import code_environment, python, snapshot
 from slurm.submission import Submission, say
 from slurm.variables import set_aside
@@ -101,9 +102,7 @@ def _submit(
     """
     root = submission.root
     submission.jobs.clear()
-    submission.known = queue.jobs(
-        [entry.job_id for entry in entries(study, root) if entry.cluster == "slurm"]
-    )
+    submission.known = answers.queued(entries(study, root))
     try:
         for config in missing:
             # its job may have ended since `missing` was listed: it is not alive
@@ -123,9 +122,9 @@ def _submit_conclusion(submission: Submission, study: Study) -> None:
         content=study.model_dump(mode="json"),
         **submission.site.patience,
     )
-    waiting = submission.alive(order.name)
-    if waiting is not None and submission.new:  # it waits for earlier jobs
-        queue.cancel([waiting])
+    waiting = find(submission.root, order.name)
+    if waiting and submission.alive(order.name) and submission.new:  # it waits for earlier jobs
+        answers.cancel([waiting])
         submission.known = {}
     submission.add(order, submission.site.report.but(**ONE_RANK), after=(), after_any=everything)
 
@@ -136,7 +135,8 @@ def _refuse_vain_wait(submission: Submission, limit: SubmitLimit) -> None:
     Raises:
         InputError: only jobs of the user count, and none is there that could end.
     """
-    if limit.is_own and not any(job.is_alive for job in queue.mine().values()):
+    is_here = not any(submission.site.granted(kind).clusters for kind in KINDS)
+    if limit.is_own and is_here and not any(job.is_alive for job in queue.mine().values()):
         raise InputError(
             f"--site: it takes no job of ours ({limit}); see account,"
             " qos and partition of the site file"

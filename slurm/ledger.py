@@ -51,7 +51,10 @@ class Order(Frozen):
 
 
 class Entry(Frozen):
-    """A submitted order and its job, which is an array if `num_parts` is above 1."""
+    """A submitted order and its job, which is an array if `num_parts` is above 1.
+
+    `on` is the cluster that took it, if it is another than the usual one.
+    """
 
     name: str = Field(pattern=NAME)
     cluster: Literal["local", "slurm"]
@@ -59,6 +62,7 @@ class Entry(Frozen):
     num_parts: int = 1
     code: str
     submitted_at: str
+    on: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$")
 
     def jobs(self, known: Mapping[str, Queued]) -> list[Queued]:
         """Return the order's jobs among those that SLURM knows.
@@ -154,11 +158,17 @@ def record(
     job_id: str,
     num_parts: int,
     code: str,
+    on: str = "",
 ) -> Entry:
     """Note that an order was submitted."""
-    now = datetime.now(UTC).isoformat(timespec="seconds")
     entry = Entry(
-        name=name, cluster=cluster, job_id=job_id, num_parts=num_parts, code=code, submitted_at=now
+        name=name,
+        cluster=cluster,
+        job_id=job_id,
+        num_parts=num_parts,
+        code=code,
+        submitted_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        on=on,
     )
     disk.write_atomic(root / "jobs" / f"{name}.job.json", entry.model_dump_json(indent=1).encode())
     return entry

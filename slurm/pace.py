@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 
-FIRST, LONGEST, GROWTH = 2.0, 60.0, 1.5  # ours: a demo feels quick; a study of days asks little
+FIRST, LONGEST, GROWTH = 2.0, 60.0, 1.25  # ours: a demo feels quick; a study of days asks little
 
 
 def pauses() -> Iterator[float]:
     """Yield the seconds before each next question, without end.
 
     >>> from itertools import islice
-    >>> [round(seconds) for seconds in islice(pauses(), 11)]
-    [2, 3, 4, 7, 10, 15, 23, 34, 51, 60, 60]
+    >>> [round(seconds) for seconds in islice(pauses(), 0, 20, 3)]
+    [2, 4, 8, 15, 29, 57, 60]
     """
     seconds = FIRST
     while True:

@@ -44,11 +44,11 @@ class Queued(NamedTuple):
         )
 
 
-def jobs(job_ids: Sequence[str]) -> dict[str, Queued]:
+def jobs(job_ids: Sequence[str], cluster: str = "") -> dict[str, Queued]:
     """Return what the queue knows of jobs, by id; jobs that it forgot are left out.
 
     The ids of an array's jobs are `<id>_<number>`, and `<id>_[<numbers>]` while they
-    wait.
+    wait. `cluster` is the name of another one than the usual.
 
     Raises:
         InputError: SLURM's commands are missing, or do not answer.
@@ -56,10 +56,10 @@ def jobs(job_ids: Sequence[str]) -> dict[str, Queued]:
     ids = set(job_ids)
     if not ids:
         return {}
-    return {job_id: job for job_id, job in mine().items() if job_id.split("_")[0] in ids}
+    return {job_id: job for job_id, job in mine(cluster).items() if job_id.split("_")[0] in ids}
 
 
-def mine() -> dict[str, Queued]:
+def mine(cluster: str = "") -> dict[str, Queued]:
     """Return what the queue knows of all jobs of the user, by id.
 
     `--states=all` shows those that ended a short time ago, too: squeue chooses among
@@ -67,7 +67,8 @@ def mine() -> dict[str, Queued]:
     """
     # the name comes last, as another's may hold the sign between fields
     form = "--format=%i|%T|%r|%N|%L|%j"
-    lines = _lines(["squeue", "--me", "--all", "--states=all", "--noheader", form])
+    options = ["--me", "--all", "--states=all", "--noheader", *_at(cluster)]
+    lines = _lines(["squeue", *options, form])
     known = {}
     for line in lines:
         job_id, state, reason, nodes, left, name = [*line.split("|", 5), *[""] * 6][:6]
@@ -81,12 +82,12 @@ def mine() -> dict[str, Queued]:
     return known
 
 
-def ended(job_ids: Sequence[str]) -> dict[str, Queued]:
+def ended(job_ids: Sequence[str], cluster: str = "") -> dict[str, Queued]:
     """Return what the cluster's accounting knows of jobs, if it keeps any."""
     if not job_ids or not shutil.which("sacct"):
         return {}
     command = [
-        *("sacct", "--noheader", "--parsable2", "--allocations"),
+        *("sacct", "--noheader", "--parsable2", "--allocations", *_at(cluster)),
         "--format=JobID,State,NodeList,JobName%100",
         f"--jobs={','.join(sorted(job_ids))}",
     ]
@@ -101,12 +102,14 @@ def ended(job_ids: Sequence[str]) -> dict[str, Queued]:
     return known
 
 
-def wait_for(job_id: str, pauses: Iterator[float], sleep: Callable[[float], None]) -> None:
+def wait_for(
+    job_id: str, pauses: Iterator[float], sleep: Callable[[float], None], cluster: str = ""
+) -> None:
     """Return when a job has ended. A controller that restarts is asked again."""
     problems = 0
     while True:
         try:
-            if not any(job.is_alive for job in jobs([job_id]).values()):
+            if not any(job.is_alive for job in jobs([job_id], cluster).values()):
                 return
             problems = 0
         except InputError:
@@ -116,10 +119,10 @@ def wait_for(job_id: str, pauses: Iterator[float], sleep: Callable[[float], None
         sleep(next(pauses))
 
 
-def cancel(job_ids: Sequence[str]) -> None:
+def cancel(job_ids: Sequence[str], cluster: str = "") -> None:
     """End jobs, those that wait first."""
     if job_ids:
-        _lines(["scancel", *job_ids])
+        _lines(["scancel", *_at(cluster), *job_ids])
 
 
 def down(nodes: Sequence[str]) -> list[str]:
@@ -161,6 +164,10 @@ def max_array_size() -> int | None:
 def requeue(job_id: str) -> None:
     """Requeue a running job of ours."""
     _lines(["scontrol", "requeue", job_id])
+
+
+def _at(cluster: str) -> list[str]:
+    return [f"--clusters={cluster}"] if cluster else []
 
 
 def _lines(command: list[str]) -> list[str]:

@@ -40,11 +40,13 @@ class Sbatch:
     """A call of sbatch, in the form of submitit's `CommandFunction`.
 
     The variables of `kept` are passed on, whatever their names. Unless the script names
-    an account, so is the user's own.
+    an account, so is the user's own. What sbatch answers is added to `answers`.
     """
 
-    def __init__(self, command: Sequence[str], verbose: bool, kept: Collection[str]):
-        self.command, self.kept = list(command), kept
+    def __init__(
+        self, command: Sequence[str], verbose: bool, kept: Collection[str], answers: list[str]
+    ):
+        self.command, self.kept, self.answers = list(command), kept, answers
 
     def __call__(self) -> str:
         """Submit a script, and return sbatch's answer.
@@ -70,6 +72,7 @@ class Sbatch:
                     process.terminate()
             answer = process.stdout.read() if process.stdout else ""
         if process.returncode == 0:
+            self.answers.append(answer)
             return answer
         script.unlink()
         raise refusal("\n".join(lines) or f"sbatch ended with {process.returncode}")
@@ -95,11 +98,22 @@ def refusal(text: str) -> RuntimeError:
 
 
 @contextmanager
-def own_sbatch(kept: Collection[str]) -> Iterator[None]:
-    """Let submitit call sbatch so within the block; see `Sbatch`."""
+def own_sbatch(kept: Collection[str]) -> Iterator[list[str]]:
+    """Let submitit call sbatch so within the block, and yield what it answers."""
+    answers: list[str] = []
     before = utils.CommandFunction
-    utils.CommandFunction = partial(Sbatch, kept=kept)  # type: ignore[misc, assignment]
+    utils.CommandFunction = partial(Sbatch, kept=kept, answers=answers)  # type: ignore[misc, assignment]
     try:
-        yield
+        yield answers
     finally:
         utils.CommandFunction = before  # type: ignore[misc]
+
+
+def cluster_of(answers: Sequence[str]) -> str:
+    """Return the cluster that took the last job; nothing if it is the usual one.
+
+    >>> cluster_of(["Submitted batch job 7 on cluster alpha"]), cluster_of([])
+    ('alpha', '')
+    """
+    match = re.search(r"on cluster (\S+)", answers[-1]) if answers else None
+    return match[1] if match else ""

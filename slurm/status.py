@@ -11,7 +11,7 @@ from pipeline.artefacts import locks, sealing
 from pipeline.configs.base import StageConfig
 from pipeline.configs.study import Study
 from pipeline.errors import InputError
-from slurm import queue, states
+from slurm import answers, queue, states
 from slurm.ledger import Entry, conclusion, find, order_name, outcomes
 from slurm.pace import pauses
 from slurm.progress import progress
@@ -66,16 +66,15 @@ def _known(
     entries: Sequence[Entry], root: Path, ended: dict[str, queue.Queued]
 ) -> dict[str, queue.Queued]:
     """Return what SLURM knows of the jobs of orders, by id."""
-    submitted = [entry for entry in entries if entry.cluster == "slurm"]
-    known = queue.jobs([entry.job_id for entry in submitted])
-    lost = {
-        entry.job_id
-        for entry in submitted
+    known = answers.queued(entries)
+    lost = [
+        entry
+        for entry in entries
         if not entry.jobs(known) and entry.job_id not in ended and not outcomes(root, entry.name)
-    }
+    ]
     # what accounting does not know is not asked again
-    ended |= {job_id: queue.Queued("", states.UNKNOWN, is_queued=False) for job_id in lost}
-    ended |= queue.ended(sorted(lost))
+    unknown = queue.Queued("", states.UNKNOWN, is_queued=False)
+    ended |= {entry.job_id: unknown for entry in lost} | answers.ended(lost)
     return ended | known
 
 

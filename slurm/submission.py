@@ -19,7 +19,7 @@ from slurm.ledger import (
 )
 from slurm.parameters import parameters
 from slurm.resources import Resources
-from slurm.sbatch import SubmitLimit, own_sbatch
+from slurm.sbatch import SubmitLimit, cluster_of, own_sbatch
 from slurm.site import Site
 
 WAITING_PICKLE = re.compile(r"[0-9a-f]{32}\.pkl")  # submitit's, until a job has an id
@@ -108,7 +108,7 @@ class Submission:
             **parameters(order.name, resources, self.site, after, after_any, self.excluded)
         )
         job = OrderedJob(str(path), str(self.root))
-        with own_sbatch(kept=self.site.environment):
+        with own_sbatch(kept=self.site.environment) as answers:
             if order.num_parts > 1:
                 with jobs.batch():
                     submitted = [jobs.submit(job) for _ in range(order.num_parts)]
@@ -116,7 +116,15 @@ class Submission:
                 submitted = [jobs.submit(job)]
         job_id = submitted[0].job_id.split("_")[0]
         self.new.append(order.name)
-        record(self.root, order.name, self.site.cluster, job_id, order.num_parts, self.code.name)
+        record(
+            self.root,
+            order.name,
+            self.site.cluster,
+            job_id,
+            order.num_parts,
+            self.code.name,
+            on=cluster_of(answers),
+        )
         say(
             f"{order.name}: job {job_id}"
             + (f", an array of {order.num_parts}" if order.num_parts > 1 else "")

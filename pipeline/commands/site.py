@@ -13,7 +13,7 @@ import click
 from pipeline.commands.arguments import MOST, MOST_PROCESSES, PATH, ROOT, SITE, study_command
 from pipeline.configs.study import Study
 from pipeline.errors import InputError
-from slurm import queue
+from slurm import answers
 from slurm import status as view
 from slurm.cluster import Cluster
 from slurm.ledger import entries
@@ -94,14 +94,14 @@ def cancel(study: Study, root: Path) -> None:
     """End the jobs of a study that run or wait. What is complete stays; a training has
     saved and goes on at the next run.
     """
-    submitted = [entry for entry in entries(study, root) if entry.cluster == "slurm"]
-    known = queue.jobs([entry.job_id for entry in submitted])
-    ids = {entry.job_id for entry in submitted if any(job.is_alive for job in entry.jobs(known))}
-    alive = sorted(ids, key=int, reverse=True)
-    queue.cancel(alive)  # the last first: none starts because another has ended
+    submitted = entries(study, root)
+    known = answers.queued(submitted)
+    cancelled = answers.cancel(
+        [entry for entry in submitted if any(job.is_alive for job in entry.jobs(known))]
+    )
     print(
-        f"cancelled: {', '.join(alive)}"
-        if alive
+        f"cancelled: {', '.join(cancelled)}"
+        if cancelled
         else "nothing to cancel: no job of this study runs or waits"
     )
 

@@ -16,9 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from slurm import processes
+from slurm import answers, processes
 from slurm.cluster import Cluster
 from slurm.cluster_folder import program_path
+from slurm.ledger import Order, find
+from slurm.site import Site
+from slurm.submission import Submission
 from tests.slurm.conftest import running_cluster
 from tests.slurm.submitted import Submitted, complete, until, write_site
 
@@ -165,3 +168,16 @@ def test_a_study_completes_in_waves(strict: Cluster, image_folder: Path, tmp_pat
     assert complete(table) == 6, table
     orders = re.findall(r"^((?:prepare|train|evaluate|conclude)-\w+): job", ended.stderr, re.M)
     assert len(orders) == len(set(orders)) == 6
+
+
+def test_the_cluster_that_took_a_job_is_asked(strict: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir()
+    site = Site(cluster="slurm", clusters="here")
+    submission = Submission(tmp_path, site, tmp_path, python="true")
+    submission.add(Order(name="conclude-1", kind="conclude", content={}), site.report, after=())
+    entry = find(tmp_path, "conclude-1")
+    assert entry is not None
+    assert entry.on == "here"
+    assert [job.name for job in answers.queued([entry]).values()] == ["conclude-1"]
+    until(lambda: not any(job.is_alive for job in answers.queued([entry]).values()), 30)
+    until(lambda: entry.jobs(answers.ended([entry])), 30)  # slurmdbd hears of it later

@@ -31,18 +31,23 @@ if name == "sbatch":
         sys.exit(1)
     last = max([int(path.name.split("_")[0]) for path in jobs.iterdir()], default=0)
     job_name = re.search(r"--job-name=(\\S+)", script)[1]
+    cluster = "".join(re.findall(r"--clusters=(\\w+)", script))
     for number in range(count):
         job_id = f"{{last + 1}}_{{number}}" if array else str(last + 1)
-        (jobs / job_id).write_text(f"PENDING|None||1:00|{{job_name}}")
-    print(f"Submitted batch job {{last + 1}}")
+        (jobs / job_id).write_text(f"PENDING|None||1:00|{{job_name}}\\n{{cluster}}")
+    print(f"Submitted batch job {{last + 1}}" + (f" on cluster {{cluster}}" if cluster else ""))
 elif name == "squeue":
+    clusters = [word.partition("=")[2] for word in words if word.startswith("--clusters=")]
     for path in sorted(jobs.iterdir()):
-        print(path.name + "|" + path.read_text())
+        line, _, cluster = path.read_text().partition("\\n")
+        if [cluster] == (clusters or [""]):
+            print(f"CLUSTER: {{cluster}}\\n" * bool(cluster) + path.name + "|" + line)
 elif name == "scontrol" and words[:2] == ["show", "config"]:
     print("MaxArraySize            = {array_size}")
 elif name == "scancel":
     for job_id in words:
-        (jobs / job_id).unlink()
+        if not job_id.startswith("-"):
+            (jobs / job_id).unlink()
 """
 REFUSAL = """\
 sbatch: error: AssocMaxSubmitJobLimit
@@ -86,8 +91,16 @@ class StandIn:
     def alive(self) -> dict[str, str]:
         """Return the names of the jobs that wait, by id, oldest first."""
         texts = {path.name: path.read_text() for path in (self.folder / "jobs").iterdir()}
-        names = {job: text.split("|")[-1] for job, text in texts.items() if "PENDING" in text}
-        return dict(sorted(names.items(), key=lambda item: int(item[0].split("_")[0])))
+        alive = {job: self.name(job) for job, text in texts.items() if "PENDING" in text}
+        return dict(sorted(alive.items(), key=lambda item: int(item[0].split("_")[0])))
+
+    def name(self, job_id: str) -> str:
+        """Return the name of a job, also of one that has ended."""
+        return (self.folder / "jobs" / job_id).read_text().split("\n")[0].split("|")[-1]
+
+    def names(self) -> list[str]:
+        """Return the names of all jobs, also of those that ended."""
+        return [self.name(path.name) for path in (self.folder / "jobs").iterdir()]
 
     def end(self, job_id: str, state: str = "COMPLETED") -> None:
         """End a job."""

@@ -33,7 +33,7 @@ import sys
 from pathlib import Path
 from slurm.sbatch import Sbatch
 for script in sorted(Path(sys.argv[1]).glob("*.sh")):
-    Sbatch(["sbatch", str(script)], verbose=False, kept=())()
+    Sbatch(["sbatch", str(script)], verbose=False, kept=(), answers=[])()
 """
 VARIABLES = "env | grep -E '^(SLURM|SBATCH|SRUN|CUDA)' | sort"
 

@@ -9,12 +9,13 @@ import pytest
 
 from pipeline.configs.study import Study
 from pipeline.errors import InputError
+from slurm import answers, ledger, pace, status
 from slurm import launch as launching
-from slurm import ledger, pace, status
 from slurm.cluster import Cluster
 from slurm.launch import launch
 from slurm.ledger import Order, Outcome, order_name
 from slurm.resources import Resources
+from slurm.sbatch import Sbatch, SubmitLimit
 from slurm.site import Site
 from slurm.submission import Submission
 from tests.slurm.conftest import running_cluster
@@ -25,13 +26,13 @@ SITE = Site(cluster="slurm", prepare=SHARED, evaluate=SHARED)
 
 
 @pytest.fixture(scope="module")
-def small_arrays() -> Iterator[Cluster]:
-    with running_cluster(2, "MaxArraySize=5") as cluster:
+def small() -> Iterator[Cluster]:
+    with running_cluster(2, "MaxArraySize=5\nMaxJobCount=12") as cluster:
         yield cluster
 
 
 def test_an_array_is_as_large_as_the_controller_allows(
-    small_arrays: Cluster, tmp_path: Path, study: Study
+    small: Cluster, tmp_path: Path, study: Study
 ) -> None:
     (tmp_path / "jobs").mkdir()
     submission = Submission(tmp_path, SITE, tmp_path, python="true")
@@ -43,12 +44,36 @@ def test_an_array_is_as_large_as_the_controller_allows(
         num_parts=10,
     )
     (job_id,) = submission.add_array(order, SHARED, after=())
-    shown = small_arrays.run("squeue", "--states=all", "--array", "--noheader", f"--jobs={job_id}")
+    shown = small.run("squeue", "--states=all", "--array", "--noheader", f"--jobs={job_id}")
     assert len(shown.stdout.splitlines()) == 5
     entry = ledger.find(tmp_path, order.name)
     assert entry is not None
     assert entry.num_parts == 5
     assert ledger.read_order(tmp_path / "jobs" / f"{order.name}.order.json").num_parts == 5
+
+
+def test_a_full_queue_is_an_answer_at_once(small: Cluster, tmp_path: Path) -> None:
+    """The real sbatch would try again for two minutes."""
+    script, start = tmp_path / "job.sh", time.monotonic()
+
+    def submit(count: int) -> None:
+        for _ in range(count):
+            script.write_text("#!/bin/sh\n#SBATCH --hold --output=/dev/null\ntrue\n")
+            Sbatch(["sbatch", str(script)], verbose=False, kept=(), answers=[])()
+
+    def held() -> list[str]:
+        answer = small.run("squeue", "--noheader", "--states=PENDING", "--format=%i %r")
+        return [line for line in answer.stdout.splitlines() if line.endswith("JobHeldUser")]
+
+    with pytest.raises(SubmitLimit, match="the queue is full"):
+        submit(20)
+    assert time.monotonic() - start < 30
+    assert not script.exists()
+    taken = held()
+    assert 0 < len(taken) < 20
+    time.sleep(3)  # sbatch would sleep for one
+    assert held() == taken
+    small.run("scancel", "--state=PENDING", "--me")
 
 
 @pytest.mark.parametrize(("refusal", "patience"), [(REFUSAL, 0), (FULL, 60)])
@@ -78,7 +103,7 @@ def test_jobs_follow_in_waves(
     start = time.monotonic()
     launch(study, study.stages, root, SITE)
     assert time.monotonic() - start < 60
-    names = [path.read_text().split("|")[-1] for path in (site.folder / "jobs").iterdir()]
+    names = site.names()
     orders = [*(order_name(config) for config in study.stages if config.has_job)]
     orders.append(ledger.conclusion(study))
     assert sorted(name for name in names if not name.startswith("part-")) == sorted(orders)
@@ -103,7 +128,7 @@ def test_a_failed_source_is_not_tried_again_in_a_later_wave(
 
     monkeypatch.setattr(launching, "time", SimpleNamespace(sleep=pass_time))
     launch(study, study.stages, tmp_path / "root", SITE)
-    names = [path.read_text().split("|")[-1] for path in (site.folder / "jobs").iterdir()]
+    names = site.names()
     assert sorted(names) == sorted([order_name(study.stages[0]), ledger.conclusion(study)])
 
 
@@ -136,4 +161,19 @@ def test_a_wait_asks_little(tmp_path: Path, study: Study, monkeypatch: pytest.Mo
     monkeypatch.setattr(status, "time", SimpleNamespace(sleep=pass_time))
     with pytest.raises(KeyboardInterrupt):
         status.wait(study, root)
-    assert site.requests() == {"squeue": 17, "sacct": 1}
+    assert site.requests() == {"squeue": 22, "sacct": 1}
+
+
+def test_jobs_on_another_cluster_are_looked_for_there(
+    tmp_path: Path, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, root = StandIn(tmp_path / "bin", monkeypatch), tmp_path / "root"
+    there = Site(cluster="slurm", clusters="alpha,beta")
+    launch(study, study.stages, root, there)
+    names = site.names()
+    assert len(names) == 6
+    launch(study, study.stages, root, there)
+    assert site.names() == names  # none has a second job
+    assert {row.state for row in status.status(study, root)} == {"queued"}
+    answers.cancel(ledger.entries(study, root))
+    assert site.names() == []

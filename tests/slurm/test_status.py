@@ -105,7 +105,7 @@ def test_a_wait_for_one_job_bears_a_silent_controller(monkeypatch: pytest.Monkey
         [{"1": queue.Queued("a", "PENDING")}, None, {"1": queue.Queued("a", "COMPLETED")}]
     )
 
-    def jobs(_: object) -> dict[str, queue.Queued]:
+    def jobs(*_: object) -> dict[str, queue.Queued]:
         if (answer := next(answers)) is None:
             raise InputError("squeue: Unable to contact slurm controller")
         return answer
