@@ -91,7 +91,7 @@ def _line(
     is_complete = config.is_complete(root)
     return Line(
         config.stage,
-        config.folder.name,
+        config.hash,
         "complete" if is_complete else "missing",
         str(root / config.folder),
         place,
