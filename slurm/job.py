@@ -15,6 +15,7 @@ import submitit
 from pipeline.errors import ExpectedError, InputError, StageFailed, first_line, of_file
 from pipeline.runtime import disk, file_system
 from pipeline.stages import run_part, run_stage
+from pipeline.tracking.alert import alert
 from slurm import nodes, queue
 from slurm.begin import disregard, listen
 from slurm.conclude import conclude
@@ -120,6 +121,8 @@ class Attempt:
         )
         with suppress(OSError):  # the disk may be what failed
             write_outcome(self.root, self.name, outcome)
+        if self.order.kind == "conclude" and state != "retried":
+            alert(self.order.study, self.root, message)
 
     def fail(self, kind: Kind, message: str, code: int = StageFailed.exit_code) -> NoReturn:
         """Note a failure, and end for good."""

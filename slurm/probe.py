@@ -1,5 +1,6 @@
 """Check a site from its own nodes, before it computes for days."""
 
+import json
 import os
 import socket
 import sys
@@ -43,6 +44,32 @@ class RankReport(Facts):
     wandb: str | None
 
 
+class Checked(NamedTuple):
+    """The checks of a site by name, and the file that holds them with all reports."""
+
+    checks: dict[str, "Check"]
+    report: Path
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether all checks passed."""
+        return all(check.passed for check in self.checks.values())
+
+    def in_words(self) -> str:
+        """Return the checks as lines for people."""
+        lines = [
+            f"{'ok  ' if check.passed else 'FAIL'}  {what}: {check.words}"
+            for what, check in self.checks.items()
+        ]
+        return "\n".join([*lines, f"report: {self.report}"])
+
+    def as_json(self) -> str:
+        """Return an object: passed, checks (check, passed, words) and report."""
+        checks = [{"check": what, **check._asdict()} for what, check in self.checks.items()]
+        content = {"passed": self.is_sound, "checks": checks, "report": str(self.report)}
+        return json.dumps(content, indent=1)
+
+
 class Check(NamedTuple):
     """A check: whether it passed, and words for people."""
 
@@ -50,10 +77,8 @@ class Check(NamedTuple):
     words: str
 
 
-def check_site(site: Site, name: str, root: Path, nodes: int) -> tuple[str, bool]:
+def check_site(site: Site, name: str, root: Path, nodes: int) -> Checked:
     """Submit the probe, wait for it, and write `root`/sites/<name>.json.
-
-    Return the text for people, and whether all checks passed.
 
     Raises:
         StageFailed: a rank wrote no report; the message names the log.
@@ -72,20 +97,16 @@ def check_site(site: Site, name: str, root: Path, nodes: int) -> tuple[str, bool
     if len(ranks) < size:
         raise StageFailed(f"probe: {len(ranks)} of {size} ranks left word; see {log}")
     checks = judge(ranks, submitted, wants_gpus=resources.num_gpus > 0)
+    path = root / "sites" / f"{name}.json"
     disk.write_json(
-        root / "sites" / f"{name}.json",
+        path,
         {
             "site": site.without_secrets().model_dump(mode="json"),
             "checks": checks,
             "ranks": [rank.plain() for rank in ranks],
         },
     )
-    lines = [
-        f"{'ok  ' if check.passed else 'FAIL'}  {what}: {check.words}"
-        for what, check in checks.items()
-    ]
-    is_sound = all(check.passed for check in checks.values())
-    return "\n".join([*lines, f"report: {root / 'sites' / f'{name}.json'}"]), is_sound
+    return Checked(checks, path)
 
 
 def leave_word(folder: Path) -> None:

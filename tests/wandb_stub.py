@@ -19,6 +19,7 @@ class Received:
         self.fields: dict[str, Any] = {}
         self.lines: dict[str, dict[int, str]] = collections.defaultdict(dict)
         self.exit_code: int | None = None
+        self.is_preempting = False
 
     def raw(self, name: str) -> list[str]:
         return [line for _, line in sorted(self.lines[name].items())]
@@ -74,6 +75,7 @@ class WandbStub:
         self.bodies: list[bytes] = []
         self.views: dict[str, dict[str, Any]] = {}
         self.delay = 0.0  # seconds before every answer
+        self.alerts: list[dict[str, Any]] = []
         self.unknown: list[str] = []
         self.faults: list[tuple[str, int]] = []
         self.deleted: dict[str, int] = {}  # run id -> the status that it is refused with
@@ -239,6 +241,10 @@ class WandbStub:
         }
         return answered
 
+    def _notify_scriptable_run_alert(self, given: dict[str, Any]) -> dict[str, Any]:
+        self.alerts.append(given)
+        return {"notifyScriptableRunAlert": {"success": True}}
+
     def _create_project(self, given: dict[str, Any]) -> dict[str, Any]:
         return {"upsertModel": {"inserted": True, "project": {"id": "p"}}}
 
@@ -296,4 +302,5 @@ class WandbStub:
         for file, chunk in (body.get("files") or {}).items():
             for number, line in enumerate(chunk["content"], start=chunk["offset"]):
                 run.lines[file][number] = line
+        run.is_preempting |= bool(body.get("preempting"))
         run.exit_code = body.get("exitcode", run.exit_code)

@@ -32,6 +32,7 @@ SETTINGS = click.option(
     metavar="STAGE.FIELD=VALUE",
     help="Another value of any field, such as train.learning_rate=0.02. Repeatable.",
 )
+Option = Callable[[Callable[..., None]], Callable[..., None]]
 PRECISION = click.option(
     "--precision",
     type=click.Choice(get_args(Precision)),
@@ -157,12 +158,13 @@ def is_usual(name: str) -> bool:
 
 
 def study_command(
-    example: str, needs_experiment: bool = True
+    example: str, needs_experiment: bool = True, settings_option: Option = SETTINGS
 ) -> Callable[[Callable[..., None]], click.Command]:
     """Make a command of a function on a `study`.
 
     It takes EXPERIMENT, its options, --set and --root. Where no experiment is needed
-    and none is given, the study is None.
+    and none is given, the study is None. An option in place of --set changes no study,
+    and goes to the function.
     """
 
     def decorate(function: Callable[..., None]) -> click.Command:
@@ -170,7 +172,7 @@ def study_command(
         def with_study(
             experiment: Path | None,
             arguments: Sequence[str],
-            settings: Sequence[str],
+            settings: Sequence[str] = (),
             **options: Any,
         ) -> None:
             if experiment is None and settings:
@@ -195,6 +197,6 @@ def study_command(
         experiment = click.argument(
             "experiment", type=PATH, required=needs_experiment, shell_complete=_complete_experiment
         )
-        return command(experiment(options(SETTINGS(ROOT(with_study)))))
+        return command(experiment(options(settings_option(ROOT(with_study)))))
 
     return decorate

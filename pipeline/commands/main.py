@@ -32,9 +32,10 @@ WRONG_INPUT, INTERRUPTED = 2, 130
 COMMANDS = {  # by name: the file that it lies in, and its line in --help
     "run": ("run", "Run the missing stages of a study, here or as jobs of a site."),
     "plan": (
-        "run",
+        "plan",
         "Show the stages of a study: which exist, which would run, and what they will cost.",
     ),
+    "sweep": ("sweep", "Run a study with each of several values of its fields, and compare."),
     "experiments": ("experiments", "List the experiments that ship, and how to run them."),
     "init": ("start", "Write an experiment, a site file and a README of your own, to edit."),
     "status": (

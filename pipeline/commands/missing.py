@@ -4,6 +4,7 @@ commands `run` and `evaluate`.
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from pipeline.artefacts import locks, sealing
@@ -28,6 +29,8 @@ from pipeline.errors import InputError, StageFailed, of_file
 from pipeline.runtime import device, disk
 from pipeline.runtime.variables import refuse_contrary
 from pipeline.sources.registry import open_source, refuse_other_files
+from pipeline.tracking.alert import alerts
+from pipeline.tracking.sync import refuse_agent
 from slurm.launch import launch, refuse_ranks
 from slurm.site import Site, load_site
 from slurm.status import wait as await_study
@@ -63,7 +66,8 @@ def run_missing(
         if wait and not await_study(study, root):
             raise StageFailed(f"{study.name}: not complete; see going-deeper status")
     else:
-        run_here(missing, root, processes)
+        with alerts(study, root) if is_first() else nullcontext():
+            run_here(missing, root, processes)
     show(study, root)
 
 
@@ -157,12 +161,14 @@ def _tidy(study: Study, root: Path) -> None:
 
 
 def _refuse_environment(missing: Sequence[StageConfig], place: Site | None) -> None:
-    """Refuse variables that contradict the precisions of the stages.
+    """Refuse variables of a sweep agent, or that contradict the stages' precisions.
 
     Jobs inherit this environment, and add that of their site.
     """
+    environment = {**os.environ, **(place.environment if place else {})}
+    refuse_agent(environment)
     if precisions := precisions_of(missing):
-        refuse_contrary(precisions, {**os.environ, **(place.environment if place else {})})
+        refuse_contrary(precisions, environment)
         if place is None and device.here().kind != "GPU":
             device.refuse_without_gpu(precisions)
             for config in missing:

@@ -130,14 +130,20 @@ def site() -> None:
     show_default=True,
     help="Nodes of the probe.",
 )
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print an object: passed; checks, a list of check, passed and words; report.",
+)
 @ROOT
-def check(path: Path, nodes: int, root: Path) -> None:
+def check(path: Path, nodes: int, root: Path, as_json: bool) -> None:
     """Submit a probe of a minute: launch, rendezvous, all-reduce, GPUs, shared disk,
     clocks, Python, W&B. Waits for it.
     """
-    text, is_sound = check_site(load_site(path), path.stem, root, nodes)
-    print(text)
-    if not is_sound:
+    checked = check_site(load_site(path), path.stem, root, nodes)
+    print(checked.as_json() if as_json else checked.in_words())
+    if not checked.is_sound:
         sys.exit(3)
 
 

@@ -22,8 +22,10 @@ C = TypeVar("C", bound=Frozen)
 Tree = dict[str, Any]  # fields to values, or to a tree of a config's own fields
 
 
-def with_settings(study: Study, settings: Sequence[str]) -> Study:
+def with_settings(study: Study, settings: Sequence[str], may_be_same: bool = False) -> Study:
     """Return a study with other values of some fields, which its title names.
+
+    Where they change nothing, the study itself is returned if it `may_be_same`.
 
     Raises:
         InputError: a setting names no field, its value is out of range, it changes
@@ -41,6 +43,8 @@ def with_settings(study: Study, settings: Sequence[str]) -> Study:
         named = changed.but(title=f"{study.title}; {words}")
     except ValidationError as error:
         raise InputError(f"--set {words}: {one_line(error)}") from None
+    if changed.hash == study.hash and changed == study and may_be_same:
+        return study
     if changed.hash == study.hash and changed == study:
         raise InputError(f"--set {words}: changes nothing in {study.name}")
     for before, after in zip(study.comparisons, changed.comparisons, strict=True):

@@ -22,6 +22,7 @@ from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.recipes import arm_of
 from pipeline.runtime.environment import without_secrets
 from pipeline.tracking.page import Page
+from pipeline.tracking.sync import refuse_agent
 
 # ours: GoogLeNet's weights fit; a larger file stays in its folder, as a reference
 MAX_UPLOAD_BYTES = 32 * 2**20
@@ -37,6 +38,7 @@ class Mirror:
     """
 
     def __init__(self, page: Page, root: Path, step: int | None = None):
+        refuse_agent(os.environ)
         self.page, self._root, self._config = page, root, page.config
         _keep_below(root)
         self._run = self._open()
@@ -84,11 +86,21 @@ class Mirror:
             self._run.summary.update(figures)
         if is_complete:
             self._publish()
+        elif self.page.preempted:
+            self.mark_preempting()
         self.close(0 if is_complete else 1)
         if (number := rows_on_server(self._run.path)) < self._next:
             raise RuntimeError(f"the server has {number} of {self._next} rows")
         state = self.page.num_rows(self._root), figures is not None
         self.page = self.page.write(self._root, delivered=state, url=self._run.url)
+
+    def mark_preempting(self) -> None:
+        """Tell the server that the run is ended from outside, and did not fail."""
+        self._run.mark_preempting()
+
+    def alert(self, title: str, text: str, is_failure: bool) -> None:
+        """Have W&B write to the user (by mail or Slack, as the user's settings say)."""
+        self._run.alert(title, text, level="ERROR" if is_failure else "INFO")
 
     def close(self, exit_code: int) -> None:
         """End the run; it can go on later."""

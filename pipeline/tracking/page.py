@@ -28,6 +28,7 @@ class Page(Frozen):
     `sent`: the largest number of rows that were sent. `delivered`: the number of rows
     that the server certainly holds, and whether it holds the figures; `url` shows them.
     `published`: the published error, which the errors of the rows are compared with.
+    `preempted`: a signal ended the last attempt, and the next one goes on from there.
     """
 
     run_id: str
@@ -39,6 +40,7 @@ class Page(Frozen):
     sent: int = 0
     delivered: tuple[int, bool] | None = None
     published: float | None = None
+    preempted: bool = False
     url: str | None = None
 
     @property
@@ -103,14 +105,18 @@ def begin(config: StageConfig, root: Path) -> Page:
 
     If several processes make it at once, the first wins. A requeued job finds it.
     """
-    page = Page(
+    disk.publish(path_of(config, root), new_page(config).model_dump_json().encode())
+    return read(path_of(config, root))
+
+
+def new_page(config: StageConfig) -> Page:
+    """Return a page that no file holds yet."""
+    return Page(
         run_id=_new_id(config),
         group=os.environ.get("WANDB_RUN_GROUP"),
         stage=config.stage,
         content=config.model_dump(mode="json"),
     )
-    disk.publish(path_of(config, root), page.model_dump_json().encode())
-    return read(path_of(config, root))
 
 
 def read(path: Path) -> Page:

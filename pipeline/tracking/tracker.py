@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from pipeline.configs.base import StageConfig
-from pipeline.errors import present
+from pipeline.errors import StageEnded, present
 from pipeline.tracking import page as pages
 from pipeline.tracking.mirror import Mirror
 from pipeline.tracking.page import Page
@@ -48,7 +48,7 @@ class Tracker:
         page = pages.begin(config, self._root)
         if step is not None and page.sent > page.num_rows(self._root, step):
             page = page.renewed(self._root)  # the server may have rows that were removed
-        self._page = page.write(self._root, published=published)
+        self._page = page.write(self._root, published=published, preempted=False)
         if online:
             self._mirror = Mirror(self._page, self._root, step)
             self.send(step)
@@ -69,6 +69,11 @@ class Tracker:
     def conclude(self, figures: Mapping[str, float | int | None]) -> None:
         """Set the final figures of the artefact."""
         self._guard(lambda: self._change(figures=dict(figures)))
+
+    def preempt(self) -> None:
+        """Say that a signal ends this attempt, and that the next one goes on."""
+        self._guard(lambda: self._change(preempted=True))
+        self._guard(lambda: self._mirror.mark_preempting() if self._mirror else None)
 
     def _change(self, **changes: Any) -> None:
         if self._page is None:
@@ -102,5 +107,7 @@ class Tracker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if kind is not None and issubclass(kind, SystemExit | StageEnded):
+            self.preempt()
         if mirror := self._mirror:
             self._guard(mirror.finish if kind is None else lambda: mirror.close(1))

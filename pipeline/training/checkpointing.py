@@ -83,6 +83,7 @@ class Checkpointing:
         if notice.signal:
             self.wait(tracker)
             self._log.say(f"{notice.signal.name}: saved after step {number}")
+            tracker.preempt()  # before the job is requeued, which soon kills this process
             notice.obey()
 
     def wait(self, tracker: Tracker) -> None:
