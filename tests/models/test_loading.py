@@ -105,7 +105,7 @@ def test_a_pickle_cannot_run_code(tmp_path: Path) -> None:
             return Path.touch, (tmp_path / "ran",)
 
     torch.save({"weight": Evil()}, tmp_path / "w.pth")
-    with pytest.raises(InputError, match="holds an object of builtins.getattr, which is not"):
+    with pytest.raises(InputError, match=r"holds an object of builtins\.getattr, which is not"):
         foreign_classifier(config(tmp_path / "w.pth", "googlenet"), 7)
     assert not (tmp_path / "ran").exists()
 

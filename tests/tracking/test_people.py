@@ -57,9 +57,7 @@ def test_an_attempt_that_a_signal_ends_is_preempting(
     assert (run.exit_code, run.is_preempting) == (1, how != "error")
 
 
-def test_the_next_attempt_is_not_preempted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_next_attempt_is_not_preempted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     with pytest.raises(SystemExit), Tracker(DATA, tmp_path):
         raise SystemExit(143)
@@ -131,9 +129,7 @@ def test_a_sweep_agent_is_refused_by_name(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_sync_and_plan_print_one_document(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sync_and_plan_print_one_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     planned = json.loads(in_process("plan", "demo", "--json", "--root", tmp_path).stdout)
     assert list(planned) == ["study", "title", "stages", "notes"]
     study = load_study("demo")
