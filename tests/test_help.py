@@ -15,6 +15,7 @@ from tests.commands import in_process
         [],
         ["run"],
         ["plan"],
+        ["sweep"],
         ["report"],
         ["evaluate"],
         ["export"],

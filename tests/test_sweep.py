@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.configs.experiment import load_study
 from pipeline.configs.points import MOST_POINTS, in_words, points
+from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError
 from tests.commands import going_deeper, in_process
 
@@ -89,7 +90,7 @@ def test_a_sweep_shares_goes_on_and_compares(
     assert [row["train.learning_rate"] for row in rows] == ["0.01", "1e30", "0.02"]
     with path.with_suffix(".csv").open() as file:
         assert [row["state"] for row in csv.DictReader(file)] == [row["state"] for row in rows]
-    assert len(list((root / "datasets").glob("*/dataset.json"))) == 1
+    assert len(list((root / "datasets").glob(f"*/{PrepareConfig.last_file}"))) == 1
     again = going_deeper(*words, "train.learning_rate=0.01,0.02")
     assert again.returncode == 0, again.stderr
     assert again.stderr.count("nothing to do") == 2

@@ -29,8 +29,8 @@ from pipeline.errors import InputError, StageFailed, of_file
 from pipeline.runtime import device, disk
 from pipeline.runtime.variables import refuse_contrary
 from pipeline.sources.registry import open_source, refuse_other_files
+from pipeline.tracking.agent import refuse_agent
 from pipeline.tracking.alert import alerts
-from pipeline.tracking.sync import refuse_agent
 from slurm.launch import launch, refuse_ranks
 from slurm.site import Site, load_site
 from slurm.status import wait as await_study

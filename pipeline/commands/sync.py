@@ -12,6 +12,7 @@ from pipeline.commands.arguments import ROOT
 from pipeline.errors import StageFailed
 from pipeline.tracking import page as pages
 from pipeline.tracking import sync as wandb_sync
+from pipeline.tracking.agent import refuse_agent
 
 
 @click.command(epilog="Example: going-deeper sync --root outputs")
@@ -31,7 +32,7 @@ def sync(root: Path, as_json: bool) -> None:
     Each row of metrics.jsonl arrives once. A run that was deleted on the server comes
     again under another id.
     """
-    wandb_sync.refuse_agent(os.environ)
+    refuse_agent(os.environ)
     problems: dict[str, str] = {}
     uploaded, pending = [], []
     for path in pages.pages(root):

@@ -45,7 +45,8 @@ def points(
     chosen = [_point(study, grid, number) for number in numbers]
     known: dict[str, Point] = {}
     for point in chosen:
-        if (other := known.setdefault(point.study.hash, point)) is not point:
+        numbers_alone = point.study.but(title="a point").hash  # titles have the settings
+        if (other := known.setdefault(numbers_alone, point)) is not point:
             raise InputError(
                 f"--set: {in_words(other)} and {in_words(point)} are one study; expected values"
                 " that change its numbers"

@@ -21,8 +21,8 @@ from pipeline.configs.base import StageConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.recipes import arm_of
 from pipeline.runtime.environment import without_secrets
+from pipeline.tracking.agent import refuse_agent
 from pipeline.tracking.page import Page
-from pipeline.tracking.sync import refuse_agent
 
 # ours: GoogLeNet's weights fit; a larger file stays in its folder, as a reference
 MAX_UPLOAD_BYTES = 32 * 2**20

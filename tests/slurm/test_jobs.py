@@ -155,10 +155,15 @@ def _is_python(pid: int) -> bool:
 
 def test_the_site_is_checked_from_its_nodes(cluster: Cluster, tmp_path: Path) -> None:
     root = tmp_path / "root"
-    probed = going_deeper("site", "check", write_site(tmp_path, nodes=2), "--root", root)
+    site = write_site(tmp_path, nodes=2)
+    probed = going_deeper("site", "check", site, "--json", "--root", root)
     assert probed.returncode == 0, probed.stderr
-    assert re.search(r"ok    launch: 2 ranks on 127.0.0.\d+, 127.0.0.\d+", probed.stdout)
-    assert "FAIL" not in probed.stdout
+    checked = json.loads(probed.stdout)
+    words = {check["check"]: check["words"] for check in checked["checks"]}
+    assert re.fullmatch(r"2 ranks on 127.0.0.\d+, 127.0.0.\d+", words["launch"])
+    assert checked["passed"]
+    assert all(check["passed"] for check in checked["checks"])
+    assert checked["report"] == str(root / "sites/site.json")
     wanted = {
         "rendezvous",
         "all-reduce",

@@ -15,6 +15,8 @@ from pipeline.configs.prepare import PrepareConfig
 from pipeline.tracking import page as pages
 from pipeline.tracking.alert import ASKED, alert, alerts
 from pipeline.tracking.tracker import Tracker
+from slurm.job import Attempt
+from slurm.ledger import Order, conclusion, order_name
 from tests.commands import TOP, going_deeper, in_process
 from tests.wandb_stub import WandbStub
 
@@ -147,3 +149,22 @@ def test_sync_and_plan_print_one_document(tmp_path: Path, monkeypatch: pytest.Mo
     assert (synced.returncode, len(synced.stderr.splitlines())) == (3, 1)
     (pending,) = json.loads(synced.stdout)["pending"]
     assert "is damaged" in pending["reason"]
+
+
+def test_the_last_job_of_a_study_alerts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A job of a single stage does not, nor an attempt that another follows."""
+    monkeypatch.setenv("WANDB_MODE", "offline")  # so a line says that there would be one
+    monkeypatch.setenv(ASKED, "1")
+    study = load_study("demo")
+    content = study.model_dump(mode="json")
+    last = Attempt.of(Order(name=conclusion(study), kind="conclude", content=content), tmp_path)
+    train = study.trained_member(0)
+    content = train.model_dump(mode="json")
+    stage = Attempt.of(Order(name=order_name(train), kind="train", content=content), tmp_path)
+    stage.say("failed", "failure", "a problem")
+    last.say("retried", "passing", "a problem")
+    assert "alert" not in capsys.readouterr().err
+    last.say("failed", "failure", "a problem")
+    assert "no W&B alert" in capsys.readouterr().err
