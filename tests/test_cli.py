@@ -197,7 +197,7 @@ def test_a_mistake_of_ours_says_where_to_find_it(
     def mistaken(*_: object, **__: object) -> None:
         raise KeyError("step")
 
-    monkeypatch.setattr("pipeline.commands.run.refuse_wrong", mistaken)
+    monkeypatch.setattr("pipeline.commands.plan.refuse_wrong", mistaken)
     failed = in_process("plan", finished.experiment, "--root", finished.root)
     assert failed.returncode == 3
     assert "Traceback" in failed.stderr

@@ -50,7 +50,7 @@ def ended_by(how: str, root: Path, mode: str) -> int:
 def test_an_attempt_that_a_signal_ends_is_preempting(
     server: WandbStub, tmp_path: Path, how: str, code: int, mode: str
 ) -> None:
-    """The client says so before it says how the attempt ended; an error is a failure."""
+    """The server knows how it ended, too. An error is a failure."""
     assert ended_by(how, tmp_path, mode) == code
     if mode == "offline":
         assert server.runs == {}
