@@ -1,8 +1,6 @@
 """The command that runs a study with several values of its fields: sweep."""
 
-import csv
 import hashlib
-import io
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -111,14 +109,12 @@ def _write(
     chosen: Sequence[Point], root: Path, failures: dict[str, str]
 ) -> tuple[list[dict[str, Any]], Path]:
     """Write the table of a sweep as CSV and JSON, and return its rows and the CSV."""
+    from pipeline.reporting.table_files import as_csv  # late: it takes templates
+
     rows = [_row(point, root, failures.get(point.study.hash, "")) for point in chosen]
     digest = hashlib.sha256(" ".join(point.study.hash for point in chosen).encode()).hexdigest()
     path = root / "sweeps" / f"{chosen[0].study.name}-{digest[:8]}.csv"
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    disk.write_atomic(path, file.getvalue().encode())
+    disk.write_atomic(path, as_csv(rows))
     disk.write_json(path.with_suffix(".json"), rows)
     return rows, path
 

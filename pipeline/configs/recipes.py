@@ -67,6 +67,12 @@ def large_batch(
     clipping, as a network without batch norm begins badly at a high rate; bf16, which
     every GPU since 2020 computes in; compiled, as eager steps wait for Python;
     distortions on the device, which frees the loader of half its work.
+
+    The root is by trial, on Tiny ImageNet at 42 px, width 0.25, eight epochs, from 0.01
+    at 32 images (90.0 % top-1 error): with 128, 512 and 2048 images a step the root
+    reached 91.1, 92.7 and 95.8 %, linear scaling 90.7, 91.0 and 98.3 %. So linear is
+    better up to some 512 images, and loses what is learned beyond. LARS at 2 and 4 was
+    behind the root. None diverged.
     """
     recipe = paper(data, num_epochs, network).but(
         schedule="cosine",

@@ -14,7 +14,7 @@ from pipeline.reporting.tables import Row
 FORMULAS = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 
 
-def as_csv(rows: Sequence[Row]) -> bytes:
+def as_csv(rows: Sequence[Row | dict[str, Any]]) -> bytes:
     """Return a table as CSV, with a line of names.
 
     An interval has two columns, the best member of an arm has three. Other lists are
@@ -52,7 +52,9 @@ def as_json(tables: Mapping[str, Sequence[Row]]) -> bytes:
     return (json.dumps(plain, indent=1) + "\n").encode()
 
 
-def _plain(row: Row) -> dict[str, Any]:
+def _plain(row: Row | dict[str, Any]) -> dict[str, Any]:
+    if isinstance(row, dict):
+        return row
     return asdict(row) if isinstance(row, Verdict) else row.plain()
 
 
