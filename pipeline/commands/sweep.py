@@ -83,6 +83,10 @@ def sweep(
     rows, path = _write(chosen, root, failures)
     print(_table(rows))
     print(f"table: {path}")
+    print(
+        "errors are on the validation images: the best of several points looks better than it is",
+        file=sys.stderr,
+    )
     if failures:
         raise StageFailed(
             f"{len(failures)} of {len(chosen)} points failed; the same command tries them again"
