@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from pipeline.artefacts.dataset import Dataset
-from pipeline.configs.evaluate import CropsConfig
+from pipeline.configs.crops import CropsConfig
 from pipeline.configs.network import PixelConfig, Precision
 from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError

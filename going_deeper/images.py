@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from pipeline.configs.evaluate import CropsConfig
+from pipeline.configs.crops import CropsConfig
 from pipeline.errors import InputError
 from pipeline.images.planes import plane_of, planes_of
 from pipeline.paper.policies import CROPS

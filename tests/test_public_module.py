@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 import going_deeper as gd
 from pipeline.artefacts.predictions import Predictions
-from pipeline.configs.evaluate import CropsConfig
+from pipeline.configs.crops import CropsConfig
 from pipeline.configs.network import NetworkConfig, WeightsNote
 from tests.commands import Finished
 

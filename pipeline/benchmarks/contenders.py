@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torchvision import transforms
 
 from pipeline.artefacts.dataset import Split
-from pipeline.configs.evaluate import CropsConfig
+from pipeline.configs.crops import CropsConfig
 from pipeline.models.classify import classify, open_image
 from pipeline.models.cutting import Views
 from pipeline.models.engine import Engine

@@ -25,7 +25,8 @@ from pipeline.artefacts.dataset import Split
 from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.publisher import Publisher
 from pipeline.artefacts.shards import Record, write_shard
-from pipeline.configs.evaluate import CropsConfig, EvaluateConfig
+from pipeline.configs.crops import CropsConfig
+from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.train import TrainConfig
 from pipeline.models.classify import rank_of_labels, scores_of

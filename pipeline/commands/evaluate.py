@@ -7,7 +7,7 @@ import click
 from pipeline.commands.arguments import PATH, PRECISION, PROCESSES, ROOT, choices
 from pipeline.commands.missing import run_missing, show_name
 from pipeline.commands.values import Names, Triple
-from pipeline.configs.evaluate import CropsConfig
+from pipeline.configs.crops import CropsConfig
 from pipeline.configs.network import MOST_PIXELS
 from pipeline.paper.policies import CURVE
 from pipeline.paper.published import PublishedId

@@ -6,19 +6,14 @@ it needs from here.
 
 from pipeline.configs.base import Count
 from pipeline.configs.compare import Arm, CompareConfig, EnsembleConfig, comparison, table3
-from pipeline.configs.evaluate import (
-    POLICIES,
-    CropsConfig,
-    EvaluateConfig,
-    ForeignConfig,
-    Policies,
-    Policy,
-)
+from pipeline.configs.crops import CropsConfig
+from pipeline.configs.evaluate import POLICIES, EvaluateConfig, ForeignConfig, Policies, Policy
 from pipeline.configs.network import NetworkConfig, PixelConfig, Precision
 from pipeline.configs.options import Data, DataName, Epochs, Members, Seeds
+from pipeline.configs.patches import PatchConfig
 from pipeline.configs.prepare import PrepareConfig, ReencodeConfig, name_of
 from pipeline.configs.study import CheckConfig, PublishedRecipe, Study, ablation
-from pipeline.configs.train import InitialWeights, LocalSGDConfig, PatchConfig, TrainConfig
+from pipeline.configs.train import InitialWeights, LocalSGDConfig, TrainConfig
 from pipeline.errors import InputError
 
 __all__ = [

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline.configs.base import differences
-from pipeline.configs.evaluate import CropsConfig, EvaluateConfig, ForeignConfig
+from pipeline.configs.crops import CropsConfig
+from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
 from pipeline.configs.network import PixelConfig
 from pipeline.configs.prepare import PhotographsConfig
 from pipeline.configs.recipes import CAFFE_PIXELS, SEEDS, TABLE_1, WIDER, caffe_quick, paper

@@ -9,8 +9,9 @@ from pipeline.configs.base import MOST_MEMBERS, StageConfig, differences
 from pipeline.configs.compare import Arm, CompareConfig
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.network import NetworkConfig, PixelConfig
+from pipeline.configs.patches import PatchConfig
 from pipeline.configs.prepare import ILSVRC2012_IMAGES, PrepareConfig
-from pipeline.configs.train import InitialWeights, PatchConfig, TrainConfig
+from pipeline.configs.train import InitialWeights, TrainConfig
 from pipeline.errors import InputError
 from pipeline.paper.policies import CURVE, label_of
 from pipeline.paper.preprocessing import CAFFE_PREPROCESSING

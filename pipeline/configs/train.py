@@ -1,4 +1,4 @@
-"""A training, and how its patches become pixels."""
+"""A training: its data, its network, its steps."""
 
 import hashlib
 from pathlib import Path
@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from pipeline.configs.base import Frozen, StageConfig
 from pipeline.configs.network import SHA256, NetworkConfig, PixelConfig, Precision
+from pipeline.configs.patches import PatchConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError
 from pipeline.paper.augmentation import Sampling
@@ -16,36 +17,6 @@ from pipeline.paper.augmentation import Sampling
 # or fill the memory
 MOST_EPOCHS, MOST_STEPS, MOST_IMAGES, MOST_WORKERS = 100_000, 10**9, 1_000_000, 10_000
 LARGEST_SEED = 2**63 - 1  # ours: what torch's generators take
-
-
-class PatchConfig(Frozen):
-    """How training patches become pixels, where the paper does not say; described in
-    images/patches.py and distortions.py.
-
-    `scaled_decoding` decodes a JPEG at a half, a quarter or an eighth where the patch
-    still has as many pixels as the input: faster where photographs are large beside the
-    input, and a little smoother. `distort_on` the device frees the loader from the
-    photometric distortions. `decode_on` the device frees it from the rest, too, with
-    other last bits (images/on_device.py).
-    """
-
-    resize: Literal["torch", "pil"] = "torch"  # ours: three times as fast
-    """The library that resizes patches."""
-    scaled_decoding: bool = False
-    """Decode large JPEGs at a half, a quarter or an eighth."""
-    distort_on: Literal["loader", "device"] = "loader"
-    """Where photometric distortions are computed."""
-    decode_on: Literal["loader", "device"] = "loader"
-    """Where JPEGs are decoded and patches resized; a device is a GPU."""
-
-    @model_validator(mode="after")
-    def _has_one_decoder(self) -> "PatchConfig":
-        if self.decode_on == "device" and (self.resize != "torch" or self.scaled_decoding):
-            raise ValueError(
-                "decode_on device: decodes whole and resizes by torch; expected resize torch and"
-                " scaled_decoding false"
-            )
-        return self
 
 
 class LocalSGDConfig(Frozen):

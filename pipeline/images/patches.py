@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.configs.train import PatchConfig
+from pipeline.configs.patches import PatchConfig
 from pipeline.images import decode as images
 from pipeline.paper.augmentation import Patch
 from pipeline.runtime import native

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Union
 import numpy as np
 from PIL import Image
 
-from pipeline.configs.evaluate import CropsConfig
+from pipeline.configs.crops import CropsConfig
 from pipeline.images.decode import KERNELS
 from pipeline.paper.crops import Crop, scaled_size
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from pipeline.artefacts.dataset import Split
-from pipeline.configs.evaluate import CropsConfig
+from pipeline.configs.crops import CropsConfig
 from pipeline.images import decode as images
 from pipeline.images import on_device
 from pipeline.images.planes import Plane, Raster, plane_of, planes_of

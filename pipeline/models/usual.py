@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from pipeline.configs.evaluate import TRANSFORMING, EvaluateConfig, ForeignConfig, Resize
+from pipeline.configs.crops import Resize
+from pipeline.configs.evaluate import TRANSFORMING, EvaluateConfig, ForeignConfig
 from pipeline.errors import InputError, did_you_mean
 from pipeline.models.weights import note_in
 from pipeline.paper.crops import Aspect, scales

@@ -9,7 +9,7 @@ import torch
 from pipeline.artefacts.dataset import Split
 from pipeline.artefacts.selftest_facts import Figure
 from pipeline.benchmarks.turns import photograph_shard
-from pipeline.configs.evaluate import CropsConfig
+from pipeline.configs.crops import CropsConfig
 from pipeline.configs.network import PixelConfig
 from pipeline.models.classify import classify, open_image
 from pipeline.models.cutting import Gathered, Pixels, Views, pack

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from pipeline.configs.compare import EnsembleConfig
-from pipeline.configs.evaluate import TRANSFORMING, CropsConfig, EvaluateConfig, ForeignConfig
+from pipeline.configs.crops import CropsConfig
+from pipeline.configs.evaluate import TRANSFORMING, EvaluateConfig, ForeignConfig
 from pipeline.configs.fidelity import PUBLISHED
 from pipeline.configs.network import Precision
 from pipeline.configs.prepare import VAL as ILSVRC_VAL

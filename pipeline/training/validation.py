@@ -6,7 +6,7 @@ import torch
 
 from pipeline.artefacts.contents import Validation
 from pipeline.artefacts.dataset import Split
-from pipeline.configs.evaluate import CropsConfig
+from pipeline.configs.crops import CropsConfig
 from pipeline.models.classify import rank_of_labels
 from pipeline.models.engine import Engine
 from pipeline.models.loading import Classifier

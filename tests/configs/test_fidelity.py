@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.configs.evaluate import CropsConfig, EvaluateConfig, ForeignConfig
+from pipeline.configs.crops import CropsConfig
+from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
 from pipeline.configs.fidelity import fidelity, weights_fidelity
 from pipeline.configs.network import NetworkConfig, PixelConfig
 from pipeline.configs.prepare import PrepareConfig

@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from pipeline.artefacts.dataset import Dataset
+from pipeline.configs.patches import PatchConfig
 from pipeline.configs.prepare import PrepareConfig
-from pipeline.configs.train import PatchConfig
 from pipeline.images import decode as images
 from pipeline.images.patches import cut_patch
 from pipeline.paper.augmentation import Patch

@@ -9,9 +9,10 @@ from PIL import Image
 
 from pipeline.artefacts.dataset import Split
 from pipeline.benchmarks.turns import photograph_shard
-from pipeline.configs.evaluate import CropsConfig
+from pipeline.configs.crops import CropsConfig
+from pipeline.configs.patches import PatchConfig
 from pipeline.configs.prepare import PrepareConfig
-from pipeline.configs.train import PatchConfig, TrainConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 from pipeline.images import decode as images
 from pipeline.images import on_device

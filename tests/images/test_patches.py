@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.configs.train import PatchConfig
+from pipeline.configs.patches import PatchConfig
 from pipeline.images import decode as images
 from pipeline.images import patches
 from pipeline.images.distortions import as_row, distort, distort_batch

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pipeline.configs.evaluate import CropsConfig
+from pipeline.configs.crops import CropsConfig
 from pipeline.images.planes import plane_of, planes_of
 from pipeline.models.cutting import Crops, Gathered, OpenImage, Views, pack
 from pipeline.models.engine import Engine

@@ -26,7 +26,7 @@ from torchvision.transforms.v2.functional import resize
 
 from pipeline.artefacts.dataset import Split
 from pipeline.artefacts.shards import Record, write_shard
-from pipeline.configs.evaluate import CropsConfig
+from pipeline.configs.crops import CropsConfig
 from pipeline.models.classify import classify
 from pipeline.models.engine import Engine
 from pipeline.models.loading import Classifier

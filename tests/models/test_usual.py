@@ -13,7 +13,8 @@ from timm.data.config import resolve_data_config
 from timm.models import _registry
 from torchvision import models
 
-from pipeline.configs.evaluate import CropsConfig, EvaluateConfig, ForeignConfig
+from pipeline.configs.crops import CropsConfig
+from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError
 from pipeline.models.loading import foreign_classifier

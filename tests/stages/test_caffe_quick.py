@@ -13,13 +13,15 @@ from PIL import Image
 
 from pipeline.artefacts.dataset import Split
 from pipeline.artefacts.shards import Record, write_shard
-from pipeline.configs.evaluate import CropsConfig, EvaluateConfig
+from pipeline.configs.crops import CropsConfig
+from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.experiment import load_study
 from pipeline.configs.fidelity import caffe_fidelity
 from pipeline.configs.network import NetworkConfig
+from pipeline.configs.patches import PatchConfig
 from pipeline.configs.prepare import ILSVRC2012_IMAGES, PrepareConfig
 from pipeline.configs.recipes import caffe_quick
-from pipeline.configs.train import PatchConfig, TrainConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.images.patches import cut_patch
 from pipeline.models.classify import open_image
 from pipeline.paper.augmentation import stream, training_patch

@@ -8,7 +8,8 @@ import pytest
 from pipeline.artefacts.result import Hits, write_result
 from pipeline.artefacts.verdict import Verdict
 from pipeline.configs.compare import EnsembleConfig, table3
-from pipeline.configs.evaluate import CropsConfig, EvaluateConfig, ForeignConfig
+from pipeline.configs.crops import CropsConfig
+from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
 from pipeline.configs.network import NetworkConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.recipes import CAFFE_PIXELS, caffe_quick, paper

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipeline.artefacts.dataset import Dataset, Split
-from pipeline.configs.evaluate import CropsConfig
+from pipeline.configs.crops import CropsConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.train import TrainConfig
 from pipeline.models.classify import classify
