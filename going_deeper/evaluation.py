@@ -25,7 +25,7 @@ from pipeline.runtime.environment import num_loaders
 from pipeline.stages.prepare import prepare
 from pipeline.statistics.inference import wilson
 from pipeline.statistics.label_ranks import rank_of_label
-from pipeline.tools.external import images_of
+from pipeline.tools.images_to_classify import images_of
 
 Triple = tuple[float, float, float]
 

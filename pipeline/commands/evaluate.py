@@ -52,7 +52,10 @@ from pipeline.tools.external import foreign_study
 @click.option(
     "--classes",
     type=PATH,
-    help="File with a class a line, in the order of the outputs.  [default: sorted]",
+    help=(
+        "The classes in the order of the outputs: a name or a wnid a line, or"
+        " imagenet_class_index.json.  [default: the folders, sorted]"
+    ),
 )
 @click.option(
     "--input-size",

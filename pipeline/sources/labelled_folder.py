@@ -46,6 +46,17 @@ def labelled_folder(config: LabelledFolderConfig) -> Source:
     return folder_source(names, listing, top, total([left_out]), notes)
 
 
+def class_names(path: Path) -> list[str]:
+    """Return the names that the folders or files of a folder of images have, in
+    order.
+    """
+    top = path / "val" if (path / "val").is_dir() else path
+    if not top.is_dir():
+        return []
+    folders, files = _by_class(top, Counter())
+    return sorted({name for name, _ in files if name}.union(folders))
+
+
 def _by_class(top: Path, left_out: Counter[str]) -> tuple[list[str], list[tuple[str, Path]]]:
     """The class folders, and each file with its class, which may be none."""
     entries = tidy(top, left_out)

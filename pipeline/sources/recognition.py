@@ -56,7 +56,7 @@ def recognise_training(manifest: Manifest) -> Recognition:
         words = "training images recognised by the MD5 of their archive"
     elif sum(numbers) != count:
         return Recognition(False, f"has {sum(numbers)} training images, not {count}")
-    elif manifest.classes != _synsets():
+    elif manifest.classes != synsets():
         return Recognition(False, "has other classes than ILSVRC-2012's, or in another order")
     elif not all(least <= number <= most for number in numbers):
         return Recognition(False, f"has classes with other than {least} to {most} training images")
@@ -103,7 +103,7 @@ def recognise(
             f"has images that are not named as ILSVRC-2012's ({image_ids[0]}; expected"
             " ILSVRC2012_val_00000001 and so on)",
         )
-    if list(classes) != _synsets():
+    if list(classes) != synsets():
         return Recognition(
             False, "has other classes than ILSVRC-2012's, or in another order than their ids'"
         )
@@ -150,7 +150,7 @@ def _timm_file(name: str) -> str:
 
 
 @cache
-def _synsets() -> list[str]:
+def synsets() -> list[str]:
     return _timm_file("imagenet_synsets.txt").split()
 
 

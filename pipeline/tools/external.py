@@ -3,7 +3,6 @@ without an experiment file.
 """
 
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,8 +13,6 @@ from pipeline.configs.crops import CropsConfig
 from pipeline.configs.evaluate import TRANSFORMING, EvaluateConfig, ForeignConfig
 from pipeline.configs.fidelity import PUBLISHED
 from pipeline.configs.network import Precision
-from pipeline.configs.prepare import VAL as ILSVRC_VAL
-from pipeline.configs.prepare import PrepareConfig, name_of
 from pipeline.configs.study import CheckConfig, PublishedWeights, Study
 from pipeline.configs.user_file import python_function
 from pipeline.configs.wrong_fields import one_line
@@ -23,6 +20,7 @@ from pipeline.errors import InputError
 from pipeline.paper.policies import CURVE
 from pipeline.paper.published import NEIGHBOURS, PublishedId
 from pipeline.runtime import disk
+from pipeline.tools.images_to_classify import images_of, say
 
 if TYPE_CHECKING:  # it takes torch
     from pipeline.models.usual import Usual
@@ -60,6 +58,7 @@ def foreign_study(
         InputError: there is no such file or architecture, the file holds several sets
             of weights, or a value is out of range.
     """
+    from pipeline.models.outputs import num_outputs
     from pipeline.models.weight_files import described_beside, digest_of_weights
     from pipeline.models.weights import read_weights
 
@@ -70,8 +69,9 @@ def foreign_study(
         arch, mean, std = theirs.arch, mean or theirs.mean, std or theirs.std
         input_size = input_size or theirs.input_size
     arch, code = _arch_and_code(arch, weights)
+    outputs = None
     if weights is not None:
-        read_weights(weights, weights_key)
+        outputs = num_outputs(arch, read_weights(weights, weights_key), weights)
     try:
         sha256 = None if weights is None else digest_of_weights(weights)
         usual = _usual(arch, weights, sha256, mean, std, input_size)
@@ -98,7 +98,7 @@ def foreign_study(
             transform_input=transform_input,
             **_noted(arch, weights),
         )
-        images = images_of(data, classes)
+        images = images_of(data, classes, outputs)
         evaluation = EvaluateConfig(
             data=images,
             classifier=foreign,
@@ -126,7 +126,7 @@ def _file_of(weights: Path) -> Path:
 
     path = weights_file(weights)
     if path != weights:
-        print(f"--weights {weights}: {path.relative_to(weights)} is taken", file=sys.stderr)
+        say(f"--weights {weights}: {path.relative_to(weights)} is taken")
     return path
 
 
@@ -199,43 +199,6 @@ def _usual(
             " --input-size"
         )
     return Usual("the user", Preprocessing(mean, std), input_size)
-
-
-def images_of(data: Path, classes: Path | None) -> PrepareConfig:
-    """Return the config of a folder, named for it: images, or ILSVRC-2012's raw
-    validation archive and devkit, which lists the classes.
-
-    Raises:
-        InputError: the file of classes cannot be read, or the devkit has them.
-    """
-    name = name_of(data.resolve(), None, "data")
-    if not (data / ILSVRC_VAL).is_file():
-        return PrepareConfig(
-            source="labelled_folder", name=name, path=data, classes=_lines(classes)
-        )
-    if classes is not None:
-        raise InputError(
-            f"--classes {classes}: the classes of {data / ILSVRC_VAL} are those of the devkit; go"
-            " without"
-        )
-    return PrepareConfig(source="ilsvrc2012", name=name, path=data, only_val=True)
-
-
-def _lines(path: Path | None) -> tuple[str, ...] | None:
-    """Read a file with one class a line, in order; blank lines do not count."""
-    if path is None:
-        return None
-    try:
-        if not path.is_file():  # a device would be read without end
-            raise InputError(f"{path}: no such file; expected one class a line")
-        names = tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError):
-        raise InputError(f"{path}: cannot be read as text; expected one class a line") from None
-    if len(names) < 2:
-        raise InputError(f"{path}: names {len(names)} classes; expected one a line, at least 2")
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise InputError(f"{path}: names class {twice} twice; expected each class once")
-    return names
 
 
 def study_name(text: str) -> str:

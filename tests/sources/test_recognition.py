@@ -33,7 +33,7 @@ def known(
     classes: list[str] | None = None,
     size: float = recognition.ORIGINAL_BYTES["val"],
 ) -> Recognition:
-    names = recognition._synsets() if classes is None else classes
+    names = recognition.synsets() if classes is None else classes
     return recognise({}, ids, labels, names, {"val": int(size)})
 
 
@@ -53,7 +53,7 @@ def test_by_names_classes_and_labels(labels: np.ndarray) -> None:
 
 
 def test_fifty_thousand_images_of_the_right_name_are_not_enough(labels: np.ndarray) -> None:
-    classes = recognition._synsets()
+    classes = recognition.synsets()
     assert "are not named" in known(labels, [f"{k}.jpg" for k in range(50_000)]).words
     assert "not named" in known(labels, [*IDS[:-1], IDS[0]]).words, "one twice"
     by_name = sorted(classes, key=lambda wnid: wnid[::-1])
@@ -81,7 +81,7 @@ def manifest(**changes: Any) -> Manifest:
     count = [1281] * 833 + [1282] * 167
     fields: dict[str, Any] = {
         "source_md5": {},
-        "classes": recognition._synsets(),
+        "classes": recognition.synsets(),
         "images_per_class": {"train": count, "val": [50] * 1000},
         "num_leaks": 0,
         "config": {},
@@ -97,7 +97,7 @@ def test_training_images_are_recognised_too() -> None:
     one_of_one = [1, 2561] + [1281] * 831 + [1282] * 167
     for changes, words in (
         ({"num_leaks": 50_000}, "has 50000 validation images among its training images"),
-        ({"classes": recognition._synsets()[::-1]}, "has other classes"),
+        ({"classes": recognition.synsets()[::-1]}, "has other classes"),
         ({"bytes_of_splits": {"train": 1_500_000_000}}, "were encoded anew"),
         ({"images_per_class": {"train": [50] * 1000}}, "has 50000 training images"),
         (
