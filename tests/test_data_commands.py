@@ -10,7 +10,8 @@ import pytest
 
 from pipeline.artefacts.dataset import Dataset
 from pipeline.artefacts.digests import digest_of
-from pipeline.configs.prepare import PrepareConfig, ReencodeConfig
+from pipeline.configs.prepare import PrepareConfig
+from pipeline.configs.reencode import ReencodeConfig
 from pipeline.errors import InputError
 from pipeline.images import decode as images
 from pipeline.stages.prepare import prepare

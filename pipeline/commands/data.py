@@ -8,7 +8,8 @@ import click
 from pydantic import ValidationError
 
 from pipeline.commands.arguments import MOST_PROCESSES, PATH, ROOT
-from pipeline.configs.prepare import SOURCES, PrepareConfig, ReencodeConfig, name_of
+from pipeline.configs.prepare import SOURCES, PrepareConfig, name_of
+from pipeline.configs.reencode import ReencodeConfig
 from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError, StageFailed
 
@@ -29,7 +30,7 @@ def data() -> None:
     short_help="Store a source's images as shards, checked and digested.",
     epilog="Example: going-deeper data prepare ilsvrc2012 /datasets/ilsvrc --name imagenet",
 )
-@click.argument("source", type=click.Choice(list(SOURCES)))
+@click.argument("source", type=click.Choice(["auto", *SOURCES]))
 @click.argument("where", required=False)
 @click.option(
     "--name", help="What it holds; a study names its data so too.  [default: of the source]"
@@ -44,6 +45,11 @@ def data() -> None:
 @click.option("--revision", help="hub: the commit, 40 hex digits.")
 @click.option("--train-split", help="hub, datasets: what it calls the split.  [default: train]")
 @click.option("--val-split", help="hub, datasets: what it calls the split.  [default: validation]")
+@click.option("--train-folder", help="imagefolder: of the class folders.  [default: train]")
+@click.option("--val-folder", help="imagefolder: of the validation images.  [default: val]")
+@click.option(
+    "--val-labels", help="imagefolder: the list of their classes, where they lie in one folder."
+)
 @click.option(
     "--shorter-side",
     type=int,
@@ -69,7 +75,8 @@ def prepare(
     """Store a source's images as shards that are checked, digested and read at full
     speed.
 
-    SOURCE is digits, imagefolder (train/<class>/ and val/<class>/), labelled_folder
+    SOURCE is auto (what lies in the folder says which, and how it is read), digits,
+    imagefolder (train/<class>/ and val/<class>/), labelled_folder
     (images to evaluate on), unsplit_folder (<class>/, of which a fifth is for
     validation), ilsvrc2012 (the folder of the three archives), datasets (a folder that
     Hugging Face datasets saved, or of parquet files) or hub (WHERE is the data set's
@@ -85,6 +92,8 @@ def prepare(
             f"data prepare {source}: needs WHERE,"
             f" {'a name on the Hub' if source == 'hub' else 'a folder'}"
         )
+    if source == "auto":
+        source, fields = _recognised(Path(str(where)).absolute(), fields)
     fields |= {"hub": where} if source == "hub" else {"path": where and Path(where).absolute()}
     fields["source"] = source
     fields["name"] = name_of(Path(where) if where else None, options["name"], source)
@@ -99,6 +108,17 @@ def prepare(
         return
     dataset = preparation.prepare(config, root, processes)
     print(f"data set: {dataset.folder}")
+
+
+def _recognised(where: Path, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the source of a folder and its fields, and say what was seen."""
+    from pipeline.sources.layouts import recognise_layout
+
+    layout = recognise_layout(where)
+    print(
+        f"{where}: {layout.words}; as going-deeper data prepare {layout.command}", file=sys.stderr
+    )
+    return layout.fields["source"], layout.fields | fields
 
 
 def _check_source(config: PrepareConfig, root: Path, processes: int | None) -> None:

@@ -11,7 +11,8 @@ from pipeline.configs.evaluate import POLICIES, EvaluateConfig, ForeignConfig, P
 from pipeline.configs.network import NetworkConfig, PixelConfig, Precision
 from pipeline.configs.options import Data, DataName, Epochs, Members, Seeds
 from pipeline.configs.patches import PatchConfig
-from pipeline.configs.prepare import PrepareConfig, ReencodeConfig, name_of
+from pipeline.configs.prepare import PrepareConfig, name_of
+from pipeline.configs.reencode import ReencodeConfig
 from pipeline.configs.study import CheckConfig, PublishedRecipe, Study, ablation
 from pipeline.configs.train import InitialWeights, LocalSGDConfig, TrainConfig
 from pipeline.errors import InputError

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 
-from pipeline.configs.base import Frozen, StageConfig
+from pipeline.configs.base import StageConfig
+from pipeline.configs.reencode import ReencodeConfig
 
 NAME = r"^[A-Za-z0-9._-]{1,64}$"
+INSIDE = r"^[^\x00-\x1f]{1,1024}$"  # a path below, or beside, the source's folder
 TRAIN, VAL, DEVKIT = (
     "ILSVRC2012_img_train.tar",
     "ILSVRC2012_img_val.tar",
@@ -29,20 +31,6 @@ def name_of(path: Path | None, name: str | None, usual: str) -> str:
     if name is not None or path is None:
         return usual if name is None else name
     return re.sub(r"[^A-Za-z0-9._-]", "-", path.absolute().name)[:64] or usual
-
-
-class ReencodeConfig(Frozen):
-    """Training images whose shorter side is longer are stored smaller, as JPEGs.
-
-    This is `ours`: they are faster to read and decode, but their pixels are not the
-    paper's. Validation images always stay as they are.
-    """
-
-    # ours: as large as the largest of the paper's scales, at most what a photograph has
-    shorter_side: int = Field(default=352, ge=32, le=10_000)
-    """Shorter side of the stored images, in pixels."""
-    quality: int = Field(default=90, ge=50, le=100)
-    """JPEG quality."""
 
 
 class PrepareConfig(StageConfig):
@@ -174,9 +162,17 @@ class DigitsConfig(PrepareConfig):
 
 
 class ImageFolderConfig(FolderConfig, PhotographsConfig):
-    """A folder with train/<class>/ and val/<class>/."""
+    """A folder with train/<class>/ and val/<class>/, or with all validation images in
+    one folder and a list of their classes. Paths are relative to `path`.
+    """
 
     source: Literal["imagefolder"] = "imagefolder"
+    train_folder: str = Field(default="train", pattern=INSIDE)
+    """Where the class folders of the training images lie."""
+    val_folder: str = Field(default="val", pattern=INSIDE)
+    """Where those of the validation images lie, or these images themselves."""
+    val_labels: str | None = Field(default=None, pattern=INSIDE)
+    """The list of their classes, where they lie in no class folders."""
 
 
 class LabelledFolderConfig(FolderConfig):

@@ -11,8 +11,9 @@ from pipeline.errors import InputError
 from pipeline.images.decode import MAX_BYTES
 from pipeline.sources.base import NO_CLASS, Piece, Source, SourceFile, text_of
 from pipeline.sources.class_order import numbers_in_words
-from pipeline.sources.clutter import tidy
+from pipeline.sources.clutter import clutter, tidy
 
+IMAGES = "images"
 NOT_REGULAR = -1  # in place of a size
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"}
@@ -73,6 +74,43 @@ def files_of(folder: Path, left_out: Counter[str]) -> list[Path]:
             " expected the images of a class in its folder, not deeper: move them up"
         )
     return found
+
+
+def class_folders(top: Path, left_out: Counter[str]) -> tuple[dict[str, Path], list[Path]]:
+    """Return the class folders below a folder by name, and what lies beside them.
+
+    A folder without images groups the folders in it, as train/animals/<class>/ does; a
+    folder images/ in a class holds its images, as Tiny ImageNet's do.
+
+    Raises:
+        InputError: two class folders have the same name.
+    """
+    folders: dict[str, Path] = {}
+    strays: list[Path] = []
+    for entry in tidy(top, left_out):
+        if not entry.is_dir():
+            strays.append(entry)
+            continue
+        inside = [each for each in sorted(entry.iterdir()) if not clutter(each.name)]
+        groups = [each for each in inside if each.is_dir()]
+        if not groups or any(_is_image(each) for each in inside):
+            deeper = {entry.name: entry}
+        elif [each.name for each in groups] == [IMAGES]:
+            deeper = {entry.name: entry / IMAGES}
+        else:
+            deeper, others = class_folders(entry, left_out)
+            strays += others
+        if twice := sorted(deeper.keys() & folders.keys()):
+            raise InputError(
+                f"{deeper[twice[0]]}: is a second folder of class {twice[0]}, beside"
+                f" {folders[twice[0]]}; each class needs one folder"
+            )
+        folders |= deeper
+    return dict(sorted(folders.items())), strays
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()
 
 
 def twins(names: Sequence[str], others: Sequence[str]) -> list[tuple[str, str]]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.artefacts.shards import Record, Rejected, ShardNote, read_note, write_shard
-from pipeline.configs.prepare import PhotographsConfig, PrepareConfig, ReencodeConfig
+from pipeline.configs.prepare import PhotographsConfig, PrepareConfig
+from pipeline.configs.reencode import ReencodeConfig
 from pipeline.errors import InputError
 from pipeline.images import decode as images
 from pipeline.runtime import disk
