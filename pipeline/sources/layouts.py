@@ -52,7 +52,7 @@ def recognise_layout(path: Path) -> Layout:
     """
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; expected {EXPECTED}")
-    for look in (_archives, _tables, _kaggle, _folders):
+    for look in (_archives, _kaggle, _tables, _folders):
         if (layout := look(path)) is not None:
             return layout
     if any(path.glob("*.tar")):
@@ -79,10 +79,10 @@ def _archives(path: Path) -> Layout | None:
 
 
 def _tables(path: Path) -> Layout | None:
-    for name in ("dataset_dict.json", "state.json"):
-        if (path / name).is_file():
-            return Layout({"source": "datasets"}, f"saved by Hugging Face datasets ({name})")
-    if next(path.rglob("*.parquet"), None) is not None:
+    if (path / "dataset_dict.json").is_file():
+        return Layout({"source": "datasets"}, "saved by Hugging Face datasets")
+    # not deeper: a folder of ImageNet has a million files
+    if any(next(path.glob(each), None) is not None for each in ("*.parquet", "*/*.parquet")):
         return Layout({"source": "datasets"}, "parquet files")
     return None
 
