@@ -7,8 +7,8 @@ BIN = .venv/bin
 demo: .venv/installed  ## the whole chain on embedded data, in minutes
 	$(BIN)/going-deeper run experiments/demo.py
 
-test: .venv/installed  ## every test, three at a time on two cores: those on SLURM mostly wait
-	$(BIN)/pytest --numprocesses 3 --no-loadscope-reorder --durations 20 --durations-min 10
+test: .venv/installed  ## every test, four at a time on two cores: those on SLURM mostly wait
+	$(BIN)/pytest --numprocesses 4 --no-loadscope-reorder --durations 20 --durations-min 10
 
 test-fast: .venv/installed  ## a minute: no test that is slow or starts processes
 	$(BIN)/pytest --numprocesses 2 -m "not slow and not processes"

@@ -22,6 +22,8 @@ PATTERNS = {  # what a text must be, by its pattern: people read no regular expr
         "what SLURM takes: letters, digits and . _ , : @ & | * + = % / ( ) [ ] ~ -, 1024 at most"
     ),
     r"^([0-9]{1,9}[KMGT]?)?$": "memory such as 4000M or 60G",
+    r"^[A-Za-z0-9._-]*$": f"{NAMED} only",
+    r"^[^\x00-\x1f]{1,1024}$": "a path of 1 to 1024 characters, all of which can be printed",
     r"^[0-9]+$": "digits",
     r"^[a-z]+-[A-Za-z0-9._-]{1,90}$": f"STAGE-NAME, of {NAMED}",
     r"^[0-9a-f]{40}$": "40 hex digits in lower case",
