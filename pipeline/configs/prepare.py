@@ -153,6 +153,10 @@ class TablesConfig(SplitsConfig):
     """The source's name of the training split."""
     val_split: str = Field(default="validation", pattern=NAME)
     """The source's name of the validation split."""
+    label_column: str | None = Field(default=None, min_length=1, max_length=256)
+    """The column of labels, where several could be meant."""
+    classes: tuple[str, ...] | None = None
+    """Names of the numbers 0, 1 ..., or the order of names, where no metadata says."""
 
 
 class DigitsConfig(PrepareConfig):

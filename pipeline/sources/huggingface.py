@@ -15,7 +15,7 @@ from pipeline.configs.prepare import TablesConfig
 from pipeline.errors import InputError, first_line
 from pipeline.images.decode import MAX_BYTES
 from pipeline.sources.base import Piece, Source, SourceFile, text_of
-from pipeline.sources.class_order import by_number, numbers_in_words
+from pipeline.sources.labels import Labels, labels_of
 
 Splits = dict[str, "datasets.Dataset"]
 
@@ -42,8 +42,8 @@ def loading(where: str) -> Iterator[None]:
 def table_source(
     config: TablesConfig, loaded: Splits, where: str, revision: str | None = None
 ) -> Source:
-    """The rows of a train and a validation split with one image column and one class
-    label column.
+    """The rows of a train and a validation split with one image column and one label
+    column.
 
     Raises:
         InputError: there is no such split or column.
@@ -53,55 +53,51 @@ def table_source(
         if wanted[split] not in loaded:
             raise InputError(
                 f"{where}: has no split {wanted[split]}; it has {', '.join(loaded)}: set"
-                f" {split}_split"
+                f" {split}_split (--{split}-split), or go without train by --only-val"
             )
     splits = {split: loaded[wanted[split]] for split in config.splits}
     # else it would copy all the data
     if any(getattr(found, "_indices", None) is not None for found in splits.values()):
         splits = {split: found.flatten_indices() for split, found in splits.items()}
-    image, label = _columns(splits["val"], where)
-    names = {split: list(found.features[label].names) for split, found in splits.items()}
-    if names.get("train", names["val"]) != names["val"]:
-        raise InputError(
-            f"{where}: the splits {wanted['train']} and {wanted['val']} have other class names"
-        )
+    image = _image_column(splits["val"].features, where)
+    labels = labels_of(splits, where, config.label_column, config.classes)
     splits = {
         split: found.cast_column(image, datasets.Image(decode=False))
         for split, found in splits.items()
     }
-    classes = by_number(names["val"], where)
-    place = {number: classes.index(name) for number, name in enumerate(names["val"])}
-    pieces = [
-        piece._replace(label=place.get(piece.label, piece.label))
-        for piece in _pieces(splits, image, label)
-    ]
-    stated = [revision, classes, [(piece.label, piece.size) for piece in pieces]]
+    pieces = _pieces(splits, image, labels)
+    stated = [revision, labels.classes, [(piece.label, piece.size) for piece in pieces]]
     return Source(
-        classes=[text_of(name) for name in classes],
+        classes=[text_of(name) for name in labels.classes],
         fingerprint=hashlib.sha256(repr(stated).encode()).hexdigest(),
         pieces=lambda: pieces,
-        read=partial(_read, splits, image, len(classes)),
-        notes=numbers_in_words(classes, "names of the classes") if classes != names["val"] else (),
+        read=partial(_read, splits, image, len(labels.classes), Path(where)),
+        notes=labels.notes,
     )
 
 
-def _columns(split: Any, where: str) -> tuple[str, str]:
-    found = []
-    for kind in (datasets.Image, datasets.ClassLabel):
-        names = [name for name, feature in split.features.items() if isinstance(feature, kind)]
-        if len(names) != 1:
-            has = ", ".join(
-                f"{name} ({type(feature).__name__})" for name, feature in split.features.items()
-            )
-            raise InputError(
-                f"{where}: has {len(names)} columns of kind {kind.__name__}, expected one; its"
-                f" columns: {has}"
-            )
-        found += names
-    return found[0], found[1]
+def _image_column(features: Any, where: str) -> str:
+    """Return the column of images, or of their bytes: a binary one, or one of {bytes,
+    path}, as tables without metadata have it.
+    """
+    names = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+    names = names or [name for name, feature in features.items() if _holds_bytes(feature)]
+    if len(names) != 1:
+        has = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
+        raise InputError(
+            f"{where}: has {len(names)} columns of images, expected one (an Image, bytes, or"
+            f" {{bytes, path}}); its columns: {has}"
+        )
+    return str(names[0])
 
 
-def _pieces(splits: Splits, image: str, label: str) -> list[Piece]:
+def _holds_bytes(feature: Any) -> bool:
+    if isinstance(feature, dict):
+        return set(feature) == {"bytes", "path"}
+    return getattr(feature, "dtype", "") in ("binary", "large_binary")
+
+
+def _pieces(splits: Splits, image: str, labels: Labels) -> list[Piece]:
     found = []
     for split, rows in splits.items():
         sizes = [
@@ -109,17 +105,20 @@ def _pieces(splits: Splits, image: str, label: str) -> list[Piece]:
             for chunk in rows.data.column(image).chunks
             for size in pc.binary_length(pc.struct_field(chunk, "bytes")).to_pylist()
         ]
-        labels = rows.data.column(label).to_pylist()
-        for row, (size, number) in enumerate(zip(sizes, labels, strict=True)):
-            found.append(
-                Piece(split, f"{split}/{row:08d}", -1 if number is None else number, size, row)
-            )
+        values = rows.data.column(labels.column).to_pylist()
+        for row, (size, value) in enumerate(zip(sizes, values, strict=True)):
+            label = labels.places.get(value, value if isinstance(value, int) else -1)
+            found.append(Piece(split, f"{split}/{row:08d}", label, size, row))
     return found
 
 
-def _read(splits: Splits, image: str, num_classes: int, piece: Piece) -> Iterator[SourceFile]:
+def _read(
+    splits: Splits, image: str, num_classes: int, folder: Path, piece: Piece
+) -> Iterator[SourceFile]:
     found = splits[piece.split][piece.offset][image]
     encoded = found["bytes"] if found else None
+    if found and encoded is None and found["path"]:
+        encoded = _inside(folder, found["path"])
     name = (
         f"{piece.name}/{Path(text_of(found['path'])).name}"
         if found and found["path"]
@@ -135,3 +134,11 @@ def _read(splits: Splits, image: str, num_classes: int, piece: Piece) -> Iterato
         )
     else:
         yield SourceFile(piece.split, name, piece.label, encoded)
+
+
+def _inside(folder: Path, name: str) -> bytes | None:
+    """Return a file of the source's folder; a path out of it is not opened."""
+    path = folder / name
+    if Path(name).is_absolute() or not path.resolve().is_relative_to(folder.resolve()):
+        return None
+    return path.read_bytes() if path.is_file() and path.stat().st_size <= MAX_BYTES else None

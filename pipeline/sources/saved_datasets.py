@@ -28,6 +28,10 @@ def saved_datasets(config: DatasetsConfig) -> Source:
         if (config.path / "dataset_dict.json").is_file():
             found = datasets.load_from_disk(str(config.path))
             files = [file["filename"] for split in found.values() for file in split.cache_files]
+        elif (config.path / "state.json").is_file():
+            single = datasets.load_from_disk(str(config.path))
+            found = {(str(single.split) if single.split else names[1]): single}
+            files = [file["filename"] for file in single.cache_files]
         elif parquet := _parquet_files(config.path, names):
             found = datasets.load_dataset("parquet", data_files=parquet)
             files = [file for some in parquet.values() for file in some]
