@@ -66,7 +66,10 @@ def test_either_spelling_makes_the_same() -> None:
     [
         ({"source": "digit"}, "source digit is none of digits, imagefolder, labelled_folder, "),
         ({}, "source None is none of digits"),
-        ({"source": "digits", "classes": ["a"]}, "classes is for source labelled_folder, not for"),
+        (
+            {"source": "digits", "classes": ["a"]},
+            "classes is for source labelled_folder or hub or datasets, not for",
+        ),
         (
             {"source": "labelled_folder", "reencode": {}},
             "reencode is for source imagefolder or ilsvrc2012 or hub or datasets, not for labelled",
