@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 from pipeline.runtime import fork_server
 
@@ -26,3 +27,16 @@ def _begin(
     # of the server that it may start itself
     get_context("forkserver").set_forkserver_preload(list(PRELOADED))
     target(*arguments)
+
+
+def members(session: int) -> list[int]:
+    """Return the processes of a session that have not ended."""
+    pids = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, its_session = path.read_text().rpartition(") ")[2].split()[:4]
+        except OSError:
+            continue
+        if int(its_session) == session and state != "Z":
+            pids.append(int(path.parent.name))
+    return pids

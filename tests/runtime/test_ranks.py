@@ -15,6 +15,7 @@ import pytest
 from pipeline.errors import Bug, InputError, StageEnded, StageFailed, TrainingDiverged
 from pipeline.runtime import environment, fork_server, ranks
 from tests.commands import TOP
+from tests.forks import members
 
 pytestmark = pytest.mark.processes
 KILLS = int(os.environ.get("GOING_DEEPER_TEST_KILLS", "5"))
@@ -214,19 +215,6 @@ def test_ranks_are_gone_when_their_parent_is_killed(tmp_path: Path) -> None:
         while group := members(parent.pid):
             assert time.monotonic() < deadline, group
             time.sleep(0.01)
-
-
-def members(session: int) -> list[int]:
-    """Return the processes of a session that have not ended."""
-    pids = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, _, its_session = path.read_text().rpartition(") ")[2].split()[:4]
-        except OSError:
-            continue
-        if int(its_session) == session and state != "Z":
-            pids.append(int(path.parent.name))
-    return pids
 
 
 def be_late(seconds: float, patience: float) -> None:

@@ -20,6 +20,7 @@ from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.train import TrainConfig
 from pipeline.training import loader
 from pipeline.training.loader import Batch, start_method, training_batches
+from tests.forks import members
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig.model_validate(
@@ -94,19 +95,6 @@ def test_processes_end_with_a_killed_rank(shard: Path, method: str) -> None:
     script.wait()
     script.stdout.close()
     deadline = time.monotonic() + 20
-    while left := _of_session(script.pid):
+    while left := members(script.pid):
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
-
-
-def _of_session(number: int) -> list[int]:
-    """The processes of a session that are no zombies."""
-    alive = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-        except OSError:  # it has ended
-            continue
-        if int(fields[3]) == number and fields[0] != "Z":
-            alive.append(int(folder.name))
-    return alive
