@@ -79,12 +79,7 @@ def _prepared(root: Path, site: Site, umask: int) -> Submission:
     if names := set_aside():
         say(f"{', '.join(names)}: the jobs do without, as the site file says what they get")
     os.environ.update(PROCESS_ENVIRONMENT | os.environ)
-    os.environ.update(
-        {
-            **site.variables,
-            **code_environment(code),
-        }
-    )
+    os.environ.update({**site.variables, **code_environment(code)})
     submission = Submission(
         root, site, code, python(code, umask, site.python), excluded=nodes.failing(root)
     )

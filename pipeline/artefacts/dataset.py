@@ -18,7 +18,7 @@ from pipeline.artefacts import sealing
 from pipeline.artefacts.contents import Leak
 from pipeline.artefacts.digests import compare, remedy_of
 from pipeline.artefacts.shard_checks import check_columns
-from pipeline.artefacts.shard_maps import read_shard
+from pipeline.artefacts.shard_maps import MappedShard, map_shard
 from pipeline.artefacts.shards import COLUMNS, Rejected
 from pipeline.artefacts.stored_images import StoredImages
 from pipeline.configs.prepare import PrepareConfig
@@ -39,9 +39,10 @@ class Split:
 
     def __init__(self, shards: Iterable[Path]):
         self._paths = list(shards)
-        self._images = StoredImages(self._paths)
-        self.labels: np.ndarray = self.column("label").to_numpy().astype(np.int64)
-        self._digests = _as_bytes(self.column("sha256"))
+        mapped = [map_shard(path) for path in self._paths]
+        self._images = StoredImages(mapped)
+        self.labels: np.ndarray = _column(mapped, "label").to_numpy().astype(np.int64)
+        self._digests = _as_bytes(_column(mapped, "sha256"))
         self._is_sound = np.zeros(len(self.labels), bool)
 
     def __len__(self) -> int:
@@ -54,8 +55,7 @@ class Split:
 
     def column(self, name: str) -> pa.ChunkedArray:
         """Return a column of the shards, such as `width`, from their files."""
-        chunks = [chunk for path in self._paths for chunk in read_shard(path)[name].chunks]
-        return pa.chunked_array(chunks, COLUMNS[name])
+        return _column([map_shard(path) for path in self._paths], name)
 
     @cached_property
     def image_ids(self) -> list[str]:
@@ -87,6 +87,11 @@ class Split:
             return self.image_ids[index]
         except InputError:  # its shard cannot be read any more
             return f"number {index}"
+
+
+def _column(shards: Iterable[MappedShard], name: str) -> pa.ChunkedArray:
+    chunks = [chunk for shard in shards for chunk in shard.table[name].chunks]
+    return pa.chunked_array(chunks, COLUMNS[name])
 
 
 def _as_bytes(digests: pa.ChunkedArray) -> np.ndarray:

@@ -6,12 +6,11 @@ for whole batches.
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.artefacts.shard_maps import MappedShard, map_shard, unreadable
+from pipeline.artefacts.shard_maps import MappedShard, unreadable
 from pipeline.errors import of_file
 
 
@@ -22,13 +21,13 @@ class StoredImages:
     A process opens a shard when it reads from it first.
 
     Raises:
-        InputError: a shard is missing or damaged.
+        InputError: the images of a shard are compressed.
     """
 
-    def __init__(self, shards: Sequence[Path]):
+    def __init__(self, shards: Sequence[MappedShard]):
         self._files: dict[int, int] = {}
-        self._paths = list(shards)
-        places = [_places(map_shard(path)) for path in self._paths]
+        self._paths = [shard.path for shard in shards]
+        places = [_places(shard) for shard in shards]
         self._ends = np.cumsum([len(starts) for starts, _ in places], dtype=np.int64)
         empty = np.empty(0, np.int64)
         self._starts = np.concatenate([empty, *(starts for starts, _ in places)])

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.images import decode as images
-from pipeline.images.patches import TORCH_MODES, box_weights, nearest_places
+from pipeline.images.patches import TORCH_MODES, mean_areas, nearest
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
@@ -77,21 +77,12 @@ def resize(
     left, top, right, bottom = box
     window = pixels_HWC[top:bottom, left:right]
     if kernel == "nearest":
-        rows, columns = (
-            nearest_places(n, size).to(window.device)
-            for n, size in ((bottom - top, height), (right - left, width))
-        )
-        return window.index_select(0, rows).index_select(1, columns)
-    values = window.float()
+        return nearest(window, height, width)
     if kernel == "area":
-        rows, columns = (
-            box_weights(n, size).to(window.device)
-            for n, size in ((bottom - top, height), (right - left, width))
-        )
-        values = torch.einsum("jw,iwc->ijc", columns, torch.tensordot(rows, values, 1))
+        values = mean_areas(window, height, width)
     else:
         values = F.interpolate(
-            values.permute(2, 0, 1)[None],
+            window.float().permute(2, 0, 1)[None],
             size=(height, width),
             mode=TORCH_MODES[kernel],
             antialias=not aliased,

@@ -113,8 +113,7 @@ def _torch_resize(
         return resize_area(window, size)
     values = torch.from_numpy(window)
     if interpolation == "nearest":
-        rows, columns = (nearest_places(n, size) for n in window.shape[:2])
-        return values.index_select(0, rows).index_select(1, columns)
+        return nearest(values, size, size)
     batch = values.permute(2, 0, 1)[None]  # a channels-last view takes the fast path
     resized = F.interpolate(
         batch, size=(size, size), mode=TORCH_MODES[interpolation], antialias=True
@@ -131,9 +130,7 @@ def resize_area(window: np.ndarray, size: int) -> Tensor:
     height, width, _ = window.shape
     library = area_library()
     if isinstance(library, str):
-        rows, columns = (box_weights(n, size) for n in (height, width))
-        by_row = torch.tensordot(rows, torch.from_numpy(window).float(), 1)
-        return torch.einsum("jw,iwc->ijc", columns, by_row).add(0.5).floor().to(torch.uint8)
+        return mean_areas(torch.from_numpy(window), size, size).add(0.5).floor().to(torch.uint8)
     if window.strides[1:] != (3, 1):
         window = np.ascontiguousarray(window)
     square = torch.empty(size, size, 3, dtype=torch.uint8)
@@ -148,12 +145,31 @@ def area_library() -> ctypes.CDLL | str:
     return native.library("pipeline.images", "area.cpp", _SIGNATURES)
 
 
-def nearest_places(n: int, size: int) -> Tensor:
+def nearest(pixels_HWC: Tensor, height: int, width: int) -> Tensor:
+    """Resize pixels, on whatever device: each is the nearest one."""
+    rows, columns = (
+        _nearest_places(n, size).to(pixels_HWC.device)
+        for n, size in zip(pixels_HWC.shape, (height, width), strict=False)
+    )
+    return pixels_HWC.index_select(0, rows).index_select(1, columns)
+
+
+def mean_areas(pixels_HWC: Tensor, height: int, width: int) -> Tensor:
+    """Resize pixels, on whatever device: each is the mean of its box, float32."""
+    rows, columns = (
+        _box_weights(n, size).to(pixels_HWC.device)
+        for n, size in zip(pixels_HWC.shape, (height, width), strict=False)
+    )
+    by_row = torch.tensordot(rows, pixels_HWC.float(), 1)
+    return torch.einsum("jw,iwc->ijc", columns, by_row)
+
+
+def _nearest_places(n: int, size: int) -> Tensor:
     """Return which of n input pixels is nearest to each of `size` output pixels."""
     return ((torch.arange(size, dtype=torch.float64) + 0.5) * (n / size)).long()
 
 
-def box_weights(n: int, size: int) -> Tensor:
+def _box_weights(n: int, size: int) -> Tensor:
     """Return the share of input pixel k in output pixel i (size x n)."""
     edges, pixels = np.arange(size + 1) * n / size, np.arange(n)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)

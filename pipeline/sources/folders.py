@@ -93,7 +93,7 @@ def class_folders(top: Path, left_out: Counter[str]) -> tuple[dict[str, Path], l
             continue
         inside = [each for each in sorted(entry.iterdir()) if not clutter(each.name)]
         groups = [each for each in inside if each.is_dir()]
-        if not groups or any(_is_image(each) for each in inside):
+        if not groups or any(is_image(each) for each in inside):
             deeper = {entry.name: entry}
         elif [each.name for each in groups] == [IMAGES]:
             deeper = {entry.name: entry / IMAGES}
@@ -109,7 +109,8 @@ def class_folders(top: Path, left_out: Counter[str]) -> tuple[dict[str, Path], l
     return dict(sorted(folders.items())), strays
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
+    """Return whether a file is named as an image."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()
 
 

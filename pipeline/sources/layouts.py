@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pipeline.configs.prepare import DEVKIT, TRAIN, VAL
 from pipeline.errors import InputError
 from pipeline.sources.clutter import clutter
-from pipeline.sources.folders import IMAGE_SUFFIXES, IMAGES
+from pipeline.sources.folders import IMAGES, is_image
 
 KAGGLE = Path("ILSVRC/Data/CLS-LOC")
 KAGGLE_LABELS = "LOC_val_solution.csv"
@@ -141,16 +141,12 @@ def _folders(path: Path) -> Layout | None:
 def _has_class_folders(folder: Path) -> bool:
     """Return whether images lie in folders of their classes."""
     there = [entry for entry in _some(folder) if entry.is_dir() and entry.name != IMAGES]
-    return len(there) >= 1 and not any(_is_image(entry) for entry in _some(folder))
+    return len(there) >= 1 and not any(is_image(entry) for entry in _some(folder))
 
 
 def _some(folder: Path) -> Iterator[Path]:
     """Yield some entries of a folder, as one may hold a million."""
     return islice((e for e in folder.iterdir() if not clutter(e.name)), LOOKED_AT)
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
 
 
 def _beside(file: Path, path: Path) -> str:
