@@ -27,16 +27,21 @@ class Row(NamedTuple):
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as columns, with the path of the log below each failed stage."""
     heads = ("stage", "name", "state", "job", "node", "progress", "left", "note")
-    cells = [heads, *(row[: len(heads)] for row in rows)]
-    widths = [max(len(row[k]) for row in cells) for k in range(len(heads))]
     lines = []
-    for number, row in enumerate(cells):
-        lines.append(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        )
+    for number, line in enumerate(columns([heads, *(row[: len(heads)] for row in rows)])):
+        lines.append(line)
         if number and rows[number - 1].state == "failed" and rows[number - 1].log:
             lines.append(f"    log: {rows[number - 1].log}")
     return "\n".join(lines)
+
+
+def columns(cells: Sequence[Sequence[str]]) -> list[str]:
+    """Return lines of cells, each column as wide as its longest cell."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    ]
 
 
 def as_json(rows: Sequence[Row]) -> str:

@@ -19,6 +19,7 @@ from pipeline.errors import InputError, StageFailed
 from pipeline.runtime import disk
 from slurm.site import load_site
 from slurm.status import wait as await_study
+from slurm.table import columns
 
 POINTS = click.option(
     "--set",
@@ -141,14 +142,8 @@ def _row(point: Point, root: Path, problem: str) -> dict[str, Any]:
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the rows as columns."""
-    cells = [list(rows[0])]
-    for row in rows:
-        cells.append([_cell(value) for value in row.values()])
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in cells
-    )
+    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    return "\n".join(columns(cells))
 
 
 def _cell(value: Any) -> str:
