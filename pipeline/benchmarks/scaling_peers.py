@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torchvision import models
 
 from pipeline.models.compiling import enable_compiling
-from pipeline.models.engine import autocast
+from pipeline.models.fast_network import autocast
 from pipeline.models.usual import timm_network
 from pipeline.paper.googlenet import AUX_WEIGHT
 

@@ -23,7 +23,8 @@ from pipeline.configs.benchmark import ScalingConfig
 from pipeline.configs.network import NetworkConfig, PixelConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.train import MOST_EPOCHS, TrainConfig
-from pipeline.models.engine import HALVES, Engine
+from pipeline.models.engine import Engine
+from pipeline.models.fast_network import HALVES
 from pipeline.models.loading import Classifier
 from pipeline.paper.counting import count_parts
 from pipeline.paper.googlenet import GoogLeNet

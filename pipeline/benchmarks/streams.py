@@ -30,14 +30,15 @@ from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.train import TrainConfig
 from pipeline.models.classify import rank_of_labels, scores_of
-from pipeline.models.engine import BATCH_SIZE, Engine
+from pipeline.models.engine import Engine
+from pipeline.models.fast_network import GPU_BATCH
 from pipeline.models.loading import Classifier
 from pipeline.paper.policies import NUM_CROPS
 from pipeline.paper.preprocessing import Preprocessing
 from pipeline.runtime import environment
 
 SIDE, WIDTH, HEIGHT = 28, 48, 36  # ours: opened by one core at the rates below
-CLASSES, BATCH = 1000, BATCH_SIZE["cuda"]
+CLASSES, BATCH = 1000, GPU_BATCH
 DISTINCT = 64  # ours: images; they come again and again
 SECONDS = 3.0  # ours: of the device, for one measurement
 # ours: crops a second. An H100 is expected to classify some 20,000; with fewer crops an

@@ -2,9 +2,10 @@
 
 What the engine does, and why:
 - All batches have one fixed shape, so that a crop's bits depend on no other crop. Their
-  size is the fastest.
+  size follows from the network's largest activation, and from no machine.
 - Tensors are channels last. In bf16 the weights of convolutions and linear layers are
   converted once, not at every call.
+- On a CPU, convolutions have packed weights and their ReLU (`packing.py`).
 - A small operator (`operators.py`) computes max pools and GoogLeNet's local response
   norms. In bf16 the first convolution reads a fourth channel of zeros, because three
   channels have no fast kernel.
@@ -14,30 +15,23 @@ What the engine does, and why:
 - torch.compile runs on request, with its kernels cached on disk.
 """
 
-import copy
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from pipeline.errors import InputError, first_line
-from pipeline.models import operators
+from pipeline.models import operators, packing
 from pipeline.models.compiling import compile_step
 from pipeline.models.cutting import Crops, Pixels
+from pipeline.models.fast_network import autocast, fast_copy, fastest_batch
 from pipeline.models.loading import Classifier
 from pipeline.paper.googlenet import GoogLeNet
-from pipeline.paper.layers import ConvReLU
 
-# ours: on a CPU the activations of 12 crops stay in the cache (8 to 12 are fastest, 24
-# a third slower); both divide 144. The figure for a GPU is a guess, never measured.
-BATCH_SIZE = {"cpu": 12, "cuda": 288}
 # ours: batches that are started before the oldest is read back
 AHEAD = 3
-# process_group.py sets tf32
-HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Engine:
@@ -62,19 +56,21 @@ class Engine:
     ):
         self.device, self.input_size = device, classifier.input_size
         self.precision = precision
-        self.batch_size = BATCH_SIZE.get(device.type, BATCH_SIZE["cuda"])
-        self.network = _ready(classifier.network, device, precision)
-        has_operators = any(
-            isinstance(module, operators.OperatorPool) for module in self.network.modules()
-        )
-        # the last bits depend on this, so every result notes it
-        self.description = (
-            f"{device.type}, batches of {self.batch_size}{', operators' if has_operators else ''}"
-        )
-        first = _first_conv(self.network)
-        channels = 3 if first is None else first.conv.in_channels
+        self.network, channels = fast_copy(classifier.network, device, precision)
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.pixels = Pixels(device, classifier.preprocessing, self.input_size, channels, dtype)
+        image = self.pixels.batch(1).permute(0, 3, 1, 2)
+        self.batch_size = fastest_batch(self.network, image, precision)
+        # torch.compile packs by itself
+        is_packed = not compiled and packing.pack(self.network, device, precision)
+        # the last bits depend on this, so every result notes it
+        self.description = ", ".join(
+            (
+                f"{device.type}, batches of {self.batch_size}",
+                *(["packed"] if is_packed else []),
+                *(["operators"] if operators.are_used(self.network) else []),
+            )
+        )
         self._step = compile_step(self._softmax, device) if compiled else self._softmax
 
     @torch.no_grad()
@@ -175,12 +171,6 @@ class Engine:
         return logits.float().softmax(dim=1)
 
 
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Return the context in which a network runs at a precision."""
-    dtype = HALVES.get(precision)
-    return torch.autocast(device.type, dtype, enabled=dtype is not None)
-
-
 def classify_crops(engines: Sequence[Engine], images: Iterable[Crops]) -> Iterator[np.ndarray]:
     """Yield the softmax probabilities of crops in order, batch by batch.
 
@@ -199,36 +189,3 @@ def classify_crops(engines: Sequence[Engine], images: Iterable[Crops]) -> Iterat
             yield read()
     while started:
         yield read()
-
-
-def _ready(network: nn.Module, device: torch.device, precision: str) -> nn.Module:
-    """Return a copy of the network on the device, in evaluation mode, made fast."""
-    network = copy.deepcopy(network).to(device).to(memory_format=torch.channels_last).eval()
-    operators.use_operators(network, device)
-    if precision == "bf16":
-        if (first := _first_conv(network)) is not None:
-            first.conv = _with_fourth_channel(first.conv)
-        for module in network.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                module.to(torch.bfloat16)
-    return network
-
-
-def _with_fourth_channel(conv: nn.Conv2d) -> nn.Conv2d:
-    """Return the convolution for inputs with a fourth channel, which has no effect."""
-    wide = copy.deepcopy(conv)
-    wide.in_channels = 4
-    weight = F.pad(conv.weight.data, (0, 0, 0, 0, 0, 1))
-    wide.weight = nn.Parameter(
-        weight.contiguous(memory_format=torch.channels_last), requires_grad=False
-    )
-    return wide
-
-
-def _first_conv(network: nn.Module) -> ConvReLU | None:
-    """Return GoogLeNet's first layer; None where it is separable."""
-    return (
-        network.conv1
-        if isinstance(network, GoogLeNet) and isinstance(network.conv1, ConvReLU)
-        else None
-    )

@@ -167,12 +167,17 @@ def use_operators(network: nn.Module, device: torch.device) -> bool:
     return True
 
 
+def are_used(network: nn.Module) -> bool:
+    """Return whether the operator computes a part of a network."""
+    return any(isinstance(module, OperatorPool) for module in network.modules())
+
+
 def _stride_of(module: nn.Module) -> int | None:
     """Return the stride of a max pool that the operator computes, or None.
 
     Every other module has None, also a subclass of the max pool or one with hooks.
     """
-    if type(module) is not nn.MaxPool2d or module.return_indices or _has_hooks(module):
+    if type(module) is not nn.MaxPool2d or module.return_indices or has_hooks(module):
         return None
     if (_pair(module.kernel_size), _pair(module.dilation)) != ((3, 3), (1, 1)):
         return None
@@ -182,7 +187,7 @@ def _stride_of(module: nn.Module) -> int | None:
     return 2 if shape == ((2, 2), (0, 0), True) else None
 
 
-def _has_hooks(module: nn.Module) -> bool:
+def has_hooks(module: nn.Module) -> bool:
     """Return whether a module's call does more than its `forward`.
 
     The attributes that hold hooks are private to torch (tried with 2.14). If a version

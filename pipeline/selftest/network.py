@@ -12,7 +12,7 @@ from torch import Tensor
 from pipeline.artefacts.selftest_facts import Figure
 from pipeline.configs.network import PixelConfig, Precision
 from pipeline.configs.selftest import SelftestConfig
-from pipeline.models.engine import autocast
+from pipeline.models.fast_network import autocast
 from pipeline.models.operators import use_operators
 from pipeline.paper.googlenet import GoogLeNet, Logits, normalise, output_losses, training_loss
 from pipeline.paper.initialisation import INITIALISATIONS

@@ -17,7 +17,7 @@ from pipeline.configs.train import TrainConfig
 from pipeline.errors import present
 from pipeline.images.distortions import distort_batch
 from pipeline.models.compiling import enable_compiling
-from pipeline.models.engine import autocast
+from pipeline.models.fast_network import autocast
 from pipeline.models.operators import use_operators
 from pipeline.paper.augmentation import stream
 from pipeline.paper.averaging import equal, exponential

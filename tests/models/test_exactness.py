@@ -184,7 +184,9 @@ def test_equals_the_slow_reference(
     `averaged` the means of 10 to 144.
     """
     engine = Engine(Classifier(network(size), PREPROCESSING, size), CPU, precision, compiled)
-    assert engine.description == "cpu, batches of 12, operators"
+    packs = precision == "fp32" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    words = "" if compiled or not packs else ", packed"
+    assert engine.description == f"cpu, batches of {12 if size == 224 else 48}{words}, operators"
     expected, config = reference(size, library), CropsConfig.model_validate({"resize": resize})
     scores, bad = classify(engine, photographs, PHOTOGRAPHS[size, library], 1000, POLICIES, config)
     assert not bad

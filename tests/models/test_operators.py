@@ -161,7 +161,7 @@ def test_without_a_working_compiler_the_reason_is_said(
             Classifier(GoogLeNet(5, input_size=64, width=0.25), PREPROCESSING, 64),
             torch.device("cpu"),
         )
-        assert engine.description == "cpu, batches of 12"
+        assert engine.description == "cpu, batches of 144, packed"
         assert isinstance(engine.network.pool1, nn.MaxPool2d)
     monkeypatch.delenv("CXX")
     native.library.cache_clear()

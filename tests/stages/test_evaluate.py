@@ -31,7 +31,7 @@ from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import CheckConfig, Study
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError, StageFailed
-from pipeline.models import engine
+from pipeline.models import engine, fast_network
 from pipeline.models.classify import classify, scores_of
 from pipeline.models.loading import our_classifier
 from pipeline.paper.googlenet import GoogLeNet
@@ -177,7 +177,7 @@ def test_any_world_size_and_chunk_give_the_same_bytes(
         "hits.parquet",
     }
     for batch_size in (1, 7, 48):
-        monkeypatch.setitem(engine.BATCH_SIZE, "cpu", batch_size)
+        monkeypatch.setattr(fast_network, "CPU_BATCHES", (batch_size,))
         other = evaluate(config, root).probabilities("crops_144")
         np.testing.assert_allclose(
             other, load(expected["crops_144.safetensors"])["probabilities"], atol=1e-6
