@@ -3,7 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,17 @@ from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import Study
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError, is_of_file, of_file
-from pipeline.runtime import file_system, fork_server, ranks
+from pipeline.runtime import file_system, fork_server, ranks, side_by_side
 from pipeline.stages import module_of, run_stage
 
 POLL_SECONDS = 0.5  # ours
 
 
-def run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) -> None:
-    """Run stages one after the other. A stage that has ranks runs on several.
+def run_here(
+    study: Study, missing: Sequence[StageConfig], root: Path, processes: int | None
+) -> None:
+    """Run stages one after the other. A stage that has ranks runs on several; trainings
+    run side by side where that is faster.
 
     Where torchrun or the like has started the ranks, this process is one of them. All
     ranks share the stages that have ranks; the first rank runs the others.
@@ -37,22 +41,71 @@ def run_here(missing: Sequence[StageConfig], root: Path, processes: int | None) 
         _wait_for_ranks(precisions_of(missing))
     elif shared := sorted({config.stage for config in missing if config.has_ranks}):
         fork_server.forks(*map(module_of, shared))  # imports them while the data is prepared
-    for number, config in enumerate(missing, start=1):
-        if is_first():
-            print(
-                f"[{number}/{len(missing)}] {config.stage} {root / config.folder}",
-                file=sys.stderr,
-                flush=True,
-            )
-        _run(config, root, processes)
+    number = 0
+    for batch in _side_by_side(missing):
+        for config in batch:
+            number += 1
+            if is_first():
+                print(
+                    f"[{number}/{len(missing)}] {config.stage} {root / config.folder}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+        trainings = [config for config in batch if isinstance(config, TrainConfig)]
+        if trainings and not is_rank():
+            _train(study, trainings, root, processes)
+        else:
+            _run(batch[0], root, processes)
     if is_first():
         print(f"{len(missing)} stages done in {time.monotonic() - started:.0f} s", file=sys.stderr)
 
 
-def refuse_processes(missing: Sequence[StageConfig], processes: int | None) -> None:
+def _side_by_side(missing: Sequence[StageConfig]) -> list[list[StageConfig]]:
+    """Return the stages in batches, data first and trainings next; only trainings that
+    need none of each other have others beside them.
+    """
+    batches: list[list[StageConfig]] = []
+    for config in sorted(missing, key=_position):
+        before = batches[-1] if batches and not is_rank() else []
+        are_trainings = all(isinstance(each, TrainConfig) for each in (config, *before))
+        if before and are_trainings and not set(config.inputs) & set(before):
+            before.append(config)
+        else:
+            batches.append([config])
+    return batches
+
+
+def _position(config: StageConfig) -> int:
+    kinds = (PrepareConfig, TrainConfig, StageConfig)
+    return next(place for place, kind in enumerate(kinds) if isinstance(config, kind))
+
+
+def _train(study: Study, batch: Sequence[TrainConfig], root: Path, processes: int | None) -> None:
+    """Train side by side. How many ranks each has depends on the whole study, so that
+    one which goes on has as many as before.
+    """
+    available = processes or ranks.num_local()
+    by_ranks: dict[int, list[Callable[[], object]]] = {}
+    for config in batch:
+        each = ranks_of(config, study, available)
+        by_ranks.setdefault(each, []).append(partial(_stage, config, root))
+    for each, works in by_ranks.items():
+        side_by_side.run(works, each, available)
+
+
+def ranks_of(training: TrainConfig, study: Study, available: int) -> int:
+    """Return how many of the available ranks a training of a study gets."""
+    valid = training.ranks_up_to(available)
+    trainings = [config for config in study.stages if isinstance(config, TrainConfig)]
+    alike = sum(config.ranks_up_to(available) == valid for config in trainings)
+    return side_by_side.fastest_ranks(alike, available, valid)
+
+
+def refuse_processes(study: Study, missing: Sequence[StageConfig], processes: int | None) -> None:
     """Raise InputError if so many processes cannot share a batch of a training."""
+    trainings = [config for config in study.stages if isinstance(config, TrainConfig)]
     for config in missing:
-        if processes is not None:
+        if processes is not None and len(trainings) < 2:
             num_ranks(config, processes, processes)
 
 

@@ -52,7 +52,7 @@ def run_missing(
         forget_report(study, root)
     missing = [config for config in study.stages if not config.is_complete(root)]
     if place is None:
-        refuse_processes(missing, processes)
+        refuse_processes(study, missing, processes)
     _tidy(study, root)
     if is_first() and (missing or not (root / study.folder / STUDY_FILE).is_file()):
         _note(study, root)
@@ -67,7 +67,7 @@ def run_missing(
             raise StageFailed(f"{study.name}: not complete; see going-deeper status")
     else:
         with alerts(study, root) if is_first() else nullcontext():
-            run_here(missing, root, processes)
+            run_here(study, missing, root, processes)
     show(study, root)
 
 

@@ -16,7 +16,7 @@ from functools import cache
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.errors import Bug, ExpectedError, StageEnded, StageFailed, is_of_file, of_file
 from pipeline.runtime import fork_server
@@ -26,6 +26,17 @@ from pipeline.runtime.signals import ENDING, end_forwarded
 GRACE_SECONDS = 15.0  # ours: the other ranks may end by themselves after one has failed
 END_SECONDS = 10.0  # ours: the first rank may save after it is asked to end
 SERVER_DIED = 255  # multiprocessing's exit code of a fork whose server is gone
+
+
+class Place(NamedTuple):
+    """Where a launch stands among launches that run side by side.
+
+    `alive` gets the ids of its ranks while they run.
+    """
+
+    number: int
+    places: int
+    alive: list[int]
 
 
 @cache
@@ -66,11 +77,23 @@ def launch(function: Callable[..., object], num_ranks: int, *arguments: Any) -> 
         StageFailed: a rank was killed, or could not read or write a file.
         Bug: a rank raised any other error.
     """
+    launch_at(Place(0, 1, []), function, num_ranks, *arguments)
+
+
+def launch_at(
+    place: Place, function: Callable[..., object], num_ranks: int, *arguments: Any
+) -> None:
+    """Do what `launch` does, beside the ranks of other launches."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    world |= {"WORLD_SIZE": str(num_ranks), "LOCAL_WORLD_SIZE": str(num_ranks)}
+    world = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(num_ranks),
+        "LOCAL_WORLD_SIZE": str(num_ranks * place.places),  # they share the cores
+        "TQDM_POSITION": str(place.number),  # each has a line of the terminal
+    }
     processes: list[BaseProcess] = []
     readers: dict[Connection, int] = {}
     try:
@@ -80,16 +103,19 @@ def launch(function: Callable[..., object], num_ranks: int, *arguments: Any) -> 
                 **os.environ,
                 **world,
                 "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
+                "LOCAL_RANK": str(num_ranks * place.number + rank),  # of the GPU
             }
             reader, writer = multiprocessing.Pipe(duplex=False)
             processes.append(fork_server.start(_rank, variables, function, arguments, writer))
             writer.close()
             readers[reader] = rank
+            place.alive.append(processes[-1].pid or 0)
         with end_forwarded([process.pid or 0 for process in processes]):
             codes, errors = _wait(processes, readers)
     finally:
         _end(processes)
+        for process in processes:
+            place.alive.remove(process.pid or 0)
     if (ending := _ending(codes[0])) is not None:  # others may fail without the first
         raise StageEnded(f"{ending.name}: the ranks have ended, with nothing half-done")
     if any(codes):
