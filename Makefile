@@ -4,7 +4,7 @@ BIN = .venv/bin
 
 .PHONY: demo test test-fast faults check format docs
 
-demo: .venv/installed  ## the whole chain on embedded data, in minutes
+demo: .venv/product  ## the whole chain on embedded data, in minutes
 	$(BIN)/going-deeper run experiments/demo.py
 
 test: .venv/installed  ## every test, four at a time on two cores: those on SLURM mostly wait
@@ -28,7 +28,12 @@ format: .venv/installed
 docs: .venv/installed  ## the documentation as a site in site/; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+.venv/product: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable '.[dev,docs]'
-	touch $@
+	touch .venv/product $@

@@ -14,6 +14,7 @@ from pipeline.configs import shipped, wrong_fields
 from pipeline.configs.experiment import load_study
 from pipeline.configs.wrong_fields import PATTERNS
 from pipeline.errors import InputError
+from pipeline.runtime.extras import require
 from slurm.site import load_site, site_names
 from tests.commands import EXPERIMENT, TOP, going_deeper, in_process
 
@@ -229,3 +230,8 @@ def test_help_shows_the_experiments_own_words() -> None:
     shown = in_process("run", "demo", "--help").stdout
     assert shipped.description(TOP / "experiments/demo.py").splitlines()[0] in shown
     assert re.search(r"--epochs FLOAT +Length of a training", shown)
+
+
+def test_a_missing_extra_is_named() -> None:
+    with pytest.raises(InputError, match=r"no_such is not installed; pip install 'going-deeper\[x"):
+        require("x", "json", "no_such")

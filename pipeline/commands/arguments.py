@@ -43,7 +43,7 @@ PRECISION = click.option(
 PROCESSES = click.option(
     "--processes",
     type=click.IntRange(1, MOST_PROCESSES),
-    help="Ranks here.  [default: one per GPU, or per core]",
+    help="Ranks here, which trainings share side by side.  [default: one per GPU, or core]",
 )
 
 
