@@ -1,6 +1,9 @@
 """benchmarks/<hash>/: the results of each benchmark.
 
-Speeds are in images a second. `times_<peer>` are ratios within a round.
+Speeds are in images a second. `times_<peer>` say how many times as fast as a peer: they
+are ratios within a round. Time is the clock's, unless a name says CPU: that is the time
+of a contender's own process on its cores, which other work of the machine hardly
+changes.
 """
 
 from pipeline.artefacts.facts import Facts, Sealed
@@ -8,8 +11,21 @@ from pipeline.artefacts.facts import Facts, Sealed
 Quartiles = tuple[float, float, float]  # lower quartile, median, upper quartile
 
 
+class CpuTime(Facts):
+    """The CPU time of an image, and the ratios of CPU times."""
+
+    seconds: Quartiles
+    times_naive: Quartiles
+    times_naive_tuned: Quartiles | None = None
+    times_careful_compiled: Quartiles | None = None
+
+
 class Classification(Facts):
-    """All measurements of one way to classify the 144 crops of an image."""
+    """All measurements of one way to classify the 144 crops of an image.
+
+    A ratio is None where its peer took no part. `batch` is the number of crops that
+    pass the network together, where a peer chose it.
+    """
 
     text: str
     seconds: Quartiles
@@ -17,14 +33,24 @@ class Classification(Facts):
     images_per_second: Quartiles
     crops_per_second: Quartiles
     times_naive: Quartiles
-    times_careful_compiled: Quartiles
+    times_careful_compiled: Quartiles | None = None
     preprocessing_times_naive: Quartiles
     preprocessing_share: Quartiles
     share_of_peak: Quartiles
     largest_difference: float
     share_of_bound: Quartiles | None
-    # the naive peer with our settings of the allocator; older files lack it
+    # the naive peer with our settings of the allocator; older files lack it and these
     times_naive_tuned: Quartiles | None = None
+    cpu: CpuTime | None = None  # None on a GPU, too
+    batch: int | None = None
+
+
+class Lead(Facts):
+    """How many times as fast as the fastest peer of its precision one of ours is."""
+
+    peer: str
+    times: Quartiles
+    cpu_times: Quartiles | None  # None on a GPU
 
 
 class EvaluateFacts(Facts):
@@ -36,10 +62,12 @@ class EvaluateFacts(Facts):
     gflop_per_image: float
     peak_gflops: dict[str, Quartiles]
     contenders: dict[str, Classification]
-    speed_beside_a_busy_process: Quartiles
+    speed_beside_a_busy_process: Quartiles | None = None  # None without ours
     cores: int
     allocator: dict[str, str] | None = None  # our settings
     device: str | None = None  # its model; None in artefacts of earlier versions
+    width: float = 1.0
+    leads: dict[str, Lead] | None = None  # by the name of ours; older files lack it
 
 
 class Storing(Facts):
@@ -68,10 +96,14 @@ class Training(Facts):
 
     text: str
     images_per_second: Quartiles
+    images_per_cpu_second: Quartiles | None = None  # None on a GPU, and in older files
 
 
 class TrainFacts(Facts):
-    """The results of `benchmark train`."""
+    """The results of `benchmark train`.
+
+    `cpu` has the ratios of CPU time, by the names of those of time on the clock.
+    """
 
     input_size: int
     rounds: int
@@ -88,6 +120,8 @@ class TrainFacts(Facts):
     step_times_torchvision_tuned: Quartiles | None = None
     step_fp32_times_torchvision_tuned: Quartiles | None = None
     loader_times_peer_tuned: Quartiles | None = None
+    width: float = 1.0
+    cpu: dict[str, Quartiles] | None = None  # None on a GPU, and in older files
 
 
 class ScalingPoint(Facts):

@@ -1,5 +1,5 @@
 """How fast 144 crops of a photograph are classified: our code beside what people
-usually write, on one core, interleaved.
+usually write and beside the best runtimes, on one core, interleaved.
 
 Every contender waits in a process of its own, with one thread. They take turns on the
 same photographs: other work of the machine slows all alike. Ratios are within a round;
@@ -11,40 +11,37 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.dataset import Split
-from pipeline.artefacts.measurements import Classification, EvaluateFacts, Quartiles
-from pipeline.benchmarks.contenders import (
-    CONTENDERS,
-    NAIVE,
-    NAIVE_TUNED,
-    PEAK,
-    Timing,
-    conv_peaks,
-)
+from pipeline.artefacts.measurements import EvaluateFacts
+from pipeline.benchmarks.comparison import classifications, leads
+from pipeline.benchmarks.contenders import RUNTIMES, Contender, chosen
+from pipeline.benchmarks.peak import conv_peaks
+from pipeline.benchmarks.peers import CROPS, Task
 from pipeline.benchmarks.turns import Measure, ask, photograph_shard, quartiles, take_turns, worker
 from pipeline.configs.benchmark import BenchmarkConfig
 from pipeline.errors import InputError
 from pipeline.paper.counting import count_parts
 from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.initialisation import INITIALISATIONS
-from pipeline.paper.policies import NUM_CROPS
-from pipeline.runtime import environment, native
+from pipeline.runtime import disk, native
 from pipeline.runtime.device import device_name
+from pipeline.runtime.environment import ALLOCATOR, PROCESS_ENVIRONMENT
 from pipeline.runtime.progress import Progress
 
-CROPS = NUM_CROPS["crops_144"]
 NEIGHBOUR_ROUNDS = 8  # ours: images with and without a busy neighbour, in turn
-FASTEST = "ours bf16 compiled"
+FASTEST = "ours bf16 compiled"  # is measured beside a busy neighbour
+PEAK = "peak"
+ONNX = "network.onnx"
 
 
 def benchmark_evaluate(config: BenchmarkConfig, root: Path) -> EvaluateFacts:
@@ -54,46 +51,51 @@ def benchmark_evaluate(config: BenchmarkConfig, root: Path) -> EvaluateFacts:
         InputError: `config.path` holds no usable image.
         StageFailed: a contender failed.
     """
-    if native.compiler() is None:
+    contenders, absent = chosen(config)
+    if any(c.is_compiled for c in contenders.values()) and native.compiler() is None:
         raise InputError("the compiled contenders need a C++ compiler; set CXX, or install g++")
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as processes:
-        shards = [photograph_shard(Path(folder), config.path, config.num_images)]
-        names = [*CONTENDERS, PEAK]
+    for line in absent:
+        print(line, file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory() as name, ExitStack() as processes:
+        shard = photograph_shard(Path(name), config.path, config.num_images)
+        if any(c.group in RUNTIMES for c in contenders.values()):
+            _export(config, shard.with_name(ONNX))
         workers = {
-            name: processes.enter_context(
-                worker(partial(_make, name, config, shards), _environment(name))
+            PEAK: processes.enter_context(
+                worker(partial(partial, conv_peaks, device=config.device), PROCESS_ENVIRONMENT)
             )
-            for name in names
         }
-        num_images = len(Split(shards))
+        for name, contender in contenders.items():
+            make = partial(_make, contender, config, shard)
+            workers[name] = processes.enter_context(worker(make, contender.environment))
+        neighbours = NEIGHBOUR_ROUNDS if FASTEST in contenders else 0
         with Progress(
-            "benchmark evaluate",
-            (config.rounds + 1) * len(workers) + 2 * NEIGHBOUR_ROUNDS,
-            "samples",
+            "benchmark evaluate", (config.rounds + 1) * len(workers) + 2 * neighbours, "samples"
         ) as progress:
             rounds = take_turns(workers, config.rounds, progress)
-            disturbed = _with_neighbour(workers[FASTEST], progress)
-    facts = _facts(config, rounds, disturbed, num_images)
+            shares = _with_neighbour(workers[FASTEST], progress) if neighbours else []
+        facts = _facts(config, contenders, rounds, shares, len(Split([shard])))
     sealing.EVALUATE_BENCHMARK.seal(config, root, [], facts)
     return facts
 
 
-def _make(name: str, config: BenchmarkConfig, shards: list[Path]) -> Measure:
-    if name == PEAK:
-        return partial(conv_peaks, device=config.device)
-    split, device = Split(shards), torch.device(config.device)
-    classify_one = CONTENDERS[name].make(_network(config.input_size), split, device)
+def _make(contender: Contender, config: BenchmarkConfig, shard: Path) -> Measure:
+    split = Split([shard])
+    task = Task(_network(config), shard.with_name(ONNX), split, torch.device(config.device))
+    classify_one = contender.make(task)
     return lambda number: classify_one(number % len(split))
 
 
-def _environment(name: str) -> dict[str, str]:
-    return CONTENDERS[FASTEST if name == PEAK else name].environment
-
-
-def _network(input_size: int) -> GoogLeNet:
-    network = GoogLeNet(input_size=input_size, aux_heads=()).eval()
+def _network(config: BenchmarkConfig) -> GoogLeNet:
+    network = GoogLeNet(input_size=config.input_size, width=config.width, aux_heads=()).eval()
     INITIALISATIONS["kaiming"](network, torch.Generator().manual_seed(0))
     return network
+
+
+def _export(config: BenchmarkConfig, path: Path) -> None:
+    from pipeline.tools.export import onnx_program  # loads ONNX, which the others do not need
+
+    disk.write_atomic(path, onnx_program(_network(config), config.input_size, {}))
 
 
 def _with_neighbour(contender: Connection, progress: Progress) -> list[float]:
@@ -109,7 +111,7 @@ def _with_neighbour(contender: Connection, progress: Progress) -> list[float]:
             seconds = []
             for signal_sent in (signal.SIGSTOP, signal.SIGCONT):
                 neighbour.send_signal(signal_sent)
-                seconds.append(ask(contender, FASTEST, number).total)
+                seconds.append(ask(contender, FASTEST, number).total.wall)
                 progress.advance(note="busy neighbour")
             shares.append(seconds[0] / seconds[1])
     finally:
@@ -118,60 +120,27 @@ def _with_neighbour(contender: Connection, progress: Progress) -> list[float]:
     return shares
 
 
-def _times(peer: str, rounds: list[dict[str, Any]], samples: list[Timing]) -> Quartiles:
-    """Return how many times as fast as a peer the samples are, over all rounds."""
-    return quartiles(
-        [results[peer].total / s.total for results, s in zip(rounds, samples, strict=True)]
-    )
-
-
 def _facts(
-    config: BenchmarkConfig, rounds: list[dict[str, Any]], disturbed: list[float], num_images: int
+    config: BenchmarkConfig,
+    contenders: Mapping[str, Contender],
+    rounds: list[dict[str, Any]],
+    shares: list[float],
+    num_images: int,
 ) -> EvaluateFacts:
     """Return all figures: medians, each with its quartiles."""
-    flop = 2 * CROPS * count_parts(GoogLeNet(input_size=config.input_size, aux_heads=()))[""].macs
-    contenders = {}
-    for name, contender in CONTENDERS.items():
-        samples = [results[name] for results in rounds]
-        peak = [results[PEAK][str(contender.dtype)] for results in rounds]
-        bounds = [s.bound / s.total for s in samples if s.bound is not None]
-        contenders[name] = Classification(
-            text=contender.text,
-            seconds=quartiles([s.total for s in samples]),
-            preprocessing_seconds=quartiles([s.preprocessing for s in samples]),
-            images_per_second=quartiles([1 / s.total for s in samples]),
-            crops_per_second=quartiles([CROPS / s.total for s in samples]),
-            times_naive=_times(NAIVE, rounds, samples),
-            times_naive_tuned=_times(NAIVE_TUNED, rounds, samples),
-            times_careful_compiled=_times("careful compiled", rounds, samples),
-            preprocessing_times_naive=quartiles(
-                [
-                    results[NAIVE].preprocessing / s.preprocessing
-                    for results, s in zip(rounds, samples, strict=True)
-                ]
-            ),
-            preprocessing_share=quartiles([s.preprocessing / s.total for s in samples]),
-            share_of_peak=quartiles(
-                [flop / s.total / p for s, p in zip(samples, peak, strict=True)]
-            ),
-            largest_difference=max(
-                float(np.abs(results[NAIVE].probabilities - s.probabilities).max())
-                for results, s in zip(rounds, samples, strict=True)
-            ),
-            share_of_bound=quartiles(bounds) if bounds else None,
-        )
+    flop = 2 * CROPS * count_parts(_network(config))[""].macs
+    peaks = [results.pop(PEAK) for results in rounds]
     return EvaluateFacts(
         input_size=config.input_size,
+        width=config.width,
         rounds=len(rounds),
         num_images=num_images,
         gflop_per_image=flop / 1e9,
-        peak_gflops={
-            name: quartiles([results[PEAK][name] / 1e9 for results in rounds])
-            for name in rounds[0][PEAK]
-        },
-        contenders=contenders,
-        speed_beside_a_busy_process=quartiles(disturbed),
+        peak_gflops={name: quartiles([peak[name] / 1e9 for peak in peaks]) for name in peaks[0]},
+        contenders=classifications(contenders, rounds, peaks, flop, config.device),
+        leads=leads(contenders, rounds, config.device),
+        speed_beside_a_busy_process=quartiles(shares) if shares else None,
         cores=len(os.sched_getaffinity(0)),
-        allocator=environment.ALLOCATOR,
+        allocator=ALLOCATOR,
         device=device_name(config.device),
     )

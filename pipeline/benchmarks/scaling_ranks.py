@@ -16,7 +16,7 @@ from accelerate.utils import broadcast_object_list
 from pipeline.artefacts.dataset import Split
 from pipeline.artefacts.facts import Facts
 from pipeline.artefacts.measurements import Quartiles, ScalingPoint
-from pipeline.benchmarks.contenders import PEAK_LAYERS, conv_speed
+from pipeline.benchmarks.peak import PEAK_LAYERS, conv_speed
 from pipeline.benchmarks.scaling_peers import peers
 from pipeline.benchmarks.turns import quartiles
 from pipeline.configs.benchmark import ScalingConfig

@@ -3,12 +3,12 @@ on one core, interleaved.
 
 torchvision's network has no LRN, 3x3 in place of 5x5, and batch norm. That is other
 work, but the GoogLeNet that people run. It trains as people run it (eager, NCHW,
-float32), and with every switch that our code uses (channels last, bfloat16).
+float32), and with every switch that our code uses (channels last, bfloat16). Another
+width scales the channels of both networks alike.
 """
 
 import io
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -16,15 +16,24 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from torchvision import models, transforms
+from torchvision import transforms
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.dataset import Split
-from pipeline.artefacts.measurements import Quartiles, TrainFacts, Training
+from pipeline.artefacts.measurements import TrainFacts, Training
 from pipeline.benchmarks.contenders import ONE_THREAD, SAME_ALLOCATOR
-from pipeline.benchmarks.scaling_peers import usual_step
+from pipeline.benchmarks.scaling_peers import torchvision_googlenet, usual_step
 from pipeline.benchmarks.scaling_ranks import synthetic
-from pipeline.benchmarks.turns import Measure, photograph_shard, quartiles, take_turns, worker
+from pipeline.benchmarks.turns import (
+    Measure,
+    Spent,
+    photograph_shard,
+    quartiles,
+    stopwatch,
+    take_turns,
+    times_as_fast,
+    worker,
+)
 from pipeline.configs.benchmark import BenchmarkConfig
 from pipeline.configs.network import NetworkConfig
 from pipeline.configs.prepare import PrepareConfig
@@ -66,29 +75,45 @@ def benchmark_train(config: BenchmarkConfig, root: Path) -> TrainFacts:
     return facts
 
 
-def _facts(config: BenchmarkConfig, rounds: list[dict[str, float]]) -> TrainFacts:
-    def ratio(of: str, to: str) -> Quartiles:
-        return quartiles([results[of] / results[to] for results in rounds])
+# of each ratio by its name: ours, and the peer
+RATIOS = {
+    "step_times_torchvision": ("ours bf16", "torchvision"),
+    "step_fp32_times_torchvision": ("ours fp32", "torchvision"),
+    "step_times_torchvision_tuned": ("ours bf16", "torchvision, malloc"),
+    "step_fp32_times_torchvision_tuned": ("ours fp32", "torchvision, malloc"),
+    "step_times_torchvision_switched": ("ours bf16", "torchvision switched"),
+    "loader_times_peer": ("our loader", "usual loader"),
+    "loader_times_peer_tuned": ("our loader", "usual loader, malloc"),
+}
 
+
+def _facts(config: BenchmarkConfig, rounds: list[dict[str, Spent]]) -> TrainFacts:
+    wall = {name: [results[name].wall for results in rounds] for name in CONTENDERS}
+    cpu = {name: [results[name].cpu for results in rounds] for name in CONTENDERS}
+    is_cpu = config.device == "cpu"
     return TrainFacts(
         input_size=config.input_size,
+        width=config.width,
         rounds=len(rounds),
         batch=BATCH,
         contenders={
             name: Training(
-                text=text, images_per_second=quartiles([results[name] for results in rounds])
+                text=text,
+                images_per_second=quartiles([1 / seconds for seconds in wall[name]]),
+                images_per_cpu_second=(
+                    quartiles([1 / seconds for seconds in cpu[name]]) if is_cpu else None
+                ),
             )
             for name, (text, _, _) in CONTENDERS.items()
         },
-        step_times_torchvision=ratio("ours bf16", "torchvision"),
-        step_fp32_times_torchvision=ratio("ours fp32", "torchvision"),
-        step_times_torchvision_tuned=ratio("ours bf16", "torchvision, malloc"),
-        step_fp32_times_torchvision_tuned=ratio("ours fp32", "torchvision, malloc"),
-        step_times_torchvision_switched=ratio("ours bf16", "torchvision switched"),
-        loader_times_peer=ratio("our loader", "usual loader"),
-        loader_times_peer_tuned=ratio("our loader", "usual loader, malloc"),
+        **{name: times_as_fast(wall[our], wall[peer]) for name, (our, peer) in RATIOS.items()},
+        cpu=(
+            {name: times_as_fast(cpu[our], cpu[peer]) for name, (our, peer) in RATIOS.items()}
+            if is_cpu
+            else None
+        ),
         overhead_of_loading=quartiles(
-            [1 - results["both"] / results["ours bf16"] for results in rounds]
+            [1 - step / fed for step, fed in zip(wall["ours bf16"], wall["both"], strict=True)]
         ),
         allocator=ALLOCATOR,
         device=device_name(config.device),
@@ -100,19 +125,17 @@ def torchvision_step(config: BenchmarkConfig, shards: list[Path], switched: bool
 
     With `switched` it runs in channels last and bfloat16.
     """
-    network = models.googlenet(
-        weights=None, num_classes=CLASSES, aux_logits=True, init_weights=False
-    ).train()
-    network = network.to(config.device)
+    layout = torch.channels_last if switched else torch.contiguous_format
+    network = torchvision_googlenet(CLASSES, config.width).train()
+    network = network.to(config.device).to(memory_format=layout)
     x = torch.randn(BATCH, 3, config.input_size, config.input_size, device=config.device)
+    x = x.to(memory_format=layout)
     labels = torch.randint(0, CLASSES, (BATCH,), device=config.device)
-    if switched:
-        network, x = (thing.to(memory_format=torch.channels_last) for thing in (network, x))
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, weight_decay=2e-4)
 
     precision = "bf16" if switched else "fp32"
     step = partial(usual_step, network, optimizer, x, labels, precision)
-    return lambda _: _rate(step, STEPS, BATCH, config.device)
+    return lambda _: _an_image(step, STEPS, BATCH, config.device)
 
 
 def our_step(config: BenchmarkConfig, shards: list[Path], precision: str) -> Measure:
@@ -121,7 +144,7 @@ def our_step(config: BenchmarkConfig, shards: list[Path], precision: str) -> Mea
     """
     learner = Learner(_training(config, precision), CLASSES, process_group.join(precision))
     batch = synthetic(config.input_size, BATCH, pinned=config.device == "cuda")
-    return lambda number: _rate(
+    return lambda number: _an_image(
         lambda: learner.step(Step(number, 1e-3), batch), STEPS, BATCH, config.device
     )
 
@@ -131,7 +154,7 @@ def both(config: BenchmarkConfig, shards: list[Path]) -> Measure:
     run, device = _training(config, "bf16"), torch.device(config.device)
     learner = Learner(run, CLASSES, process_group.join(run.precision))
     batches = training_batches(run, Split(shards), range(10**6), 0, 1, num_workers=1, device=device)
-    return lambda number: _rate(
+    return lambda number: _an_image(
         lambda: learner.step(Step(number, 1e-3), next(batches)), STEPS, BATCH, config.device
     )
 
@@ -148,7 +171,7 @@ def usual_loader(config: BenchmarkConfig, shards: list[Path]) -> Measure:
         ]
     )
     images = iter(range(10**9))
-    return lambda _: _rate(
+    return lambda _: _an_image(
         lambda: transform(
             Image.open(io.BytesIO(split.encoded(next(images) % len(split)))).convert("RGB")
         ),
@@ -164,13 +187,13 @@ def our_loader(config: BenchmarkConfig, shards: list[Path]) -> Measure:
     """
     split = Split(shards)
     patches, images = Patches(_training(config, "bf16"), split), iter(range(10**9))
-    return lambda number: _rate(lambda: patches[number, next(images) % len(split)], LOADED, 1)
+    return lambda number: _an_image(lambda: patches[number, next(images) % len(split)], LOADED, 1)
 
 
 def _training(config: BenchmarkConfig, precision: str) -> TrainConfig:
     data = PrepareConfig(source="imagefolder", name="benchmark")
     fields = {
-        "network": NetworkConfig(input_size=config.input_size),
+        "network": NetworkConfig(input_size=config.input_size, width=config.width),
         "clip_norm": 5.0,
         "precision": precision,
     }
@@ -179,19 +202,19 @@ def _training(config: BenchmarkConfig, precision: str) -> TrainConfig:
     )
 
 
-def _rate(work: Callable[[], object], times: int, images: int, device: str = "cpu") -> float:
-    """Return the images a second of some work, done `times` times, as often on a GPU as
-    fills a moment.
+def _an_image(work: Callable[[], object], times: int, images: int, device: str = "cpu") -> Spent:
+    """Return the seconds of an image in some work, done `times` times; on a GPU, as
+    often as fills a moment.
     """
     times *= TIMES[device]
     if device == "cuda":
         torch.cuda.synchronize()
-    started = time.perf_counter()
+    spent = stopwatch()
     for _ in range(times):
         work()
     if device == "cuda":
         torch.cuda.synchronize()
-    return times * images / (time.perf_counter() - started)
+    return Spent(*(seconds / (times * images) for seconds in spent()))
 
 
 Contender = tuple[str, Callable[[BenchmarkConfig, list[Path]], Measure], dict[str, str]]

@@ -6,14 +6,15 @@ import hashlib
 import logging
 import multiprocessing
 import os
+import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import resources
 from importlib.resources.abc import Traversable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +26,25 @@ from pipeline.images import decode as images
 from pipeline.runtime.progress import Progress
 
 Measure = Callable[[int], Any]  # what a contender does in its turn, by the number of an image
+
+
+class Spent(NamedTuple):
+    """Seconds of a work on the clock, and of this process on its cores.
+
+    Other work of the machine lengthens the first, and hardly the second.
+    """
+
+    wall: float
+    cpu: float
+
+
+def stopwatch() -> Callable[[], Spent]:
+    """Start now, and return what says the seconds since then.
+
+    Threads count, other processes do not.
+    """
+    wall, cpu = time.perf_counter(), time.process_time()
+    return lambda: Spent(time.perf_counter() - wall, time.process_time() - cpu)
 
 
 @contextmanager
@@ -147,3 +167,22 @@ def quartiles(values: list[float]) -> Quartiles:
     """Return the lower quartile, the median and the upper quartile."""
     lower, median, upper = np.percentile(values, (25, 50, 75)).tolist()
     return lower, median, upper
+
+
+def times_as_fast(ours: Sequence[float], peers: Sequence[float]) -> Quartiles:
+    """Return how many times as fast as a peer we are: quartiles of ratios, each within
+    a round. Both are seconds, round by round.
+
+    >>> times_as_fast([1.0, 2.0, 1.0], [2.0, 4.0, 3.0])
+    (2.0, 2.0, 2.5)
+    """
+    return quartiles([peer / our for our, peer in zip(ours, peers, strict=True)])
+
+
+def closest(ours: Sequence[float], peers: Mapping[str, Sequence[float]]) -> str:
+    """Return the name of the fastest peer: of all, we are the fewest times as fast.
+
+    >>> closest([1.0, 2.0], {"slow": [3.0, 3.0], "fast": [1.0, 2.0]})
+    'fast'
+    """
+    return min(peers, key=lambda name: times_as_fast(ours, peers[name])[1])

@@ -2,6 +2,7 @@
 train.
 """
 
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
@@ -11,8 +12,8 @@ from pydantic import ValidationError
 
 from pipeline.commands.arguments import MOST, PATH, ROOT, SITE
 from pipeline.commands.values import Counts
-from pipeline.configs.benchmark import BenchmarkConfig, ScalingConfig
-from pipeline.configs.network import Precision
+from pipeline.configs.benchmark import CONTENDER_GROUPS, BenchmarkConfig, ScalingConfig
+from pipeline.configs.network import MOST_WIDTH, Precision
 from pipeline.configs.prepare import ILSVRC2012_IMAGES
 from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError
@@ -34,8 +35,12 @@ def _measurement(
     rounds: int,
     images: int = 4,
     devices: tuple[str, ...] = ("cpu", "cuda"),
+    options: Sequence[Callable[[Any], Any]] = (),
 ) -> None:
-    """Add `benchmark WHAT`, which calls `benchmark_WHAT` of pipeline/benchmarks."""
+    """Add `benchmark WHAT`, which calls `benchmark_WHAT` of pipeline/benchmarks.
+
+    `options` are more fields of its config.
+    """
 
     @benchmark.command(
         what,
@@ -85,16 +90,37 @@ def _measurement(
         print(text.render(dict(facts), is_gpu=config.device == "cuda"))
         print(f"figures: {root / config.folder / config.last_file}")
 
+    for option in options:
+        option(command)
 
+
+WIDTH = click.option(
+    "--width",
+    type=click.FloatRange(0, MOST_WIDTH, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Factor on the network's channels.",
+)
 _measurement(
     "evaluate",
     "Time 144 crops of photographs through GoogLeNet.",
-    """144 crops of photographs through GoogLeNet: naive, careful, compiled, ours.
+    """144 crops of photographs through GoogLeNet: naive, careful, compiled, ours, and in
+    ONNX Runtime and OpenVINO where the extra "peers" is installed.
 
-    All on one core or GPU, interleaved. Some 25 seconds a round on a fast core, and a
-    minute to compile. The peers and the rules are in pipeline/benchmarks.
+    All on one core or GPU, interleaved. Some 50 seconds a round on a fast core, and
+    five minutes to compile and to choose batches. The naive one always takes part. The
+    peers and the rules are in pipeline/benchmarks.
     """,
     rounds=7,
+    options=(
+        WIDTH,
+        click.option(
+            "--only",
+            type=click.Choice(CONTENDER_GROUPS),
+            multiple=True,
+            help="Time this group alone; repeatable.  [default: all]",
+        ),
+    ),
 )
 _measurement(
     "prepare",
@@ -116,6 +142,7 @@ _measurement(
     All on one core or GPU, interleaved. Some 30 seconds a round.
     """,
     rounds=5,
+    options=(WIDTH,),
 )
 
 

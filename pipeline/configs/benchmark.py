@@ -1,13 +1,17 @@
 """A measurement of speed."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field
 
 from pipeline.configs.base import StageConfig
 from pipeline.configs.network import MOST_PIXELS, MOST_WIDTH, Precision
 from pipeline.configs.train import MOST_IMAGES, MOST_WORKERS
+
+# the contenders of `benchmark evaluate`
+ContenderGroup = Literal["naive", "careful", "torch", "onnxruntime", "openvino", "ours"]
+CONTENDER_GROUPS: tuple[ContenderGroup, ...] = get_args(ContenderGroup)
 
 
 class BenchmarkConfig(StageConfig):
@@ -31,6 +35,10 @@ class BenchmarkConfig(StageConfig):
     """Folder of photographs."""
     device: Literal["cpu", "cuda"] = "cpu"
     """A core of this machine, or its first GPU."""
+    width: float = Field(default=1.0, gt=0, le=MOST_WIDTH)
+    """Factor on the network's channels."""
+    only: tuple[ContenderGroup, ...] = ()
+    """Groups of contenders that are timed; all if there are none."""
 
 
 class ScalingConfig(BenchmarkConfig):
@@ -38,8 +46,6 @@ class ScalingConfig(BenchmarkConfig):
 
     what: Literal["scaling"] = "scaling"
     """The command that is timed."""
-    width: float = Field(default=1.0, gt=0, le=MOST_WIDTH)
-    """Factor on the network's channels."""
     precision: Precision = "bf16"
     """Number format of the arithmetic."""
     compiled: bool = False

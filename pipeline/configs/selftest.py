@@ -5,7 +5,6 @@ from typing import Literal, get_args
 from pydantic import Field
 
 from pipeline.configs.benchmark import BenchmarkConfig
-from pipeline.configs.network import MOST_WIDTH
 from pipeline.configs.train import MOST_WORKERS
 
 Group = Literal["network", "crops", "training", "stages", "ranks", "compiled", "speed"]
@@ -25,8 +24,6 @@ class SelftestConfig(BenchmarkConfig):
     """The groups of checks that are run."""
     minutes: float = Field(default=8.0, gt=0, le=10_000)  # ours: a lease of ten, with its start
     """No check begins after so many minutes."""
-    width: float = Field(default=1.0, gt=0, le=MOST_WIDTH)
-    """Factor on the network's channels."""
     rounds: int = Field(default=3, gt=0, le=10_000)  # ours: a benchmark here is a short one
     """Turns of each contender."""
     num_images: int = Field(default=2, gt=0, le=1_000_000)

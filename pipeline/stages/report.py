@@ -237,6 +237,8 @@ def _benchmarks(root: Path) -> list[Benchmark]:
     benchmarks = []
     for path in sorted((root / BenchmarkConfig.room).glob(f"*/{BenchmarkConfig.last_file}")):
         what, sealed = sealing.read_benchmark(path)
-        text = templates().get_template(f"benchmark_{what}.txt").render(dict(sealed))
+        is_gpu = sealed.config.get("device") == "cuda"
+        template = templates().get_template(f"benchmark_{what}.txt")
+        text = template.render(dict(sealed), is_gpu=is_gpu)
         benchmarks.append(Benchmark(what, text, sealed.provenance))
     return sorted(benchmarks, key=lambda benchmark: benchmark.what)

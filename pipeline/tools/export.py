@@ -37,8 +37,8 @@ def export(study: Study, root: Path, member: int, into: Path) -> Path:
     weights = run.weights_file(evaluation.weights).read_bytes()
     disk.write_atomic(into / "model.safetensors", weights)
     properties = {name: getattr(config, name).model_dump_json() for name in ("network", "pixels")}
-    onnx_bytes = _onnx(classifier.network, classifier.input_size, properties)
-    disk.write_atomic(into / "model.onnx", onnx_bytes)
+    program = onnx_program(classifier.network, classifier.input_size, properties)
+    disk.write_atomic(into / "model.onnx", program)
     misses = {}
     for policy in evaluation.policies if evaluation.is_complete(root) else ():
         rank = Predictions(evaluation, root).ranks(policy)
@@ -50,7 +50,8 @@ def export(study: Study, root: Path, member: int, into: Path) -> Path:
     return into
 
 
-def _onnx(network: nn.Module, side: int, properties: dict[str, str]) -> bytes:
+def onnx_program(network: nn.Module, side: int, properties: dict[str, str]) -> bytes:
+    """Return a network as an ONNX file: images of N x 3 x side x side -> logits."""
     network = network.eval()
     example = torch.zeros(2, 3, side, side)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)

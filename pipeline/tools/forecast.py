@@ -156,7 +156,9 @@ def _measured(root: Path) -> Iterator[tuple[str, Device, float]]:
 
 def _benchmarked(sealed: Sealed) -> Iterator[tuple[str, Device, float]]:
     """Yield kind, device and seconds an image of our contenders in a benchmark."""
-    network = FULL_NETWORK.but(input_size=sealed.config["input_size"])
+    network = FULL_NETWORK.but(
+        input_size=sealed.config["input_size"], width=sealed.config.get("width", 1.0)
+    )
     device = _device("cpu", [], sealed.provenance)
     for precision, name in BENCHMARKED.items():
         if isinstance(sealed, SealedTrain):
@@ -164,9 +166,10 @@ def _benchmarked(sealed: Sealed) -> Iterator[tuple[str, Device, float]]:
             yield _work("train", network, precision, False), device, 1 / rate
         elif isinstance(sealed, SealedEvaluate):
             for compiled, contender in ((False, name), (True, f"{name} compiled")):
-                rate = NUM_CROPS["crops_144"] * sealed.contenders[contender].images_per_second[1]
-                like = _work("evaluate", network.but(aux_heads=()), precision, compiled)
-                yield like, device, 1 / rate
+                if (ours := sealed.contenders.get(contender)) is not None:
+                    rate = NUM_CROPS["crops_144"] * ours.images_per_second[1]
+                    like = _work("evaluate", network.but(aux_heads=()), precision, compiled)
+                    yield like, device, 1 / rate
 
 
 def _device(
