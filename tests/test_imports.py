@@ -73,6 +73,7 @@ def test_the_usual_pixels_are_a_default_only() -> None:
         "pipeline.models.usual",  # of weights that do not say
         "pipeline.models.timm_entry",  # of a network without weights
         "pipeline.benchmarks.contenders",
+        "pipeline.benchmarks.peers",
     }
 
 

@@ -24,7 +24,7 @@ class Classification(Facts):
     """All measurements of one way to classify the 144 crops of an image.
 
     A ratio is None where its peer took no part. `batch` is the number of crops that
-    pass the network together, where a peer chose it.
+    pass the network together.
     """
 
     text: str

@@ -12,7 +12,10 @@ from typing import NamedTuple
 from torch import Tensor
 
 from pipeline.benchmarks.peers import (
+    BATCHES,
+    COMPILED_BATCHES,
     CROPS,
+    ONE_BATCH,
     Cut,
     Task,
     Timing,
@@ -86,7 +89,7 @@ def ours(task: Task, precision: str, compiled: bool, resize: str) -> Callable[[i
         for batch in in_memory:
             engine.probabilities(batch).cpu().numpy()
         bound = spent().wall * CROPS / (len(in_memory) * engine.batch_size)
-        return Timing(total, preprocessing, scores[POLICY[0]][0], bound)
+        return Timing(total, preprocessing, scores[POLICY[0]][0], bound, engine.batch_size)
 
     return classify_one
 
@@ -101,7 +104,8 @@ CAREFUL = partial(resized_each, per_crop=False)
 def _torch(precision: str, compiled: bool) -> Contender:
     runtime = partial(in_torch, precision=precision, channels_last=True, compiled=compiled)
     text = f"{'torch.compile' if compiled else 'eager'}, {precision} channels last"
-    make = partial(peer, cut=normalised_once, runtime=runtime)
+    batches = COMPILED_BATCHES if compiled else BATCHES
+    make = partial(peer, cut=normalised_once, runtime=runtime, batches=batches)
     return Contender("torch", text, make, SAME_ALLOCATOR, precision, compiled)
 
 
@@ -129,7 +133,7 @@ CONTENDERS = {
         name + suffix: Contender(
             group,
             text + words,
-            partial(peer, cut=cut, runtime=partial(in_torch, compiled=compiled), whole=True),
+            partial(peer, cut=cut, runtime=partial(in_torch, compiled=compiled), batches=ONE_BATCH),
             environment,
             is_compiled=compiled,
         )

@@ -29,7 +29,7 @@ from pipeline.benchmarks.peak import conv_peaks
 from pipeline.benchmarks.peers import CROPS, Task
 from pipeline.benchmarks.turns import Measure, ask, photograph_shard, quartiles, take_turns, worker
 from pipeline.configs.benchmark import BenchmarkConfig
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StageFailed
 from pipeline.paper.counting import count_parts
 from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.initialisation import INITIALISATIONS
@@ -59,7 +59,7 @@ def benchmark_evaluate(config: BenchmarkConfig, root: Path) -> EvaluateFacts:
     with tempfile.TemporaryDirectory() as name, ExitStack() as processes:
         shard = photograph_shard(Path(name), config.path, config.num_images)
         if any(c.group in RUNTIMES for c in contenders.values()):
-            _export(config, shard.with_name(ONNX))
+            export(config, shard.with_name(ONNX))
         workers = {
             PEAK: processes.enter_context(
                 worker(partial(partial, conv_peaks, device=config.device), PROCESS_ENVIRONMENT)
@@ -68,6 +68,7 @@ def benchmark_evaluate(config: BenchmarkConfig, root: Path) -> EvaluateFacts:
         for name, contender in contenders.items():
             make = partial(_make, contender, config, shard)
             workers[name] = processes.enter_context(worker(make, contender.environment))
+        drop_failing(contenders, workers)
         neighbours = NEIGHBOUR_ROUNDS if FASTEST in contenders else 0
         with Progress(
             "benchmark evaluate", (config.rounds + 1) * len(workers) + 2 * neighbours, "samples"
@@ -79,23 +80,38 @@ def benchmark_evaluate(config: BenchmarkConfig, root: Path) -> EvaluateFacts:
     return facts
 
 
+def drop_failing(contenders: dict[str, Contender], workers: dict[str, Connection]) -> None:
+    """Leave out each runtime that cannot run our export.
+
+    OpenVINO 2026.4 refuses the last pools of an input of 42 pixels.
+    """
+    for name in [name for name, contender in contenders.items() if contender.group in RUNTIMES]:
+        try:
+            ask(workers[name], name, 0)
+        except StageFailed as failure:
+            print(f"{failure}; it is left out", file=sys.stderr, flush=True)
+            del contenders[name], workers[name]
+
+
 def _make(contender: Contender, config: BenchmarkConfig, shard: Path) -> Measure:
     split = Split([shard])
-    task = Task(_network(config), shard.with_name(ONNX), split, torch.device(config.device))
+    task = Task(untrained(config), shard.with_name(ONNX), split, torch.device(config.device))
     classify_one = contender.make(task)
     return lambda number: classify_one(number % len(split))
 
 
-def _network(config: BenchmarkConfig) -> GoogLeNet:
+def untrained(config: BenchmarkConfig) -> GoogLeNet:
+    """Return the network that all contenders run."""
     network = GoogLeNet(input_size=config.input_size, width=config.width, aux_heads=()).eval()
     INITIALISATIONS["kaiming"](network, torch.Generator().manual_seed(0))
     return network
 
 
-def _export(config: BenchmarkConfig, path: Path) -> None:
+def export(config: BenchmarkConfig, path: Path) -> None:
+    """Write the network as the command `export` does."""
     from pipeline.tools.export import onnx_program  # loads ONNX, which the others do not need
 
-    disk.write_atomic(path, onnx_program(_network(config), config.input_size, {}))
+    disk.write_atomic(path, onnx_program(untrained(config), config.input_size, {}))
 
 
 def _with_neighbour(contender: Connection, progress: Progress) -> list[float]:
@@ -128,7 +144,7 @@ def _facts(
     num_images: int,
 ) -> EvaluateFacts:
     """Return all figures: medians, each with its quartiles."""
-    flop = 2 * CROPS * count_parts(_network(config))[""].macs
+    flop = 2 * CROPS * count_parts(untrained(config))[""].macs
     peaks = [results.pop(PEAK) for results in rounds]
     return EvaluateFacts(
         input_size=config.input_size,

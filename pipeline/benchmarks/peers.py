@@ -9,7 +9,7 @@ network that `export` writes.
 import io
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
@@ -29,8 +29,9 @@ from pipeline.paper.policies import NUM_CROPS
 from pipeline.paper.preprocessing import PREPROCESSING
 
 CROPS = NUM_CROPS["crops_144"]
-# ours: a peer takes the fastest; each divides 144
-BATCHES = (12, 24, 48, CROPS)
+# ours: a peer takes the fastest; each divides 144. Every size is compiled anew: some
+# 20 seconds, so that two are tried, within 1 % of the best at 224 pixels
+BATCHES, COMPILED_BATCHES, ONE_BATCH = (12, 24, 48, CROPS), (48, CROPS), (CROPS,)
 # ours: a larger batch is tried until it costs so much more; noise is below that
 SLOWER = 1.05
 
@@ -48,7 +49,7 @@ class Timing(NamedTuple):
     """The seconds of one image, and its mean probabilities.
 
     `bound` is the time of the network alone, on the same crops in memory. `batch` is
-    the number of crops that pass the network together, where a peer chose it.
+    the number of crops that pass the network together.
     """
 
     total: Spent
@@ -63,13 +64,11 @@ Run = Callable[[Tensor], Tensor]  # N x 3 x side x side -> logits
 
 
 def peer(
-    task: Task, cut: Cut, runtime: Callable[[Task], Run], whole: bool = False
+    task: Task, cut: Cut, runtime: Callable[[Task], Run], batches: Sequence[int] = BATCHES
 ) -> Callable[[int], Timing]:
-    """Classify images by their number; all crops are one batch if `whole`, otherwise
-    the batch is the fastest of `BATCHES`.
-    """
+    """Classify images by their number, in the fastest of some sizes of batch."""
     run = torch.no_grad()(runtime(task))
-    batch = CROPS if whole else 0
+    batch = batches[0] if len(batches) == 1 else 0
 
     def classify_one(index: int) -> Timing:
         nonlocal batch
@@ -77,7 +76,7 @@ def peer(
         image = Image.open(io.BytesIO(task.split.encoded(index))).convert("RGB")
         crops = torch.stack(list(cut(image, task.network.input_size)))
         preprocessing = spent().wall
-        batch = batch or fastest(lambda size: _seconds(run, crops, size))
+        batch = batch or fastest(batches, lambda size: _seconds(run, crops, size))
         logits = torch.cat([run(part) for part in crops.split(batch)])
         probabilities = logits.softmax(dim=1).mean(dim=0).numpy()
         return Timing(spent(), preprocessing, probabilities, batch=batch)
@@ -85,14 +84,14 @@ def peer(
     return classify_one
 
 
-def fastest(seconds: Callable[[int], float]) -> int:
+def fastest(sizes: Sequence[int], seconds: Callable[[int], float]) -> int:
     """Return the size of batch that costs least; none is tried behind a slow one.
 
-    >>> fastest({12: 3.3, 24: 2.7, 48: 2.9, 144: 2.0}.__getitem__)
+    >>> fastest((12, 24, 48, 144), {12: 3.3, 24: 2.7, 48: 2.9, 144: 2.0}.__getitem__)
     24
     """
     best, least = 0, math.inf
-    for size in BATCHES:
+    for size in sizes:
         if (cost := seconds(size)) > SLOWER * least:
             break
         if cost < least:
