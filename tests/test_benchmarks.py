@@ -24,6 +24,7 @@ from pipeline.benchmarks.turns import closest, photograph_shard, times_as_fast
 from pipeline.configs.benchmark import BenchmarkConfig
 from pipeline.errors import StageFailed
 from pipeline.paper.googlenet import GoogLeNet
+from pipeline.stages.report import benchmarks_of
 from tests.commands import in_process
 
 SECONDS = st.floats(0.01, 100)
@@ -59,6 +60,8 @@ def test_contenders_agree_with_the_naive_one(
     assert facts["leads"]["ours fp32"]["peer"] in names[:3]
     assert "ours bf16" not in facts["leads"]  # no peer of its precision took part
     assert f"MALLOC_MMAP_THRESHOLD_={2**30}" in process.stdout
+    (kept,) = benchmarks_of(tmp_path)
+    assert kept.text in process.stdout
     assert facts["speed_beside_a_busy_process"][1] > 0
 
 
@@ -182,6 +185,8 @@ def test_a_training_step_beside_its_peers(tmp_path: Path) -> None:
         low, median, high = times["step_times_torchvision_switched"]
         shown += rf"{median:.2f} \({low:.2f} to {high:.2f}\) *"
     assert re.search(shown, process.stdout)
+    (kept,) = benchmarks_of(tmp_path)
+    assert kept.text in process.stdout
 
 
 @pytest.mark.slow  # eight seconds of a pretended device

@@ -54,10 +54,10 @@ def benchmark_evaluate(config: BenchmarkConfig, root: Path) -> EvaluateFacts:
     contenders, absent = chosen(config)
     if any(c.is_compiled for c in contenders.values()) and native.compiler() is None:
         raise InputError("the compiled contenders need a C++ compiler; set CXX, or install g++")
-    for line in absent:
-        print(line, file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as name, ExitStack() as processes:
         shard = photograph_shard(Path(name), config.path, config.num_images)
+        for line in absent:
+            print(line, file=sys.stderr, flush=True)
         if any(c.group in RUNTIMES for c in contenders.values()):
             export(config, shard.with_name(ONNX))
         workers = {

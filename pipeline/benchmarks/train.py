@@ -20,10 +20,10 @@ from torchvision import transforms
 
 from pipeline.artefacts import sealing
 from pipeline.artefacts.dataset import Split
-from pipeline.artefacts.measurements import TrainFacts, Training
+from pipeline.artefacts.measurements import Quartiles, TrainFacts, Training
 from pipeline.benchmarks.contenders import ONE_THREAD, SAME_ALLOCATOR
 from pipeline.benchmarks.scaling_peers import torchvision_googlenet, usual_step
-from pipeline.benchmarks.scaling_ranks import synthetic
+from pipeline.benchmarks.scaling_ranks import synthetic, training
 from pipeline.benchmarks.turns import (
     Measure,
     Spent,
@@ -34,10 +34,9 @@ from pipeline.benchmarks.turns import (
     times_as_fast,
     worker,
 )
-from pipeline.configs.benchmark import BenchmarkConfig
-from pipeline.configs.network import NetworkConfig
-from pipeline.configs.prepare import PrepareConfig
-from pipeline.configs.train import MOST_EPOCHS, TrainConfig
+from pipeline.configs.benchmark import BenchmarkConfig, ScalingConfig
+from pipeline.configs.network import Precision
+from pipeline.configs.train import TrainConfig
 from pipeline.runtime import process_group
 from pipeline.runtime.device import device_name, only
 from pipeline.runtime.environment import ALLOCATOR, PROCESS_ENVIRONMENT
@@ -88,6 +87,14 @@ RATIOS = {
 
 
 def _facts(config: BenchmarkConfig, rounds: list[dict[str, Spent]]) -> TrainFacts:
+    def ratios(seconds: dict[str, list[float]]) -> dict[str, Quartiles]:
+        return {
+            name: times_as_fast(seconds[our], seconds[peer]) for name, (our, peer) in RATIOS.items()
+        }
+
+    def rate(seconds: list[float]) -> Quartiles:
+        return quartiles([1 / each for each in seconds])
+
     wall = {name: [results[name].wall for results in rounds] for name in CONTENDERS}
     cpu = {name: [results[name].cpu for results in rounds] for name in CONTENDERS}
     is_cpu = config.device == "cpu"
@@ -99,19 +106,13 @@ def _facts(config: BenchmarkConfig, rounds: list[dict[str, Spent]]) -> TrainFact
         contenders={
             name: Training(
                 text=text,
-                images_per_second=quartiles([1 / seconds for seconds in wall[name]]),
-                images_per_cpu_second=(
-                    quartiles([1 / seconds for seconds in cpu[name]]) if is_cpu else None
-                ),
+                images_per_second=rate(wall[name]),
+                images_per_cpu_second=rate(cpu[name]) if is_cpu else None,
             )
             for name, (text, _, _) in CONTENDERS.items()
         },
-        **{name: times_as_fast(wall[our], wall[peer]) for name, (our, peer) in RATIOS.items()},
-        cpu=(
-            {name: times_as_fast(cpu[our], cpu[peer]) for name, (our, peer) in RATIOS.items()}
-            if is_cpu
-            else None
-        ),
+        **ratios(wall),
+        cpu=ratios(cpu) if is_cpu else None,
         overhead_of_loading=quartiles(
             [1 - step / fed for step, fed in zip(wall["ours bf16"], wall["both"], strict=True)]
         ),
@@ -138,7 +139,7 @@ def torchvision_step(config: BenchmarkConfig, shards: list[Path], switched: bool
     return lambda _: _an_image(step, STEPS, BATCH, config.device)
 
 
-def our_step(config: BenchmarkConfig, shards: list[Path], precision: str) -> Measure:
+def our_step(config: BenchmarkConfig, shards: list[Path], precision: Precision) -> Measure:
     """Train with our own step: normalisation, forward, backward, clipping, SGD, and the
     average of the weights.
     """
@@ -190,16 +191,13 @@ def our_loader(config: BenchmarkConfig, shards: list[Path]) -> Measure:
     return lambda number: _an_image(lambda: patches[number, next(images) % len(split)], LOADED, 1)
 
 
-def _training(config: BenchmarkConfig, precision: str) -> TrainConfig:
-    data = PrepareConfig(source="imagefolder", name="benchmark")
-    fields = {
-        "network": NetworkConfig(input_size=config.input_size, width=config.width),
-        "clip_norm": 5.0,
-        "precision": precision,
-    }
-    return TrainConfig.model_validate(
-        {"data": data, "num_epochs": MOST_EPOCHS, "global_batch_size": BATCH, **fields}
+def _training(config: BenchmarkConfig, precision: Precision) -> TrainConfig:
+    """Return the training whose step `benchmark scaling` measures on one rank."""
+    size, width = config.input_size, config.width
+    one = ScalingConfig(
+        input_size=size, width=width, precision=precision, ranks=(1,), batches=(BATCH,)
     )
+    return training(one, BATCH)
 
 
 def _an_image(work: Callable[[], object], times: int, images: int, device: str = "cpu") -> Spent:

@@ -186,7 +186,7 @@ def _page(config: Study, root: Path) -> Page:
         cautions=cautions(results, [sealed for _, sealed in evaluations]),
         commands=list(dict.fromkeys(commands)),
         check_hash=config.check.hash,
-        benchmarks=_benchmarks(root),
+        benchmarks=benchmarks_of(root),
         provenance=sealed_check.provenance,
     )
 
@@ -232,7 +232,7 @@ def _trainings(members: Iterable[EvaluateConfig]) -> list[TrainConfig]:
     return list({run.hash: run for run in runs if isinstance(run, TrainConfig)}.values())
 
 
-def _benchmarks(root: Path) -> list[Benchmark]:
+def benchmarks_of(root: Path) -> list[Benchmark]:
     """Return the benchmarks under this root, in the words of the command."""
     benchmarks = []
     for path in sorted((root / BenchmarkConfig.room).glob(f"*/{BenchmarkConfig.last_file}")):

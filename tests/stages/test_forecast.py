@@ -91,7 +91,10 @@ def test_one_device_forecasts_no_other(
 
 
 def test_benchmarks_stand_in_for_runs(tmp_path: Path) -> None:
-    """ImageNet's size is known before it is prepared."""
+    """ImageNet's size is known before it is prepared.
+
+    A benchmark of a narrower network says nothing of it, nor does one without ours.
+    """
     data = PrepareConfig(source="ilsvrc2012", name="imagenet")
     run = TrainConfig(data=data, num_epochs=1, precision="bf16")
     quartiles, measurement = (1.0, 1.0, 1.0), BenchmarkConfig(what="train")
@@ -114,6 +117,8 @@ def test_benchmarks_stand_in_for_runs(tmp_path: Path) -> None:
         {
             **dict.fromkeys(Classification.model_fields, quartiles),
             "text": "",
+            "cpu": None,
+            "batch": None,
             "largest_difference": 0.0,
             "images_per_second": (0.1, 0.5, 0.9),
         }
@@ -130,6 +135,12 @@ def test_benchmarks_stand_in_for_runs(tmp_path: Path) -> None:
         cores=1,
     )
     sealing.EVALUATE_BENCHMARK.seal(BenchmarkConfig(what="evaluate"), tmp_path, [], of_crops)
+    without = of_crops.model_copy(update={"contenders": {"naive": contender}})
+    only_naive = BenchmarkConfig(what="evaluate", only=("naive",))
+    sealing.EVALUATE_BENCHMARK.seal(only_naive, tmp_path, [], without)
+    quick = Training(text="", images_per_second=(99.0, 99.0, 99.0))
+    of_narrow = facts.model_copy(update={"contenders": dict.fromkeys(facts.contenders, quick)})
+    sealing.TRAIN_BENCHMARK.seal(measurement.but(width=0.5), tmp_path, [], of_narrow)
     study, evaluation = of_one(run, precision="bf16")
     assert forecast(study, tmp_path)[evaluation.hash].hours == pytest.approx(50_000 / 0.5 / 3600)
     assert forecast(study, tmp_path)[run.hash].hours == pytest.approx(
