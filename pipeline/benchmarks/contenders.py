@@ -40,6 +40,7 @@ POLICY = ("crops_144",)
 STREAMED = 32  # ours: images in a turn of a GPU
 # these run on a CPU alone, and need the extra `peers`
 RUNTIMES = ("onnxruntime", "openvino")
+EXPORT_NEEDS = ("onnx", "onnxscript")
 
 
 class Contender(NamedTuple):
@@ -182,7 +183,7 @@ def chosen(config: BenchmarkConfig) -> tuple[dict[str, Contender], list[str]]:
     for group in RUNTIMES:
         if config.device != "cpu":
             absent[group] = f"{group}: not timed; it runs on a CPU here"
-        elif find_spec(group) is None:
+        elif not all(find_spec(package) for package in (group, *EXPORT_NEEDS)):
             absent[group] = f"{group}: not installed; pip install 'going-deeper[peers]'"
     groups = {c.group for c in wanted.values()}
     here = {name: c for name, c in wanted.items() if c.group not in absent}
