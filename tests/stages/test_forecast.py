@@ -22,6 +22,7 @@ from pipeline.configs.study import CheckConfig, Study
 from pipeline.configs.train import TrainConfig
 from pipeline.runtime.device import Device
 from pipeline.stages.prepare import prepare
+from pipeline.stages.report import benchmarks_of
 from pipeline.tools.forecast import Cost, forecast, in_words, total_in_words
 from slurm.budget import budget
 from slurm.site import Site
@@ -141,6 +142,9 @@ def test_benchmarks_stand_in_for_runs(tmp_path: Path) -> None:
     quick = Training(text="", images_per_second=(99.0, 99.0, 99.0))
     of_narrow = facts.model_copy(update={"contenders": dict.fromkeys(facts.contenders, quick)})
     sealing.TRAIN_BENCHMARK.seal(measurement.but(width=0.5), tmp_path, [], of_narrow)
+    # a report shows those too that have no CPU time: older ones, and a GPU's
+    whats = [benchmark.what for benchmark in benchmarks_of(tmp_path)]
+    assert whats == ["evaluate", "evaluate", "train", "train"]
     study, evaluation = of_one(run, precision="bf16")
     assert forecast(study, tmp_path)[evaluation.hash].hours == pytest.approx(50_000 / 0.5 / 3600)
     assert forecast(study, tmp_path)[run.hash].hours == pytest.approx(
