@@ -23,7 +23,7 @@ from pipeline.artefacts.dataset import Split
 from pipeline.artefacts.measurements import Quartiles, TrainFacts, Training
 from pipeline.benchmarks.contenders import ONE_THREAD, SAME_ALLOCATOR
 from pipeline.benchmarks.scaling_peers import torchvision_googlenet, usual_step
-from pipeline.benchmarks.scaling_ranks import synthetic, training
+from pipeline.benchmarks.scaling_ranks import TURN_SECONDS, synthetic, training
 from pipeline.benchmarks.turns import (
     Measure,
     Spent,
@@ -46,8 +46,8 @@ from pipeline.training.learner import Learner
 from pipeline.training.loader import Patches, training_batches
 
 BATCH = 32  # ours: as in the recipes
-STEPS = 2  # ours: steps in one turn
-LOADED = 64  # ours: images in one turn of a loader
+STEPS = 2  # ours: steps in one turn, or more
+LOADED = 64  # ours: images in one turn of a loader, or more
 CLASSES = 1000
 TIMES = {"cpu": 1, "cuda": 20}  # ours: as many times as many steps in a turn
 
@@ -201,18 +201,19 @@ def _training(config: BenchmarkConfig, precision: Precision) -> TrainConfig:
 
 
 def _an_image(work: Callable[[], object], times: int, images: int, device: str = "cpu") -> Spent:
-    """Return the seconds of an image in some work, done `times` times; on a GPU, as
-    often as fills a moment.
+    """Return the seconds of an image in some work, done `times` times or more: so often
+    as fills a moment.
     """
-    times *= TIMES[device]
-    if device == "cuda":
+    is_cuda, done = device == "cuda", 0
+    if is_cuda:
         torch.cuda.synchronize()
     spent = stopwatch()
-    for _ in range(times):
+    while done < times * TIMES[device] or (not is_cuda and spent().wall < TURN_SECONDS):
         work()
-    if device == "cuda":
+        done += 1
+    if is_cuda:
         torch.cuda.synchronize()
-    return Spent(*(seconds / (times * images) for seconds in spent()))
+    return Spent(*(seconds / (done * images) for seconds in spent()))
 
 
 Contender = tuple[str, Callable[[BenchmarkConfig, list[Path]], Measure], dict[str, str]]
