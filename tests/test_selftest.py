@@ -23,7 +23,7 @@ from packaging.utils import canonicalize_name
 from pipeline.artefacts import sealing
 from pipeline.artefacts.selftest_facts import Figure, SealedSelftest
 from pipeline.errors import StageFailed
-from pipeline.models import operators
+from pipeline.models import operators, pool
 from pipeline.paper.layers import LocalResponseNorm
 from pipeline.runtime import ranks
 from pipeline.selftest import network
@@ -140,14 +140,14 @@ def test_a_wrong_operator_fails_its_checks_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Response norms that are off by a thousandth; then one check raises."""
-    call = operators._call
+    call = pool._call
 
-    def wrong(function: str, x: torch.Tensor, y: torch.Tensor, *more: Any, **options: Any) -> None:
-        call(function, x, y, *more, **options)
-        if function == "pool" and options["norm"] != "none":
-            y.mul_(1.001)
+    def wrong(function: str, x: Any, tensors: Any, stride: int, norm: str, alpha: float) -> None:
+        call(function, x, tensors, stride, norm, alpha)
+        if function == "pool" and norm != "none":
+            tensors[1].mul_(1.001)
 
-    monkeypatch.setattr(operators, "_call", wrong)
+    monkeypatch.setattr(pool, "_call", wrong)
 
     def raises(bench: Bench) -> Iterator[Figure]:
         yield Figure(what="loss", value=math.nan, most=1.0)

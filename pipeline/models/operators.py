@@ -6,115 +6,23 @@ twelfth of all multiply-adds. torch's max pools read each value up to nine times
 operator reads each value once.
 """
 
-import ctypes
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from pipeline.models.pool import TYPES, library, max_pool, needs_gradient
 from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.layers import LocalResponseNorm
-from pipeline.runtime import native
 
-TYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
-NORMS = {"none": 0, "first": 1, "last": 2}
-
-
-class _Shape(ctypes.Structure):
-    """The struct `Shape` of operators.cpp."""
-
-    _fields_ = (
-        *(
-            (name, ctypes.c_int64)
-            for name in ("n", "h", "w", "c", "out_h", "out_w", "stride", "pad", "norm")
-        ),
-        ("a", ctypes.c_float),
-    )
-
-
-_SIGNATURES = (
-    *((f"pool_{name}", (ctypes.c_void_p, ctypes.c_void_p, _Shape)) for name in TYPES.values()),
-    *((f"pool_backward_{name}", (*[ctypes.c_void_p] * 3, _Shape)) for name in TYPES.values()),
-)
-
-
-def library() -> ctypes.CDLL | str:
-    """Return the operators, built if need be, or the reason why there are none."""
-    return native.library("pipeline.models", "operators.cpp", _SIGNATURES)
-
-
-@torch.library.custom_op("going_deeper::max_pool", mutates_args=())
-def max_pool(x_NCHW: Tensor, stride: int, norm: str, alpha: float) -> Tensor:
-    """Compute GoogLeNet's 3x3 max pool on the CPU, optionally with a response norm.
-
-    x is float32 or bfloat16; maps have at least 2 x 2 pixels. Stride 1 pads by 1;
-    stride 2 does not pad and rounds the output's size up. `norm` says whether the norm
-    comes `first`, `last`, or not at all (`none`). The norm is over 5 channels, in
-    float32: x / (1 + alpha/5 * sum of squares) ** 0.75.
-    """
-    x = x_NCHW.contiguous(memory_format=torch.channels_last)
-    y = _pooled_like(x, stride)
-    _call("pool", x, y, stride=stride, norm=norm, alpha=alpha)
-    return y
-
-
-@torch.library.custom_op("going_deeper::max_pool_backward", mutates_args=())
-def max_pool_backward(
-    x_NCHW: Tensor, dy_NCHW: Tensor, stride: int, norm: str, alpha: float
-) -> Tensor:
-    """Return the gradient of `max_pool` at x.
-
-    If several values are largest, the first takes all of the gradient, as in torch.
-    """
-    x, dy = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x_NCHW, dy_NCHW))
-    dx = torch.empty_like(x)
-    _call("pool_backward", x, dy, dx, stride=stride, norm=norm, alpha=alpha)
-    return dx
-
-
-def _call(
-    function: str, x: Tensor, y: Tensor, *more: Tensor, stride: int, norm: str, alpha: float
-) -> None:
-    n, c, h, w = x.shape
-    shape = _Shape(
-        n, h, w, c, *y.shape[2:], stride, 1 if stride == 1 else 0, NORMS[norm], alpha / 5
-    )
-    if getattr(library(), f"{function}_{TYPES[x.dtype]}")(
-        *(tensor.data_ptr() for tensor in (x, y, *more)), shape
-    ):
-        raise MemoryError("no memory for a max pool's row buffers")
-
-
-@max_pool.register_fake
-def _(x_NCHW: Tensor, stride: int, norm: str, alpha: float) -> Tensor:
-    return _pooled_like(x_NCHW, stride)
-
-
-@max_pool_backward.register_fake
-def _(x_NCHW: Tensor, dy_NCHW: Tensor, stride: int, norm: str, alpha: float) -> Tensor:
-    return torch.empty_like(x_NCHW, memory_format=torch.channels_last)
-
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, *ctx.options = inputs
-    ctx.save_for_backward(x)
-
-
-def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-    (x,) = ctx.saved_tensors
-    return max_pool_backward(x, dy, *ctx.options), None, None, None
-
-
-max_pool.register_autograd(_differentiate, setup_context=_keep)
-
-
-def _pooled_like(x: Tensor, stride: int) -> Tensor:
-    n, c, h, w = x.shape
-    # in maps of 2 pixels or more, a window that starts inside ends the row
-    size = (h, w) if stride == 1 else (h // 2, w // 2)
-    return torch.empty(
-        n, c, *size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last
-    )
+# ours: a pool with a gradient and fewer values is faster in torch, by type and stride
+# (`going-deeper benchmark pools`)
+SMALL = {
+    (torch.float32, 1): 2**17,
+    (torch.float32, 2): 2**20,
+    (torch.bfloat16, 1): 2**13,
+    (torch.bfloat16, 2): 2**17,
+}
 
 
 class OperatorPool(nn.Module):
@@ -135,6 +43,9 @@ class OperatorPool(nn.Module):
         self.original, self.stride, self.norm, self.alpha = original, stride, norm, alpha
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
+        if self.norm == "none" and _is_small(x_NCHW, self.stride):
+            is_one = self.stride == 1
+            return torch.max_pool2d(x_NCHW, 3, self.stride, int(is_one), 1, not is_one)
         is_known = x_NCHW.dtype in TYPES and x_NCHW.ndim == 4 and min(x_NCHW.shape[2:]) > 1
         y: Tensor = (
             max_pool(x_NCHW, self.stride, self.norm, self.alpha)
@@ -142,6 +53,15 @@ class OperatorPool(nn.Module):
             else self.original(x_NCHW)
         )
         return y
+
+
+def _is_small(x: Tensor, stride: int) -> bool:
+    """Return whether torch's own pool and its gradient take less time than ours."""
+    return (
+        x.numel() < SMALL.get((x.dtype, stride), 0)
+        and needs_gradient(x)
+        and not torch.compiler.is_compiling()
+    )
 
 
 def use_operators(network: nn.Module, device: torch.device) -> bool:

@@ -20,7 +20,7 @@ from pipeline.artefacts.publisher import Publisher
 from pipeline.artefacts.run import Run
 from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
 from pipeline.errors import InputError
-from pipeline.models import operators
+from pipeline.models import pool
 from pipeline.models.classify import scores_of
 from pipeline.models.engine import Engine
 from pipeline.models.loading import Classifier, foreign_classifier, our_classifier
@@ -109,7 +109,7 @@ def _engine(
     if (
         accelerator.is_main_process
         and accelerator.device.type == "cpu"
-        and isinstance(why := operators.library(), str)
+        and isinstance(why := pool.library(), str)
     ):
         print(
             "evaluate: pools and local response norms run more slowly, without our operators:"

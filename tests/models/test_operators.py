@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.models import operators
+from pipeline.models import operators, pool
 from pipeline.models.engine import Engine
 from pipeline.models.loading import Classifier
 from pipeline.paper.googlenet import GoogLeNet
@@ -34,15 +34,13 @@ def reference(x: Tensor, stride: int, norm: str) -> Tensor:
 
 
 @settings(deadline=None)
-@given(
-    shapes, st.sampled_from([1, 2]), st.sampled_from(sorted(operators.NORMS)), st.integers(0, 2**31)
-)
+@given(shapes, st.sampled_from([1, 2]), st.sampled_from(sorted(pool.NORMS)), st.integers(0, 2**31))
 def test_equals_torch(shape: tuple[int, int, int, int], stride: int, norm: str, seed: int) -> None:
     x = 30 * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-    found = operators.max_pool(x, stride, norm, 1e-2)
+    found = pool.max_pool(x, stride, norm, 1e-2)
     torch.testing.assert_close(found.double(), reference(x, stride, norm), rtol=1e-6, atol=1e-6)
     half = x.to(torch.bfloat16)
-    found = operators.max_pool(half, stride, norm, 1e-2)
+    found = pool.max_pool(half, stride, norm, 1e-2)
     # one rounding to 8 bits, two where the norm comes before the maximum of equal
     # neighbours
     torch.testing.assert_close(found.double(), reference(half, stride, norm), rtol=2**-8, atol=1e-6)
@@ -54,7 +52,7 @@ def test_equals_torch(shape: tuple[int, int, int, int], stride: int, norm: str, 
 @given(
     shapes,
     st.sampled_from([1, 2]),
-    st.sampled_from(sorted(operators.NORMS)),
+    st.sampled_from(sorted(pool.NORMS)),
     st.booleans(),
     st.integers(0, 2**31),
 )
@@ -71,11 +69,11 @@ def test_gradient_equals_torch(
     (expected,) = torch.autograd.grad(reference(x, stride, norm), x, dy.double())
     # there rounding decides which of two equal neighbours is larger
     if not (with_ties and norm == "first"):
-        (found,) = torch.autograd.grad(operators.max_pool(x, stride, norm, 1e-2), x, dy)
+        (found,) = torch.autograd.grad(pool.max_pool(x, stride, norm, 1e-2), x, dy)
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
         half = x.detach().to(torch.bfloat16).requires_grad_()
         (found,) = torch.autograd.grad(
-            operators.max_pool(half, stride, norm, 1e-2), half, dy.to(torch.bfloat16)
+            pool.max_pool(half, stride, norm, 1e-2), half, dy.to(torch.bfloat16)
         )
         assert found.dtype == torch.bfloat16
         assert found.float().isfinite().all()
@@ -85,12 +83,15 @@ def test_gradient_equals_torch(
 def test_not_a_number_is_not_lost(bits: int) -> None:
     """Of either sign: x86 gives negative ones for inf - inf."""
     nan = torch.tensor([bits], dtype=torch.uint16).view(torch.bfloat16)
-    for dtype in operators.TYPES:
+    for dtype in pool.TYPES:
         x = torch.full((1, 3, 6, 6), torch.inf, dtype=dtype)
         x[0, 1, 3, 3] = nan.to(dtype)[0]
-        assert operators.max_pool(x, 1, "none", 0.0)[0, 1, 2:5, 2:5].isnan().all()
+        assert pool.max_pool(x, 1, "none", 0.0)[0, 1, 2:5, 2:5].isnan().all()
         x[x == torch.inf] = 0
-        assert operators.max_pool(x, 2, "last", 1e-4).isnan().any()
+        assert pool.max_pool(x, 2, "last", 1e-4).isnan().any()
+        y = pool.max_pool(x.requires_grad_(), 2, "none", 0.0)
+        (dx,) = torch.autograd.grad(y, x, torch.ones_like(y))
+        assert dx[0, 1, 3, 3] == 1
 
 
 def test_it_stands_in_for_the_networks_layers() -> None:
@@ -107,6 +108,28 @@ def test_it_stands_in_for_the_networks_layers() -> None:
         module.norm for module in network.modules() if isinstance(module, operators.OperatorPool)
     ]
     assert sorted(norms) == ["first", "last"] + ["none"] * 11
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("dtype", pool.TYPES)
+def test_a_small_pool_has_the_same_values_and_in_float32_the_same_gradient(
+    stride: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch's gradient is rounded at each window in bfloat16, ours once."""
+    layer = nn.MaxPool2d(3, 2, ceil_mode=True) if stride == 2 else nn.MaxPool2d(3, 1, padding=1)
+    ours = operators.OperatorPool(layer, stride)
+    x = torch.randn(4, 16, 7, 6).relu().to(dtype).requires_grad_()
+    small = ours(x)
+    dy = torch.randn_like(small)
+    monkeypatch.setattr(operators, "SMALL", {})
+    large = ours(x)
+    assert ["_Pool" in str(y.grad_fn) for y in (small, large)] == [False, True]
+    assert torch.equal(small, large)
+    gradients = [torch.autograd.grad(y, x, dy)[0] for y in (small, large)]
+    if dtype == torch.float32:
+        assert torch.equal(*gradients)
+    else:
+        torch.testing.assert_close(*gradients, rtol=2**-6, atol=2**-6)
 
 
 class PaddedPool(nn.MaxPool2d):
@@ -130,13 +153,13 @@ def test_it_leaves_alone_what_it_does_not_know() -> None:
     network = nn.Sequential(*strange, nn.MaxPool2d(3, 2, ceil_mode=True))
     assert operators.use_operators(network, CPU)
     assert list(network[:5]) == strange
-    pool = network[5]
-    assert isinstance(pool, operators.OperatorPool)
+    known = network[5]
+    assert isinstance(known, operators.OperatorPool)
     single, doubled = torch.randn(4, 6, 6), torch.randn(1, 4, 6, 6, dtype=torch.float64)
     for x in (single, doubled):
-        assert torch.equal(pool(x), pool.original(x))
+        assert torch.equal(known(x), known.original(x))
     with pytest.raises(RuntimeError):
-        pool(torch.randn(1, 4, 1, 1))  # as torch does
+        known(torch.randn(1, 4, 1, 1))  # as torch does
 
 
 @pytest.mark.processes
@@ -155,7 +178,7 @@ def test_without_a_working_compiler_the_reason_is_said(
         native.library.cache_clear()
         assert re.match(
             reason.replace("(", r"\(").replace(")", r"\)").replace("+", r"\+"),
-            str(operators.library()),
+            str(pool.library()),
         )
         engine = Engine(
             Classifier(GoogLeNet(5, input_size=64, width=0.25), PREPROCESSING, 64),
@@ -165,30 +188,31 @@ def test_without_a_working_compiler_the_reason_is_said(
         assert isinstance(engine.network.pool1, nn.MaxPool2d)
     monkeypatch.delenv("CXX")
     native.library.cache_clear()
-    assert not isinstance(operators.library(), str)
+    assert not isinstance(pool.library(), str)
     assert cache.stat().st_mode & 0o777 == 0o700
     (built,) = cache.glob("*.so")
     for damage in (b"", built.read_bytes()[:1000]):
         native.library.cache_clear()
         built.unlink()
         built.write_bytes(damage)
-        assert not isinstance(operators.library(), str)
+        assert not isinstance(pool.library(), str)
     cache.chmod(0o777)
     native.library.cache_clear()
-    assert "others can write to it" in str(operators.library())
+    assert "others can write to it" in str(pool.library())
     monkeypatch.setenv("XDG_CACHE_HOME", str(built))
     native.library.cache_clear()
-    assert "cannot hold what is compiled here" in str(operators.library())
+    assert "cannot hold what is compiled here" in str(pool.library())
     native.library.cache_clear()
 
 
 # of torch's own checker
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 def test_torch_may_compile_through_it() -> None:
-    torch.library.opcheck(
-        operators.max_pool, (torch.randn(1, 4, 6, 6, requires_grad=True), 2, "last", 1e-4)
-    )
-    assert (
-        F.max_pool2d(torch.ones(1, 1, 4, 4), 3, 2, ceil_mode=True).shape
-        == operators.max_pool(torch.ones(1, 1, 4, 4), 2, "none", 0.0).shape
-    )
+    for norm in pool.NORMS:
+        x = torch.randn(1, 4, 6, 6, requires_grad=True)
+        torch.library.opcheck(pool.pool, (x.detach(), 2, norm, 1e-4))
+        torch.library.opcheck(pool.pool_with_places, (x, 2, norm, 1e-4))
+        y = pool.max_pool(x, 2, norm, 1e-4)
+        registered, _, _ = pool.pool_with_places(x, 2, norm, 1e-4)
+        assert torch.equal(registered, y)
+        assert torch.equal(*(torch.autograd.grad(each.sum(), x)[0] for each in (registered, y)))
