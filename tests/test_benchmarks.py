@@ -16,7 +16,7 @@ from PIL import Image
 from torchvision import models
 
 from pipeline.artefacts.dataset import Split
-from pipeline.benchmarks import contenders, full_scale, peers, streams
+from pipeline.benchmarks import contenders, full_scale, peers, pools, streams
 from pipeline.benchmarks import evaluate as benchmark
 from pipeline.benchmarks.contenders import CONTENDERS
 from pipeline.benchmarks.scaling_peers import torchvision_googlenet
@@ -200,6 +200,24 @@ def test_streams_keep_a_device_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(shares) == [*(f"evaluation, {name}" for name in rates), "validation, two networks"]
     assert min(shares.values()) > 0.7, shares
     assert max(shares.values()) <= 1
+
+
+@pytest.mark.processes
+def test_pools_are_those_of_the_network() -> None:
+    """Ratios are plausible; how fast they are is for a quiet machine."""
+    ratios = pools.measure(rounds=1, networks=((42, 0.1, 2),))
+    assert len(ratios) == 2 * len(pools.pools_of(42, 0.1, 2)) == 18
+    assert [r.pool.norm for r in ratios[:5]] == ["last", "last", "first", "first", "none"]
+    assert all(0.01 < ratio.times[1] < 100 for ratio in ratios)
+    *_, last = pools.text(ratios)
+    assert last == f"smallest: {min(ratio.times[1] for ratio in ratios):.2f}"
+
+
+@pytest.mark.parametrize(("stride", "norm"), [(1, "none"), (2, "none"), (2, "first"), (2, "last")])
+def test_contending_pools_compute_the_same(stride: int, norm: str) -> None:
+    ours, torchs = pools.contenders(pools.Pool((2, 8, 6, 6), stride, norm))
+    x = torch.randn(2, 8, 6, 6)
+    torch.testing.assert_close(ours(x), torchs(x))
 
 
 def test_wrong_input_is_one_line(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
-"""The commands that measure speed: benchmark evaluate, full-scale, prepare, scaling,
-train.
+"""The commands that measure speed: benchmark evaluate, full-scale, pools, prepare,
+scaling, streams, train.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +11,7 @@ import click
 from pydantic import ValidationError
 
 from pipeline.commands.arguments import MOST, PATH, ROOT, SITE
+from pipeline.commands.benchmark_pools import pools
 from pipeline.commands.stand_ins import full_scale, streams
 from pipeline.commands.values import Counts
 from pipeline.configs.benchmark import CONTENDER_GROUPS, BenchmarkConfig, ScalingConfig
@@ -214,4 +215,5 @@ def scaling(ranks: tuple[int, ...] | None, site: Path | None, root: Path, **fiel
 
 
 benchmark.add_command(full_scale)
+benchmark.add_command(pools)
 benchmark.add_command(streams)
