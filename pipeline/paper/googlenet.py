@@ -218,17 +218,17 @@ def normalise(pixels_NHWC: Tensor, preprocessing: Preprocessing) -> Tensor:
 
     It is N x 3 x H x W, float32, with channels last in memory.
     """
-    mean, std = on_device(preprocessing, pixels_NHWC.device)
     pixels = pixels_NHWC if preprocessing.channel_order == "rgb" else pixels_NHWC.flip(3)
-    return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
+    # by rows: torch takes five times as long to repeat three values within one
+    mean, std = on_device(preprocessing, pixels.device).repeat(1, pixels.shape[2]).unbind()
+    return ((pixels.float().flatten(2) - mean) / std).view(pixels.shape).permute(0, 3, 1, 2)
 
 
 @cache
-def on_device(preprocessing: Preprocessing, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Copy mean and deviation to a device, once: each copy waits for the device."""
+def on_device(preprocessing: Preprocessing, device: torch.device) -> Tensor:
+    """Copy mean and deviation, two rows, to a device, once: each copy waits for it."""
     values = (preprocessing.mean, preprocessing.std)
-    mean, std = torch.tensor(values, dtype=torch.float32, device=device)
-    return mean, std
+    return torch.tensor(values, dtype=torch.float32, device=device)
 
 
 def output_losses(logits: Logits, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
