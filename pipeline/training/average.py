@@ -1,6 +1,6 @@
 """The average of a network's weights during a training."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,6 +8,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from pipeline.paper.averaging import Update
+from pipeline.training.flat import flat
+from pipeline.training.optimizer import groups_of
 
 
 class Average(AveragedModel):
@@ -25,6 +27,11 @@ class Average(AveragedModel):
         self._statistics = [name for name, _ in network.named_buffers() if name in saved]
         # in a list: an attribute would be a part of the state
         self._networks = [network]
+
+    def lie_flat(self, weights: Sequence[nn.Parameter]) -> None:
+        """Follow flat weights of the network, as flat ones: those of `groups_of`."""
+        self._weights = list(weights)
+        self._averages = [flat(group, has_gradient=False) for group in groups_of(self.module)]
 
     @torch.no_grad()
     def move(self) -> None:

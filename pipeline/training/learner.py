@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.local_sgd import LocalSGD
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -25,8 +25,9 @@ from pipeline.paper.googlenet import GoogLeNet, normalise, output_losses, traini
 from pipeline.paper.initialisation import INITIALISATIONS
 from pipeline.training.average import Average
 from pipeline.training.cadence import Step
+from pipeline.training.flat import FlatSGD
 from pipeline.training.loader import Batch
-from pipeline.training.optimizer import kernels, optimizer
+from pipeline.training.optimizer import clip, kernels, moved_by, optimizer
 
 # Every optimiser imports this module. A fork server that imports it here saves its
 # forks the time. It is private to torch (tried with 2.14); without it the first step
@@ -60,7 +61,11 @@ class Learner:
         update = equal() if config.averaging == "equal" else exponential(decay)
         self.average = Average(self.network, update)
         self._weights = list(self.network.parameters())
-        self.optimizer = optimizer(config, self.network, accelerator.device)
+        is_alone = accelerator.distributed_type == DistributedType.NO
+        self.optimizer = optimizer(config, self.network, accelerator.device, is_alone)
+        self._moved = moved_by(self.optimizer)
+        if isinstance(self.optimizer, FlatSGD):
+            self.average.lie_flat(self._moved)
         self._scaler = torch.amp.GradScaler(
             accelerator.device.type, enabled=config.precision == "fp16"
         )
@@ -103,10 +108,10 @@ class Learner:
         losses = self._gradient(batch)
         self._scaler.unscale_(self.optimizer)
         if self.config.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self._weights, self.config.clip_norm)
+            clip(self._weights, self._moved, self.config.clip_norm)
         if inside is not None:
-            for weight in self._weights:
-                present(weight.grad, "a gradient").mul_(inside)
+            for moved in self._moved:
+                present(moved.grad, "a gradient").mul_(inside)
         self._scaler.step(self.optimizer)
         self._scaler.update()
         self.optimizer.zero_grad()

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.configs.train import LocalSGDConfig, TrainConfig
-from pipeline.errors import InputError
+from pipeline.errors import InputError, present
 from pipeline.paper.averaging import Update, equal, exponential
 from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.layers import LocalResponseNorm
@@ -25,6 +25,7 @@ from pipeline.training import learner as learning
 from pipeline.training import metrics_log, optimizer
 from pipeline.training.average import Average
 from pipeline.training.cadence import Step
+from pipeline.training.flat import FlatSGD, parts
 from pipeline.training.learner import Learner
 from pipeline.training.loader import Batch
 from pipeline.training.snapshot import snapshot
@@ -197,6 +198,46 @@ def test_the_average_is_torchs(update: Update, norm: Any) -> None:
         mine, theirs = ours.state_dict(), torchs.state_dict()
         assert mine.keys() == theirs.keys()
         assert all(map(torch.equal, mine.values(), theirs.values()))
+
+
+@pytest.mark.parametrize("form", ["gradient", "velocity"])
+@pytest.mark.parametrize("most", [None, 4])
+def test_flat_weights_have_the_bits_of_single_ones(
+    form: Any, most: int | None, run_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each resumes from the other's state, as a checkpoint has it."""
+    config = run_config.but(clip_norm=0.1, momentum_form=form, max_device_batch_size=most)
+    accelerator = process_group.join()
+    flat = Learner(config, 3, accelerator)
+    monkeypatch.setattr(optimizer, "_may_be_flat", lambda *_: False)
+    single = Learner(config, 3, accelerator)
+    kinds = (FlatSGD, torch.optim.SGD)
+    assert (type(flat.optimizer), type(single.optimizer)) == kinds
+    fresh = flat.optimizer.state_dict()
+    assert fresh == single.optimizer.state_dict()
+
+    def momenta(learner: Learner) -> list[bytes]:
+        state = learner.optimizer.state_dict()["state"]
+        assert list(state) == list(range(len(learner._weights)))
+        return [each["momentum_buffer"].numpy().tobytes() for each in state.values()]
+
+    for numbers in (range(1, 4), range(4, 6), range(6, 8)):
+        for learner in (flat, single):
+            for number in numbers:
+                learner.step(Step(number, 0.1), drawn(number))
+        assert bits(flat) == bits(single)
+        assert momenta(flat) == momenta(single)
+        to, state = (single, flat.state()) if numbers.start == 1 else (flat, single.state())
+        to.load(snapshot(state, torch.device("cpu"))[0])
+    assert all(weight.is_set_to(part) for weight, part in lying(flat))
+
+
+def lying(learner: Learner) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the weights and gradients of a learner, and their parts of flat tensors."""
+    for home, group in zip(learner._moved, optimizer.groups_of(learner.network), strict=True):
+        yield from zip(group, parts(home.detach(), group), strict=True)
+        gradients = [present(weight.grad, "a gradient") for weight in group]
+        yield from zip(gradients, parts(present(home.grad, "it"), group), strict=True)
 
 
 @pytest.mark.parametrize("fused", [False, True])
