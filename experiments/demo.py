@@ -3,7 +3,7 @@ handwritten digits.
 
 Run:     going-deeper run demo   (or: make demo)
 Expect:  top-1 error of a member near 11 % with 1 crop, 7 % with 10 and 3 % with 144
-Cost:    four to nine minutes on two cores
+Cost:    two to four minutes on two cores
 Differs: 56 px, a quarter of the channels, 10 classes, 1,438 training images; cosine
     schedule and Kaiming initialisation
 """
