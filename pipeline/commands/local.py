@@ -94,18 +94,30 @@ def _train(study: Study, batch: Sequence[TrainConfig], root: Path, processes: in
 
 
 def ranks_of(training: TrainConfig, study: Study, available: int) -> int:
-    """Return how many of the available ranks a training of a study gets."""
+    """Return how many of the available ranks a training of a study gets.
+
+    On GPUs it gets all that can share it, as one alone does: its batch may fill their
+    memories together.
+    """
     valid = training.ranks_up_to(available)
     trainings = [config for config in study.stages if isinstance(config, TrainConfig)]
     alike = sum(config.ranks_up_to(available) == valid for config in trainings)
+    if alike > 1 and ranks.num_gpus():
+        alike = 1
     return side_by_side.fastest_ranks(alike, available, valid)
 
 
 def refuse_processes(study: Study, missing: Sequence[StageConfig], processes: int | None) -> None:
-    """Raise InputError if so many processes cannot share a batch of a training."""
-    trainings = [config for config in study.stages if isinstance(config, TrainConfig)]
+    """Raise InputError if so many processes cannot share a batch of a training.
+
+    Several trainings share the processes; a batch need not.
+    """
+    if processes is None:
+        return
+    are_several = sum(isinstance(config, TrainConfig) for config in study.stages) > 1
     for config in missing:
-        if processes is not None and len(trainings) < 2:
+        fits = isinstance(config, TrainConfig) and min(config.ranks_up_to(processes)) <= processes
+        if not (are_several and fits):
             num_ranks(config, processes, processes)
 
 

@@ -39,23 +39,28 @@ class Place(NamedTuple):
     alive: list[int]
 
 
-@cache
 def num_local() -> int:
-    """Return how many ranks this machine can run: its GPUs, or else its cores.
+    """Return how many ranks this machine can run: its GPUs, or else its cores."""
+    return num_gpus() or num_cores()
 
-    A fork counts the GPUs, because that needs torch.
+
+@cache
+def num_gpus() -> int:
+    """Return how many GPUs this machine has.
+
+    A fork counts them, because that needs torch.
     """
     reader, writer = multiprocessing.Pipe(duplex=False)
     process = fork_server.start(_count_gpus, dict(os.environ), writer)
     writer.close()
     try:
-        num_gpus: int = reader.recv()
+        number: int = reader.recv()
     except EOFError:
         raise StageFailed(
-            "the process that counts this machine's GPUs died; --processes N does without it"
+            "the process that counts this machine's GPUs died; run the command again"
         ) from None
     process.join()
-    return num_gpus or num_cores()
+    return number
 
 
 def _count_gpus(variables: Mapping[str, str], writer: Connection) -> None:
