@@ -25,7 +25,8 @@ LISTS = (
 LOOKED_AT = 64  # ours: entries of a folder, to see what it holds
 EXPECTED = (
     "ILSVRC-2012's archives, Kaggle's or torchvision's folders, train/<class>/ with"
-    " val/<class>/ or val/ and a list, Tiny ImageNet, or what Hugging Face datasets saved"
+    " val/<class>/ or val/ and a list, Tiny ImageNet, ImageNet-V2's numbered folders, or what"
+    " Hugging Face datasets saved"
 )
 
 
@@ -52,7 +53,7 @@ def recognise_layout(path: Path) -> Layout:
     """
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; expected {EXPECTED}")
-    for look in (_archives, _kaggle, _tables, _folders):
+    for look in (_archives, _kaggle, _tables, _folders, _numbered):
         if (layout := look(path)) is not None:
             return layout
     if any(path.glob("*.tar")):
@@ -136,6 +137,15 @@ def _folders(path: Path) -> Layout | None:
     fields["val_labels"] = _beside(lists[0], path)
     kind = "Tiny ImageNet" if lists[0].name == TINY_LABELS else f"train/<class>/ and {name}/"
     return Layout(fields, f"{kind}, labelled by {lists[0].relative_to(path)}{others}")
+
+
+def _numbered(path: Path) -> Layout | None:
+    """Folders 0 to N - 1, as in ImageNet-V2: images for an evaluation."""
+    there = {e.name for e in path.iterdir() if not clutter(e.name) and e.is_dir()}
+    if len(there) < 2 or there != {str(number) for number in range(len(there))}:
+        return None
+    words = f"class folders 0 to {len(there) - 1}, as in ImageNet-V2, for an evaluation"
+    return Layout({"source": "labelled_folder"}, words)
 
 
 def _has_class_folders(folder: Path) -> bool:

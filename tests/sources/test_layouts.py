@@ -188,6 +188,20 @@ def test_every_layout_is_recognised_and_read_right(name: str, tmp_path: Path) ->
     assert dataset.manifest.num_rejected == 0
 
 
+def test_numbered_folders_are_an_evaluation(tmp_path: Path) -> None:
+    """As in ImageNet-V2: 10 stands behind 9, not behind 1."""
+    top = tmp_path / "images"
+    for number in range(12):
+        put(top / str(number) / "image.jpeg", picture(number, "JPEG"))
+    assert "class folders 0 to 11, as in ImageNet-V2" in recognise_layout(top).words
+    dataset = prepared(top, tmp_path / "root")
+    assert dataset.classes == [str(number) for number in range(12)]
+    assert sorted(by_colour(dataset)) == [(number, number) for number in range(12)]
+    put(top / "13" / "image.jpeg")
+    with pytest.raises(InputError, match="has class folders and no train/"):
+        recognise_layout(top)
+
+
 def test_the_command_says_what_it_saw(tmp_path: Path) -> None:
     top = kaggle(tmp_path / "images")
     ended = in_process(
