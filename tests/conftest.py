@@ -138,12 +138,15 @@ def experiment(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """The finished study, made once for all tests that look at its artefacts."""
+    """The finished study, made once for all tests that look at its artefacts.
+
+    Its two members train side by side, two ranks each.
+    """
     folder = tmp_path_factory.mktemp("finished")
     experiment, root = folder / "tiny.py", folder / "root"
     experiment.write_text(EXPERIMENT)
     process = going_deeper(
-        "run", experiment, "--data", image_folder, "--root", root, "--processes", 2
+        "run", experiment, "--data", image_folder, "--root", root, "--processes", 4
     )
     assert process.returncode == 0, process.stderr
     return Finished(experiment, image_folder, root, process)

@@ -96,7 +96,7 @@ def test_killed_and_run_again_it_finishes_with_the_same_results(
         "--root",
         tmp_path,
         "--processes",
-        1,  # as each member of the finished study had, beside the other
+        2,
     )
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline", *map(str, command)], cwd=TOP, stderr=subprocess.DEVNULL
@@ -119,7 +119,7 @@ def test_killed_and_run_again_it_finishes_with_the_same_results(
 def test_jobs_of_this_machine_give_the_same_bytes(finished: Finished, tmp_path: Path) -> None:
     site_file, root = tmp_path / "site.toml", tmp_path / "root"
     site_file.write_text(
-        'cluster = "local"\n[train]\ntasks_per_node = 1\n[evaluate]\ntasks_per_node = 2\n'
+        'cluster = "local"\n[train]\ntasks_per_node = 2\n[evaluate]\ntasks_per_node = 2\n'
     )
     arguments = (
         "run",

@@ -18,8 +18,8 @@ from tests.slurm.submitted import Submitted, complete, until, write_site
 def test_one_command_from_data_to_verdict(
     cluster: Cluster, image_folder: Path, tmp_path: Path
 ) -> None:
-    """Two members trained on two nodes each, evaluations as arrays of four: as here to
-    the byte. Another command attaches.
+    """Two members trained on two nodes each, evaluations as arrays of four: as here, on
+    two ranks each, to the byte. Another command attaches.
     """
     study, here = Submitted(cluster, tmp_path, image_folder), tmp_path / "here"
     write_site(tmp_path, nodes=2, array=4)
@@ -27,7 +27,7 @@ def test_one_command_from_data_to_verdict(
     assert first.returncode == 0, first.stderr
     with ThreadPoolExecutor() as beside:  # while the jobs wait for one another
         local = beside.submit(
-            going_deeper, "run", study.file, *study.options, "--root", here, "--processes", 2
+            going_deeper, "run", study.file, *study.options, "--root", here, "--processes", 4
         )
         again = study.submit("--wait")  # while the jobs of the first are queued or run
         assert again.returncode == 0, again.stderr
