@@ -86,7 +86,7 @@ def test_a_study_under_a_jumping_clock_is_the_same(finished: Finished, tmp_path:
     """In all processes every other look is an hour ahead, the others an hour behind."""
     library, root = shims.build(tmp_path), tmp_path / "root"
     ended = going_deeper(
-        *("run", finished.experiment, "--data", finished.data, "--root", root, "--processes", 2),
+        *("run", finished.experiment, "--data", finished.data, "--root", root, "--processes", 4),
         environment=shims.variables(library, clock=HOUR),
     )
     assert ended.returncode == 0, ended.stderr
