@@ -42,6 +42,8 @@ def test_asked_to_end_it_saves_first(
         ranks,
         "--epochs",
         4000,
+        "--members",
+        1,
     ]
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline", *map(str, command)],
