@@ -3,6 +3,7 @@ leave nothing to luck.
 """
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -144,7 +145,11 @@ def visible(folder: Path) -> dict[str, object]:
         parts = Path(name).parts
         if NOT_COMPARED.isdisjoint(parts) and not any(part.startswith(".") for part in parts):
             sealed = json.loads(content) if parts[-1] in SEALS else None
-            files[name] = content if sealed is None else sealed | {"provenance": None, "seal": None}
+            files[name] = (
+                hashlib.sha256(content).digest()
+                if sealed is None
+                else sealed | {"provenance": None, "seal": None}
+            )
     return files
 
 

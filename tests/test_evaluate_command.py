@@ -131,10 +131,10 @@ def test_a_users_own_network(image_folder: Path, tmp_path: Path) -> None:
     assert len(sorted(tmp_path.glob("root/predictions/*/predictions.json"))) == 3
 
     for function, message in (
-        ("wrong_count", "gives shape (12, 2); expected (12, 3) for 12 images, 3 classes"),
-        ("one_row", "gives shape (3,); expected (12, 3) for 12 images, 3 classes"),
-        ("a_tuple", "gives tuple; expected (12, 3) for 12 images, 3 classes"),
-        ("fails_later", "fails on a batch of 12 images: ValueError: never again"),
+        ("wrong_count", "gives shape (144, 2); expected (144, 3) for 144 images, 3 classes"),
+        ("one_row", "gives shape (3,); expected (144, 3) for 144 images, 3 classes"),
+        ("a_tuple", "gives tuple; expected (144, 3) for 144 images, 3 classes"),
+        ("fails_later", "fails on a batch of 144 images: ValueError: never again"),
         ("fails", f"{file}: line 16: KeyError: 'weights'"),
         (
             "nothing",

@@ -27,7 +27,7 @@ from tests.commands import Finished, in_process
         ),
         (["run", "experiments/demo.py", "--site", "slurm/sites"], "slurm/sites: no such site file"),
         (
-            ["run", "experiments/demo.py", "--processes", "7"],
+            ["run", "experiments/demo.py", "--processes", "7", "--members", "1"],
             "64 can be shared equally by 1, 2, 4 ranks",
         ),
         (

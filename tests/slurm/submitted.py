@@ -107,7 +107,7 @@ class Submitted:
             "squeue", "--noheader", "--array", jobs, "--states=RUNNING", "--format=%N"
         ).stdout.split()
 
-    def contents(self) -> dict[Path, bytes]:
+    def contents(self) -> dict[Path, str]:
         return contents(self.root)
 
     def _jobs(self, name: str) -> list[str]:

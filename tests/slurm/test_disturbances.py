@@ -118,11 +118,11 @@ def studies(
 
 
 @pytest.fixture
-def undisturbed(studies: Studies) -> dict[Path, bytes]:
+def undisturbed(studies: Studies) -> dict[Path, str]:
     return studies[run_here].result().contents()
 
 
-def test_a_time_limit_is_a_pause(studies: Studies, undisturbed: dict[Path, bytes]) -> None:
+def test_a_time_limit_is_a_pause(studies: Studies, undisturbed: dict[Path, str]) -> None:
     """A training that reaches its limit twice: saved, requeued, and in the end the same
     bits as one that never did.
     """
@@ -141,7 +141,7 @@ def test_a_time_limit_is_a_pause(studies: Studies, undisturbed: dict[Path, bytes
 
 
 def test_dead_nodes_lose_nothing(
-    cluster: Cluster, studies: Studies, undisturbed: dict[Path, bytes]
+    cluster: Cluster, studies: Studies, undisturbed: dict[Path, str]
 ) -> None:
     """A node dies in mid-training, another in mid-evaluation: SLURM requeues, the run
     resumes, every image counts once.
@@ -156,7 +156,7 @@ def test_dead_nodes_lose_nothing(
 
 
 def test_a_lost_node_that_lives_on_does_no_harm(
-    studies: Studies, undisturbed: dict[Path, bytes]
+    studies: Studies, undisturbed: dict[Path, str]
 ) -> None:
     """slurmd dies, its job does not: SLURM runs the job again beside it. The older
     attempt is fenced off; the same bits.

@@ -39,7 +39,7 @@ def long_run(run_config: TrainConfig) -> TrainConfig:
 
 def undisturbed(
     world_size: int, config: TrainConfig, root: Path
-) -> tuple[dict[str, bytes], list[dict[str, object]], Path]:
+) -> tuple[dict[str, str], list[dict[str, object]], Path]:
     trace = root / "undisturbed.jsonl"
     trained.run(world_size, config, root, trace)
     outcome = trained.final(config, root), trained.rows(config, root), trace

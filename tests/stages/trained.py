@@ -145,9 +145,9 @@ def rows(config: TrainConfig, root: Path) -> list[dict[str, Any]]:
     ]
 
 
-def final(config: TrainConfig, root: Path) -> dict[str, bytes]:
-    """Return the final weights."""
+def final(config: TrainConfig, root: Path) -> dict[str, str]:
+    """Return digests of the final weights."""
     return {
-        path.name: path.read_bytes()
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted((root / config.folder / "final").glob("*.safetensors"))
     }
