@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -246,6 +247,18 @@ def test_ranks_share_what_is_left(root: Path, config: EvaluateConfig) -> None:
     assert written(config, root) == expected
 
 
+def evaluate_slowly(config: EvaluateConfig, root: Path) -> None:
+    """Evaluate, with a pause before each image, as a larger network has one."""
+
+    def paused(*given: Any) -> Iterator[Any]:
+        for row in scores_of(*given):
+            time.sleep(0.1)
+            yield row
+
+    vars(stage)["scores_of"] = paused
+    evaluate(config, root)
+
+
 @pytest.mark.slow  # launches twelve ranks
 def test_killed_at_random_it_ends_with_the_same_bytes(root: Path, config: EvaluateConfig) -> None:
     """Five SIGKILLs of the process group of two ranks at random moments, real
@@ -257,7 +270,7 @@ def test_killed_at_random_it_ends_with_the_same_bytes(root: Path, config: Evalua
     chunks = root / config.folder / "chunks"
     rng = random.Random(0)
     for _ in range(5):
-        process = trained.launched_in_a_group(evaluate, 2, config, root)
+        process = trained.launched_in_a_group(evaluate_slowly, 2, config, root)
         enough = min(len(list(chunks.glob("*/0*"))) + rng.randint(1, 2), 13)
         trained.wait([process], lambda enough=enough: len(list(chunks.glob("*/0*"))) >= enough)  # type: ignore[misc]
         os.killpg(process.pid or 0, signal.SIGKILL)
