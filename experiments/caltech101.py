@@ -62,7 +62,7 @@ def experiment(
         name=base.data.name,
         title=(
             f"{base.data.name} at 112 px: {members} GoogLeNet{'s' if members > 1 else ''} of width"
-            f" {base.network.width:g}"
+            f" {base.shape.width if base.shape else 1:g}"
         ),
         check=CheckConfig(results=table3(predictions, predictions[0].policies)),
         comparisons=comparisons,

@@ -18,7 +18,8 @@ from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError
 from pipeline.models.classify import classify
 from pipeline.models.engine import Engine
-from pipeline.models.loading import Classifier, as_network
+from pipeline.models.loading import Classifier
+from pipeline.models.making import as_network
 from pipeline.paper.policies import label_of
 from pipeline.paper.preprocessing import PREPROCESSING
 from pipeline.runtime.environment import num_loaders

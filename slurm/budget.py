@@ -77,14 +77,15 @@ def _usable_hours(site: Site, config: StageConfig) -> float:
 def _disk(missing: Sequence[StageConfig], root: Path) -> str:
     """Return the bytes of what is missing: at the end, and at most."""
     final = most = 0.0
-    is_known = True
+    is_known, others = True, False
     for config in missing:
         if isinstance(config, PrepareConfig):
             is_original = isinstance(config, ILSVRC2012Config)
             is_known &= is_original
             final += ILSVRC2012_BYTES * is_original
         elif isinstance(config, TrainConfig):
-            weights = 4 * COPIES * WEIGHTS * config.network.width**2
+            others |= config.shape is None  # only torch knows how many weights these have
+            weights = 4 * COPIES * WEIGHTS * config.shape.width**2 if config.shape else 0
             final += weights
             most += CHECKPOINTS * weights
         elif isinstance(config, EvaluateConfig):
@@ -96,6 +97,7 @@ def _disk(missing: Sequence[StageConfig], root: Path) -> str:
             final += 4.0 * images * ILSVRC2012_CLASSES * len(config.policies)
     text = f"some {final / 1e9:,.1f} GB"
     text += f", {(final + most) / 1e9:,.1f} GB while all train" if most else ""
+    text += ", and the weights of networks other than GoogLeNet" if others else ""
     return text if is_known else f"{text}, and the images"
 
 

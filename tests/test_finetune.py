@@ -13,12 +13,13 @@ from torchvision import models
 
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.fidelity import fidelity
-from pipeline.configs.network import NetworkConfig, PixelConfig, WeightsNote
+from pipeline.configs.network import InitialWeights, NetworkConfig, PixelConfig, WeightsNote
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.recipes import CAFFE_PIXELS
-from pipeline.configs.train import InitialWeights, TrainConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 from pipeline.models.beginning import begin_with, note_of
+from pipeline.models.making import network_of
 from pipeline.paper.googlenet import GoogLeNet
 from pipeline.sources.registry import open_source
 from pipeline.stages.prepare import prepare
@@ -87,9 +88,9 @@ def test_all_else_is_the_files(
     begin = InitialWeights.of(weights_file(tmp_path / "w.safetensors"))
     config = run_config.but(network=SMALL.but(**change), begin=begin)
     classes = 5 if anew is None else 3
-    network = GoogLeNet(classes, **config.network.model_dump())
+    network = network_of(config.network, classes)
     own = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    words = begin_with(network, config, begin)
+    words = begin_with(network, config, begin, classes)
     assert words.endswith(f"drawn anew: {anew}" if anew else "nothing is drawn anew")
     file = load_file(begin.path)
     for name, tensor in network.state_dict().items():
@@ -102,7 +103,7 @@ def test_all_else_is_the_files(
 def test_heads_that_the_file_lacks_are_drawn(run_config: TrainConfig, tmp_path: Path) -> None:
     begin = InitialWeights.of(weights_file(tmp_path / "w.safetensors", SMALL.but(aux_heads=())))
     config = run_config.but(begin=begin)
-    words = begin_with(GoogLeNet(5, **SMALL.model_dump()), config, begin)
+    words = begin_with(GoogLeNet(5, **SMALL.model_dump()), config, begin, 5)
     assert words.endswith("drawn anew: auxiliary head 4a, auxiliary head 4d")
 
 
@@ -125,7 +126,7 @@ def test_another_network_is_refused(
     begin = InitialWeights.of(weights_file(tmp_path / "w.safetensors", network, pixels=pixels))
     config = run_config.but(begin=begin)
     with pytest.raises(InputError, match=message):
-        begin_with(GoogLeNet(3, **SMALL.model_dump()), config, begin)
+        begin_with(GoogLeNet(3, **SMALL.model_dump()), config, begin, 3)
 
 
 def test_weights_of_others_are_refused_in_one_line(tmp_path: Path) -> None:
@@ -147,7 +148,7 @@ def test_the_file_is_part_of_the_name_and_its_place_is_not(
     assert config.but(begin=begin.but(path=Path("elsewhere"))).hash == config.hash
     weights_file(begin.path, classes=6)
     with pytest.raises(InputError, match="is another file than when the training was defined"):
-        begin_with(GoogLeNet(3, **SMALL.model_dump()), config, begin)
+        begin_with(GoogLeNet(3, **SMALL.model_dump()), config, begin, 3)
     member = EvaluateConfig(data=config.data, classifier=config)
     assert "began with the weights of another training" in fidelity([member]).refusals
 

@@ -100,6 +100,9 @@ def test_defaults_do_not_drift() -> None:
     assert fields == {
         **expected,
         **off,
+        "frozen": (),
+        "rates": (),
+        "optimizer_arguments": (),
         "network": {**expected["network"], "aux_heads": ("4a", "4d")},
         "pixels": PixelConfig().model_dump(),
     }

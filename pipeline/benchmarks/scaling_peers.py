@@ -13,7 +13,7 @@ from torchvision.models.googlenet import BasicConv2d, GoogLeNet, Inception, Ince
 
 from pipeline.models.compiling import enable_compiling
 from pipeline.models.fast_network import autocast
-from pipeline.models.usual import timm_network
+from pipeline.models.making import timm_network
 from pipeline.paper.googlenet import AUX_WEIGHT
 from pipeline.paper.inception import scaled
 

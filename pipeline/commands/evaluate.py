@@ -8,7 +8,7 @@ from pipeline.commands.arguments import PATH, PRECISION, PROCESSES, ROOT, choice
 from pipeline.commands.missing import run_missing, show_name
 from pipeline.commands.values import Names, Triple
 from pipeline.configs.crops import CropsConfig
-from pipeline.configs.network import MOST_PIXELS
+from pipeline.configs.other_network import MOST_PIXELS
 from pipeline.paper.policies import CURVE
 from pipeline.paper.published import PublishedId
 from pipeline.tools.external import foreign_study

@@ -7,7 +7,8 @@ import click
 
 from pipeline.commands.arguments import PATH, PRECISION, PROCESSES, ROOT
 from pipeline.commands.missing import run_missing, show_name
-from pipeline.configs.network import MOST_PIXELS, MOST_WIDTH
+from pipeline.configs.network import MOST_WIDTH
+from pipeline.configs.other_network import MOST_PIXELS
 from pipeline.configs.train import MOST_EPOCHS
 
 
@@ -16,8 +17,24 @@ from pipeline.configs.train import MOST_EPOCHS
 @click.option(
     "--weights",
     type=PATH,
-    help="To begin with: a file of a run or an export of ours, or Caffe's .caffemodel."
-    "  [default: none]",
+    help="To begin with: a file of a run or an export of ours, Caffe's .caffemodel, or that of"
+    " --arch.  [default: none]",
+)
+@click.option(
+    "--arch",
+    help="timm:NAME, torchvision:NAME or FILE.py:FUNCTION(num_classes).  [default: GoogLeNet]",
+)
+@click.option(
+    "--weights-key",
+    metavar="KEY",
+    help="Which set of weights, where the file holds several, such as model_ema.",
+)
+@click.option(
+    "--freeze",
+    "frozen",
+    multiple=True,
+    metavar="PART",
+    help="A module that keeps its weights, such as conv1 or inceptions.3a; may be repeated.",
 )
 @click.option("--name", help="What FOLDER holds, for reports.  [default: the folder's name]")
 @click.option(
@@ -27,8 +44,8 @@ from pipeline.configs.train import MOST_EPOCHS
 )
 @click.option(
     "--input-size",
-    type=click.IntRange(42, MOST_PIXELS),
-    help="A multiple of 14.  [default: that of the weights, or 112]",
+    type=click.IntRange(32, MOST_PIXELS),
+    help="A multiple of 14 for GoogLeNet.  [default: that of the weights, or 112]",
 )
 @click.option(
     "--width",
@@ -39,7 +56,7 @@ from pipeline.configs.train import MOST_EPOCHS
 @ROOT
 @PROCESSES
 def finetune(folder: Path, root: Path, processes: int | None, **options: Any) -> None:
-    """Train a GoogLeNet on classes of your own, evaluate it, and report.
+    """Train a network on classes of your own, evaluate it, and report.
 
     FOLDER has train/<class>/ and val/<class>/, or <class>/ alone: then a fifth of each
     class is for validation, chosen by the digests of its files. The recipe suits some

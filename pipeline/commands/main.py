@@ -73,7 +73,7 @@ COMMANDS = {  # by name: the file that it lies in, and its line in --help
     ),
     "finetune": (
         "finetune",
-        "Train a GoogLeNet on classes of your own, evaluate it, and report.",
+        "Train a network on classes of your own, evaluate it, and report.",
     ),
     "export": ("export", "Write a trained member as safetensors and ONNX, with a model card."),
     "data": ("data", "Prepare data sets, check that they are whole, look at them."),

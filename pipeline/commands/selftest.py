@@ -6,8 +6,8 @@ import click
 from pydantic import ValidationError
 
 from pipeline.commands.arguments import PATH, ROOT
+from pipeline.configs.optimizer import MOST_WORKERS
 from pipeline.configs.selftest import GROUPS, SelftestConfig
-from pipeline.configs.train import MOST_WORKERS
 from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError, StageFailed
 from pipeline.runtime import fork_server

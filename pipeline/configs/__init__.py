@@ -8,13 +8,15 @@ from pipeline.configs.base import Count
 from pipeline.configs.compare import Arm, CompareConfig, EnsembleConfig, comparison, table3
 from pipeline.configs.crops import CropsConfig
 from pipeline.configs.evaluate import POLICIES, EvaluateConfig, ForeignConfig, Policies, Policy
-from pipeline.configs.network import NetworkConfig, PixelConfig, Precision
+from pipeline.configs.network import InitialWeights, NetworkConfig, PixelConfig, Precision
+from pipeline.configs.optimizer import LocalSGDConfig
 from pipeline.configs.options import Data, DataName, Epochs, Members, Seeds
+from pipeline.configs.other_network import OtherNetwork
 from pipeline.configs.patches import PatchConfig
 from pipeline.configs.prepare import PrepareConfig, name_of
 from pipeline.configs.reencode import ReencodeConfig
 from pipeline.configs.study import CheckConfig, PublishedRecipe, Study, ablation
-from pipeline.configs.train import InitialWeights, LocalSGDConfig, TrainConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "LocalSGDConfig",
     "Members",
     "NetworkConfig",
+    "OtherNetwork",
     "PatchConfig",
     "PixelConfig",
     "Policies",

@@ -6,8 +6,10 @@ from typing import Annotated, ClassVar, Literal, get_args
 from pydantic import Field
 
 from pipeline.configs.base import StageConfig
-from pipeline.configs.network import MOST_PIXELS, MOST_WIDTH, Precision
-from pipeline.configs.train import MOST_IMAGES, MOST_WORKERS
+from pipeline.configs.network import MOST_WIDTH, Precision
+from pipeline.configs.optimizer import MOST_WORKERS
+from pipeline.configs.other_network import MOST_PIXELS
+from pipeline.configs.train import MOST_IMAGES
 
 # the contenders of `benchmark evaluate`
 ContenderGroup = Literal["naive", "careful", "torch", "onnxruntime", "openvino", "ours"]

@@ -8,14 +8,13 @@ from pydantic import AfterValidator, Field, model_validator
 from pipeline.configs.base import StageConfig
 from pipeline.configs.crops import CropsConfig
 from pipeline.configs.network import (
-    MOST_PIXELS,
-    SHA256,
     Channels,
     Divisors,
     NetworkConfig,
     PixelConfig,
     Precision,
 )
+from pipeline.configs.other_network import MOST_PIXELS, SHA256, Arguments
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.train import TrainConfig
 from pipeline.paper.policies import CROPS, DENSE, split_policy
@@ -85,6 +84,8 @@ class ForeignConfig(PixelConfig):
     """Whether the network undoes the usual scale of its input."""
     network: NetworkConfig | None = None
     """The shape of a GoogLeNet that is not the paper's."""
+    arguments: Arguments = ()
+    """What another network's function takes beside the number of classes, by name."""
     are_best: bool = False
     """The weights were chosen by their validation error."""
 
@@ -92,6 +93,8 @@ class ForeignConfig(PixelConfig):
     def _network_is_ours(self) -> "ForeignConfig":
         if self.network is not None and self.arch != "googlenet":
             raise ValueError(f"arch {self.arch} with a network; only googlenet has one")
+        if self.arguments and self.arch == "googlenet":
+            raise ValueError("arch googlenet with arguments; its options are those of `network`")
         return self
 
     @property

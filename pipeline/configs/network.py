@@ -1,10 +1,14 @@
-"""GoogLeNet's shape, how pixels enter it, and the precision in which it computes."""
+"""A network's shape, how pixels enter it, and the precision in which it computes."""
 
-from typing import Annotated, Literal
+import hashlib
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from pipeline.configs.base import Frozen
+from pipeline.configs.other_network import MOST_PIXELS, SHA256, OtherNetwork
+from pipeline.errors import InputError
 from pipeline.paper.crops import Aspect
 from pipeline.paper.preprocessing import PREPROCESSING, ChannelOrder, Preprocessing
 
@@ -16,9 +20,7 @@ Positive = Annotated[float, Field(gt=0)]
 Divisors = tuple[Positive, Positive, Positive]
 LARGEST = 256  # ours: some networks divide by it
 NOTE = "going_deeper"  # the entry of a file's metadata
-SHA256 = r"^[0-9a-f]{64}$"
 MOST_WIDTH = 4.0  # ours: sixteen times the weights of the paper's network
-MOST_PIXELS = 4200  # ours: the longest side of an input; a larger one would fill the memory
 
 
 class NetworkConfig(Frozen):
@@ -46,6 +48,19 @@ class NetworkConfig(Frozen):
     """Local response normalisation, batch normalisation, or none."""
     head: Literal["average", "fully_connected"] = "average"
     """What stands before the classifier: average pooling, or a connected layer."""
+
+    @property
+    def arch(self) -> str:
+        """Name the network for people."""
+        return "googlenet"
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The names of the auxiliary outputs in training, shallow first."""
+        return self.aux_heads
+
+
+AnyNetwork = NetworkConfig | OtherNetwork
 
 
 class PixelConfig(Frozen):
@@ -85,14 +100,42 @@ class PixelConfig(Frozen):
         return Preprocessing(self.mean, self.std, self.channel_order)
 
 
+class InitialWeights(Frozen):
+    """A file of weights that a training begins with, in place of a draw.
+
+    models/beginning.py says which files fit, and what is drawn all the same.
+    """
+
+    resources: ClassVar[frozenset[str]] = frozenset({"path"})
+    path: Path
+    """Where the file lies on this machine."""
+    sha256: str = Field(pattern=SHA256)
+    """Digest of its content."""
+    key: str | None = Field(default=None, min_length=1)
+    """Which set of weights, where the file holds several."""
+
+    @classmethod
+    def of(cls, path: Path, key: str | None = None) -> "InitialWeights":
+        """Return the config of a file, with its digest.
+
+        Raises:
+            InputError: there is no such file.
+        """
+        if not path.is_file():
+            raise InputError(f"{path}: no such file of weights")
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return cls(path=path, sha256=sha256, key=key)
+
+
 class WeightsNote(Frozen):
     """What a file of our weights says of itself, so that others load it right.
 
     `are_best` says that they are those of the lowest validation error.
     """
 
-    network: NetworkConfig
-    """The shape of the network."""
+    network: AnyNetwork
+    """The network."""
     pixels: PixelConfig = PixelConfig()
     """How a pixel enters it."""
     aspect: Aspect = "kept"
@@ -103,8 +146,9 @@ class WeightsNote(Frozen):
     @property
     def metadata(self) -> dict[str, str]:
         """The note as the metadata of a safetensors file."""
-        # safetensors writes several entries in any order; equal weights are equal bytes
-        return {NOTE: self.model_dump_json()}
+        # safetensors writes several entries in any order; equal weights are equal
+        # bytes, wherever the code of a network lies
+        return {NOTE: self.model_dump_json(exclude={"network": {"code"}})}
 
 
 def _times_255(values: Channels) -> str:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pipeline.configs.base import MOST_MEMBERS, StageConfig, differences
 from pipeline.configs.compare import Arm, CompareConfig
 from pipeline.configs.evaluate import EvaluateConfig
-from pipeline.configs.network import NetworkConfig, PixelConfig
+from pipeline.configs.network import AnyNetwork, InitialWeights, NetworkConfig, PixelConfig
 from pipeline.configs.patches import PatchConfig
 from pipeline.configs.prepare import ILSVRC2012_IMAGES, PrepareConfig
-from pipeline.configs.train import InitialWeights, TrainConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 from pipeline.paper.policies import CURVE, label_of
 from pipeline.paper.preprocessing import CAFFE_PREPROCESSING
@@ -135,7 +135,7 @@ def caffe_quick(
 
 def finetuning(
     data: PrepareConfig,
-    network: NetworkConfig,
+    network: AnyNetwork,
     pixels: PixelConfig,
     num_images: int,
     begin: InitialWeights | None = None,
@@ -222,8 +222,8 @@ def seven_members(base: TrainConfig, members: int = 7) -> tuple[TrainConfig, ...
     if members > MOST_MEMBERS:
         raise InputError(f"{members} members: expected at most {MOST_MEMBERS}")
     runs = [base.but(data_seed=seed) for seed in range(members)]
-    if members == 7:
-        runs[-1] = runs[-1].but(network=base.network.but(width=WIDER * base.network.width))
+    if members == 7 and base.shape is not None:
+        runs[-1] = runs[-1].but(network=base.shape.but(width=WIDER * base.shape.width))
     return tuple(runs)
 
 

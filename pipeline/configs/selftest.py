@@ -5,7 +5,7 @@ from typing import Literal, get_args
 from pydantic import Field
 
 from pipeline.configs.benchmark import BenchmarkConfig
-from pipeline.configs.train import MOST_WORKERS
+from pipeline.configs.optimizer import MOST_WORKERS
 
 Group = Literal["network", "crops", "training", "stages", "ranks", "compiled", "speed"]
 GROUPS: tuple[Group, ...] = get_args(Group)

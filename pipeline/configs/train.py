@@ -1,13 +1,24 @@
 """A training: its data, its network, its steps."""
 
-import hashlib
-from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.configs.base import Frozen, StageConfig
-from pipeline.configs.network import SHA256, NetworkConfig, PixelConfig, Precision
+from pipeline.configs.base import StageConfig
+from pipeline.configs.network import (
+    AnyNetwork,
+    InitialWeights,
+    NetworkConfig,
+    PixelConfig,
+    Precision,
+)
+from pipeline.configs.optimizer import (
+    MOST_STEPS,
+    OPTIMIZER,
+    LocalSGDConfig,
+    refuse_contradictions,
+)
+from pipeline.configs.other_network import Arguments, OtherNetwork
 from pipeline.configs.patches import PatchConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError
@@ -15,45 +26,8 @@ from pipeline.paper.augmentation import Sampling
 
 # ours: the most of what is counted; more is a slip of the hand, and would run for ever
 # or fill the memory
-MOST_EPOCHS, MOST_STEPS, MOST_IMAGES, MOST_WORKERS = 100_000, 10**9, 1_000_000, 10_000
+MOST_EPOCHS, MOST_IMAGES = 100_000, 1_000_000
 LARGEST_SEED = 2**63 - 1  # ours: what torch's generators take
-
-
-class LocalSGDConfig(Frozen):
-    """Ranks that train on their own and average their weights every `steps` steps:
-    today's stand-in for the paper's asynchronous SGD (section 6). The number of
-    `workers` is science here, as each sees its own share of every batch.
-    """
-
-    workers: int = Field(ge=2, le=MOST_WORKERS)
-    """Number of ranks that train on their own."""
-    steps: int = Field(ge=1, le=MOST_STEPS)
-    """Steps between two averages of their weights."""
-
-
-class InitialWeights(Frozen):
-    """A file of weights that a training begins with, in place of a draw.
-
-    models/beginning.py says which files fit, and what is drawn all the same.
-    """
-
-    resources: ClassVar[frozenset[str]] = frozenset({"path"})
-    path: Path
-    """Where the file lies on this machine."""
-    sha256: str = Field(pattern=SHA256)
-    """Digest of its content."""
-
-    @classmethod
-    def of(cls, path: Path) -> "InitialWeights":
-        """Return the config of a file, with its digest.
-
-        Raises:
-            InputError: there is no such file.
-        """
-        if not path.is_file():
-            raise InputError(f"{path}: no such file of weights")
-        with path.open("rb") as file:
-            return cls(path=path, sha256=hashlib.file_digest(file, "sha256").hexdigest())
 
 
 class TrainConfig(StageConfig):
@@ -79,15 +53,19 @@ class TrainConfig(StageConfig):
     version: Literal[3] = 3
     data: PrepareConfig
     """The data set; its train split is trained on, its val split validates."""
-    network: NetworkConfig = NetworkConfig()
-    """The shape of the network."""
+    network: AnyNetwork = NetworkConfig()
+    """The shape of a GoogLeNet, or another network."""
     pixels: PixelConfig = PixelConfig()  # ours; see paper/preprocessing.py
     """How a pixel enters the network."""
     # ours: the paper is silent; see paper/initialisation.py
-    init: Literal["kaiming", "caffe", "gaussian"] = "kaiming"
-    """How weights begin."""
+    init: Literal["kaiming", "caffe", "gaussian", "own"] = "kaiming"
+    """How weights begin; those of another network as its library draws them: own."""
     begin: InitialWeights | None = None  # ours: off; the paper draws all weights
     """A file of weights to begin with, in place of a draw."""
+    frozen: tuple[str, ...] = ()  # ours: none
+    """Modules or weights that do not learn, by name."""
+    rates: tuple[tuple[str, Annotated[float, Field(gt=0)]], ...] = ()  # ours: none
+    """Modules or weights with a rate of their own: names, and factors on the rate."""
     # the paper's members share their initial weights ...
     init_seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     """Seed of the initial weights."""
@@ -101,16 +79,23 @@ class TrainConfig(StageConfig):
     """Images a step, over all ranks."""
     learning_rate: float = Field(default=0.01, gt=0)  # ours: Caffe's
     """Step size at the start."""
-    schedule: Literal["paper", "cosine", "poly"] = "paper"
-    """How the rate falls: x0.96 every 8 epochs, a cosine, or a power."""
+    schedule: Literal["paper", "exponential", "cosine", "poly"] = "paper"
+    """How the rate falls: x0.96 every 8 epochs, other steps, a cosine, or a power."""
+    # ours: as `paper`; other networks have other steps
+    decay_factor: float = Field(default=0.96, gt=0, le=1)
+    """What a step of the schedule `exponential` leaves of the rate."""
+    decay_epochs: float = Field(default=8.0, gt=0, le=MOST_EPOCHS)
+    """Epochs between two steps of `exponential`."""
     poly_power: float = Field(default=0.5, gt=0)  # Caffe's: of `poly`
     """Exponent of the schedule `poly`."""
     # ours: a deep network without batch norm starts badly at full rate
     warmup_epochs: float = Field(default=0.0, ge=0, le=MOST_EPOCHS)
     """Epochs in which the rate grows from zero."""
     # ours: LARS (1708.03888, timm's) is for batches of thousands
-    optimizer: Literal["sgd", "lars"] = "sgd"
-    """Stochastic gradient descent, or LARS for very large batches."""
+    optimizer: str = Field(default="sgd", pattern=OPTIMIZER)
+    """sgd, lars for very large batches, or timm:NAME, any of timm's."""
+    optimizer_arguments: Arguments = ()
+    """What an optimiser of timm's takes beside rate, decay and momentum, by name."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Share of the last step that the next one keeps."""
     # ours: torch's, where the rate multiplies the momentum too; `velocity` is Caffe's
@@ -166,12 +151,33 @@ class TrainConfig(StageConfig):
     checkpoint_every_steps: int | None = Field(default=None, gt=0, le=MOST_STEPS)
     """Steps between two checkpoints, in place of seconds."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _others_draw_their_own(cls, fields: Any) -> Any:
+        """Let another network draw its weights where nothing else is asked for."""
+        if not isinstance(fields, dict) or "init" in fields:
+            return fields
+        network = fields.get("network")
+        is_other = isinstance(network, OtherNetwork) or (
+            isinstance(network, dict) and "arch" in network
+        )
+        return fields | ({"init": "own"} if is_other else {})
+
     @model_validator(mode="after")
-    def _has_one_momentum(self) -> "TrainConfig":
-        if self.optimizer == "lars" and self.momentum_form != "gradient":
-            raise ValueError(
-                f"momentum_form {self.momentum_form}: is of optimizer sgd; lars has gradient only"
-            )
+    def _has_one_init(self) -> "TrainConfig":
+        if (self.init == "own") != (self.shape is None):
+            expected = "kaiming, caffe or gaussian" if self.shape else "own"
+            raise ValueError(f"init {self.init} of {self.network.arch}: expected {expected}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_one_optimizer(self) -> "TrainConfig":
+        refuse_contradictions(
+            self.optimizer,
+            self.optimizer_arguments,
+            self.momentum_form,
+            self.local_sgd,
+        )
         return self
 
     @model_validator(mode="after")
@@ -224,9 +230,19 @@ class TrainConfig(StageConfig):
         return self.network.input_size
 
     @property
-    def shape(self) -> NetworkConfig:
-        """The network's shape."""
-        return self.network
+    def shape(self) -> NetworkConfig | None:
+        """The shape of a GoogLeNet; None for any other network."""
+        return self.network if isinstance(self.network, NetworkConfig) else None
+
+    @property
+    def arch(self) -> str:
+        """The name of the network."""
+        return self.network.arch
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the network's outputs in training, each with a loss."""
+        return ("main", *self.network.heads)
 
     @property
     def label(self) -> str:

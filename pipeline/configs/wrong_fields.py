@@ -28,6 +28,10 @@ PATTERNS = {  # what a text must be, by its pattern: people read no regular expr
     r"^[a-z]+-[A-Za-z0-9._-]{1,90}$": f"STAGE-NAME, of {NAMED}",
     r"^[0-9a-f]{40}$": "40 hex digits in lower case",
     r"^[0-9a-f]{64}$": "64 hex digits in lower case",
+    r"^(torchvision|timm|python):[A-Za-z0-9._-]{1,64}$": (
+        "torchvision:NAME, timm:NAME or FILE.py:FUNCTION"
+    ),
+    r"^(sgd|lars|timm:[a-z0-9_]{1,64})$": "sgd, lars or timm:NAME",
     r"^(googlenet|(torchvision|timm|python):[A-Za-z0-9._-]{1,64})$": (
         "googlenet, torchvision:NAME, timm:NAME or FILE.py:FUNCTION"
     ),

@@ -3,7 +3,7 @@
 Foreign networks come from Caffe, torchvision, timm or a user's Python file.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from pipeline.configs.base import differences
 from pipeline.configs.evaluate import ForeignConfig
 from pipeline.configs.train import TrainConfig
-from pipeline.configs.user_file import errors_of, python_function
 from pipeline.errors import InputError, present
-from pipeline.models.usual import timm_network, torchvision_with
+from pipeline.models.making import made, network_of
 from pipeline.models.weights import note_in, read_weights, under_names
 from pipeline.paper.googlenet import GoogLeNet
 from pipeline.paper.preprocessing import Preprocessing
@@ -33,9 +32,13 @@ class Classifier(NamedTuple):
 
 
 def our_classifier(run: TrainConfig, weights: dict[str, Tensor], num_classes: int) -> Classifier:
-    """Return a run's network without its auxiliary heads."""
-    network = GoogLeNet(num_classes, **run.network.but(aux_heads=()).model_dump())
-    network.load_state_dict(without_heads(weights))
+    """Return a run's network; a GoogLeNet comes without its auxiliary heads."""
+    if run.shape is None:
+        network = network_of(run.network, num_classes)
+        network.load_state_dict(weights)
+    else:
+        network = network_of(run.shape.but(aux_heads=()), num_classes)
+        network.load_state_dict(without_heads(weights))
     return Classifier(network, run.pixels.preprocessing, run.input_size)
 
 
@@ -46,19 +49,20 @@ def foreign_classifier(config: ForeignConfig, num_classes: int) -> Classifier:
         InputError: there is no such architecture, or the file does not fit it; the
             message names the first mismatch.
     """
-    family, _, name = config.arch.partition(":")
+    family = config.arch.partition(":")[0]
     weights = read_weights(config.weights, config.weights_key) if config.weights else {}
-    if family == "python":
-        network = _users_network(present(config.code, config.arch), name, num_classes)
-    elif family == "torchvision":
-        network = _torchvision(name, num_classes, weights, config.transform_input)
-    elif family == "timm":
-        network = timm_network(name, num_classes)
-    else:
+    if family == "googlenet":
         _refuse_other_note(config)
         shape = present(config.shape, config.arch)
         options = shape.model_dump() | {"aux_heads": (), "input_size": config.input_size}
-        network = GoogLeNet(num_classes, **options)
+        network: nn.Module = GoogLeNet(num_classes, **options)
+    else:
+        arguments = dict(config.arguments)
+        if config.transform_input is not None:
+            # late weights replace those that the network would draw for seconds
+            arguments |= {"init_weights": False, "transform_input": config.transform_input}
+            arguments |= {"aux_logits": _has_heads(weights)}
+        network = made(config.arch, num_classes, arguments, config.code)
     remark = ""
     if config.weights is not None:
         weights, remark = under_names(network.state_dict().keys(), weights, config.weights)
@@ -66,6 +70,10 @@ def foreign_classifier(config: ForeignConfig, num_classes: int) -> Classifier:
             weights = without_heads(weights)
         load_strictly(network, weights, config.weights)
     return Classifier(network, config.preprocessing, config.input_size, remark)
+
+
+def _has_heads(weights: Iterable[str]) -> bool:
+    return any(f".{head}." in f".{name}" for name in weights for head in HEADS)
 
 
 def without_heads(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -126,50 +134,3 @@ def _unusable(tensor: Tensor, expected: Tensor) -> str:
         return "has no values" if tensor.is_meta else "is quantised"
     is_other = expected.is_floating_point() and not tensor.is_floating_point()
     return f"is of {tensor.dtype}" if is_other else ""
-
-
-class _CallableNetwork(nn.Module):
-    """A network that calls a user's function from images to logits."""
-
-    def __init__(self, function: Callable[[Tensor], Tensor]):
-        super().__init__()
-        self.function = function
-
-    def forward(self, images_NCHW: Tensor) -> Tensor:
-        return self.function(images_NCHW)
-
-
-def as_network(network: Callable[[Tensor], Tensor]) -> nn.Module:
-    """Return a module, or any function from images to logits as one."""
-    return network if isinstance(network, nn.Module) else _CallableNetwork(network)
-
-
-def _users_network(path: Path, name: str, num_classes: int) -> nn.Module:
-    """Return the network that the function `name(num_classes)` of a user's file makes.
-
-    The function returns a module, or any callable from images to logits.
-    """
-    function = python_function(path, name, f"def {name}(num_classes): returning a torch module")
-    with errors_of(path):
-        network = function(num_classes)
-    if not callable(network):
-        kind = type(network).__name__
-        raise InputError(
-            f"{path}: {name}(num_classes) returned {kind}; expected a module or a function, images"
-            " -> logits"
-        )
-    return as_network(network)
-
-
-def _torchvision(
-    name: str, num_classes: int, weights: Iterable[str], transform_input: bool | None
-) -> nn.Module:
-    aux_logits = any(f".{head}." in f".{name}" for name in weights for head in HEADS)
-    extra = {"aux_logits": aux_logits, "init_weights": False, "transform_input": transform_input}
-    network: nn.Module = torchvision_with(name).get_model(
-        name,
-        weights=None,
-        num_classes=num_classes,
-        **(extra if transform_input is not None else {}),
-    )
-    return network

@@ -9,7 +9,7 @@ from torch import Tensor
 from pipeline.configs.evaluate import TRANSFORMING
 from pipeline.errors import InputError
 from pipeline.models.loading import HEADS
-from pipeline.models.usual import timm_network, torchvision_with
+from pipeline.models.making import timm_network, torchvision_with
 from pipeline.models.weights import under_names
 
 TRIED = (7, 11)  # ours: two numbers of classes, whose networks differ in their outputs only

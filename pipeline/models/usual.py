@@ -5,16 +5,14 @@ It says how pixels enter and how the makers of the weights resize and cut images
 """
 
 import re
-import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
 from pipeline.configs.crops import Resize
 from pipeline.configs.evaluate import TRANSFORMING, EvaluateConfig, ForeignConfig
-from pipeline.errors import InputError, did_you_mean
+from pipeline.models.making import timm_network, timm_with, torchvision_with
 from pipeline.models.weights import note_in
 from pipeline.paper.crops import Aspect, scales
 from pipeline.paper.preprocessing import CAFFE_PREPROCESSING, PREPROCESSING, Preprocessing
@@ -115,49 +113,6 @@ def notes(config: EvaluateConfig, remark: str = "") -> list[str]:
             f"transform_input is {foreign.transform_input}; the file is {own} (by its SHA-256)"
         )
     return [f"{foreign.arch}: {sentence}" for sentence in sentences]
-
-
-def torchvision_with(name: str) -> Any:
-    """Return torchvision's models, after a check that one of them has this name.
-
-    The import is late, because training ranks do not need torchvision.
-    """
-    from torchvision import models
-
-    if name not in models.list_models(module=models):
-        near = did_you_mean(name, models.list_models(module=models))
-        hint = near or "; see torchvision.models.list_models()"
-        raise InputError(f"torchvision:{name}: no such classifier{hint}")
-    return models
-
-
-def timm_with(name: str) -> Any:
-    """Return timm, after a check that it has a model of this name.
-
-    The import is late, because training ranks do not need timm.
-    """
-    import timm
-
-    if not timm.is_model(name) or ("." in name and name not in timm.list_pretrained(name)):
-        near = did_you_mean(name, timm.list_models() if "." not in name else timm.list_pretrained())
-        raise InputError(f"timm:{name}: no such model{near or '; see timm.list_models()'}")
-    return timm
-
-
-def timm_network(name: str, num_classes: int | None = None) -> nn.Module:
-    """Return timm's network of this name, without weights; old names are known too.
-
-    Raises:
-        InputError: there is no such model, or timm no longer makes it.
-    """
-    timm = timm_with(name)
-    try:
-        with warnings.catch_warnings():  # of an old name; `notes` reports it
-            warnings.filterwarnings("ignore", "Mapping deprecated model name")
-            network: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes)
-    except (AssertionError, RuntimeError) as error:  # of names that lead nowhere
-        raise InputError(f"timm:{name}: timm does not make it: {error}") from None
-    return network
 
 
 def _timms(name: str) -> Usual | None:

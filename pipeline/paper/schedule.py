@@ -13,7 +13,16 @@ def paper_factor(epoch: float, num_epochs: float) -> float:
     >>> [round(paper_factor(e, 250), 5) for e in (7, 8, 248)]
     [1.0, 0.96, 0.2821]
     """
-    return DECAY ** math.floor(epoch / DECAY_EPOCHS)
+    return step_factor(epoch, DECAY, DECAY_EPOCHS)
+
+
+def step_factor(epoch: float, factor: float, epochs: float) -> float:
+    """Return a power of `factor`: the number of complete periods of `epochs`.
+
+    >>> step_factor(5, 0.94, 2) == 0.94**2
+    True
+    """
+    return factor ** math.floor(epoch / epochs)
 
 
 def cosine_factor(epoch: float, num_epochs: float) -> float:
@@ -45,6 +54,8 @@ def learning_rate(
     num_epochs: float,
     warmup_epochs: float = 0.0,
     poly_power: float = 0.5,
+    decay_factor: float = DECAY,
+    decay_epochs: float = DECAY_EPOCHS,
 ) -> float:
     """Return the learning rate at a fractional epoch: warm-up times schedule.
 
@@ -53,6 +64,8 @@ def learning_rate(
     warmup = min(1.0, epoch / warmup_epochs) if warmup_epochs else 1.0
     if schedule == "poly":
         return base * warmup * poly_factor(epoch, num_epochs, poly_power)
+    if schedule == "exponential":
+        return base * warmup * step_factor(epoch, decay_factor, decay_epochs)
     return base * warmup * SCHEDULES[schedule](epoch, num_epochs)
 
 

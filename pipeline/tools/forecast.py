@@ -15,7 +15,7 @@ from pipeline.artefacts import sealing
 from pipeline.artefacts.facts import Provenance, Sealed
 from pipeline.artefacts.manifest import num_images
 from pipeline.artefacts.measurements import SealedEvaluate, SealedTrain
-from pipeline.configs.base import StageConfig
+from pipeline.configs.base import Frozen, StageConfig
 from pipeline.configs.benchmark import BenchmarkConfig
 from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
 from pipeline.configs.network import NetworkConfig
@@ -119,13 +119,14 @@ def _kind(config: TrainConfig | EvaluateConfig) -> str:
     if isinstance(config.classifier, ForeignConfig):
         what: Any = (config.classifier.arch, config.classifier.input_size)
     else:
-        what = config.classifier.network.but(aux_heads=())
+        what = config.classifier.network
+        what = what.but(aux_heads=()) if isinstance(what, NetworkConfig) else what
     return _work("evaluate", what, config.precision, config.compiled)
 
 
 def _work(stage: str, what: Any, precision: str, compiled: bool) -> str:
     return json.dumps(
-        [stage, what.model_dump() if isinstance(what, NetworkConfig) else what, precision, compiled]
+        [stage, what.science if isinstance(what, Frozen) else what, precision, compiled]
     )
 
 

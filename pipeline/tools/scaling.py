@@ -95,8 +95,8 @@ def _of_training(
 
 def _shape(config: TrainConfig | EvaluateConfig) -> NetworkConfig | None:
     if isinstance(config, TrainConfig):
-        return config.network
+        return config.shape
     if isinstance(config.classifier, ForeignConfig):
         shape = config.classifier.shape
         return shape and shape.but(input_size=config.classifier.input_size)
-    return config.classifier.network
+    return config.classifier.shape

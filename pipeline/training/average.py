@@ -9,7 +9,14 @@ from torch.optim.swa_utils import AveragedModel
 
 from pipeline.paper.averaging import Update
 from pipeline.training.flat import flat
-from pipeline.training.optimizer import groups_of
+
+
+def saved_buffers(network: nn.Module) -> list[str]:
+    """Return the names of what a network keeps beside weights: the statistics of batch
+    norm, and no constants, such as a norm's band.
+    """
+    saved = network.state_dict()
+    return [name for name, _ in network.named_buffers() if name in saved]
 
 
 class Average(AveragedModel):
@@ -23,15 +30,16 @@ class Average(AveragedModel):
         super().__init__(network)
         self._update, self._count = update, 0
         self._averages, self._weights = list(self.module.parameters()), list(network.parameters())
-        saved = network.state_dict()  # without constants, such as a norm's band
-        self._statistics = [name for name, _ in network.named_buffers() if name in saved]
+        self._statistics = saved_buffers(network)
         # in a list: an attribute would be a part of the state
         self._networks = [network]
 
-    def lie_flat(self, weights: Sequence[nn.Parameter]) -> None:
-        """Follow flat weights of the network, as flat ones: those of `groups_of`."""
+    def lie_flat(
+        self, weights: Sequence[nn.Parameter], groups: Sequence[Sequence[nn.Parameter]]
+    ) -> None:
+        """Follow flat weights of the network; `groups` of the average become flat."""
         self._weights = list(weights)
-        self._averages = [flat(group, has_gradient=False) for group in groups_of(self.module)]
+        self._averages = [flat(group, has_gradient=False) for group in groups]
 
     @torch.no_grad()
     def move(self) -> None:

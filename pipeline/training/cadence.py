@@ -63,6 +63,8 @@ class Cadence:
             config.num_epochs,
             config.warmup_epochs,
             config.poly_power,
+            config.decay_factor,
+            config.decay_epochs,
         )
         settles = number % self.config.settles_every == 0 or number == self.num_steps
         shares = settles or self.closes_window(number) or self.checks_at(number)

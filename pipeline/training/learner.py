@@ -18,16 +18,19 @@ from pipeline.errors import present
 from pipeline.images.distortions import distort_batch
 from pipeline.models.compiling import enable_compiling
 from pipeline.models.fast_network import autocast
+from pipeline.models.making import as_logits, network_of, refuse_wrong_outputs
 from pipeline.models.operators import use_operators
 from pipeline.paper.augmentation import stream
 from pipeline.paper.averaging import equal, exponential
 from pipeline.paper.googlenet import GoogLeNet, normalise, output_losses, training_loss
 from pipeline.paper.initialisation import INITIALISATIONS
-from pipeline.training.average import Average
+from pipeline.training.average import Average, saved_buffers
 from pipeline.training.cadence import Step
 from pipeline.training.flat import FlatSGD
 from pipeline.training.loader import Batch
 from pipeline.training.optimizer import clip, kernels, moved_by, optimizer
+from pipeline.training.parts import freeze, parts_of
+from pipeline.training.with_losses import WithLosses
 
 # Every optimiser imports this module. A fork server that imports it here saves its
 # forks the time. It is private to torch (tried with 2.14); without it the first step
@@ -47,14 +50,19 @@ class Learner:
     def __init__(self, config: TrainConfig, num_classes: int, accelerator: Accelerator):
         self.config, self.accelerator = config, accelerator
         self._preprocessing = config.pixels.preprocessing
-        network = GoogLeNet(num_classes, **config.network.model_dump())
-        INITIALISATIONS[config.init](network, torch.Generator().manual_seed(config.init_seed))
+        self.num_classes = num_classes
+        network = network_of(config.network, num_classes, config.init_seed)
+        if isinstance(network, GoogLeNet):
+            INITIALISATIONS[config.init](network, torch.Generator().manual_seed(config.init_seed))
+        else:
+            refuse_wrong_outputs(network, config.network, num_classes, config.outputs)
         self.beginning = ""  # in words, where a file has the weights
         if config.begin is not None:
             # late: few trainings need it
             from pipeline.models.beginning import begin_with
 
-            self.beginning = begin_with(network, config, config.begin)
+            self.beginning = begin_with(network, config, config.begin, num_classes)
+        freeze(network, config.frozen)
         self.network = network.to(accelerator.device).to(memory_format=torch.channels_last)
         self.has_operators = use_operators(self.network, accelerator.device)
         decay = config.averaging_decay**config.settles_every
@@ -62,15 +70,22 @@ class Learner:
         self.average = Average(self.network, update)
         self._weights = list(self.network.parameters())
         is_alone = accelerator.distributed_type == DistributedType.NO
-        self.optimizer = optimizer(config, self.network, accelerator.device, is_alone)
+        self._parts = parts_of(config, self.network)
+        self.optimizer = optimizer(config, self._parts, accelerator.device, is_alone)
         self._moved = moved_by(self.optimizer)
         if isinstance(self.optimizer, FlatSGD):
-            self.average.lie_flat(self._moved)
+            groups = [part.weights for part in parts_of(config, self.average.module)]
+            self.average.lie_flat(self._moved, groups)
         self._scaler = torch.amp.GradScaler(
             accelerator.device.type, enabled=config.precision == "fp16"
         )
         self._generator = _generator(accelerator.device)
-        self._model = self._shared(WithLosses(self.network, 1 + len(config.network.aux_heads)))
+        self._statistics = [
+            name
+            for name in saved_buffers(self.network)
+            if self.network.get_buffer(name).is_floating_point()
+        ]
+        self._model = self._shared(WithLosses(self.network, len(config.outputs)))
         self._local = LocalSGD(
             accelerator, self._model, config.settles_every, enabled=config.local_sgd is not None
         )
@@ -84,11 +99,11 @@ class Learner:
 
     def state(self) -> dict[str, Any]:
         """Return the state to save."""
-        return {name: part.state_dict() for name, part in self._parts().items()}
+        return {name: part.state_dict() for name, part in self._states().items()}
 
     def load(self, state: dict[str, Any]) -> None:
         """Load a saved state."""
-        for name, part in self._parts().items():
+        for name, part in self._states().items():
             part.load_state_dict(state[name])
         for group in self.optimizer.param_groups:  # the state may be of another device
             group.update(kernels(self.config, self.accelerator.device))
@@ -138,12 +153,9 @@ class Learner:
         each step's rate `inside`: the same as a rate of 1 where gradients and decay are
         multiplied by it.
         """
-        config = self.config
-        decays = (config.weight_decay, config.bias_decay * config.weight_decay)
-        for group, multiple, decay in zip(
-            self.optimizer.param_groups, (1.0, config.bias_rate), decays, strict=True
-        ):
-            group["lr"] = multiple * (rate if inside is None else 1.0)
+        for group, part in zip(self.optimizer.param_groups, self._parts, strict=True):
+            group["lr"] = part.rate * (rate if inside is None else 1.0)
+            decay = part.decay * self.config.weight_decay
             group["weight_decay"] = decay * (1.0 if inside is None else inside)
 
     def _gradient(self, batch: Batch) -> Tensor:
@@ -169,7 +181,7 @@ class Learner:
             )
             with waits:
                 with autocast(self.accelerator.device, self.config.precision):
-                    outputs = self._forward(normalise(pixels, self._preprocessing))
+                    outputs = as_logits(self._forward(normalise(pixels, self._preprocessing)))
                 losses = output_losses(outputs, labels, self.config.label_smoothing) * (
                     len(labels) / share
                 )
@@ -204,40 +216,23 @@ class Learner:
 
     def _agree_on_buffers(self) -> None:
         """Give all ranks the mean of their running statistics of batch norm."""
-        if self.config.network.norm != "batch" or self.accelerator.num_processes == 1:
-            return
-        for buffer in self.network.buffers():
-            if buffer.is_floating_point():
+        if self.accelerator.num_processes > 1:
+            for name in self._statistics:
+                buffer = self.network.get_buffer(name)
                 buffer.copy_(self.accelerator.reduce(buffer, "mean"))
 
-    def _shared(self, carrier: "WithLosses") -> nn.Module:
+    def _shared(self, carrier: WithLosses) -> nn.Module:
         """Return the model that shares its gradients with the other ranks."""
         self._carrier = carrier
         self.accelerator.ddp_handler = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
         model: nn.Module = self.accelerator.prepare(carrier)
-        if self.config.network.norm != "batch" and isinstance(model, DistributedDataParallel):
+        if isinstance(model, DistributedDataParallel) and not self._statistics:
             model.broadcast_buffers = False  # else each step sends constants
         return model
 
-    def _parts(self) -> dict[str, Any]:
-        parts = {"network": self.network, "average": self.average, "optimizer": self.optimizer}
-        return parts | ({"scaler": self._scaler} if self._scaler.is_enabled() else {})
-
-
-class WithLosses(nn.Module):
-    """A network, and the losses of its outputs as the gradient of a parameter.
-
-    The ranks share them with the gradients, so they cost no message of their own.
-    """
-
-    def __init__(self, network: GoogLeNet, num_outputs: int):
-        super().__init__()
-        self.network = network
-        device = next(network.parameters()).device
-        self.losses = nn.Parameter(torch.zeros(num_outputs, device=device))
-
-    def forward(self, images_NCHW: Tensor) -> Any:
-        return self.network(images_NCHW)
+    def _states(self) -> dict[str, Any]:
+        states = {"network": self.network, "average": self.average, "optimizer": self.optimizer}
+        return states | ({"scaler": self._scaler} if self._scaler.is_enabled() else {})
 
 
 def _generator(device: torch.device) -> torch.Generator:

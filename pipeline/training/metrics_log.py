@@ -32,7 +32,7 @@ class MetricsLog:
     def __init__(self, run: Run, cadence: Cadence, images: Split, num_classes: int, writes: bool):
         config = run.config
         self.run, self._cadence, self._images, self._writes = run, cadence, images, writes
-        self.outputs = ("main", *config.network.aux_heads)
+        self.outputs = config.outputs
         self._guessing = health.guessing_loss(
             images.labels, num_classes, config.class_balance, config.label_smoothing
         )

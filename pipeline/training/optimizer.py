@@ -1,48 +1,73 @@
 """The optimiser of a training, and the kernels that it uses."""
 
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import nn
 
 from pipeline.configs.train import TrainConfig
-from pipeline.paper.googlenet import GoogLeNet
+from pipeline.errors import InputError, did_you_mean, first_line
 from pipeline.training.flat import FlatSGD
-
-
-def groups_of(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Return the weights and the biases of a network."""
-    parameters = list(network.parameters())
-    return [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim == 1]
+from pipeline.training.parts import Part
 
 
 def optimizer(
-    config: TrainConfig, network: GoogLeNet, device: torch.device, is_alone: bool
+    config: TrainConfig, parts: Sequence[Part], device: torch.device, is_alone: bool
 ) -> torch.optim.Optimizer:
-    """Return the optimiser, with a group of weights and one of biases.
+    """Return the optimiser, with a group for each part of the network.
 
     Each step sets their rates. On a CPU the weights of a rank alone are made parts of
     flat tensors; other ranks' gradients have a place of their own.
+
+    Raises:
+        InputError: timm has no such optimiser, or it does not take the arguments.
     """
+    groups = [part.weights for part in parts]
     if is_alone and _may_be_flat(config, device):
         return FlatSGD(
-            groups_of(network),
-            lr=config.learning_rate,
-            momentum=config.momentum,
-            **kernels(config, device),
+            groups, lr=config.learning_rate, momentum=config.momentum, **kernels(config, device)
         )
-    groups = [{"params": group} for group in groups_of(network)]
+    options = [{"params": group} for group in groups]
     if config.optimizer == "lars":
         # late: timm and torchvision take two seconds, and this is off by default
         from timm.optim.lars import Lars
 
-        return Lars(groups, lr=config.learning_rate, momentum=config.momentum)
+        return Lars(options, lr=config.learning_rate, momentum=config.momentum)
+    if config.optimizer != "sgd":
+        return _timms(config, options)
     sgd = torch.optim.SGD(
-        groups, lr=config.learning_rate, momentum=config.momentum, **kernels(config, device)
+        options, lr=config.learning_rate, momentum=config.momentum, **kernels(config, device)
     )
     if config.precision == "fp16" and config.momentum:
         # a first step that the scaler leaves out would leave a momentum of any bits
-        for weight in network.parameters():
+        for weight in itertools.chain(*groups):
             sgd.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
     return sgd
+
+
+def _timms(config: TrainConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    from timm import optim  # late, as above
+
+    factory: Any = optim
+    name, known = config.optimizer.removeprefix("timm:"), factory.list_optimizers()
+    if name not in known:
+        hint = did_you_mean(name, known) or "; see timm.optim.list_optimizers()"
+        raise InputError(f"optimizer {config.optimizer}: timm has no such optimiser{hint}")
+    try:
+        made: torch.optim.Optimizer = factory.create_optimizer_v2(
+            groups,
+            opt=name,
+            lr=config.learning_rate,
+            momentum=config.momentum,
+            **dict(config.optimizer_arguments),
+        )
+    except (AssertionError, ImportError, TypeError, ValueError) as error:
+        raise InputError(
+            f"optimizer {config.optimizer}: timm does not make it: {first_line(error)}"
+        ) from None
+    return made
 
 
 def moved_by(optimiser: torch.optim.Optimizer) -> list[nn.Parameter]:
@@ -75,9 +100,9 @@ def kernels(config: TrainConfig, device: torch.device) -> dict[str, bool]:
 
     On a CPU it moves all weights at once, with the bits of one after the other. On a
     GPU one kernel does all: its last bits differ from those of several kernels. timm's
-    LARS chooses by itself.
+    optimisers choose by themselves.
     """
-    if config.optimizer == "lars":
+    if config.optimizer != "sgd":
         return {}
     on_gpu = device.type == "cuda"
     return {"foreach": not on_gpu, "fused": on_gpu}

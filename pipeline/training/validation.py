@@ -1,7 +1,5 @@
 """Validation during a training, by the raw and by the averaged weights."""
 
-from typing import cast
-
 import torch
 
 from pipeline.artefacts.contents import Validation
@@ -10,7 +8,6 @@ from pipeline.configs.crops import CropsConfig
 from pipeline.models.classify import rank_of_labels
 from pipeline.models.engine import Engine
 from pipeline.models.loading import Classifier
-from pipeline.paper.googlenet import GoogLeNet
 from pipeline.runtime import environment
 from pipeline.training.learner import Learner
 
@@ -25,7 +22,7 @@ def validate(learner: Learner, split: Split) -> Validation:
     mine = range(accelerator.process_index, len(split), accelerator.num_processes)
     # the recipe's own crops
     crops = CropsConfig(aspect="warped" if config.sampling == "warped" else "kept")
-    networks = (learner.network, cast(GoogLeNet, learner.average.module))
+    networks = (learner.network, learner.average.module)
     engines = [
         Engine(
             Classifier(network, config.pixels.preprocessing, config.input_size),
@@ -38,7 +35,7 @@ def validate(learner: Learner, split: Split) -> Validation:
         engines,
         split,
         mine,
-        networks[0].classifier.out_features,
+        learner.num_classes,
         crops,
         environment.num_loaders(accelerator.device.type),
     )

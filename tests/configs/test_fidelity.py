@@ -10,7 +10,7 @@ from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
 from pipeline.configs.fidelity import fidelity, weights_fidelity
 from pipeline.configs.network import NetworkConfig, PixelConfig
 from pipeline.configs.prepare import PrepareConfig
-from pipeline.configs.recipes import CAFFE_PIXELS, paper, seven_members
+from pipeline.configs.recipes import CAFFE_PIXELS, TABLE_1, paper, seven_members
 from pipeline.paper.published import PublishedId
 
 DATA = PrepareConfig(source="ilsvrc2012", name="ilsvrc2012")
@@ -28,7 +28,7 @@ OTHER_NETWORKS: dict[str, list[Any]] = {
 }
 
 
-def member(network: NetworkConfig = RECIPE.network, **evaluation: Any) -> EvaluateConfig:
+def member(network: NetworkConfig = TABLE_1, **evaluation: Any) -> EvaluateConfig:
     return EvaluateConfig(data=DATA, classifier=RECIPE.but(network=network), **evaluation)
 
 

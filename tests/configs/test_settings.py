@@ -16,7 +16,7 @@ def test_a_setting_holds_for_every_training_and_names_itself() -> None:
     settings = ("train.learning_rate=0.02", "train.network.width=0.5", "train.init=caffe")
     study = load_study("demo", ["--members", "3"], settings)
     runs = [config for config in study.stages if isinstance(config, TrainConfig)]
-    assert {(run.learning_rate, run.network.width, run.init) for run in runs} == {
+    assert {(run.learning_rate, run.shape and run.shape.width, run.init) for run in runs} == {
         (0.02, 0.5, "caffe")
     }
     assert len(runs) == 3
@@ -35,7 +35,7 @@ def test_values_are_numbers_words_lists_and_whole_tables() -> None:
             'train.local_sgd={"workers": 2, "steps": 4}',
         )
     )
-    assert run.network.aux_heads == ()
+    assert run.network.heads == ()
     assert run.clip_norm is None
     assert run.patches.scaled_decoding
     assert run.local_sgd is not None

@@ -128,8 +128,8 @@ def test_the_command_outlives_what_would_end_it(tmp_path: Path) -> None:
 def test_a_network_of_the_users_may_not_end_it_either(tmp_path: Path) -> None:
     path, data = tmp_path / "network.py", tmp_path / "data"
     path.write_text("import os\ndef make(num_classes):\n    os._exit(0)")
-    from pipeline.models.loading import _users_network
+    from pipeline.models.making import _users_network
 
     with pytest.raises(InputError, match=r"network.py: line 3: os._exit would end"):
-        _users_network(path, "make", 3)
+        _users_network(path, "make", 3, {})
     assert not data.exists()

@@ -95,7 +95,7 @@ def test_a_folder_of_the_hub_says_all(network: nn.Module, tmp_path: Path) -> Non
     assert theirs.mean == pytest.approx((25.5, 51, 76.5))
     (evaluation,) = foreign_study(None, tmp_path, tmp_path).check.results[0].members
     classifier = evaluation.classifier
-    assert (classifier.arch, classifier.input_size) == ("timm:test_resnet", 96)  # type: ignore[union-attr]
+    assert (classifier.arch, classifier.input_size) == ("timm:test_resnet", 96)
     assert classifier.mean == theirs.mean  # type: ignore[union-attr]
     (tmp_path / "config.json").write_text('{"architectures": ["ResNetForImageClassification"]}')
     with pytest.raises(InputError, match=r"config.json: is no config of timm's.*give --arch"):

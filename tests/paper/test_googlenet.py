@@ -215,7 +215,8 @@ def test_members_share_their_initial_weights() -> None:
     """T10: equal initial weights, other order and sampling; the seventh is wider."""
     data = PrepareConfig(source="digits", name="digits")
     members = recipes.seven_members(recipes.paper(data))
-    assert [member.network.width for member in members] == [1.0] * 6 + [recipes.WIDER]
+    widths = [member.shape and member.shape.width for member in members]
+    assert widths == [1.0] * 6 + [recipes.WIDER]
     assert len({member.init_seed for member in members}) == 1
     assert len({member.data_seed for member in members}) == 7
     networks = [GoogLeNet(num_classes=10, width=0.125, aux_heads=()) for _ in members[:2]]

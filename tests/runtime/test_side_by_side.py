@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from experiments.demo import experiment
 from pipeline.commands.local import ranks_of, refuse_processes
 from pipeline.configs import EvaluateConfig, TrainConfig, table3
-from pipeline.configs.train import LocalSGDConfig
+from pipeline.configs.optimizer import LocalSGDConfig
 from pipeline.errors import InputError, StageEnded, StageFailed
 from pipeline.runtime import ranks, side_by_side
 

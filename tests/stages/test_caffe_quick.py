@@ -94,7 +94,8 @@ def test_pixels_enter_as_caffes() -> None:
     """Blue, green, red, less their means."""
     learner = Learner(SMALL, 3, process_group.join())
     seen: list[torch.Tensor] = []
-    learner.network.conv1.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    first = learner.network.get_submodule("conv1")
+    first.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     pixels = torch.arange(4 * 42 * 42 * 3).remainder(251).to(torch.uint8).reshape(4, 42, 42, 3)
     learner.step(Step(1, 0.01), Batch(pixels, torch.zeros(4, dtype=torch.long), torch.empty(4, 0)))
     red, green, blue = pixels.float().unbind(3)

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.artefacts.run import Run
-from pipeline.configs.train import LocalSGDConfig, TrainConfig
+from pipeline.configs.optimizer import LocalSGDConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.errors import StageFailed
 from tests.sealed import MACHINE, run_facts
 from tests.stages import trained

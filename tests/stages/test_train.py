@@ -18,9 +18,10 @@ from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.run import Run, Weights
 from pipeline.configs import recipes
 from pipeline.configs.evaluate import EvaluateConfig
+from pipeline.configs.optimizer import LocalSGDConfig
 from pipeline.configs.patches import PatchConfig
 from pipeline.configs.prepare import PrepareConfig
-from pipeline.configs.train import LocalSGDConfig, TrainConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError
 from pipeline.paper import googlenet
 from pipeline.paper.inception import INCEPTIONS

@@ -17,7 +17,7 @@ from pipeline.configs.network import PixelConfig
 from pipeline.configs.recipes import CAFFE_PIXELS
 from pipeline.configs.study import CheckConfig, Study
 from pipeline.configs.train import TrainConfig
-from pipeline.errors import InputError
+from pipeline.errors import InputError, present
 from pipeline.images import decode as images
 from pipeline.paper.googlenet import GoogLeNet, normalise
 from pipeline.stages.evaluate import evaluate
@@ -48,7 +48,7 @@ def test_export(tmp_path: Path, study: Study) -> None:
     assert PixelConfig.model_validate_json(properties["pixels"]) == run.pixels
     assert "class_balance: 0.5" in card
 
-    network = GoogLeNet(3, run.input_size, run.network.width)
+    network = GoogLeNet(3, run.input_size, present(run.shape, "a GoogLeNet").width)
     network.load_state_dict(load_file(into / "model.safetensors"))
     split = Dataset(evaluation.data, root).split("val")
     assert len(split) == data.manifest.num_images["val"]

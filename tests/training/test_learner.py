@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pipeline.configs.train import LocalSGDConfig, TrainConfig
+from pipeline.configs.optimizer import LocalSGDConfig
+from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError, present
 from pipeline.paper.averaging import Update, equal, exponential
 from pipeline.paper.googlenet import GoogLeNet
@@ -28,6 +29,7 @@ from pipeline.training.cadence import Step
 from pipeline.training.flat import FlatSGD, parts
 from pipeline.training.learner import Learner
 from pipeline.training.loader import Batch
+from pipeline.training.parts import parts_of
 from pipeline.training.snapshot import snapshot
 from tests.forks import fork
 
@@ -234,7 +236,11 @@ def test_flat_weights_have_the_bits_of_single_ones(
 
 def lying(learner: Learner) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the weights and gradients of a learner, and their parts of flat tensors."""
-    for home, group in zip(learner._moved, optimizer.groups_of(learner.network), strict=True):
+    for home, group in zip(
+        learner._moved,
+        [part.weights for part in parts_of(learner.config, learner.network)],
+        strict=True,
+    ):
         yield from zip(group, parts(home.detach(), group), strict=True)
         gradients = [present(weight.grad, "a gradient") for weight in group]
         yield from zip(gradients, parts(present(home.grad, "it"), group), strict=True)
