@@ -70,9 +70,8 @@ def _remarks(member: EvaluateConfig) -> Iterator[str]:
         yield "a network trained elsewhere"
         yield from differences(classifier.pixels)
     else:
-        recipe = paper(classifier.data).but(
-            network=classifier.network, **{seed: getattr(classifier, seed) for seed in SEEDS}
-        )
+        same = ("network", *SEEDS) if classifier.shape else ("network", "init", *SEEDS)
+        recipe = paper(classifier.data).but(**{name: getattr(classifier, name) for name in same})
         yield from differences(classifier, recipe)
         if isinstance(classifier.data, PhotographsConfig) and classifier.data.reencode:
             yield "training images stored smaller"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.configs.base import Frozen
 from pipeline.errors import InputError
@@ -13,8 +13,15 @@ from pipeline.errors import InputError
 SHA256 = r"^[0-9a-f]{64}$"
 MOST_PIXELS = 4200  # ours: the longest side of an input; a larger one would fill the memory
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+
+
+def _in_order(arguments: object) -> object:
+    """Return arguments, which may be a dictionary, as pairs in the order of names."""
+    return tuple(sorted(arguments.items())) if isinstance(arguments, Mapping) else arguments
+
+
 # of a library's function, by name; of types that a file of settings has
-Arguments = tuple[tuple[Name, bool | int | float | str], ...]
+Arguments = Annotated[tuple[tuple[Name, bool | int | float | str], ...], BeforeValidator(_in_order)]
 
 
 class OtherNetwork(Frozen):
@@ -69,11 +76,6 @@ class OtherNetwork(Frozen):
             code=code,
             code_sha256=code_sha256,
         )
-
-    @field_validator("arguments", mode="before")
-    @classmethod
-    def _arguments_have_an_order(cls, arguments: object) -> object:
-        return tuple(sorted(arguments.items())) if isinstance(arguments, Mapping) else arguments
 
     @model_validator(mode="after")
     def _has_its_code(self) -> "OtherNetwork":
