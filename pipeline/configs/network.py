@@ -44,6 +44,8 @@ class NetworkConfig(Frozen):
     """The first convolution: dense, or depthwise and then across channels."""
     modules: Literal["reduced", "naive"] = "reduced"
     """Inception modules with 1x1 reductions, or without (naive)."""
+    fives: Literal["5x5", "two_3x3"] = "5x5"
+    """The 5x5 convolutions, or two of 3x3 for each, as BN-Inception has."""
     norm: Literal["lrn", "batch", "none"] = "lrn"
     """Local response normalisation, batch normalisation, or none."""
     head: Literal["average", "fully_connected"] = "average"

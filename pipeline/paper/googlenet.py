@@ -32,6 +32,7 @@ AUX_HEADS = ("4a", "4d")  # paper, section 5: on top of the outputs of 4a and 4d
 
 Conv1 = Literal["dense", "separable"]
 Modules = Literal["reduced", "naive"]
+Fives = Literal["5x5", "two_3x3"]
 Norm = Literal["lrn", "batch", "none"]
 Head = Literal["average", "fully_connected"]
 
@@ -109,6 +110,7 @@ class GoogLeNet(nn.Module):
             convolution. It explains Table 1's 2.7K parameters and 34M operations, and
             the budget of 1.5 G; Xception (1610.02357) says that Inception V1 had it.
         modules: `naive` modules are Fig. 2a's.
+        fives: `two_3x3` are two 3x3 convolutions for each 5x5, as in 1502.03167.
         norm: `batch` puts batch norm behind every convolution in place of LRN
             (1502.03167); `none` has neither LRN nor batch norm.
         head: `fully_connected` is the head that average pooling replaced.
@@ -134,12 +136,14 @@ class GoogLeNet(nn.Module):
         modules: Modules = "reduced",
         norm: Norm = "lrn",
         head: Head = "average",
+        fives: Fives = "5x5",
     ):
         super().__init__()
         for name, value, valid in (
             ("conv1", conv1, get_args(Conv1)),
             ("modules", modules, get_args(Modules)),
             ("norm", norm, get_args(Norm)),
+            ("fives", fives, get_args(Fives)),
             ("head", head, get_args(Head)),
             *(("aux_heads", module, AUX_HEADS) for module in aux_heads),
         ):
@@ -165,7 +169,8 @@ class GoogLeNet(nn.Module):
         self.pools = nn.ModuleDict()
         self.aux_heads = nn.ModuleDict()
         for name, row in INCEPTIONS.items():
-            module = module_type(channels, Inception(*(scaled(n, width) for n in row)), bn)
+            counts = Inception(*(scaled(n, width) for n in row))
+            module = module_type(channels, counts, bn, fives == "two_3x3")
             self.inceptions[name] = module
             channels = module.out_channels
             if name in aux_heads:

@@ -54,19 +54,33 @@ def scaled(channels: int, width: float) -> int:
     return channels if width == 1.0 else max(8, 8 * math.floor(channels * width / 8 + 0.5))
 
 
+def large_filter(in_channels: int, channels: int, batch_norm: bool, two_3x3: bool) -> nn.Module:
+    """Return a 5x5 convolution (paper, Fig. 2), or two of 3x3 (1502.03167, appendix),
+    which see the same pixels.
+    """
+    if not two_3x3:
+        return ConvReLU(in_channels, channels, 5, batch_norm=batch_norm)
+    return nn.Sequential(
+        ConvReLU(in_channels, channels, 3, batch_norm=batch_norm),
+        ConvReLU(channels, channels, 3, batch_norm=batch_norm),
+    )
+
+
 class InceptionModule(nn.Module):
     """Four parallel branches, concatenated along channels (paper, Fig. 2b)."""
 
     out_channels: int
 
-    def __init__(self, in_channels: int, n: Inception, batch_norm: bool = False):
+    def __init__(
+        self, in_channels: int, n: Inception, batch_norm: bool = False, two_3x3: bool = False
+    ):
         super().__init__()
         self.out_channels = n.out_channels
         self.branch1x1 = ConvReLU(in_channels, n.n1x1, 1, batch_norm=batch_norm)
         self.branch3x3_reduce = ConvReLU(in_channels, n.n3x3_reduce, 1, batch_norm=batch_norm)
         self.branch3x3 = ConvReLU(n.n3x3_reduce, n.n3x3, 3, batch_norm=batch_norm)
         self.branch5x5_reduce = ConvReLU(in_channels, n.n5x5_reduce, 1, batch_norm=batch_norm)
-        self.branch5x5 = ConvReLU(n.n5x5_reduce, n.n5x5, 5, batch_norm=batch_norm)
+        self.branch5x5 = large_filter(n.n5x5_reduce, n.n5x5, batch_norm, two_3x3)
         self.pool = max_pool(stride=1)
         self.pool_proj = ConvReLU(in_channels, n.pool_proj, 1, batch_norm=batch_norm)
 
@@ -90,12 +104,14 @@ class NaiveInceptionModule(nn.Module):
 
     out_channels: int
 
-    def __init__(self, in_channels: int, n: Inception, batch_norm: bool = False):
+    def __init__(
+        self, in_channels: int, n: Inception, batch_norm: bool = False, two_3x3: bool = False
+    ):
         super().__init__()
         self.out_channels = n.n1x1 + n.n3x3 + n.n5x5 + in_channels
         self.branch1x1 = ConvReLU(in_channels, n.n1x1, 1, batch_norm=batch_norm)
         self.branch3x3 = ConvReLU(in_channels, n.n3x3, 3, batch_norm=batch_norm)
-        self.branch5x5 = ConvReLU(in_channels, n.n5x5, 5, batch_norm=batch_norm)
+        self.branch5x5 = large_filter(in_channels, n.n5x5, batch_norm, two_3x3)
         self.pool = max_pool(stride=1)
 
     def forward(self, x: Tensor) -> Tensor:
