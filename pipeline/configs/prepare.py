@@ -236,6 +236,28 @@ class UnsplitFolderConfig(FolderConfig):
     """Share of each class that is for validation, in per cent."""
 
 
+class WebDatasetConfig(FolderConfig, SplitsConfig):
+    """A folder of WebDataset's tar files, whose names or folders tell their splits."""
+
+    source: Literal["webdataset"] = "webdataset"
+    classes: tuple[str, ...] | None = None
+    """Names of the labels 0, 1 ..., where the images' keys do not tell wnids."""
+
+
+class ListedConfig(FolderConfig, PhotographsConfig):
+    """A folder of images that tables list, with the class of each. Paths are relative
+    to `path`.
+    """
+
+    source: Literal["listed"] = "listed"
+    train_list: str = Field(pattern=INSIDE)
+    """The table of training images, or of all images with a column of splits."""
+    val_list: str | None = Field(default=None, pattern=INSIDE)
+    """The table of validation images, where they have their own."""
+    classes: tuple[str, ...] | None = None
+    """Names of the numbers 0, 1 ..., or the order of names."""
+
+
 SOURCES: dict[str, type[PrepareConfig]] = {
     source.model_fields["source"].default: source
     for source in (
@@ -246,5 +268,7 @@ SOURCES: dict[str, type[PrepareConfig]] = {
         HubConfig,
         DatasetsConfig,
         UnsplitFolderConfig,
+        WebDatasetConfig,
+        ListedConfig,
     )
 }

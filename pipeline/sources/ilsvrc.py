@@ -9,11 +9,10 @@ from pathlib import Path
 from pipeline.artefacts.contents import Completeness
 from pipeline.configs.prepare import DEVKIT, ILSVRC2012_IMAGES, TRAIN, VAL, ILSVRC2012Config
 from pipeline.errors import InputError, present
-from pipeline.images.decode import MAX_BYTES
 from pipeline.sources.base import NO_CLASS, Archive, Piece, Source, SourceFile, text_of
 from pipeline.sources.clutter import clutter
 from pipeline.sources.devkit import Devkit, read_devkit
-from pipeline.sources.tar import ends_digest, md5, members, read_at, wrong_md5
+from pipeline.sources.tar import Member, ends_digest, file_of, md5, members, wrong_md5
 
 MD5 = {
     TRAIN: "1d675b47d978889d74fa0da5fadfb00e",
@@ -155,12 +154,13 @@ def _read(folder: Path, piece: Piece) -> Iterator[SourceFile]:
         yield _left_out(piece)
         return
     if piece.split == "val":
-        yield _file(
-            folder / VAL, piece, piece.name, piece.size, piece.offset if piece.offset >= 0 else None
-        )
+        offset = piece.offset if piece.offset >= 0 else None
+        member = Member(piece.name, piece.size, offset)
+        yield file_of(folder / VAL, piece.split, piece.name, piece.label, member)
         return
     names: set[str] = set()
-    for name, size, offset in members(folder / TRAIN, piece.offset, piece.offset + piece.size):
+    for member in members(folder / TRAIN, piece.offset, piece.offset + piece.size):
+        name = member.name
         own = f"{piece.name}/{text_of(name.rpartition('/')[2])}"
         if clutter(name):
             yield _left_out(piece._replace(name=name))
@@ -171,7 +171,7 @@ def _read(folder: Path, piece: Piece) -> Iterator[SourceFile]:
                 piece.split, whole, piece.label, None, "has a name that occurs twice in its archive"
             )
         else:
-            yield _file(folder / TRAIN, piece, own, size, offset)
+            yield file_of(folder / TRAIN, piece.split, own, piece.label, member)
         names.add(own)
     if not names:
         raise InputError(
@@ -181,16 +181,3 @@ def _read(folder: Path, piece: Piece) -> Iterator[SourceFile]:
 
 def _left_out(piece: Piece) -> SourceFile:
     return SourceFile(piece.split, piece.name, piece.label, None, clutter=clutter(piece.name))
-
-
-def _file(path: Path, piece: Piece, name: str, size: int, offset: int | None) -> SourceFile:
-    if offset is None:
-        return SourceFile(piece.split, name, piece.label, None)
-    if size > MAX_BYTES:
-        return SourceFile(
-            piece.split, name, piece.label, None, f"has {size} bytes, more than {MAX_BYTES}"
-        )
-    encoded = read_at(path, offset, size)
-    if len(encoded) < size:
-        raise InputError(f"{path}: ends within {name}; expected a whole tar archive")
-    return SourceFile(piece.split, name, piece.label, encoded)

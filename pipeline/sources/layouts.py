@@ -9,6 +9,9 @@ from pipeline.configs.prepare import DEVKIT, TRAIN, VAL
 from pipeline.errors import InputError
 from pipeline.sources.clutter import clutter
 from pipeline.sources.folders import IMAGES, is_image
+from pipeline.sources.splits import split_in
+from pipeline.sources.webdataset import has_samples
+from pipeline.sources.webdataset_shards import tars_in
 
 KAGGLE = Path("ILSVRC/Data/CLS-LOC")
 KAGGLE_LABELS = "LOC_val_solution.csv"
@@ -25,8 +28,8 @@ LISTS = (
 LOOKED_AT = 64  # ours: entries of a folder, to see what it holds
 EXPECTED = (
     "ILSVRC-2012's archives, Kaggle's or torchvision's folders, train/<class>/ with"
-    " val/<class>/ or val/ and a list, Tiny ImageNet, ImageNet-V2's numbered folders, or what"
-    " Hugging Face datasets saved"
+    " val/<class>/ or val/ and a list, Tiny ImageNet, ImageNet-V2's numbered folders, WebDataset's"
+    " tar files, or what Hugging Face datasets saved"
 )
 
 
@@ -53,14 +56,14 @@ def recognise_layout(path: Path) -> Layout:
     """
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; expected {EXPECTED}")
-    for look in (_archives, _kaggle, _tables, _folders, _numbered):
+    for look in (_archives, _webdataset, _kaggle, _tables, _folders, _numbered):
         if (layout := look(path)) is not None:
             return layout
-    if any(path.glob("*.tar")):
+    if tars := tars_in(path):
         raise InputError(
-            f"{path}: has tar files that are none of ILSVRC-2012's; WebDataset shards are not read:"
-            " datasets.load_dataset('webdataset', ...).save_to_disk(FOLDER) makes a folder that"
-            " is (source datasets)"
+            f"{path}: has tar files that are neither ILSVRC-2012's archives nor WebDataset's (the"
+            f" first: {tars[0].name}); expected KEY.jpg with KEY.cls or KEY.json in each, or a tar"
+            " file that you unpack"
         )
     if sum(1 for entry in _some(path) if entry.is_dir()) >= 2:
         raise InputError(
@@ -77,6 +80,18 @@ def _archives(path: Path) -> Layout | None:
     if not (path / TRAIN).is_file():
         return Layout({"source": "ilsvrc2012", "only_val": True}, f"{VAL} without {TRAIN}")
     return Layout({"source": "ilsvrc2012"}, "ILSVRC-2012's archives")
+
+
+def _webdataset(path: Path) -> Layout | None:
+    """Tar files of which the first begins with an image and its label."""
+    tars = tars_in(path)
+    if not tars or not has_samples(tars[0]):
+        return None
+    fields: dict[str, Any] = {"source": "webdataset"}
+    splits = {split_in(tar.stem) or split_in(tar.parent.name) for tar in tars}
+    if "train" not in splits:
+        fields["only_val"] = True
+    return Layout(fields, f"WebDataset's tar files ({len(tars)}, the first: {tars[0].name})")
 
 
 def _tables(path: Path) -> Layout | None:

@@ -23,6 +23,8 @@ READERS = {
     "hub": "hub:hub",
     "datasets": "saved_datasets:saved_datasets",
     "unsplit_folder": "unsplit_folder:unsplit_folder",
+    "webdataset": "webdataset:webdataset",
+    "listed": "listed:listed",
 }
 
 

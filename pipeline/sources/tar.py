@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import InputError
-from pipeline.sources.base import text_of
+from pipeline.images.decode import MAX_BYTES
+from pipeline.sources.base import SourceFile, text_of
 
 READ_BYTES = 2**20
 # ours: zeros behind the last member; more is a hole that a download left
@@ -96,6 +97,23 @@ def members(path: Path, start: int = 0, stop: int | None = None) -> Iterator[Mem
 def read_at(path: Path, offset: int, size: int) -> bytes:
     """Bytes of a file; fewer where it ends."""
     return os.pread(_descriptor(path), size, offset)
+
+
+def file_of(path: Path, split: str, name: str, label: int, member: Member) -> SourceFile:
+    """Return a member of a tar archive as a file of a source, under a name.
+
+    Raises:
+        InputError: the archive ends within it.
+    """
+    _, size, offset = member
+    if offset is None:
+        return SourceFile(split, name, label, None)
+    if size > MAX_BYTES:
+        return SourceFile(split, name, label, None, f"has {size} bytes, more than {MAX_BYTES}")
+    encoded = read_at(path, offset, size)
+    if len(encoded) < size:
+        raise InputError(f"{path}: ends within {name}; expected a whole tar archive")
+    return SourceFile(split, name, label, encoded)
 
 
 def md5(path: Path) -> str:

@@ -1,0 +1,208 @@
+"""The source that is a folder of WebDataset's tar files: an image and its label are
+members side by side, KEY.jpg with KEY.cls or KEY.json.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipeline.configs.prepare import WebDatasetConfig
+from pipeline.errors import InputError
+from pipeline.sources.base import NO_CLASS, Piece, Source, SourceFile, text_of
+from pipeline.sources.class_order import numbers_in_words
+from pipeline.sources.clutter import clutter
+from pipeline.sources.folders import IMAGE_SUFFIXES
+from pipeline.sources.ilsvrc import judge
+from pipeline.sources.recognition import synsets
+from pipeline.sources.tar import Member, file_of, members, read_at
+from pipeline.sources.webdataset_shards import INFO, tars_of
+
+# a key is all up to the first dot behind the folders
+NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)", re.DOTALL)
+WNID = re.compile(r"(?:.*/)?(n\d{8})_", re.DOTALL)
+LABELS = {"cls", "json"}
+LOOKED_AT = 16  # ours: members of a tar file, to see what it holds
+MOST_LABEL_BYTES = 2**20  # ours: of a member that holds a label
+
+
+class Sample(NamedTuple):
+    """An image of a tar file, by its key, and its label."""
+
+    key: str
+    image: Member
+    label: int
+
+
+def webdataset(config: WebDatasetConfig) -> Source:
+    """The tar files of a folder; their names, or their folders', tell their splits.
+
+    Every header and label is read before anything is prepared. The classes are those of
+    `config`, or the wnids that all training images' keys begin with, or numbers.
+
+    Raises:
+        InputError: a tar file is missing or damaged, an image has no label, a label has
+            no image, or two images of a file have one key.
+    """
+    path = config.path
+    if path is None or not path.is_dir():
+        raise InputError(f"{path}: no such folder; expected one of WebDataset's tar files")
+    tars = tars_of(path, config.only_val)
+    content, pieces = hashlib.sha256(), []
+    wnids_of: dict[int, set[str]] = {}  # of each label
+    for split, some in tars.of_split.items():
+        for tar in some:
+            name, count = tar.relative_to(path).as_posix(), 0
+            content.update(repr((split, name)).encode())
+            for count, (key, image, label) in enumerate(samples(tar), 1):
+                content.update(repr((text_of(key), image.size, label)).encode())
+                match = WNID.match(key)
+                # validation images have names without wnids
+                if match or split == "train":
+                    wnids_of.setdefault(label, set()).add(match[1] if match else "")
+                else:
+                    wnids_of.setdefault(label, set())
+            _refuse_other_length(tar, count, tars.lengths.get(tar.name))
+            pieces.append(Piece(split, name, NO_CLASS, tar.stat().st_size))
+    classes, notes = _classes(path, wnids_of, config.classes)
+    content.update(repr(classes).encode())
+    place = {label: label if config.classes else k for k, label in enumerate(sorted(wnids_of))}
+    return Source(
+        classes,
+        content.hexdigest(),
+        lambda: pieces,
+        partial(_read, path, place),
+        state=repr([(path / piece.name).stat().st_mtime_ns for piece in pieces]),
+        judge=judge if classes == synsets() else None,
+        notes=(*tars.notes, *notes),
+        is_of_files=True,
+    )
+
+
+def has_samples(path: Path) -> bool:
+    """Return whether a tar file begins with an image and its label."""
+    matches = []
+    with suppress(InputError):  # a damaged one may be WebDataset's, too
+        matches += [NAME.fullmatch(member.name) for member in islice(members(path), LOOKED_AT)]
+    kinds = {match[2].lower() for match in matches if match}
+    return bool(kinds & LABELS) and any(f".{kind}" in IMAGE_SUFFIXES for kind in kinds)
+
+
+def samples(path: Path) -> Iterator[Sample]:
+    """Yield the images of a tar file in order, with their labels.
+
+    Raises:
+        InputError: it is damaged, an image has no label or a label no image, its two
+            labels differ, or a key occurs twice.
+    """
+    seen: set[str] = set()
+    for key, group in groupby(_parts(path), key=lambda part: part[0]):
+        if key in seen:
+            raise InputError(
+                f"{path}: key {text_of(key)} occurs twice; expected the members of an image side by"
+                " side, and each key once"
+            )
+        seen.add(key)
+        yield _sample(path, key, [(kind, member) for _, kind, member in group])
+
+
+def _parts(path: Path) -> Iterator[tuple[str, str, Member]]:
+    """Yield the key and the kind of each member, without clutter and remarks."""
+    for member in members(path):
+        if clutter(member.name) or member.name.startswith("__"):
+            continue
+        if (match := NAME.fullmatch(member.name)) is None:
+            raise InputError(
+                f"{path}: has member {text_of(member.name)!r}; expected KEY.jpg, KEY.cls and the"
+                " like"
+            )
+        yield match[1], match[2].lower(), member
+
+
+def _sample(path: Path, key: str, parts: list[tuple[str, Member]]) -> Sample:
+    where = f"{path}: {text_of(key)}"
+    kinds = [kind for kind, _ in parts]
+    if twice := next((kind for kind in kinds if kinds.count(kind) > 1), None):
+        raise InputError(f"{where}.{twice} occurs twice; expected each key once")
+    images = [member for kind, member in parts if f".{kind}" in IMAGE_SUFFIXES]
+    if len(images) != 1:
+        raise InputError(
+            f"{where} has {len(images)} images ({', '.join(kinds)}); expected one, such as"
+            f" {text_of(key)}.jpg"
+        )
+    labels = {
+        kind: label
+        for kind, member in parts
+        if kind in LABELS and (label := _label(path, kind, member)) is not None
+    }
+    if len(set(labels.values())) != 1:
+        what = f"two labels, {labels['cls']} and {labels['json']}" if labels else "no label"
+        raise InputError(
+            f"{where} has {what}; expected a number in {text_of(key)}.cls, or as label in"
+            f" {text_of(key)}.json"
+        )
+    return Sample(key, images[0], next(iter(labels.values())))
+
+
+def _label(path: Path, kind: str, member: Member) -> int | None:
+    """Return the label in a member; None if it is a JSON without one."""
+    text, label = b"", None
+    if member.offset is not None and member.size <= MOST_LABEL_BYTES:
+        text = read_at(path, member.offset, member.size)
+    try:
+        content: Any = json.loads(text)
+        if kind == "json" and isinstance(content, dict):
+            if (content := content.get("label")) is None:
+                return None
+        label = content
+    except ValueError:
+        pass
+    if type(label) is not int or label < 0:
+        raise InputError(
+            f"{path}: {text_of(member.name)} holds {text[:40].decode('utf-8', 'replace')!r};"
+            " expected a class as a number from 0 on"
+        )
+    return label
+
+
+def _classes(
+    path: Path, wnids_of: dict[int, set[str]], given: tuple[str, ...] | None
+) -> tuple[list[str], tuple[str, ...]]:
+    """Return the names of the classes, and what a person should know of them."""
+    labels = sorted(wnids_of)
+    if given:
+        if labels[-1] >= len(given):
+            raise InputError(
+                f"{path}: has label {labels[-1]}, and --classes names {len(given)} classes, for"
+                f" labels 0 to {len(given) - 1}"
+            )
+        return list(given), ()
+    wnids = [next(iter(wnids_of[label])) for label in labels if len(wnids_of[label]) == 1]
+    if len(set(wnids)) == len(labels) and "" not in wnids:
+        return wnids, (f"the {len(wnids)} labels are named by the wnids in the images' keys",)
+    names = [str(label) for label in labels]
+    return names, (
+        *numbers_in_words(names, "labels"),
+        "their classes have no names; --classes gives them",
+    )
+
+
+def _refuse_other_length(tar: Path, count: int, expected: int | None) -> None:
+    if not count:
+        raise InputError(f"{tar}: holds no image; expected KEY.jpg with KEY.cls or KEY.json")
+    if expected not in (None, count):
+        raise InputError(
+            f"{tar}: holds {count} images, and {INFO} says {expected}; fetch it again"
+        )
+
+
+def _read(folder: Path, place: dict[int, int], piece: Piece) -> Iterator[SourceFile]:
+    tar, top = folder / piece.name, text_of(piece.name.removesuffix(".tar"))
+    for key, image, label in samples(tar):
+        name = f"{top}/{text_of(key)}{Path(image.name).suffix}"
+        yield file_of(tar, piece.split, name, place.get(label, NO_CLASS), image)
