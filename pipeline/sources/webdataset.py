@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 from pipeline.configs.prepare import WebDatasetConfig
 from pipeline.errors import InputError
+from pipeline.runtime.environment import cores_per_rank
+from pipeline.runtime.pool import share
 from pipeline.sources.base import NO_CLASS, Piece, Source, SourceFile, text_of
 from pipeline.sources.class_order import numbers_in_words
 from pipeline.sources.clutter import clutter
@@ -26,6 +28,8 @@ from pipeline.sources.webdataset_shards import INFO, tars_of
 # a key is all up to the first dot behind the folders
 NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)", re.DOTALL)
 WNID = re.compile(r"(?:.*/)?(n\d{8})_", re.DOTALL)
+NO_WNID = ""
+MANY = 32  # ours: tar files, from which on processes share them
 LABELS = {"cls", "json"}
 LOOKED_AT = 16  # ours: members of a tar file, to see what it holds
 MOST_LABEL_BYTES = 2**20  # ours: of a member that holds a label
@@ -37,6 +41,17 @@ class Sample(NamedTuple):
     key: str
     image: Member
     label: int
+
+
+class Scan(NamedTuple):
+    """What the headers and labels of a tar file say: how many images it has, a digest of
+    their keys, sizes and labels, and the wnids that the keys of each label begin with.
+    """
+
+    tar: Path
+    count: int
+    digest: str
+    wnids_of: dict[int, set[str]]
 
 
 def webdataset(config: WebDatasetConfig) -> Source:
@@ -53,22 +68,27 @@ def webdataset(config: WebDatasetConfig) -> Source:
     if path is None or not path.is_dir():
         raise InputError(f"{path}: no such folder; expected one of WebDataset's tar files")
     tars = tars_of(path, config.only_val)
+    of_tar = {
+        scan.tar: scan
+        for scan in share(
+            _scan,
+            [tar for some in tars.of_split.values() for tar in some],
+            cores_per_rank() if sum(map(len, tars.of_split.values())) >= MANY else 1,
+        )
+    }
     content, pieces = hashlib.sha256(), []
-    wnids_of: dict[int, set[str]] = {}  # of each label
+    wnids_of: dict[int, set[str]] = {}
     for split, some in tars.of_split.items():
-        for tar in some:
-            name, count = tar.relative_to(path).as_posix(), 0
-            content.update(repr((split, name)).encode())
-            for count, (key, image, label) in enumerate(samples(tar), 1):
-                content.update(repr((text_of(key), image.size, label)).encode())
-                match = WNID.match(key)
-                # validation images have names without wnids
-                if match or split == "train":
-                    wnids_of.setdefault(label, set()).add(match[1] if match else "")
-                else:
-                    wnids_of.setdefault(label, set())
-            _refuse_other_length(tar, count, tars.lengths.get(tar.name))
-            pieces.append(Piece(split, name, NO_CLASS, tar.stat().st_size))
+        for scan in map(of_tar.__getitem__, some):
+            _refuse_other_length(scan, tars.lengths.get(scan.tar.name))
+            name = scan.tar.relative_to(path).as_posix()
+            content.update(repr((split, name, scan.digest)).encode())
+            for label, wnids in scan.wnids_of.items():
+                # validation images often have names without wnids
+                wnids_of.setdefault(label, set()).update(
+                    wnids if split == "train" else wnids - {NO_WNID}
+                )
+            pieces.append(Piece(split, name, NO_CLASS, scan.tar.stat().st_size))
     classes, notes = _classes(path, wnids_of, config.classes)
     content.update(repr(classes).encode())
     place = {label: label if config.classes else k for k, label in enumerate(sorted(wnids_of))}
@@ -82,6 +102,16 @@ def webdataset(config: WebDatasetConfig) -> Source:
         notes=(*tars.notes, *notes),
         is_of_files=True,
     )
+
+
+def _scan(tar: Path) -> Scan:
+    content, count = hashlib.sha256(), 0
+    wnids_of: dict[int, set[str]] = {}
+    for count, (key, image, label) in enumerate(samples(tar), 1):
+        content.update(repr((text_of(key), image.size, label)).encode())
+        match = WNID.match(key)
+        wnids_of.setdefault(label, set()).add(match[1] if match else NO_WNID)
+    return Scan(tar, count, content.hexdigest(), wnids_of)
 
 
 def has_samples(path: Path) -> bool:
@@ -183,7 +213,7 @@ def _classes(
             )
         return list(given), ()
     wnids = [next(iter(wnids_of[label])) for label in labels if len(wnids_of[label]) == 1]
-    if len(set(wnids)) == len(labels) and "" not in wnids:
+    if len(set(wnids)) == len(labels) and NO_WNID not in wnids:
         return wnids, (f"the {len(wnids)} labels are named by the wnids in the images' keys",)
     names = [str(label) for label in labels]
     return names, (
@@ -192,12 +222,12 @@ def _classes(
     )
 
 
-def _refuse_other_length(tar: Path, count: int, expected: int | None) -> None:
-    if not count:
-        raise InputError(f"{tar}: holds no image; expected KEY.jpg with KEY.cls or KEY.json")
-    if expected not in (None, count):
+def _refuse_other_length(scan: Scan, expected: int | None) -> None:
+    if not scan.count:
+        raise InputError(f"{scan.tar}: holds no image; expected KEY.jpg with KEY.cls or KEY.json")
+    if expected not in (None, scan.count):
         raise InputError(
-            f"{tar}: holds {count} images, and {INFO} says {expected}; fetch it again"
+            f"{scan.tar}: holds {scan.count} images, and {INFO} says {expected}; fetch it again"
         )
 
 

@@ -68,11 +68,11 @@ def test_either_spelling_makes_the_same() -> None:
         ({}, "source None is none of digits"),
         (
             {"source": "digits", "classes": ["a"]},
-            "classes is for source labelled_folder or hub or datasets, not for",
+            "classes is for source labelled_folder or hub or datasets or webdataset or listed, not",
         ),
         (
             {"source": "labelled_folder", "reencode": {}},
-            "reencode is for source imagefolder or ilsvrc2012 or hub or datasets, not for labelled",
+            "reencode is for source imagefolder or ilsvrc2012 or hub or datasets or webdataset",
         ),
         (
             {"source": "digits", "shard_mb": 1},

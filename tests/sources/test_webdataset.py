@@ -9,6 +9,7 @@ import pytest
 from pipeline.artefacts.dataset import Dataset
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError
+from pipeline.sources import webdataset
 from pipeline.sources.layouts import recognise_layout
 from pipeline.sources.recognition import synsets
 from pipeline.stages.prepare import prepare
@@ -196,3 +197,16 @@ def test_the_command_says_what_it_saw_and_checks(tmp_path: Path) -> None:
     ended = in_process(*line)
     assert ended.returncode == 2
     assert "has another content than the image that" in ended.stderr
+
+
+def test_processes_share_many_tars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the data set is the same."""
+    top = hubs(tmp_path / "tars")
+    one = prepared(top, tmp_path / "one")
+    monkeypatch.setattr(webdataset, "MANY", 2)
+    monkeypatch.setattr(webdataset, "cores_per_rank", lambda: 2)
+    many = prepared(top, tmp_path / "many")
+    assert many.manifest.source_fingerprint == one.manifest.source_fingerprint
+    (top / VAL_TAR).write_bytes((top / VAL_TAR).read_bytes()[:900])
+    with pytest.raises(InputError, match="is damaged or ends early"):
+        prepared(top, tmp_path / "other")
