@@ -3,7 +3,7 @@
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -127,6 +127,20 @@ def twins(names: Sequence[str], others: Sequence[str]) -> list[tuple[str, str]]:
     return [
         (name, other) for name in names for other in by_key.get(_key(name), ()) if other != name
     ]
+
+
+def note_on_unseen(classes: list[str], labels: Iterable[int], what: str) -> tuple[str, ...]:
+    """What a person should know of classes without a validation image: `what` is a
+    folder or an image of the place that lacks it.
+    """
+    seen = set(labels)
+    unseen = [name for label, name in enumerate(classes) if label not in seen]
+    if not unseen:
+        return ()
+    return (
+        f"{len(unseen)} of {len(classes)} classes have no {what} (the first: {unseen[0]}): no error"
+        " is measured on them",
+    )
 
 
 def notes_on(classes: list[str]) -> tuple[str, ...]:

@@ -8,7 +8,14 @@ from pipeline.errors import InputError
 from pipeline.sources.base import NO_CLASS, Source
 from pipeline.sources.class_order import by_number
 from pipeline.sources.clutter import tidy, total
-from pipeline.sources.folders import class_folders, files_of, folder_source, notes_on, twins
+from pipeline.sources.folders import (
+    class_folders,
+    files_of,
+    folder_source,
+    note_on_unseen,
+    notes_on,
+    twins,
+)
 from pipeline.sources.label_lists import read_labels
 
 Listing = list[tuple[str, int, Path]]
@@ -42,12 +49,8 @@ def imagefolder(config: ImageFolderConfig) -> Source:
         validation, how = _of_list(val, path / config.val_labels, label_of, left_out)
         notes += (f"the images of {config.val_folder}/ have their classes {how}",)
         lack = "image"
-    seen = {label for _, label, _ in validation}
-    if unseen := [name for name in classes if label_of[name] not in seen]:
-        notes += (
-            f"{len(unseen)} of {len(classes)} classes have no {lack} in {config.val_folder}/ (the"
-            f" first: {unseen[0]}): no error is measured on them",
-        )
+    labels = (label for _, label, _ in validation)
+    notes += note_on_unseen(classes, labels, f"{lack} in {config.val_folder}/")
     return folder_source(classes, listing + validation, path, total([left_out]), notes)
 
 

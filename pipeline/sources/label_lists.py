@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.errors import InputError
 from pipeline.sources.class_order import are_numbers
@@ -12,11 +13,22 @@ FILE_COLUMNS = {
     *("path", "file", "file_name", "filename", "filepath", "image", "image_id", "imageid"),
     *("image_name", "name"),
 }
+BOXED = "predictionstring"  # Kaggle's has boxes behind the class
 LABEL_COLUMNS = {
-    *("label", "class", "wnid", "synset", "category", "predictionstring", "class_name"),
+    *("label", "class", "wnid", "synset", "category", BOXED, "class_name"),
     *("label_name", "target"),
 }
+SPLIT_COLUMNS = {"split", "set", "subset", "partition"}
+MOST_HEAD = 4096  # ours: characters of the line that names columns
 EXPECTED = "a file and its class a line"
+
+
+class Row(NamedTuple):
+    """A line of a list; `split` is empty where no column says it."""
+
+    file: str
+    label: str
+    split: str = ""
 
 
 def read_labels(path: Path, classes: Sequence[str]) -> tuple[dict[str, str], str]:
@@ -39,7 +51,8 @@ def read_labels(path: Path, classes: Sequence[str]) -> tuple[dict[str, str], str
         rows = [(name, devkit.wnids[k]) for name, k in zip(named, devkit.val_labels, strict=True)]
         how = "by the devkit's ground truth"
     else:
-        rows, how = list(_rows(path)), f"by {path.name}"
+        rows = [(Path(row.file).name, row.label) for row in rows_of(path)]
+        how = f"by {path.name}"
         if are_numbers([label for _, label in rows]) and not are_numbers(classes):
             rows = _by_place(path, rows, classes)
             how += ", whose numbers are places in the sorted classes, from 0 on"
@@ -52,10 +65,14 @@ def read_labels(path: Path, classes: Sequence[str]) -> tuple[dict[str, str], str
     return labels, how
 
 
-def _rows(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield each file, without folders, and its class."""
+def rows_of(path: Path) -> Iterator[Row]:
+    """Yield each file of a text, its class, and its split where a column says it.
+
+    Raises:
+        InputError: the text cannot be read, or is of another form.
+    """
     try:
-        lines = [line for line in path.read_text().splitlines() if line.strip()]
+        lines = [line for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError):
         raise InputError(f"{path}: cannot be read as text; expected {EXPECTED}") from None
     if not lines:
@@ -68,6 +85,7 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
     )
     names = [cell.strip().lower() for cell in table[0]]
     file, label = _column(path, names, FILE_COLUMNS), _column(path, names, LABEL_COLUMNS)
+    split = _column(path, names, SPLIT_COLUMNS)
     if (file is None) != (label is None):
         raise InputError(
             f"{path}: has the columns {', '.join(table[0])}; expected one of the file"
@@ -75,10 +93,23 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
         )
     for row in table if file is None else table[1:]:
         place, kind = (0, 1) if file is None or label is None else (file, label)
-        if len(row) <= max(place, kind):
+        if len(row) <= max(place, kind, split or 0):
             raise InputError(f"{path}: has the line {sign.join(row)[:80]!r}; expected {EXPECTED}")
-        words = row[kind].split()  # Kaggle's have boxes behind the class
-        yield Path(row[place].strip()).name, words[0] if words else ""
+        text = row[kind].strip()
+        if names[kind] == BOXED:
+            text = text.partition(" ")[0]
+        yield Row(row[place].strip(), text, "" if split is None else row[split].strip())
+
+
+def has_splits(path: Path) -> bool:
+    """Whether the first line of a table names columns of files, classes and splits."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            head = file.readline(MOST_HEAD)
+    except (OSError, UnicodeDecodeError):
+        return False
+    names = {cell.strip().lower() for cell in head.split("," if path.suffix == ".csv" else "\t")}
+    return all(names & kinds for kinds in (FILE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS))
 
 
 def _column(path: Path, names: list[str], kinds: set[str]) -> int | None:

@@ -9,6 +9,7 @@ from pipeline.configs.prepare import DEVKIT, TRAIN, VAL
 from pipeline.errors import InputError
 from pipeline.sources.clutter import clutter
 from pipeline.sources.folders import IMAGES, is_image
+from pipeline.sources.label_lists import has_splits
 from pipeline.sources.splits import split_in
 from pipeline.sources.webdataset import has_samples
 from pipeline.sources.webdataset_shards import tars_in
@@ -25,11 +26,17 @@ LISTS = (
     *("val.csv", "val.tsv", "val_labels.csv", "metadata.csv", "labels.csv"),
     DEVKIT,
 )
+# of training images, and of validation images with a word of VAL_FOLDERS
+TABLES = (
+    *("{}.csv", "{}.tsv", "{}.txt", "{}_list.txt", "{}_labels.txt", "{}_map.txt"),
+    *("{}_labels.csv", "{}_list.csv", "{}/metadata.csv"),
+)
 LOOKED_AT = 64  # ours: entries of a folder, to see what it holds
 EXPECTED = (
     "ILSVRC-2012's archives, Kaggle's or torchvision's folders, train/<class>/ with"
     " val/<class>/ or val/ and a list, Tiny ImageNet, ImageNet-V2's numbered folders, WebDataset's"
-    " tar files, or what Hugging Face datasets saved"
+    " tar files, tables of path and label (train.csv and val.csv, or one with a column split), or"
+    " what Hugging Face datasets saved"
 )
 
 
@@ -56,7 +63,7 @@ def recognise_layout(path: Path) -> Layout:
     """
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; expected {EXPECTED}")
-    for look in (_archives, _webdataset, _kaggle, _tables, _folders, _numbered):
+    for look in (_archives, _webdataset, _kaggle, _tables, _listed, _folders, _numbered):
         if (layout := look(path)) is not None:
             return layout
     if tars := tars_in(path):
@@ -117,6 +124,31 @@ def _kaggle(path: Path) -> Layout | None:
                 }
                 if not _has_class_folders(top / "val"):
                     return Layout(fields, f"Kaggle's ImageNet ({labels})")
+    return None
+
+
+def _listed(path: Path) -> Layout | None:
+    """A table of training images and one of validation images, or one of both."""
+    if (path / "train").is_dir() and _has_class_folders(path / "train"):
+        return None
+    for form in TABLES:
+        vals = [form.format(name) for name in VAL_FOLDERS if (path / form.format(name)).is_file()]
+        train = form.format("train")
+        if (path / train).is_file() and vals:
+            fields = {"source": "listed", "train_list": train, "val_list": vals[0]}
+            return Layout(fields, f"images listed by {train} and {vals[0]}")
+    tables = [each for each in _some(path) if each.suffix in (".csv", ".tsv") and has_splits(each)]
+    if len(tables) > 1:
+        raise InputError(
+            f"{path}: has several tables of files, classes and splits"
+            f" ({', '.join(sorted(each.name for each in tables))}): going-deeper data prepare listed"
+            " FOLDER --train-list TABLE takes one"
+        )
+    for table in tables:
+        return Layout(
+            {"source": "listed", "train_list": table.name},
+            f"images of all splits listed by {table.name}",
+        )
     return None
 
 
