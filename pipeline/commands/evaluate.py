@@ -1,14 +1,18 @@
 """The evaluation of any classifier, without an experiment file."""
 
+from pathlib import Path
 from typing import Any, get_args
 
 import click
 
 from pipeline.commands.arguments import PATH, PRECISION, PROCESSES, ROOT, choices
+from pipeline.commands.local import is_first
 from pipeline.commands.missing import run_missing, show_name
 from pipeline.commands.values import Names, Triple
 from pipeline.configs.crops import CropsConfig
+from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.other_network import MOST_PIXELS
+from pipeline.configs.study import Study
 from pipeline.paper.policies import CURVE
 from pipeline.paper.published import PublishedId
 from pipeline.tools.external import foreign_study
@@ -88,6 +92,11 @@ from pipeline.tools.external import foreign_study
         " digest of the file]"
     ),
 )
+@click.option(
+    "--real-labels",
+    type=PATH,
+    help="ImageNet-ReaL's real.json: also the errors by its labels, several an image.",
+)
 @PRECISION
 @click.option(
     "--compile/--no-compile",
@@ -114,6 +123,28 @@ def evaluate(**options: Any) -> None:
     on whole images. The last options settle what the paper leaves open.
     """
     root, processes = options.pop("root"), options.pop("processes")
+    real_labels = options.pop("real_labels")
     study = foreign_study(**options)
+    labels = _read_real_labels(real_labels, study)
     run_missing(study, root, None, processes)
+    if labels is not None and is_first():
+        from pipeline.tools.real_labels import real_errors
+
+        for line in real_errors(_evaluation(study), root, labels, real_labels):
+            print(line)
     show_name(study, root)
+
+
+def _read_real_labels(path: Path | None, study: Study) -> list[list[int]] | None:
+    """Return other labels, after a look whether the data is what they are for."""
+    if path is None:
+        return None
+    from pipeline.tools.real_labels import read_real_labels, refuse_other_images
+
+    labels = read_real_labels(path)
+    refuse_other_images(_evaluation(study), path)
+    return labels
+
+
+def _evaluation(study: Study) -> EvaluateConfig:
+    return study.check.results[0].members[0]

@@ -43,13 +43,17 @@ SHARED_BY = click.option(
 @click.option(
     "--classes",
     type=PATH,
-    help="hub, datasets, labelled_folder: a file that names the classes in order.",
+    help="A file that names the classes in order, where folders or labels do not.",
 )
 @click.option("--train-folder", help="imagefolder: of the class folders.  [default: train]")
 @click.option("--val-folder", help="imagefolder: of the validation images.  [default: val]")
 @click.option(
     "--val-labels", help="imagefolder: the list of their classes, where they lie in one folder."
 )
+@click.option(
+    "--train-list", help="listed: the table of path and label, or of path, label and split."
+)
+@click.option("--val-list", help="listed: the table of the validation images, if another.")
 @click.option(
     "--shorter-side",
     type=int,
@@ -78,9 +82,11 @@ def prepare(
     SOURCE is auto (what lies in the folder says which, and how it is read), digits,
     imagefolder (train/<class>/ and val/<class>/), labelled_folder
     (images to evaluate on), unsplit_folder (<class>/, of which a fifth is for
-    validation), ilsvrc2012 (the folder of the three archives), datasets (a folder that
-    Hugging Face datasets saved, or of parquet files) or hub (WHERE is the data set's
-    name there). An interrupted preparation goes on where it stopped.
+    validation), ilsvrc2012 (the folder of the three archives), webdataset (tar files of
+    KEY.jpg with KEY.cls or KEY.json), listed (images that tables of path and label
+    name), datasets (a folder that Hugging Face datasets saved, or of parquet files) or
+    hub (WHERE is the data set's name there). An interrupted preparation goes on where
+    it stopped.
     """
     from pipeline.stages import prepare as preparation
 

@@ -11,8 +11,8 @@ NO_CLASS = -1
 
 
 class Piece(NamedTuple):
-    """What a shard is made of: a file, or an archive of files; `label` is NO_CLASS where
-    its files have classes of their own. `size` in bytes, as well as is known
+    """What a shard is made of: a file, or an archive of files. `label` is NO_CLASS
+    where the files have classes of their own; `size` in bytes, as well as is known
     beforehand; `offset` is what the source needs to find it.
     """
 

@@ -6,14 +6,15 @@ from pathlib import Path
 from pipeline.configs.prepare import DEVKIT, VAL, LabelledFolderConfig
 from pipeline.errors import InputError
 from pipeline.sources.base import NO_CLASS, Source
-from pipeline.sources.class_order import by_number
+from pipeline.sources.class_order import are_numbers, by_number
 from pipeline.sources.clutter import tidy, total
 from pipeline.sources.folders import files_of, folder_source, notes_on
 
 
 def labelled_folder(config: LabelledFolderConfig) -> Source:
     """Images to evaluate on: val/<class>/* or <class>/*, or files named <class>_*;
-    without `classes`, the folders' names.
+    without `classes`, the folders' names. Folders named by numbers are places in
+    `classes` that have names, as ImageNet-V2's are in ILSVRC-2012's.
 
     Raises:
         InputError: there is no such folder, no image in it, one that is of no class, or
@@ -37,9 +38,13 @@ def labelled_folder(config: LabelledFolderConfig) -> Source:
     if len(seen) == 1 and not seen <= set(config.classes or ()):
         _refuse_one_class(top, [file for name, file in files if name], *seen)
     label_of = {"": NO_CLASS} | {name: label for label, name in enumerate(names)}
+    notes = () if config.classes else notes_on(names)
+    if config.classes and are_numbers(sorted(seen.union(folders))) and not are_numbers(names):
+        label_of = {"": NO_CLASS} | {str(label): label for label in range(len(names))}
+        seen = {names[label_of[name]] for name in seen if name in label_of}
+        notes = (f"the folders are numbers: places in the {len(names)} classes, from 0 on",)
     if unknown := next((file for name, file in files if name not in label_of), None):
         raise InputError(f"{unknown}: belongs to none of the {len(names)} classes")
-    notes = () if config.classes else notes_on(names)
     if unseen := [name for name in names if name not in seen]:
         notes += (f"{len(unseen)} of {len(names)} classes have no image (the first: {unseen[0]})",)
     listing = [("val", label_of[name], file) for name, file in files]

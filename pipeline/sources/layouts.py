@@ -141,8 +141,8 @@ def _listed(path: Path) -> Layout | None:
     if len(tables) > 1:
         raise InputError(
             f"{path}: has several tables of files, classes and splits"
-            f" ({', '.join(sorted(each.name for each in tables))}): going-deeper data prepare listed"
-            " FOLDER --train-list TABLE takes one"
+            f" ({', '.join(sorted(each.name for each in tables))}): going-deeper data prepare"
+            " listed FOLDER --train-list TABLE takes one"
         )
     for table in tables:
         return Layout(

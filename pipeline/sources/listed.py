@@ -31,7 +31,7 @@ def listed(config: ListedConfig) -> Source:
     path = config.path
     if path is None or not path.is_dir():
         raise InputError(f"{path}: no such folder; expected one with {config.train_list}")
-    path = Path(os.path.abspath(path))  # without "..", to tell what lies in it
+    path = Path(os.path.normpath(path))  # without "..", to tell what lies in it
     lists, notes = _lists(config, path)
     names, place, more = _classes(config, lists)
     listing = [
@@ -76,8 +76,8 @@ def _table(path: Path, name: str) -> Path:
 def _classes(
     config: ListedConfig, lists: Lists
 ) -> tuple[list[str], dict[str, int], tuple[str, ...]]:
-    """Return the names of the classes, the place of each label, and what a person should
-    know of them.
+    """Return the names of the classes, the place of each label, and what a person
+    should know of them.
     """
     table, rows = lists["train"]
     labels = by_number(sorted({row.label for row in rows}), table)

@@ -44,12 +44,13 @@ class Sample(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """What the headers and labels of a tar file say: how many images it has, a digest of
-    their keys, sizes and labels, and the wnids that the keys of each label begin with.
+    """What the headers and labels of a tar file say: how many images it has, a digest
+    of their keys, sizes and labels, and the wnids that the keys of each label begin
+    with.
     """
 
     tar: Path
-    count: int
+    num_images: int
     digest: str
     wnids_of: dict[int, set[str]]
 
@@ -105,13 +106,14 @@ def webdataset(config: WebDatasetConfig) -> Source:
 
 
 def _scan(tar: Path) -> Scan:
-    content, count = hashlib.sha256(), 0
+    content, num_images = hashlib.sha256(), 0
     wnids_of: dict[int, set[str]] = {}
-    for count, (key, image, label) in enumerate(samples(tar), 1):
+    for key, image, label in samples(tar):
+        num_images += 1
         content.update(repr((text_of(key), image.size, label)).encode())
         match = WNID.match(key)
         wnids_of.setdefault(label, set()).add(match[1] if match else NO_WNID)
-    return Scan(tar, count, content.hexdigest(), wnids_of)
+    return Scan(tar, num_images, content.hexdigest(), wnids_of)
 
 
 def has_samples(path: Path) -> bool:
@@ -186,11 +188,10 @@ def _label(path: Path, kind: str, member: Member) -> int | None:
         text = read_at(path, member.offset, member.size)
     try:
         content: Any = json.loads(text)
-        if kind == "json" and isinstance(content, dict):
-            if (content := content.get("label")) is None:
-                return None
-        label = content
-    except ValueError:
+        label = content.get("label") if isinstance(content, dict) else content
+        if label is None and kind == "json":
+            return None
+    except (ValueError, RecursionError):
         pass
     if type(label) is not int or label < 0:
         raise InputError(
@@ -223,11 +224,12 @@ def _classes(
 
 
 def _refuse_other_length(scan: Scan, expected: int | None) -> None:
-    if not scan.count:
+    if not scan.num_images:
         raise InputError(f"{scan.tar}: holds no image; expected KEY.jpg with KEY.cls or KEY.json")
-    if expected not in (None, scan.count):
+    if expected not in (None, scan.num_images):
         raise InputError(
-            f"{scan.tar}: holds {scan.count} images, and {INFO} says {expected}; fetch it again"
+            f"{scan.tar}: holds {scan.num_images} images, and {INFO} says {expected}; fetch it"
+            " again"
         )
 
 

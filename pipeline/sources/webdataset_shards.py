@@ -1,4 +1,4 @@
-"""Which tar files of WebDataset lie in a folder, by split, and whether all are there."""
+"""Which tar files of WebDataset lie in a folder, and whether all are there."""
 
 import json
 import re

@@ -24,8 +24,10 @@ def images(top: Path, train: str, val: str, end: str = ".png") -> Path:
     return top
 
 
-def table(path: Path, head: str, row: Callable[[str, int], str], split: str, labels: object) -> None:
-    rows = [row(f"{split}{number}", label) for number, label in enumerate(labels)]  # type: ignore[arg-type]
+def table(
+    path: Path, head: str, row: Callable[[str, int], str], split: str, labels: tuple[int, ...]
+) -> None:
+    rows = [row(f"{split}{number}", label) for number, label in enumerate(labels)]
     put(path, (head + "".join(f"{each}\n" for each in rows)).encode())
 
 
@@ -147,8 +149,14 @@ def two_tables(top: Path) -> Path:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (written(AB + "train/no.png,a\n"), r"names 3 train images, of which 1 are missing .*no.png"),
-        (written(AB + "train/../../secret.png,a\n"), r"train.csv: names .*secret.png, which is not"),
+        (
+            written(AB + "train/no.png,a\n"),
+            r"names 3 train images, of which 1 are missing .*no.png",
+        ),
+        (
+            written(AB + "train/../../secret.png,a\n"),
+            r"train.csv: names .*secret.png, which is not",
+        ),
         (written(AB + "/etc/passwd,a\n"), "train.csv: names /etc/passwd, which is not in"),
         (written(AB + "train/train0.png,b\n"), "train0.png twice for train; expected each image"),
         (written(AB, "path,label\nval/val0.png,c\n"), "has class c, of which .*no training image"),

@@ -27,7 +27,10 @@ WRITTEN = {
     "reencode": None,
     "shard_mib": 256,
 }
-PINNED = {"hub": "me/colours", "revision": "0" * 40}
+NEEDED = {
+    "hub": {"hub": "me/colours", "revision": "0" * 40},
+    "listed": {"train_list": "train.csv"},
+}
 HASHES = {
     "digits": "554e19801361a2aa",
     "imagefolder": "e780cb9b9645b380",
@@ -36,6 +39,8 @@ HASHES = {
     "hub": "172f4402c2563036",
     "datasets": "3288739179aa70ad",
     "unsplit_folder": "d62bec2cbf11443a",
+    "webdataset": "2aff52b5b4531978",
+    "listed": "11ef5e407b8c961a",
 }
 
 
@@ -49,7 +54,7 @@ def test_every_source_has_a_reader_of_its_config() -> None:
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_config_of_an_earlier_file_is_the_same_artefact(source: str) -> None:
     """Also within a training, and when it is written anew."""
-    fields = WRITTEN | {"source": source} | (PINNED if source == "hub" else {})
+    fields = WRITTEN | {"source": source} | NEEDED.get(source, {})
     config = PrepareConfig.model_validate(fields)
     assert type(config) is SOURCES[source]
     assert config.hash == HASHES[source]

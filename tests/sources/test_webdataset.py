@@ -128,14 +128,23 @@ VAL_TAR = "imagenet1k-validation-00.tar"
 ONE = sample("a", 0)
 BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (cut, r"train-0001.tar: is damaged or ends early, after member 'n02099601_0.cls', at byte"),
-    (rewritten(VAL_TAR, [("a.jpg", picture(0))]), r"00.tar: a has no label; expected a number in a"),
+    (
+        rewritten(VAL_TAR, [("a.jpg", picture(0))]),
+        r"00.tar: a has no label; expected a number in a",
+    ),
     (rewritten(VAL_TAR, [("a.jpg", b"x"), ("a.json", b"{}")]), r"00.tar: a has no label"),
     (rewritten(VAL_TAR, [("a.cls", b"0")]), r"00.tar: a has 0 images \(cls\); expected one, such"),
     (rewritten(VAL_TAR, [*ONE, ("a.png", b"x")]), r"a has 2 images \(cls, jpg, png\)"),
-    (rewritten(VAL_TAR, [*ONE, *sample("b", 1), *ONE]), r"00.tar: key a occurs twice; expected the"),
+    (
+        rewritten(VAL_TAR, [*ONE, *sample("b", 1), *ONE]),
+        r"00.tar: key a occurs twice; expected the",
+    ),
     (rewritten(VAL_TAR, [*ONE, *ONE]), r"00.tar: a.cls occurs twice; expected each key once"),
     (rewritten(VAL_TAR, [*ONE, ("a.json", b'{"label": 2}')]), "a has two labels, 0 and 2;"),
-    (rewritten(VAL_TAR, [("a.jpg", b""), ("a.cls", b"cat")]), r"a.cls holds 'cat'; expected a class"),
+    (
+        rewritten(VAL_TAR, [("a.jpg", b""), ("a.cls", b"cat")]),
+        r"a.cls holds 'cat'; expected a class",
+    ),
     (rewritten(VAL_TAR, [("a.jpg", b""), ("a.cls", b"-1")]), r"a.cls holds '-1'; expected a class"),
     (rewritten(VAL_TAR, [("a.jpg", b""), ("a.json", b"[1]")]), r"a.json holds '\[1\]'; expected"),
     (rewritten(VAL_TAR, [("README", b"")]), "has member 'README'; expected KEY.jpg, KEY.cls"),
@@ -150,7 +159,10 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
         r"train-0001.tar: has number 1 and the next, imagenet1k-train-0004.tar, has 4: 2 between",
     ),
     (rewritten("more.tar", ONE), "more.tar: neither its name nor its folder's says its split"),
-    (lambda top: (top / VAL_TAR).rename(top / "x-train-0.tar"), "has no tar files of val, by their"),
+    (
+        lambda top: (top / VAL_TAR).rename(top / "x-train-0.tar"),
+        "has no tar files of val, by their",
+    ),
 ]
 
 
