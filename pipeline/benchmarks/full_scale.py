@@ -90,6 +90,27 @@ def _prepare(study: Study, root: Path, _: Size) -> None:
     prepare(_members(study)[0].data, root, processes=1)
 
 
+def _verify(study: Study, root: Path, _: Size) -> None:
+    from pipeline.tools.verify_data import verify
+
+    for state in verify(_members(study)[0].data, root, processes=1):
+        if state.problem:
+            raise StageFailed(state.problem)
+
+
+def _leaks(study: Study, root: Path, _: Size) -> None:
+    """Look for equal images alone, as the preparation does last."""
+    from pipeline.artefacts.dataset import Dataset
+    from pipeline.artefacts.leaks import same_bytes
+    from pipeline.artefacts.shards import read_note
+
+    data = Dataset(_members(study)[0].data, root)
+    folder = data.folder / data.manifest.shards
+    notes = [note for path in sorted(folder.glob("*.json")) if (note := read_note(path))]
+    if leaks := same_bytes(folder, notes):
+        raise StageFailed(f"{folder}: {len(leaks)} images are equal; expected none")
+
+
 def _open(study: Study, root: Path, _: Size) -> None:
     from pipeline.artefacts.dataset import Dataset
 
@@ -199,6 +220,8 @@ Step = Callable[[Study, Path, Size], None]
 STEPS: dict[str, Step] = {
     "archives": _archives,
     "prepare": _prepare,
+    "verify": _verify,
+    "leaks": _leaks,
     "open": _open,
     "runs": _runs,
     "chunks": _chunks,
