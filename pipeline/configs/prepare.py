@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 
 from pipeline.configs.base import StageConfig
+from pipeline.configs.fields_of_sources import is_of_others
 from pipeline.configs.reencode import ReencodeConfig
 
 NAME = r"^[A-Za-z0-9._-]{1,64}$"
@@ -89,29 +90,7 @@ class PrepareConfig(StageConfig):
             if source not in SOURCES:
                 raise ValueError(f"source {source} is none of {', '.join(SOURCES)}")
             return validate(SOURCES[source].model_validate(fields))
-        return validate({k: v for k, v in fields.items() if not cls._is_of_others(k, v)})
-
-    @classmethod
-    def _is_of_others(cls, field: str, value: Any) -> bool:
-        """Return whether only other sources have the field.
-
-        At its default value it is ignored, as earlier versions wrote all fields of all
-        sources.
-
-        Raises:
-            ValueError: the field has another value than its default.
-        """
-        if field in cls.model_fields:
-            return False
-        suits = {
-            name: source.model_fields[field].default
-            for name, source in SOURCES.items()
-            if field in source.model_fields
-        }
-        if suits and value is not None and value not in suits.values():
-            own = cls.model_fields["source"].default
-            raise ValueError(f"{field} is for source {' or '.join(suits)}, not for {own}")
-        return bool(suits)
+        return validate({k: v for k, v in fields.items() if not is_of_others(cls, k, v, SOURCES)})
 
 
 class FolderConfig(PrepareConfig):
@@ -199,10 +178,7 @@ class ILSVRC2012Config(FolderConfig, SplitsConfig):
 
 
 class HubConfig(TablesConfig):
-    """A data set of the Hugging Face Hub, by its name there.
-
-    Its `revision` is the 40 hex digits of a commit.
-    """
+    """A data set of the Hugging Face Hub, by its name there, at a commit."""
 
     source: Literal["hub"] = "hub"
     hub: str = Field(pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?$")
@@ -245,9 +221,7 @@ class WebDatasetConfig(FolderConfig, SplitsConfig):
 
 
 class ListedConfig(FolderConfig, PhotographsConfig):
-    """A folder of images that tables list, with the class of each. Paths are relative
-    to `path`.
-    """
+    """Images that tables list, with the class of each; paths are relative to `path`."""
 
     source: Literal["listed"] = "listed"
     train_list: str = Field(pattern=INSIDE)
