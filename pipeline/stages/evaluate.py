@@ -19,6 +19,7 @@ from pipeline.artefacts.predictions import Predictions
 from pipeline.artefacts.publisher import Publisher
 from pipeline.artefacts.run import Run
 from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
+from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError
 from pipeline.models import pool
 from pipeline.models.classify import scores_of
@@ -185,5 +186,26 @@ def _classifier(config: EvaluateConfig, num_classes: int, root: Path) -> Classif
                     " command again"
                 )
         return foreign_classifier(config.classifier, num_classes)
+    _refuse_other_classes(config, config.classifier.data, root)
     run = Run(config.classifier, root)
     return our_classifier(config.classifier, run.weights(config.weights), num_classes)
+
+
+def _refuse_other_classes(config: EvaluateConfig, trained: PrepareConfig, root: Path) -> None:
+    """Raise InputError if the classes of another data set are not those that a network
+    was trained on, in their order.
+
+    Classes that are the numbers 0, 1 ... are its outputs, as in ImageNet-V2.
+    """
+    if trained == config.data or not trained.is_complete(root):
+        return
+    own, others = Dataset(trained, root).classes, Dataset(config.data, root).classes
+    if others in (own, [str(number) for number in range(len(own))]):
+        return
+    places = (k for k, (a, b) in enumerate(zip(own, others, strict=False)) if a != b)
+    place = next(places, min(len(own), len(others)))
+    raise InputError(
+        f"data set {config.data.name}: has other classes than {trained.name}, on which the network"
+        f" was trained, or another order (the first that differs is number {place}); prepare it"
+        " with --classes, or in folders of numbers"
+    )
