@@ -75,6 +75,7 @@ def described_beside(weights: Path | None) -> Described:
             "--arch: is missing; expected googlenet, torchvision:NAME, timm:NAME,"
             " FILE.py:FUNCTION, or a config.json of timm's beside --weights"
         )
+    refuse_transformers(weights)
     try:
         content: Any = json.loads(path.read_text())
         arch = f"timm:{content['architecture']}"
@@ -90,6 +91,30 @@ def described_beside(weights: Path | None) -> Described:
             " --arch"
         ) from None
     return Described(arch, mean, std, side)  # type: ignore[arg-type]
+
+
+def refuse_transformers(weights: Path | None) -> None:
+    """Refuse weights that transformers saved, by the config.json beside them: their
+    names are neither timm's nor torchvision's. What it saved of a network of timm's is
+    timm's.
+
+    Raises:
+        InputError: they are of transformers.
+    """
+    if weights is None or weights.name not in IN_A_FOLDER:
+        return
+    path = weights.parent / "config.json"
+    try:
+        content: Any = json.loads(path.read_text())
+        kinds = [] if "architecture" in content else content["architectures"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if isinstance(kinds, list) and kinds:
+        raise InputError(
+            f"{path}: is of transformers ({kinds[0]}), whose weights have other names than timm's"
+            " and torchvision's; give timm's weights of the same network (--arch timm:NAME), or"
+            " --arch FILE.py:FUNCTION that builds it with transformers"
+        )
 
 
 def is_index(path: Path) -> bool:

@@ -59,7 +59,11 @@ def foreign_study(
             of weights, or a value is out of range.
     """
     from pipeline.models.outputs import num_outputs
-    from pipeline.models.weight_files import described_beside, digest_of_weights
+    from pipeline.models.weight_files import (
+        described_beside,
+        digest_of_weights,
+        refuse_transformers,
+    )
     from pipeline.models.weights import read_weights
 
     if weights is not None:
@@ -70,6 +74,8 @@ def foreign_study(
         input_size = input_size or theirs.input_size
     arch, code = _arch_and_code(arch, weights)
     outputs = None
+    if code is None:
+        refuse_transformers(weights)
     if weights is not None:
         outputs = num_outputs(arch, read_weights(weights, weights_key), weights)
     try:

@@ -14,6 +14,7 @@ import pytest
 import timm
 import torch
 from accelerate import Accelerator
+from safetensors.torch import save_file
 from timm.models import _hub
 from timm.utils.checkpoint_saver import CheckpointSaver
 from timm.utils.model_ema import ModelEmaV2
@@ -97,12 +98,38 @@ def test_a_folder_of_the_hub_says_all(network: nn.Module, tmp_path: Path) -> Non
     classifier = evaluation.classifier
     assert (classifier.arch, classifier.input_size) == ("timm:test_resnet", 96)
     assert classifier.mean == theirs.mean  # type: ignore[union-attr]
-    (tmp_path / "config.json").write_text('{"architectures": ["ResNetForImageClassification"]}')
+    (tmp_path / "config.json").write_text('{"model": "resnet"}')
     with pytest.raises(InputError, match=r"config.json: is no config of timm's.*give --arch"):
         foreign_study(None, tmp_path, tmp_path)
     (tmp_path / "config.json").unlink()
     with pytest.raises(InputError, match="--arch: is missing; expected googlenet, torchvision"):
         foreign_study(None, tmp_path, tmp_path)
+
+
+def test_transformers_folders_are_refused_with_a_way_on(network: nn.Module, tmp_path: Path) -> None:
+    """Whether an --arch is given or not; its wrapper of timm's networks is timm's."""
+    weights = {f"timm_model.{name}": tensor for name, tensor in network.state_dict().items()}
+    save_file(weights, tmp_path / "model.safetensors")
+    config = {"architectures": ["ResNetForImageClassification"], "model_type": "resnet"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    for arch in (None, "timm:test_resnet", "torchvision:resnet18"):
+        with pytest.raises(
+            InputError,
+            match=r"transformers \(ResNetForImageClassification\), whose weights .*--arch timm",
+        ):
+            foreign_study(arch, tmp_path, tmp_path)
+    code = tmp_path / "mine.py"
+    code.write_text("def network(num_classes): ...")
+    foreign_study(
+        f"{code}:network", tmp_path, tmp_path, input_size=64, mean=(0, 0, 0), std=(1, 1, 1)
+    )
+    wrapped = {"architectures": ["TimmWrapperForImageClassification"], "model_type": "timm_wrapper"}
+    wrapped |= {"architecture": "test_resnet", "pretrained_cfg": {"input_size": [3, 96, 96]}}
+    (tmp_path / "config.json").write_text(json.dumps(wrapped))
+    assert described_beside(weights_file(tmp_path)).arch == "timm:test_resnet"
+    assert "begin with timm_model., which is taken off" in is_read(
+        tmp_path / "model.safetensors", network
+    )
 
 
 def lightnings_dictionary(monkeypatch: pytest.MonkeyPatch, content: dict[str, Any]) -> Any:
