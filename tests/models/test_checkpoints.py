@@ -106,6 +106,26 @@ def test_a_folder_of_the_hub_says_all(network: nn.Module, tmp_path: Path) -> Non
         foreign_study(None, tmp_path, tmp_path)
 
 
+def test_torchvisions_reference_training(network: nn.Module, tmp_path: Path) -> None:
+    """The dictionary of its references/classification/train.py, with an average."""
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    checkpoint = {
+        "model": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "lr_scheduler": torch.optim.lr_scheduler.StepLR(optimizer, 30).state_dict(),
+        "epoch": 3,
+        "args": Namespace(model="resnet", output_dir=str(tmp_path), device=torch.device("cpu")),
+        "model_ema": torch.optim.swa_utils.AveragedModel(network).state_dict(),
+        "scaler": torch.amp.GradScaler("cpu").state_dict(),
+    }
+    path = tmp_path / "checkpoint.pth"
+    torch.save(checkpoint, path)
+    with pytest.raises(InputError, match=r"holds 2 sets of weights: model .*model_ema"):
+        read_weights(path)
+    assert is_read(path, network, "model") == ""
+    assert "begin with module., which is taken off" in is_read(path, network, "model_ema")
+
+
 def test_transformers_folders_are_refused_with_a_way_on(network: nn.Module, tmp_path: Path) -> None:
     """Whether an --arch is given or not; its wrapper of timm's networks is timm's."""
     weights = {f"timm_model.{name}": tensor for name, tensor in network.state_dict().items()}

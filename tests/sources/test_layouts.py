@@ -129,6 +129,16 @@ def nested(top: Path) -> Path:
     return top
 
 
+def imagenette(top: Path) -> Path:
+    """With its table of wrong labels, which is none of the data."""
+    train(top / "train")
+    by_class(top / "val")
+    rows = f"train/{WNIDS[0]}/{WNIDS[0]}_1.JPEG,{WNIDS[1]},False\n"
+    (top / "noisy_imagenette.csv").write_text(f"path,noisy_labels_0,is_valid\n{rows}")
+    put(top / "train" / WNIDS[0] / ".DS_Store")
+    return top
+
+
 def one_class_less(top: Path) -> Path:
     train(top / "train")
     by_class(top / "val", WNIDS[:2])
@@ -165,6 +175,7 @@ LAYOUTS = {
     ),
     "devkit": (with_devkit, f"by {DEVKIT}"),
     "tiny-imagenet-200": (tiny, "Tiny ImageNet"),
+    "imagenette": (imagenette, "train/<class>/ and val/<class>/"),
     "nested": (nested, "train/<class>/"),
     "a class less": (one_class_less, "train/<class>/"),
     "saved by datasets": (saved, "saved by Hugging Face datasets"),
