@@ -231,7 +231,7 @@ def test_wrong_input_is_one_line(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.slow  # fifteen processes
+@pytest.mark.slow  # seventeen processes
 def test_a_study_of_full_size_in_small(tmp_path: Path) -> None:
     """Every step has its line, and nothing is left."""
     process = in_process(

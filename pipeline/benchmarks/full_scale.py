@@ -45,11 +45,13 @@ class Size(NamedTuple):
     epochs: float = 250  # as experiments/table3.py
 
 
+Step = Callable[[Study, Path, Size], None]
+
+
 def full_scale(size: Size, folder: Path | None = None) -> Iterator[Cost]:
     """Make artefacts of a size below `folder`, and yield the cost of each step.
 
-    The artefacts are removed, as are those that an
-    interrupted run left in the folder of temporary files.
+    They are removed, as are those that an interrupted run left there.
 
     Raises:
         StageFailed: a step failed.
@@ -90,34 +92,15 @@ def _prepare(study: Study, root: Path, _: Size) -> None:
     prepare(_members(study)[0].data, root, processes=1)
 
 
-def _verify(study: Study, root: Path, _: Size) -> None:
-    from pipeline.tools.verify_data import verify
+def _of_data(step: str) -> Step:
+    """Return a step of data_steps.py, which is imported when it is done."""
 
-    for state in verify(_members(study)[0].data, root, processes=1):
-        if state.problem:
-            raise StageFailed(state.problem)
+    def do(study: Study, root: Path, _: Size) -> None:
+        from pipeline.benchmarks import data_steps
 
+        getattr(data_steps, step)(_members(study)[0].data, root)
 
-def _leaks(study: Study, root: Path, _: Size) -> None:
-    """Look for equal images alone, as the preparation does last."""
-    from pipeline.artefacts.dataset import Dataset
-    from pipeline.artefacts.leaks import same_bytes
-    from pipeline.artefacts.shards import read_note
-
-    data = Dataset(_members(study)[0].data, root)
-    folder = data.folder / data.manifest.shards
-    notes = [note for path in sorted(folder.glob("*.json")) if (note := read_note(path))]
-    if leaks := same_bytes(folder, notes):
-        raise StageFailed(f"{folder}: {len(leaks)} images are equal; expected none")
-
-
-def _open(study: Study, root: Path, _: Size) -> None:
-    from pipeline.artefacts.dataset import Dataset
-
-    data = Dataset(_members(study)[0].data, root)
-    for split in ("train", "val"):
-        images = data.split(split)
-        images.encoded(len(images) - 1)
+    return do
 
 
 def _runs(study: Study, root: Path, _: Size) -> None:
@@ -216,13 +199,12 @@ def _trainings(study: Study) -> list[TrainConfig]:
     return [study.trained_member(number) for number in range(len(_members(study)))]
 
 
-Step = Callable[[Study, Path, Size], None]
 STEPS: dict[str, Step] = {
     "archives": _archives,
     "prepare": _prepare,
-    "verify": _verify,
-    "leaks": _leaks,
-    "open": _open,
+    "verify": _of_data("verify_data"),
+    "leaks": _of_data("look_for_leaks"),
+    "open": _of_data("open_splits"),
     "runs": _runs,
     "chunks": _chunks,
     "status": _status,

@@ -143,7 +143,10 @@ def test_transformers_folders_are_refused_with_a_way_on(network: nn.Module, tmp_
     foreign_study(
         f"{code}:network", tmp_path, tmp_path, input_size=64, mean=(0, 0, 0), std=(1, 1, 1)
     )
-    wrapped = {"architectures": ["TimmWrapperForImageClassification"], "model_type": "timm_wrapper"}
+    wrapped: dict[str, Any] = {
+        "architectures": ["TimmWrapperForImageClassification"],
+        "model_type": "timm_wrapper",
+    }
     wrapped |= {"architecture": "test_resnet", "pretrained_cfg": {"input_size": [3, 96, 96]}}
     (tmp_path / "config.json").write_text(json.dumps(wrapped))
     assert described_beside(weights_file(tmp_path)).arch == "timm:test_resnet"
