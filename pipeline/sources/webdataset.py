@@ -5,6 +5,7 @@ members side by side, KEY.jpg with KEY.cls or KEY.json.
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -18,7 +19,7 @@ from pipeline.runtime.environment import cores_per_rank
 from pipeline.runtime.pool import share
 from pipeline.sources.base import NO_CLASS, Piece, Source, SourceFile, text_of
 from pipeline.sources.class_order import numbers_in_words
-from pipeline.sources.clutter import clutter
+from pipeline.sources.clutter import clutter, total
 from pipeline.sources.folders import IMAGE_SUFFIXES
 from pipeline.sources.ilsvrc import judge
 from pipeline.sources.recognition import synsets
@@ -45,14 +46,15 @@ class Sample(NamedTuple):
 
 class Scan(NamedTuple):
     """What the headers and labels of a tar file say: how many images it has, a digest
-    of their keys, sizes and labels, and the wnids that the keys of each label begin
-    with.
+    of their keys, sizes and labels, the wnids that the keys of each label begin with,
+    and the clutter that is left out, by pattern.
     """
 
     tar: Path
     num_images: int
     digest: str
     wnids_of: dict[int, set[str]]
+    left_out: dict[str, int]
 
 
 def webdataset(config: WebDatasetConfig) -> Source:
@@ -100,6 +102,7 @@ def webdataset(config: WebDatasetConfig) -> Source:
         partial(_read, path, place),
         state=repr([(path / piece.name).stat().st_mtime_ns for piece in pieces]),
         judge=judge if classes == synsets() else None,
+        left_out=total(scan.left_out for scan in of_tar.values()),
         notes=(*tars.notes, *notes),
         is_of_files=True,
     )
@@ -108,32 +111,33 @@ def webdataset(config: WebDatasetConfig) -> Source:
 def _scan(tar: Path) -> Scan:
     content, num_images = hashlib.sha256(), 0
     wnids_of: dict[int, set[str]] = {}
-    for key, image, label in samples(tar):
+    left_out: Counter[str] = Counter()
+    for key, image, label in samples(tar, left_out):
         num_images += 1
         content.update(repr((text_of(key), image.size, label)).encode())
         match = WNID.match(key)
         wnids_of.setdefault(label, set()).add(match[1] if match else NO_WNID)
-    return Scan(tar, num_images, content.hexdigest(), wnids_of)
+    return Scan(tar, num_images, content.hexdigest(), wnids_of, dict(left_out))
 
 
 def has_samples(path: Path) -> bool:
     """Return whether a tar file begins with an image and its label."""
-    matches = []
+    kinds: set[str] = set()
     with suppress(InputError):  # a damaged one may be WebDataset's, too
-        matches += [NAME.fullmatch(member.name) for member in islice(members(path), LOOKED_AT)]
-    kinds = {match[2].lower() for match in matches if match}
+        for member in islice(members(path), LOOKED_AT):
+            kinds |= {match[2].lower() for match in [NAME.fullmatch(member.name)] if match}
     return bool(kinds & LABELS) and any(f".{kind}" in IMAGE_SUFFIXES for kind in kinds)
 
 
-def samples(path: Path) -> Iterator[Sample]:
-    """Yield the images of a tar file in order, with their labels.
+def samples(path: Path, left_out: Counter[str]) -> Iterator[Sample]:
+    """Yield the images of a tar file in order, with their labels; count clutter.
 
     Raises:
         InputError: it is damaged, an image has no label or a label no image, its two
             labels differ, or a key occurs twice.
     """
     seen: set[str] = set()
-    for key, group in groupby(_parts(path), key=lambda part: part[0]):
+    for key, group in groupby(_parts(path, left_out), key=lambda part: part[0]):
         if key in seen:
             raise InputError(
                 f"{path}: key {text_of(key)} occurs twice; expected the members of an image side by"
@@ -143,10 +147,12 @@ def samples(path: Path) -> Iterator[Sample]:
         yield _sample(path, key, [(kind, member) for _, kind, member in group])
 
 
-def _parts(path: Path) -> Iterator[tuple[str, str, Member]]:
+def _parts(path: Path, left_out: Counter[str]) -> Iterator[tuple[str, str, Member]]:
     """Yield the key and the kind of each member, without clutter and remarks."""
     for member in members(path):
-        if clutter(member.name) or member.name.startswith("__"):
+        if kind := clutter(member.name):
+            left_out[kind] += 1
+        if kind or member.name.startswith("__"):
             continue
         if (match := NAME.fullmatch(member.name)) is None:
             raise InputError(
@@ -235,6 +241,6 @@ def _refuse_other_length(scan: Scan, expected: int | None) -> None:
 
 def _read(folder: Path, place: dict[int, int], piece: Piece) -> Iterator[SourceFile]:
     tar, top = folder / piece.name, text_of(piece.name.removesuffix(".tar"))
-    for key, image, label in samples(tar):
+    for key, image, label in samples(tar, Counter()):
         name = f"{top}/{text_of(key)}{Path(image.name).suffix}"
         yield file_of(tar, piece.split, name, place.get(label, NO_CLASS), image)

@@ -179,6 +179,26 @@ def test_what_is_not_whole_is_named(
     assert not (tmp_path / "root/datasets").exists()
 
 
+def test_a_damaged_first_tar_is_still_webdatasets(tmp_path: Path) -> None:
+    """So the line says where it ends, not that the folder is unknown."""
+    top = hubs(tmp_path / "tars")
+    first = top / "imagenet1k-train-0000.tar"
+    first.write_bytes(first.read_bytes()[:2500])
+    assert "WebDataset's tar files" in recognise_layout(top).words
+    with pytest.raises(InputError, match=r"train-0000.tar: is damaged or ends early, after member"):
+        prepared(top, tmp_path / "root")
+
+
+def test_clutter_and_remarks_are_left_out(tmp_path: Path) -> None:
+    """As tar on macOS writes it, and webdataset's own."""
+    top = hubs(tmp_path / "tars")
+    more = [("._a.jpg", b"x"), ("__meta__.json", b"{}"), ("x/.DS_Store", b"x")]
+    write_tar(top / VAL_TAR, [*more, *val_parts()])
+    dataset = prepared(top, tmp_path / "root")
+    assert dataset.manifest.left_out == {"._*": 1, ".DS_Store": 1}
+    assert by_colour(dataset) == [(k, k) for k in VAL]
+
+
 def test_a_part_is_taken_on_purpose(tmp_path: Path) -> None:
     top = hubs(tmp_path / "tars")
     (top / "imagenet1k-train-0001.tar").unlink()
