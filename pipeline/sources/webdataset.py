@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,14 +71,9 @@ def webdataset(config: WebDatasetConfig) -> Source:
     if path is None or not path.is_dir():
         raise InputError(f"{path}: no such folder; expected one of WebDataset's tar files")
     tars = tars_of(path, config.only_val)
-    of_tar = {
-        scan.tar: scan
-        for scan in share(
-            _scan,
-            [tar for some in tars.of_split.values() for tar in some],
-            cores_per_rank() if sum(map(len, tars.of_split.values())) >= MANY else 1,
-        )
-    }
+    every = [tar for some in tars.of_split.values() for tar in some]
+    states = tuple((tar, tar.stat().st_size, tar.stat().st_mtime_ns) for tar in every)
+    of_tar = _scans(states)
     content, pieces = hashlib.sha256(), []
     wnids_of: dict[int, set[str]] = {}
     for split, some in tars.of_split.items():
@@ -100,12 +95,19 @@ def webdataset(config: WebDatasetConfig) -> Source:
         content.hexdigest(),
         lambda: pieces,
         partial(_read, path, place),
-        state=repr([(path / piece.name).stat().st_mtime_ns for piece in pieces]),
+        state=repr([time for _, _, time in states]),
         judge=judge if classes == synsets() else None,
         left_out=total(scan.left_out for scan in of_tar.values()),
         notes=(*tars.notes, *notes),
         is_of_files=True,
     )
+
+
+@lru_cache(maxsize=2)  # a command opens a source several times
+def _scans(states: tuple[tuple[Path, int, int], ...]) -> dict[Path, Scan]:
+    """Scan files, each with its size and the time at which it was written."""
+    num_processes = cores_per_rank() if len(states) >= MANY else 1
+    return {scan.tar: scan for scan in share(_scan, [tar for tar, _, _ in states], num_processes)}
 
 
 def _scan(tar: Path) -> Scan:
