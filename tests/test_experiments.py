@@ -22,7 +22,7 @@ def load(name: str, data: Path, *options: str) -> Study:
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_a_study_says_how_it_is_run(path: Path, tmp_path: Path) -> None:
-    arguments = [] if path.stem == "demo" else ["--data", str(tmp_path)]
+    arguments = [] if path.stem in ("demo", "family") else ["--data", str(tmp_path)]
     study = load_study(path, arguments)
     assert study.stages[-1].stage == "report"
     text = path.read_text()

@@ -13,6 +13,12 @@ from tests.commands import Finished, in_process
         (["run", "nowhere.py"], "nowhere.py: no such Python file"),
         (["run", "experiments/demo.py", "--mebers", "3"], "No such option"),
         (
+            ["plan", "demo", "--root", "a", "--root", "b"],
+            "--root is given 2 times; see going-deeper",
+        ),
+        (["plan", "demo", "--members", "1", "--members", "2"], "demo: --members is given 2 times"),
+        (["benchmark", "train", "--images", "4", "--images", "8"], "--images is given 2 times"),
+        (
             ["run", "experiments/caltech101.py"],
             "data set caltech101: no path given; pass --data FOLDER",
         ),

@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
+from pipeline.configs.once import refuse_repeated
 from pipeline.errors import (
     Bug,
     ExpectedError,
@@ -131,7 +132,11 @@ class LazyGroup(click.Group):
             raise click.UsageError(
                 f"No such command {name!r}{did_you_mean(name, self._table)}", ctx
             )
-        return super().resolve_command(ctx, args)
+        found = super().resolve_command(ctx, args)
+        _, command, rest = found
+        if command is not None and not ctx.resilient_parsing:
+            refuse_repeated(command, click.Context(command, ctx, name), rest)
+        return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the table of commands."""

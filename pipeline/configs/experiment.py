@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import click
 
 from pipeline.configs.beside import imports_beside
+from pipeline.configs.once import refuse_repeated
 from pipeline.configs.settings import with_settings
 from pipeline.configs.shipped import experiment_file
 from pipeline.configs.study import Study, study_in
@@ -62,6 +63,7 @@ def _values(path: Path, params: list[click.Parameter], arguments: Sequence[str])
     """Return the values of an experiment's options, by name."""
     command = click.Command(path.stem, params=params, add_help_option=False)
     try:
+        refuse_repeated(command, click.Context(command, info_name=path.stem), arguments)
         return command.make_context(path.stem, list(arguments)).params
     except click.UsageError as error:
         message, own = error.format_message().rstrip("."), [option.opts[0] for option in params]
