@@ -115,9 +115,9 @@ class GoogLeNet(nn.Module):
             (1502.03167); `none` has neither LRN nor batch norm.
         head: `fully_connected` is the head that average pooling replaced.
 
-    The forward pass takes images (N x 3 x side x side, float). In training mode it
-    returns `Logits`. In evaluation mode it returns only the main logits (N x classes),
-    and the auxiliary heads do not run.
+    The forward pass takes images (N x 3 x side x side, float) and returns the main
+    logits (N x classes). In training mode a network with auxiliary heads returns
+    `Logits`. In evaluation mode the heads do not run.
 
     >>> network = GoogLeNet(aux_heads=())
     >>> sum(p.numel() for p in network.parameters())
@@ -191,7 +191,7 @@ class GoogLeNet(nn.Module):
     def forward(self, images_NCHW: Tensor) -> Tensor | Logits:
         x, aux = self._features(images_NCHW)
         logits = self.classifier(self.dropout(self.head(x)))
-        return Logits(logits, tuple(aux)) if self.training else logits
+        return Logits(logits, tuple(aux)) if aux else logits
 
     def dense(self, images_NCHW: Tensor) -> Tensor:
         """Return logits at every place of larger images: N x classes x rows x columns.
@@ -236,12 +236,14 @@ def on_device(preprocessing: Preprocessing, device: torch.device) -> Tensor:
     return torch.tensor(values, dtype=torch.float32, device=device)
 
 
-def output_losses(logits: Logits, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+def output_losses(
+    logits: Tensor | Logits, labels: Tensor, label_smoothing: float = 0.0
+) -> Tensor:
     """Return the cross entropy of each output: a vector of 1 + heads.
 
     The main output is first, then the heads, shallow first.
     """
-    outputs = (logits.main, *logits.aux)
+    outputs = (logits.main, *logits.aux) if isinstance(logits, Logits) else (logits,)
     return torch.stack(
         [F.cross_entropy(x.float(), labels, label_smoothing=label_smoothing) for x in outputs]
     )
