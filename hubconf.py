@@ -13,7 +13,7 @@ def googlenet(pretrained: bool = False, num_classes: int = 1000, **options: Any)
     """Return the GoogLeNet of Table 1; `options` are those of `GoogLeNet`.
 
     Raises:
-        ValueError: the call sets `pretrained`; no weights of this network are published.
+        ValueError: the call sets `pretrained`; there are no published weights.
     """
     if pretrained:
         raise ValueError(

@@ -10,9 +10,10 @@ from timm.models import (
     model_entrypoint,
     register_model,
 )
-from torch import Tensor, nn
+from timm.models._features import FeatureGetterNet
+from torch import nn
 
-from pipeline.models.timm_network import TimmGoogLeNet
+from pipeline.models.timm_network import TimmGoogLeNet, checkpoint_filter_fn
 from pipeline.paper.googlenet import AUX_HEADS, INPUT_SIZE
 from pipeline.paper.preprocessing import PREPROCESSING
 
@@ -28,6 +29,18 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "googlenet_fc": {"head": "fully_connected"},
 }
 OURS = {"dropout": "drop_rate", "input_size": "img_size"}  # our name of an option -> timm's
+
+
+class Features(FeatureGetterNet):
+    """What `features_only=True` returns: the maps of a network.
+
+    timm's own class does not pass on gradient checkpointing.
+    """
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Compute each Inception module anew in the backward pass, to save memory."""
+        network: Any = self.model
+        network.set_grad_checkpointing(enable)
 
 
 def register_with_timm() -> None:
@@ -80,21 +93,11 @@ def _build(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
         name,
         pretrained,
         pretrained_cfg_overlay=overlay,
-        pretrained_filter_fn=_without_other_heads,
-        feature_cfg={"out_indices": (0, 1, 2, 3, 4), "feature_cls": "getter"},
+        pretrained_filter_fn=checkpoint_filter_fn,
+        feature_cfg={"out_indices": (0, 1, 2, 3, 4), "feature_cls": Features},
         **options,
     )
     return network
-
-
-def _without_other_heads(weights: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """Leave out the auxiliary heads of a file that the network does not have."""
-    own = network.state_dict().keys()
-    return {
-        name: tensor
-        for name, tensor in weights.items()
-        if name in own or not name.startswith("aux_heads.")
-    }
 
 
 ENTRIES = {name: _entry(name, variant) for name, variant in VARIANTS.items()}

@@ -2,29 +2,24 @@
 
 import math
 from collections.abc import Callable, Collection
-from contextlib import nullcontext
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from timm.layers import SelectAdaptivePool2d
-from timm.models import checkpoint, register_notrace_module
+from timm.layers.adaptive_avgmax_pool import SelectAdaptivePool2d
 from timm.models._features import feature_take_indices  # where timm's own networks have it
 from torch import Tensor, nn
 
-from pipeline.paper.googlenet import DROPOUT, INPUT_SIZE, GoogLeNet
+from pipeline.models.timm_trunk import TAPS, Trunk
+from pipeline.paper.googlenet import DROPOUT, INPUT_SIZE, AuxiliaryHead
 from pipeline.paper.inception import INCEPTIONS
 from pipeline.paper.initialisation import initialise_kaiming
-from pipeline.paper.layers import LocalResponseNorm
 from pipeline.paper.preprocessing import ChannelOrder
 
-register_notrace_module(LocalResponseNorm)  # its branch on the number format stays one node
-
-TAPS = ("conv1", "conv2", "3b", "4e", "5b")  # ours: the last layer at each size of the map
 STEM = ("conv1", "pool1", "norm1", "conv2_reduce", "conv2", "norm2", "pool2")
 FULLY_CONNECTED = "fc"  # the pooling of a network that has that head
 
 
-class TimmGoogLeNet(GoogLeNet):
+class TimmGoogLeNet(Trunk):
     """GoogLeNet as timm expects a network: what `timm.create_model("googlenet")` makes.
 
     Layers, names of weights and outputs are those of `GoogLeNet`. The options have
@@ -64,40 +59,28 @@ class TimmGoogLeNet(GoogLeNet):
         sides = {img_size} if isinstance(img_size, int) else set(img_size)
         if len(sides) != 1:
             raise ValueError(f"img_size = {img_size}: expected a square, such as 224")
-        options = {"dropout": drop_rate, "input_size": sides.pop(), "aux_heads": aux_heads}
-        with nullcontext() if device is None else torch.device(device):
-            super().__init__(max(num_classes, 1), **options, **shape)
-            if in_chans != 3:
-                has_norm = shape.get("norm") == "batch"
-                self.conv1 = type(self.conv1)(
-                    in_chans, self.conv2_reduce.conv.in_channels, 7, stride=2, batch_norm=has_norm
-                )
+        super().__init__(
+            max(num_classes, 1),
+            in_chans,
+            channel_order,
+            device,
+            dropout=drop_rate,
+            input_size=sides.pop(),
+            aux_heads=aux_heads,
+            **shape,
+        )
         self.to(dtype=dtype)
-        self.num_classes, self.in_chans, self.drop_rate = num_classes, in_chans, drop_rate
-        self.turns_channels = channel_order == "bgr"
-        self.grad_checkpointing = False
-        self.ends, self.last = list(TAPS), len(TAPS) - 1
-        channels = [self.conv2_reduce.conv.in_channels, self.conv2.conv.out_channels]
-        channels += [int(self.inceptions[name].out_channels) for name in TAPS[2:]]
-        self.feature_info = [
-            {"num_chs": number, "reduction": 2 << level, "module": f"inceptions.{name}"}
-            if level > 1
-            else {"num_chs": number, "reduction": 2 << level, "module": name}
-            for level, (name, number) in enumerate(zip(TAPS, channels, strict=True))
-        ]
-        self.num_features = channels[-1]
+        self.num_classes, self.drop_rate = num_classes, drop_rate
         self.head_hidden_size: int = self.classifier.in_features
         self.global_pool = "avg" if self.is_dense else FULLY_CONNECTED
         initialise_kaiming(self, None)
         if num_classes == 0 or global_pool not in (None, self.global_pool):
             self.reset_classifier(num_classes, global_pool)
 
-    @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
         """Return the weights that shall not decay, beside those of one dimension."""
         return set()
 
-    @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> Callable[[str], tuple[float, ...]]:
         """Return what orders the weights by depth: by module, or coarsely by block."""
         modules = list(INCEPTIONS)
@@ -110,19 +93,12 @@ class TimmGoogLeNet(GoogLeNet):
 
         return depth
 
-    @torch.jit.ignore
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Compute each Inception module anew in the backward pass, to save memory."""
-        self.grad_checkpointing = enable
-
-    @torch.jit.ignore
     def get_classifier(self) -> nn.Module:
         """Return the last layer."""
         return self.classifier
 
-    @torch.jit.ignore
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Put in new classifiers, also of the auxiliary heads; 0 classes leave them out.
+        """Put in new classifiers, also in auxiliary heads; 0 classes leave them out.
 
         The pooling stays, unless `global_pool` names another.
         """
@@ -131,7 +107,8 @@ class TimmGoogLeNet(GoogLeNet):
             self._pool_by(str(global_pool))
         self.classifier = self._new_classifier(self.head_hidden_size)
         for head in self.aux_heads.values():
-            head.classifier = self._new_classifier(head.fc.out_features)
+            if isinstance(head, AuxiliaryHead):
+                head.classifier = self._new_classifier(head.fc.out_features)
 
     def _new_classifier(self, features: int) -> Any:
         if not self.num_classes:
@@ -144,56 +121,25 @@ class TimmGoogLeNet(GoogLeNet):
     def _pool_by(self, global_pool: str) -> None:
         if global_pool == FULLY_CONNECTED:
             raise ValueError('global_pool = "fc": expected a network with head="fully_connected"')
-        self.head = SelectAdaptivePool2d(pool_type=global_pool, flatten=bool(global_pool))
-        self.head.train(self.training)
-        self.head_hidden_size = self.num_features * self.head.feat_mult()
+        pool = SelectAdaptivePool2d(pool_type=global_pool, flatten=bool(global_pool))
+        self.head = pool.train(self.training)
+        self.head_hidden_size = self.num_features * int(pool.feat_mult())
         self.global_pool, self.is_dense = global_pool, global_pool == "avg"
 
     def forward(self, x: Tensor) -> Any:
         none: list[int] = []
-        with_aux = self.training and not torch.jit.is_scripting()
+        with_aux = self.training and not torch.jit.is_scripting()  # type: ignore[attr-defined]
         x, _, aux = self._trunk(x, none, self.last, with_aux)
         logits = self.forward_head(x)
-        if torch.jit.is_scripting():
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
             return logits
         return (logits, *aux) if len(aux) else logits
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """Return the last map: N x features x rows x columns."""
-        none: list[int] = []
-        return self._trunk(x, none, self.last, False)[0]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Return logits of the last map, or what enters the classifier."""
         x = self.dropout(self.head(x))
         return x if pre_logits else self.classifier(x)
 
-    def forward_intermediates(
-        self,
-        x: Tensor,
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
-    ) -> Any:
-        """Return the last map and the maps at `indices` of `feature_info`.
-
-        Args:
-            indices: the last so many, these, or all.
-            norm: without effect, as no norm follows the last module.
-            stop_early: leave out what is above the highest of `indices`; the last map
-                is then that one.
-            output_fmt: NCHW alone.
-            intermediates_only: return only the list of maps.
-        """
-        if output_fmt != "NCHW":
-            raise ValueError("output_fmt: expected NCHW")
-        take, last = feature_take_indices(len(self.ends), indices)
-        x, taps, _ = self._trunk(x, take, last if stop_early else self.last, False)
-        return taps if intermediates_only else (x, taps)
-
-    @torch.jit.ignore
     def prune_intermediate_layers(
         self,
         indices: int | list[int] = 1,
@@ -216,43 +162,20 @@ class TimmGoogLeNet(GoogLeNet):
                 del self.pools[name]
         if prune_head or last < self.last:
             self.aux_heads = nn.ModuleDict()
-            self.num_features = int(self.feature_info[last]["num_chs"])  # type: ignore[call-overload]
+            self.num_features = self.feature_info[last]["num_chs"]
             self.reset_classifier(0, "")
         result: list[int] = take
         return result
 
-    def _trunk(
-        self, x: Tensor, take: list[int], last: int, with_aux: bool
-    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """Return the map at tap `last`, the maps that `take` names, and the outputs of
-        the auxiliary heads. (TorchScript reads this: a loop per table, no generator.)
-        """
-        taps: list[Tensor] = []
-        aux: list[Tensor] = []
-        if self.turns_channels:
-            x = x.flip(1)
-        x = self.conv1(x)
-        if 0 in take:
-            taps.append(x)
-        if last > 0:
-            x = self.conv2(self.conv2_reduce(self.norm1(self.pool1(x))))
-            if 1 in take:
-                taps.append(x)
-        if last > 1:
-            x = self.pool2(self.norm2(x))
-        for name, module in self.inceptions.items():
-            level = int(name[0]) - 1
-            if level <= last:
-                if self.grad_checkpointing and not torch.jit.is_scripting():
-                    x = checkpoint(module, x)
-                else:
-                    x = module(x)
-                if name in self.ends and level in take:
-                    taps.append(x)
-                for at, head in self.aux_heads.items():
-                    if with_aux and at == name:
-                        aux.append(head(x))
-                for at, pool in self.pools.items():
-                    if at == name and level < last:
-                        x = pool(x)
-        return x, taps, aux
+
+def checkpoint_filter_fn(weights: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """Return a file's weights but those of auxiliary heads that the network lacks.
+
+    timm looks for this name.
+    """
+    own = network.state_dict().keys()
+    return {
+        name: tensor
+        for name, tensor in weights.items()
+        if name in own or not name.startswith("aux_heads.")
+    }

@@ -184,7 +184,9 @@ class GoogLeNet(nn.Module):
         features = channels if head == "average" else scaled(1024, width)
         average = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.grid, self.is_dense = grid, head == "average"
-        self.head = average if head == "average" else FullyConnectedHead(channels, grid, features)
+        self.head: nn.Module = (
+            average if head == "average" else FullyConnectedHead(channels, grid, features)
+        )
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(features, num_classes)
 
@@ -236,9 +238,7 @@ def on_device(preprocessing: Preprocessing, device: torch.device) -> Tensor:
     return torch.tensor(values, dtype=torch.float32, device=device)
 
 
-def output_losses(
-    logits: Tensor | Logits, labels: Tensor, label_smoothing: float = 0.0
-) -> Tensor:
+def output_losses(logits: Tensor | Logits, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Return the cross entropy of each output: a vector of 1 + heads.
 
     The main output is first, then the heads, shallow first.

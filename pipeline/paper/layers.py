@@ -114,7 +114,8 @@ class LocalResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype == torch.float16:
-            if torch.jit.is_scripting():  # TorchScript has no autocast of any device
+            # TorchScript has no autocast of any device
+            if torch.jit.is_scripting():  # type: ignore[attr-defined]
                 return self._normalised(x.float()).half()
             with torch.autocast(x.device.type, enabled=False):
                 return self._normalised(x.float()).half()
