@@ -84,14 +84,16 @@ def _entry(name: str, variant: Mapping[str, Any]) -> Callable[..., nn.Module]:
 def _build(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
     options = {OURS.get(key, key): value for key, value in options.items()}
     overlay = layout(options)
+    given = options.pop("pretrained_cfg", None)
     side = options.get("img_size")
-    if side is not None and not options.get("pretrained_cfg"):
+    if side is not None and not given:
         overlay |= size(side if isinstance(side, int) else side[0])
     overlay |= options.pop("pretrained_cfg_overlay", None) or {}
     network: nn.Module = build_model_with_cfg(
         TimmGoogLeNet,
         name,
         pretrained,
+        pretrained_cfg=given or default_cfgs[name].default,
         pretrained_cfg_overlay=overlay,
         pretrained_filter_fn=checkpoint_filter_fn,
         feature_cfg={"out_indices": (0, 1, 2, 3, 4), "feature_cls": Features},

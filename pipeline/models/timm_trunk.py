@@ -87,12 +87,17 @@ class Trunk(GoogLeNet):
         x, taps, _ = self._trunk(x, take, last if stop_early else self.last, False)
         return taps if intermediates_only else (x, taps)
 
+    def _features(self, images_NCHW: Tensor) -> tuple[Tensor, list[Tensor]]:
+        x, _, aux = self._trunk(images_NCHW, [], self.last, self.training)
+        return x, aux
+
     # TorchScript reads the two functions below: no generator, no module as an argument
 
     def _stem(self, x: Tensor, take: list[int], last: int, taps: list[Tensor]) -> Tensor:
         """Return the map below the modules, or at tap `last` if that is lower."""
         if self.turns_channels:
-            x = x.flip(1)
+            # in bfloat16 a fast copy has a fourth channel, which stays last
+            x = torch.cat((x[:, : self.in_chans].flip(1), x[:, self.in_chans :]), 1)
         x = self.conv1(x)
         if 0 in take:
             taps.append(x)
