@@ -181,12 +181,11 @@ class GoogLeNet(nn.Module):
                 self.pools[name] = max_pool(stride=2)
                 grid //= 2
 
-        features = channels if head == "average" else scaled(1024, width)
-        average = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.grid, self.is_dense = grid, head == "average"
-        self.head: nn.Module = (
-            average if head == "average" else FullyConnectedHead(channels, grid, features)
-        )
+        features = channels if self.is_dense else scaled(1024, width)
+        self.head: nn.Module = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        if not self.is_dense:
+            self.head = FullyConnectedHead(channels, grid, features)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(features, num_classes)
 
