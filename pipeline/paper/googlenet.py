@@ -116,8 +116,7 @@ class GoogLeNet(nn.Module):
         head: `fully_connected` is the head that average pooling replaced.
 
     The forward pass takes images (N x 3 x side x side, float) and returns the main
-    logits (N x classes). In training mode a network with auxiliary heads returns
-    `Logits`. In evaluation mode the heads do not run.
+    logits (N x classes). In training mode, auxiliary heads run too: it returns `Logits`.
 
     >>> network = GoogLeNet(aux_heads=())
     >>> sum(p.numel() for p in network.parameters())
