@@ -116,7 +116,7 @@ class GoogLeNet(nn.Module):
         head: `fully_connected` is the head that average pooling replaced.
 
     The forward pass takes images (N x 3 x side x side, float) and returns the main
-    logits (N x classes). In training mode, auxiliary heads run too: it returns `Logits`.
+    logits (N x classes). In training mode auxiliary heads run too; it returns `Logits`.
 
     >>> network = GoogLeNet(aux_heads=())
     >>> sum(p.numel() for p in network.parameters())
@@ -236,12 +236,12 @@ def on_device(preprocessing: Preprocessing, device: torch.device) -> Tensor:
     return torch.tensor(values, dtype=torch.float32, device=device)
 
 
-def output_losses(logits: Tensor | Logits, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+def output_losses(logits: Logits, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Return the cross entropy of each output: a vector of 1 + heads.
 
     The main output is first, then the heads, shallow first.
     """
-    outputs = (logits.main, *logits.aux) if isinstance(logits, Logits) else (logits,)
+    outputs = (logits.main, *logits.aux)
     return torch.stack(
         [F.cross_entropy(x.float(), labels, label_smoothing=label_smoothing) for x in outputs]
     )

@@ -10,7 +10,7 @@ from pipeline.errors import InputError
 from pipeline.paper.policies import label_of
 
 IDENTIFIER = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")  # such as apache-2.0
-TAGS = ["image-classification", "timm", "googlenet", "inception"]
+TAGS = ["image-classification", "going-deeper"]
 
 
 class Licence(NamedTuple):

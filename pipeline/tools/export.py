@@ -14,8 +14,8 @@ from pipeline.tools.layout import Described, write_layout
 
 
 def export(study: Study, root: Path, member: int, into: Path, licence: str | None = None) -> Path:
-    """Write one member to the folder `into`: model.safetensors, config.json for timm,
-    model.onnx and README.md. Return the folder.
+    """Write one member to the folder `into`: model.safetensors, model.onnx, README.md,
+    and config.json where timm can make the network. Return the folder.
 
     The ONNX program takes images of N x 3 x side x side and returns logits.
 
@@ -40,7 +40,9 @@ def export(study: Study, root: Path, member: int, into: Path, licence: str | Non
         config, evaluation.weights, data, sealed, sealed.provenance, misses, has_onnx=True
     )
     measured = Measured(config.data.name, data.manifest.num_images["val"], misses)
-    head = front_matter(f"GoogLeNet on {config.data.name}", terms, measured)
+    head = front_matter(
+        f"{'GoogLeNet' if config.shape else config.arch} on {config.data.name}", terms, measured
+    )
     described = Described(
         classifier.network,
         config.network,

@@ -10,7 +10,7 @@ import onnx
 import torch
 from torch import nn
 
-from pipeline.configs.network import NetworkConfig, PixelConfig
+from pipeline.configs.network import AnyNetwork, PixelConfig
 from pipeline.errors import present
 from pipeline.models.timm_config import timm_config
 from pipeline.runtime import disk
@@ -26,7 +26,7 @@ class Described(NamedTuple):
     """
 
     network: nn.Module
-    shape: NetworkConfig
+    config: AnyNetwork
     pixels: PixelConfig
     num_classes: int
     classes: Sequence[str]
@@ -36,16 +36,23 @@ class Described(NamedTuple):
 def write_layout(into: Path, described: Described, weights: bytes, card: str) -> Path:
     """Write a network's files to the folder `into`, all or none, and return it.
 
+    There is no config.json where timm cannot make the network.
+
     Args:
         weights: the content of model.safetensors.
         card: the model card, in Markdown.
     """
-    _, shape, pixels, num_classes, classes, licence = described
-    config = timm_config(shape, pixels, num_classes, classes, licence)
-    program = onnx_program(described.network, shape.input_size, onnx_properties(described))
+    network, config, pixels, num_classes, classes, licence = described
+    contents = {
+        "model.safetensors": weights,
+        "config.json": timm_config(config, pixels, num_classes, classes, licence),
+        "model.onnx": onnx_program(network, config.input_size, onnx_properties(described)),
+        "README.md": card.encode(),
+    }
     into.mkdir(parents=True, exist_ok=True)
-    for name, content in zip(FILES, (weights, config, program, card.encode()), strict=True):
-        disk.write_atomic(into / name, content)
+    for name, content in contents.items():
+        if content is not None:
+            disk.write_atomic(into / name, content)
     return into
 
 
@@ -54,8 +61,8 @@ def onnx_properties(described: Described) -> dict[str, str]:
 
     `mean` and `std` are of pixels in 0..255, in the order of `channel_order`.
     """
-    _, shape, pixels, _, classes, licence = described
-    properties = {"network": shape.model_dump_json(), "pixels": pixels.model_dump_json()}
+    _, config, pixels, _, classes, licence = described
+    properties = {"network": config.model_dump_json(), "pixels": pixels.model_dump_json()}
     values = {"classes": list(classes), "license": licence, **pixels.model_dump(mode="json")}
     return properties | {name: json.dumps(value) for name, value in values.items()}
 
@@ -70,7 +77,7 @@ def onnx_program(network: nn.Module, side: int, properties: dict[str, str]) -> b
         (example,),
         input_names=["images"],
         output_names=["logits"],
-        dynamic_shapes={"images_NCHW": {0: torch.export.Dim("batch")}},
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
         dynamo=True,
         verbose=False,
     )

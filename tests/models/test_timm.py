@@ -9,7 +9,7 @@ import pytest
 import timm
 import torch
 from timm.data.config import resolve_data_config
-from timm.optim import param_groups_layer_decay
+from timm.optim import _param_groups
 
 import going_deeper.timm
 from pipeline.models.timm_entry import ENTRIES, register_with_timm
@@ -103,7 +103,8 @@ def test_layers_have_an_order_of_depth() -> None:
     """Layer decay gives the first layer the smallest rate, and the classifier all."""
     network = make("googlenet_aux")
     assert network.no_weight_decay() == set()
-    groups = param_groups_layer_decay(network, layer_decay=0.5)
+    by_depth: Any = _param_groups.param_groups_layer_decay
+    groups = by_depth(network, layer_decay=0.5)
     scale = {id(p): group["lr_scale"] for group in groups for p in group["params"]}
     names = ("conv1.conv", "conv2.conv", "inceptions.3a.pool_proj.conv", "inceptions.5b.pool_proj")
     order = [

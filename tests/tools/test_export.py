@@ -11,7 +11,7 @@ import pytest
 import timm
 import torch
 from huggingface_hub import ModelCard, ModelCardData
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from timm.data.config import resolve_data_config
 from torchvision.transforms import Normalize
 
@@ -22,11 +22,13 @@ from pipeline.artefacts.run import Run
 from pipeline.configs.compare import table3
 from pipeline.configs.evaluate import ForeignConfig
 from pipeline.configs.network import PixelConfig
+from pipeline.configs.other_network import OtherNetwork
 from pipeline.configs.recipes import CAFFE_PIXELS
 from pipeline.configs.study import CheckConfig, Study
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import InputError, present
 from pipeline.images import decode as images
+from pipeline.models.making import network_of
 from pipeline.paper.googlenet import GoogLeNet, normalise
 from pipeline.paper.initialisation import INITIALISATIONS
 from pipeline.stages.evaluate import evaluate
@@ -34,6 +36,7 @@ from pipeline.stages.prepare import prepare
 from pipeline.stages.train import train
 from pipeline.tools.export import export
 from pipeline.tools.external import foreign_study
+from pipeline.tools.layout import Described, write_layout
 from tests.commands import going_deeper as going_deeper_command
 from tests.commands import in_process
 from tests.models.test_caffe import caffemodel
@@ -148,7 +151,29 @@ def test_convert(tmp_path: Path) -> None:
     tuned = timm.create_model(
         f"local-dir:{into}", pretrained=True, num_classes=2, aux_heads=("4a",)
     )
-    assert torch.equal(tuned.conv2.conv.weight, network.conv2.conv.weight)
+    assert torch.equal(tuned.state_dict()["conv2.conv.weight"], network.conv2.conv.weight)
+
+
+@pytest.mark.slow  # ONNX's exporter takes its time
+def test_a_network_of_timms_needs_nothing_of_ours(tmp_path: Path) -> None:
+    """timm makes it again from the folder; another library's has no config.json."""
+    config, pixels = OtherNetwork.of("timm:test_resnet", 64), PixelConfig()
+    network = network_of(config, 3, seed=0).eval()
+    described = Described(network, config, pixels, 3, ("a", "b", "c"), "other")
+    weights = save(network.state_dict())
+    into = write_layout(tmp_path / "timm", described, weights, "")
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    with torch.no_grad():
+        expected = network(normalise(torch.from_numpy(images), pixels.preprocessing)).softmax(1)
+    torch.testing.assert_close(with_timm(into, images), expected, atol=1e-6, rtol=0)
+    assert onnxruntime.InferenceSession(str(into / "model.onnx")).get_inputs()[0].name == "images"
+    foreign = described._replace(config=OtherNetwork.of("torchvision:resnet18", 64))
+    into = write_layout(tmp_path / "torchvision", foreign, weights, "")
+    assert sorted(path.name for path in into.iterdir()) == [
+        "README.md",
+        "model.onnx",
+        "model.safetensors",
+    ]
 
 
 @pytest.mark.processes
