@@ -128,12 +128,13 @@ def test_layers_have_an_order_of_depth() -> None:
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
 def test_compilers_take_it() -> None:
     """torch.jit.trace and .script, torch.export, and torch.compile without a break."""
+    jit: Any = torch.jit
     network, x = make().eval(), images()
     with torch.no_grad():
         expected = network(x)
         for other in (
-            torch.jit.trace(network, x),
-            torch.jit.script(network),
+            jit.trace(network, x),
+            jit.script(network),
             torch.export.export(network, (x,)).module(),
             torch.compile(network, backend="eager", fullgraph=True),
         ):
