@@ -26,6 +26,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "googlenet_plain": {"norm": "none"},
     "googlenet_separable": {"conv1": "separable"},
     "googlenet_naive": {"modules": "naive"},
+    "googlenet_two_3x3": {"fives": "two_3x3"},
     "googlenet_fc": {"head": "fully_connected"},
 }
 OURS = {"dropout": "drop_rate", "input_size": "img_size"}  # our name of an option -> timm's

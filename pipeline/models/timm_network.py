@@ -10,7 +10,8 @@ from timm.models._features import feature_take_indices  # where timm's own netwo
 from torch import Tensor, nn
 
 from pipeline.models.timm_trunk import TAPS, Trunk
-from pipeline.paper.googlenet import DROPOUT, INPUT_SIZE, AuxiliaryHead
+from pipeline.paper.googlenet import DROPOUT, INPUT_SIZE
+from pipeline.paper.heads import AuxiliaryHead
 from pipeline.paper.inception import INCEPTIONS
 from pipeline.paper.initialisation import initialise_kaiming
 from pipeline.paper.preprocessing import ChannelOrder
