@@ -109,7 +109,7 @@ def untrained(config: BenchmarkConfig) -> GoogLeNet:
 
 def export(config: BenchmarkConfig, path: Path) -> None:
     """Write the network as the command `export` does."""
-    from pipeline.tools.export import onnx_program  # loads ONNX, which the others do not need
+    from pipeline.tools.layout import onnx_program  # loads ONNX, which the others do not need
 
     disk.write_atomic(path, onnx_program(untrained(config), config.input_size, {}))
 

@@ -76,7 +76,11 @@ COMMANDS = {  # by name: the file that it lies in, and its line in --help
         "finetune",
         "Train a network on classes of your own, evaluate it, and report.",
     ),
-    "export": ("export", "Write a trained member as safetensors and ONNX, with a model card."),
+    "export": (
+        "export",
+        "Write a trained member for timm and the Hub: safetensors, ONNX, config, card.",
+    ),
+    "convert": ("export", "Turn Caffe's GoogLeNet, a .caffemodel, into what export writes."),
     "data": ("data", "Prepare data sets, check that they are whole, look at them."),
     "site": ("site", "Make a site file, or try one on its nodes."),
     "slurm": ("site", "A real SLURM cluster of several nodes on this machine, to try a study on."),

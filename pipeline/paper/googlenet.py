@@ -5,7 +5,6 @@ layers that the paper leaves out are those of Caffe's `bvlc_googlenet` (the only
 faithful public network), and are marked so. The defaults are the paper's network.
 """
 
-from collections import OrderedDict
 from collections.abc import Collection
 from functools import cache
 from typing import Literal, NamedTuple, get_args
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.paper.heads import AUX_DROPOUT, AuxiliaryHead, FullyConnectedHead
 from pipeline.paper.inception import (
     INCEPTIONS,
     POOL_AFTER,
@@ -27,7 +27,7 @@ from pipeline.paper.preprocessing import Preprocessing
 
 INPUT_SIZE = 224  # paper, section 5: the receptive field of the network
 AUX_WEIGHT = 0.3  # paper, section 5: weight of each auxiliary loss
-DROPOUT, AUX_DROPOUT = 0.4, 0.7  # paper, section 5
+DROPOUT = 0.4  # paper, section 5
 AUX_HEADS = ("4a", "4d")  # paper, section 5: on top of the outputs of 4a and 4d
 
 Conv1 = Literal["dense", "separable"]
@@ -35,52 +35,6 @@ Modules = Literal["reduced", "naive"]
 Fives = Literal["5x5", "two_3x3"]
 Norm = Literal["lrn", "batch", "none"]
 Head = Literal["average", "fully_connected"]
-
-
-class AuxiliaryHead(nn.Module):
-    """An auxiliary head (paper, section 5), which runs only in training.
-
-    It has a 5x5/3 average pool, a 1x1 convolution and two fully connected layers.
-    `grid` is the side of the incoming map: 14 at 224 pixels. Where it is below 5, the
-    pool's window has that side (`ours`).
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        num_classes: int,
-        grid: int,
-        width: float,
-        batch_norm: bool = False,
-        dropout: float = AUX_DROPOUT,
-    ):
-        super().__init__()
-        window = min(5, grid)
-        side = (grid - window) // 3 + 1
-        hidden = scaled(1024, width)
-        self.pool = nn.AvgPool2d(window, 3)
-        self.conv = ConvReLU(in_channels, scaled(128, width), 1, batch_norm=batch_norm)
-        self.fc = nn.Linear(scaled(128, width) * side * side, hidden)
-        self.relu = nn.ReLU(inplace=True)
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(hidden, num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(self.pool(x)).flatten(1)
-        logits: Tensor = self.classifier(self.dropout(self.relu(self.fc(x))))
-        return logits
-
-
-class FullyConnectedHead(nn.Sequential):
-    """The fully connected head that average pooling replaced (paper, section 5).
-
-    The replacement gained about 0.6 points of top-1. The paper does not describe this
-    head; like an auxiliary head it has a hidden layer of 1024 units with ReLU (`ours`).
-    """
-
-    def __init__(self, in_channels: int, grid: int, hidden: int):
-        fc = nn.Linear(in_channels * grid * grid, hidden)
-        super().__init__(OrderedDict(flatten=nn.Flatten(), fc=fc, relu=nn.ReLU(inplace=True)))
 
 
 class Logits(NamedTuple):
@@ -115,9 +69,8 @@ class GoogLeNet(nn.Module):
             (1502.03167); `none` has neither LRN nor batch norm.
         head: `fully_connected` is the head that average pooling replaced.
 
-    The forward pass takes images (N x 3 x side x side, float). In training mode it
-    returns `Logits`. In evaluation mode it returns only the main logits (N x classes),
-    and the auxiliary heads do not run.
+    The forward pass takes images (N x 3 x side x side, float) and returns the main
+    logits (N x classes). In training mode auxiliary heads run too; it returns `Logits`.
 
     >>> network = GoogLeNet(aux_heads=())
     >>> sum(p.numel() for p in network.parameters())
@@ -181,17 +134,18 @@ class GoogLeNet(nn.Module):
                 self.pools[name] = max_pool(stride=2)
                 grid //= 2
 
-        features = channels if head == "average" else scaled(1024, width)
-        average = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.grid, self.is_dense = grid, head == "average"
-        self.head = average if head == "average" else FullyConnectedHead(channels, grid, features)
+        features = channels if self.is_dense else scaled(1024, width)
+        self.head: nn.Module = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        if not self.is_dense:
+            self.head = FullyConnectedHead(channels, grid, features)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(features, num_classes)
 
     def forward(self, images_NCHW: Tensor) -> Tensor | Logits:
         x, aux = self._features(images_NCHW)
         logits = self.classifier(self.dropout(self.head(x)))
-        return Logits(logits, tuple(aux)) if self.training else logits
+        return Logits(logits, tuple(aux)) if aux else logits
 
     def dense(self, images_NCHW: Tensor) -> Tensor:
         """Return logits at every place of larger images: N x classes x rows x columns.

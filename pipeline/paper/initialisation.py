@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 
 
-def initialise_kaiming(network: nn.Module, generator: torch.Generator) -> None:
+def initialise_kaiming(network: nn.Module, generator: torch.Generator | None) -> None:
     """Draw normal weights of variance 2 / fan_in; biases are 0.
 
     Classifiers have a tenth of this deviation (`ours`). Without batch norm, the rule
-    keeps the signal's variance through 22 layers of ReLU.
+    keeps the signal's variance through 22 layers of ReLU. Without a generator, torch's
+    own draws them.
     """
     for name, weight, bias in _layers(network):
         fan_in = weight[0].numel()

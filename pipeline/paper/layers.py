@@ -4,6 +4,7 @@ Details that the paper leaves out are those of Caffe's `bvlc_googlenet`.
 """
 
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,8 @@ class ConvReLU(nn.Sequential):
     in TensorFlow's Inception.
     """
 
-    conv: nn.Conv2d
+    if TYPE_CHECKING:  # TorchScript knows no module as a type
+        conv: nn.Conv2d
 
     def __init__(
         self,
@@ -112,6 +114,9 @@ class LocalResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype == torch.float16:
+            # TorchScript has no autocast of any device
+            if torch.jit.is_scripting():  # type: ignore[attr-defined]
+                return self._normalised(x.float()).half()
             with torch.autocast(x.device.type, enabled=False):
                 return self._normalised(x.float()).half()
         return self._normalised(x)

@@ -10,13 +10,11 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from timm.data.config import resolve_data_config
 
 from pipeline.configs.evaluate import ForeignConfig
 from pipeline.configs.network import NetworkConfig, WeightsNote
 from pipeline.errors import InputError
 from pipeline.models.loading import foreign_classifier
-from pipeline.models.timm_entry import register_with_timm
 from pipeline.paper.googlenet import GoogLeNet, normalise
 from pipeline.paper.preprocessing import PREPROCESSING
 from pipeline.tools.external import foreign_study
@@ -138,24 +136,6 @@ def test_wrong_lists_of_classes_are_named(tmp_path: Path, text: bytes, message: 
         foreign_study("googlenet", tmp_path / "w.safetensors", tmp_path, std=(0.0, 1.0, 1.0))
     with pytest.raises(InputError, match="arch = 'lenet': expected googlenet"):
         foreign_study("lenet", tmp_path / "w.safetensors", tmp_path)
-
-
-def test_timm_knows_the_network() -> None:
-    """Once it was told; and with its own names of options."""
-    register_with_timm()
-    network = timm.create_model("googlenet", num_classes=5, aux_heads=(), width=0.25, drop_rate=0.1)
-    assert isinstance(network, GoogLeNet)
-    assert network.dropout.p == 0.1
-    assert isinstance(timm.create_model("googlenet", in_chans=3, global_pool="avg"), GoogLeNet)
-    others = {"mean": (0.4, 0.4, 0.4), "std": (1.0, 1.0, 1.0)}
-    network = timm.create_model("googlenet", aux_heads=(), pretrained_cfg_overlay=others)
-    found = resolve_data_config({}, model=network)
-    assert {name: found[name] for name in others} == others
-    with pytest.raises(ValueError, match="googlenet: in_chans = 1; this network has 3 only"):
-        timm.create_model("googlenet", in_chans=1)
-    with pytest.raises(ValueError, match="googlenet: no option depth; expected one of num_classes"):
-        timm.create_model("googlenet", depth=3)
-    assert resolve_data_config({}, model=network)["input_size"] == (3, 224, 224)
 
 
 @pytest.mark.processes
