@@ -131,6 +131,8 @@ class EvaluationFacts(Facts):
     device: str
     num_rejected: int
     notes: list[str] | None = None  # where it differs from what the weights' makers did
+    num_parameters: int | None = None  # of the network as it is evaluated
+    multiply_adds: int | None = None  # of one crop
 
 
 class PredictionsFacts(EvaluationFacts):

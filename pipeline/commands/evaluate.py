@@ -8,11 +8,12 @@ import click
 from pipeline.commands.arguments import PATH, PRECISION, PROCESSES, ROOT, choices
 from pipeline.commands.local import is_first
 from pipeline.commands.missing import run_missing, show_name
-from pipeline.commands.values import Names, Triple
+from pipeline.commands.values import FIELDS, Model, Names, Triple
 from pipeline.configs.crops import CropsConfig
 from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.other_network import MOST_PIXELS
 from pipeline.configs.study import Study
+from pipeline.errors import InputError
 from pipeline.paper.policies import CURVE
 from pipeline.paper.published import PublishedId
 from pipeline.tools.external import foreign_study
@@ -44,6 +45,16 @@ from pipeline.tools.external import foreign_study
     "--weights-key",
     metavar="KEY",
     help="Which set of weights, where the file holds several, such as model_ema.",
+)
+@click.option(
+    "--model",
+    "models",
+    type=Model(),
+    multiple=True,
+    help=(
+        "In place of --arch and what belongs to it, for each network of an ensemble: such as"
+        " arch=timm:resnet50,weights=FILE,input_size=224,mean=124/116/104."
+    ),
 )
 @click.option(
     "--data",
@@ -124,6 +135,7 @@ def evaluate(**options: Any) -> None:
     """
     root, processes = options.pop("root"), options.pop("processes")
     real_labels = options.pop("real_labels")
+    _refuse_both(options, real_labels)
     study = foreign_study(**options)
     labels = _read_real_labels(real_labels, study)
     run_missing(study, root, None, processes)
@@ -133,6 +145,17 @@ def evaluate(**options: Any) -> None:
         for line in real_errors(_evaluation(study), root, labels, real_labels):
             print(line)
     show_name(study, root)
+
+
+def _refuse_both(options: dict[str, Any], real_labels: Path | None) -> None:
+    """Refuse options of one network beside several."""
+    if not options["models"]:
+        return
+    alone = [name for name in (*FIELDS, "published_as") if options[name] is not None]
+    alone += ["real_labels"] if real_labels else []
+    if alone:
+        option = f"--{alone[0].replace('_', '-')}"
+        raise InputError(f"{option}: is of a single network; go without it, or without --model")
 
 
 def _read_real_labels(path: Path | None, study: Study) -> list[list[int]] | None:

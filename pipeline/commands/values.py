@@ -1,10 +1,13 @@
 """Kinds of values on the command line: paths, sites, numbers and names in lists."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
+from pipeline.configs.other_network import MOST_PIXELS
 from slurm.site import site_names
 
 
@@ -40,6 +43,52 @@ class Triple(click.ParamType[tuple[float, ...]]):
         except ValueError:
             self.fail(f"{value!r} is not three numbers such as 123,117,104", param, ctx)
         return red, green, blue
+
+
+# what --model says of a network: arguments of `tools.foreign.foreign_config`
+FIELDS = (
+    "arch",
+    "weights",
+    "weights_key",
+    "input_size",
+    "mean",
+    "std",
+    "channel_order",
+    "transform_input",
+)
+
+
+class Model(click.ParamType[dict[str, Any]]):
+    """A network, such as arch=timm:resnet50,weights=FILE."""
+
+    name = "KEY=VALUE,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> dict[str, Any]:
+        model: dict[str, Any] = {}
+        # a comma in a path ends no field
+        for part in re.split(rf",(?=(?:{'|'.join(FIELDS)})=)", value):
+            key, _, text = part.partition("=")
+            is_several = key != "weights" and "=" in text
+            if key not in FIELDS or key in model or not text or is_several:
+                hint = f"expected {', '.join(FIELDS)}, each once"
+                self.fail(f"{part!r} is no KEY=VALUE of a network; {hint}", param, ctx)
+            model[key] = self._value(key, text, param, ctx)
+        return model
+
+    def _value(
+        self, key: str, text: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        kinds: dict[str, click.ParamType[Any]] = {
+            "weights": click.Path(path_type=Path),
+            "input_size": click.IntRange(32, MOST_PIXELS),
+            "channel_order": click.Choice(["rgb", "bgr"]),
+            "transform_input": click.BOOL,
+        }
+        if key in ("mean", "std"):
+            return Triple().convert(text.replace("/", ","), param, ctx)
+        return kinds[key].convert(text, param, ctx) if key in kinds else text
 
 
 class Counts(click.ParamType[tuple[int, ...]]):

@@ -41,7 +41,7 @@ class Page:
     study: str
     title: str
     data: str
-    input_size: int
+    input_size: str
     denominator: str
     num_classes: int
     top: int

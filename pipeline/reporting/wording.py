@@ -40,6 +40,7 @@ def templates() -> jinja2.Environment:
         finalize=_printable,
     )
     environment.filters.update(
+        amount=amount,
         in_crops=in_crops,
         percent=percent,
         interval=interval,
@@ -51,6 +52,21 @@ def templates() -> jinja2.Environment:
         portable=_portable,
     )
     return environment
+
+
+def amount(number: int | None) -> str:
+    """Spell a number with the SI's letter for thousands.
+
+    >>> [amount(n) for n in (12, 427_854, 1_582_671_872, None)]
+    ['12', '428 k', '1.58 G', 'unknown']
+    """
+    if number is None:
+        return "unknown"
+    size, letters = float(number), iter(("", " k", " M", " G", " T"))
+    letter = next(letters)
+    while size >= 999.5:
+        size, letter = size / 1000, next(letters)
+    return f"{size:.3g}{letter}"
 
 
 def _printable(value: Any) -> Any:

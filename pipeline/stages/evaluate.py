@@ -23,6 +23,7 @@ from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError
 from pipeline.models import pool
 from pipeline.models.classify import scores_of
+from pipeline.models.cost import cost_of
 from pipeline.models.engine import Engine
 from pipeline.models.loading import Classifier, foreign_classifier, our_classifier
 from pipeline.models.usual import notes
@@ -59,6 +60,7 @@ def evaluate(config: EvaluateConfig, root: Path) -> Predictions:
                 device=str(accelerator.device),
                 num_rejected=data.num_rejected("val"),
                 notes=notes(config, classifier.remark) or None,
+                **cost_of(classifier.network, classifier.input_size)._asdict(),
             )
             for sentence in facts.notes or ():
                 print(f"evaluate: {sentence}", file=sys.stderr)

@@ -26,6 +26,7 @@ from pipeline.reporting import charts, figures, table_files, tables
 from pipeline.reporting.ablations import comparisons
 from pipeline.reporting.cautions import cautions, denominator, single_model
 from pipeline.reporting.findings import Sample, findings, largest
+from pipeline.reporting.networks import input_sizes, of_members, of_subsets
 from pipeline.reporting.page import Benchmark, Page, Tracked
 from pipeline.reporting.wording import AUDIT_TITLES, templates
 from pipeline.runtime import disk
@@ -148,7 +149,7 @@ def _page(config: Study, root: Path) -> Page:
         study=config.name,
         title=config.title,
         data=_named_data(members[0].data, root),
-        input_size=members[0].classifier.input_size,
+        input_size=input_sizes(members),
         denominator=denominator(first.num_images, members, root),
         num_classes=first.num_classes,
         top=top,
@@ -169,6 +170,8 @@ def _page(config: Study, root: Path) -> Page:
             ],
             "claims": claims,
             "ensemble_sizes": sizes,
+            "members": of_members(most, shown.crops, {e.hash: e for _, e in evaluations}),
+            "subsets": of_subsets(most, shown.crops),
             "training_curves": curves,
             "classes": classes,
             "confusions": pairs,
@@ -199,7 +202,7 @@ def _named_data(data: PrepareConfig, root: Path) -> str:
 def _place(study: Study) -> str:
     """Return in short what a study measured on, for the title of a chart."""
     member = study.check.results[0].members[0]
-    return f"{member.data.name}, {member.classifier.input_size} px"
+    return f"{member.data.name}, {input_sizes(_members(study.check.results))} px"
 
 
 def _tracked(configs: Sequence[StageConfig], root: Path) -> dict[str, Tracked]:

@@ -1,31 +1,26 @@
-"""The study that measures a classifier trained elsewhere: data, evaluation and results,
+"""The study that measures classifiers trained elsewhere: data, evaluations and results,
 without an experiment file.
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from pipeline.configs.compare import EnsembleConfig
+from pipeline.configs.compare import table3
 from pipeline.configs.crops import CropsConfig
-from pipeline.configs.evaluate import TRANSFORMING, EvaluateConfig, ForeignConfig
+from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
 from pipeline.configs.fidelity import PUBLISHED
 from pipeline.configs.network import Precision
 from pipeline.configs.study import CheckConfig, PublishedWeights, Study
-from pipeline.configs.user_file import python_function
 from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError
 from pipeline.paper.policies import CURVE
 from pipeline.paper.published import NEIGHBOURS, PublishedId
-from pipeline.runtime import disk
-from pipeline.tools.images_to_classify import images_of, say
-
-if TYPE_CHECKING:  # it takes torch
-    from pipeline.models.usual import Usual
-
-Triple = tuple[float, float, float]
+from pipeline.tools.foreign import Foreign, Triple, foreign_config
+from pipeline.tools.images_to_classify import images_of
 
 
 def foreign_study(
@@ -33,115 +28,84 @@ def foreign_study(
     weights: Path | None,
     data: Path,
     classes: Path | None = None,
+    precision: Precision = "fp32",
+    compiled: bool = False,
+    policies: tuple[str, ...] = CURVE,
+    published_as: PublishedId | None = None,
+    models: Sequence[Mapping[str, Any]] = (),
     input_size: int | None = None,
     mean: Triple | None = None,
     std: Triple | None = None,
     channel_order: Literal["rgb", "bgr"] | None = None,
-    precision: Precision = "fp32",
-    compiled: bool = False,
-    policies: tuple[str, ...] = CURVE,
     weights_key: str | None = None,
     transform_input: bool | None = None,
-    published_as: PublishedId | None = None,
     **crops: str | None,
 ) -> Study:
-    """Return a study of one classifier on one folder. The defaults are what the
-    architecture usually needs.
+    """Return a study of one classifier on one folder, or of several `models`: of each
+    alone and of all together.
 
-    `arch` may be FILE.py:FUNCTION; without it, the config.json beside the weights says
-    it, as timm writes it, with the entry of pixels. `crops` are fields of
-    `CropsConfig`. By default `transform_input` is on only for torchvision's own files.
-    `published_as` names the neighbour of the paper whose weights these are; by default
-    the digest of the file tells it.
+    What is said of a classifier is an argument of `foreign_config`; each of `models`
+    has such arguments by name. `crops` are fields of `CropsConfig`. `published_as`
+    names the neighbour of the paper whose weights these are; by default the digest of
+    the file tells it.
 
     Raises:
         InputError: there is no such file or architecture, the file holds several sets
             of weights, or a value is out of range.
     """
-    from pipeline.models.outputs import num_outputs
-    from pipeline.models.weight_files import (
-        described_beside,
-        digest_of_weights,
-        refuse_transformers,
-    )
-    from pipeline.models.weights import read_weights
-
-    if weights is not None:
-        weights = _file_of(weights)
-    if arch is None:
-        theirs = described_beside(weights)
-        arch, mean, std = theirs.arch, mean or theirs.mean, std or theirs.std
-        input_size = input_size or theirs.input_size
-    arch, code = _arch_and_code(arch, weights)
-    outputs = None
-    if code is None:
-        refuse_transformers(weights)
-    if weights is not None:
-        outputs = num_outputs(arch, read_weights(weights, weights_key), weights)
+    given = {
+        "arch": arch,
+        "weights": weights,
+        "weights_key": weights_key,
+        "input_size": input_size,
+        "mean": mean,
+        "std": std,
+        "channel_order": channel_order,
+        "transform_input": transform_input,
+    }
     try:
-        sha256 = None if weights is None else digest_of_weights(weights)
-        usual = _usual(arch, weights, sha256, mean, std, input_size)
-        entry = usual.preprocessing
-        order = channel_order or entry.channel_order
-        if order != entry.channel_order:
-            entry = entry._replace(mean=entry.mean[::-1], std=entry.std[::-1])
-        if transform_input is None and arch in TRANSFORMING:
-            transform_input = usual.is_recognised
-        foreign = ForeignConfig(
-            arch=arch,
-            weights=weights,
-            sha256=sha256,
-            sha1=disk.digest(weights, "sha1")
-            if weights and weights.suffix == ".caffemodel"
-            else None,
-            code=code,
-            code_sha256=None if code is None else disk.sha256(code),
-            input_size=input_size or usual.input_size,
-            mean=mean or entry.mean,
-            std=std or entry.std,
-            channel_order=order,
-            weights_key=weights_key,
-            transform_input=transform_input,
-            **_noted(arch, weights),
+        foreign = [foreign_config(**each) for each in models or (given,)]
+        images = images_of(data, classes, _outputs_of(foreign))
+        members = tuple(
+            EvaluateConfig(
+                data=images,
+                classifier=each.config,
+                precision=precision,
+                compiled=compiled,
+                policies=policies,
+                crops=CropsConfig.model_validate(
+                    {"resize": each.resize}
+                    | {name: choice for name, choice in crops.items() if choice is not None}
+                ),
+            )
+            for each in foreign
         )
-        images = images_of(data, classes, outputs)
-        evaluation = EvaluateConfig(
-            data=images,
-            classifier=foreign,
-            precision=precision,
-            compiled=compiled,
-            policies=policies,
-            crops=CropsConfig.model_validate(
-                {"resize": usual.resize}
-                | {name: choice for name, choice in crops.items() if choice is not None}
-            ),
+        if len({member.hash for member in members}) < len(members):
+            raise InputError("--model: names one classifier twice; expected others")
+        check = CheckConfig(
+            results=table3(members, members[0].policies),
+            neighbour=_published(foreign[0].config, published_as) if len(members) == 1 else None,
         )
     except ValidationError as error:
         raise InputError(one_line(error)) from None
-    title = f"{arch} ({(weights or code or data).name}) on {images.name}"
-    results = tuple(
-        EnsembleConfig(members=(evaluation,), policy=policy) for policy in evaluation.policies
-    )
-    check = CheckConfig(results=results, neighbour=_published(foreign, published_as))
-    return Study(name=study_name(f"evaluate-{arch}"), title=title, check=check)
+    if len(members) > 1:
+        name, title = "evaluate-ensemble", " + ".join(each.config.arch for each in foreign)
+    else:
+        config = foreign[0].config
+        file = config.weights or config.code or data
+        name, title = f"evaluate-{config.arch}", f"{config.arch} ({file.name})"
+    return Study(name=study_name(name), title=f"{title} on {images.name}", check=check)
 
 
-def _file_of(weights: Path) -> Path:
-    """Return the file of weights that a path stands for, and say which."""
-    from pipeline.models.weight_files import weights_file
-
-    path = weights_file(weights)
-    if path != weights:
-        say(f"--weights {weights}: {path.relative_to(weights)} is taken")
-    return path
-
-
-def _noted(arch: str, weights: Path | None) -> dict[str, Any]:
-    """Return the fields of a `ForeignConfig` that a file of our weights notes."""
-    from pipeline.models.weights import note_in
-
-    note = note_in(weights) if arch == "googlenet" and weights else None
-    return {"network": note.network, "are_best": note.are_best} if note else {}
+def _outputs_of(foreign: Sequence[Foreign]) -> int | None:
+    """Return the number of outputs of classifiers that make an ensemble."""
+    known = {each.config.label: each.num_outputs for each in foreign if each.num_outputs}
+    if len(set(known.values())) > 1:
+        listed = ", ".join(f"{label}: {number}" for label, number in known.items())
+        raise InputError(
+            f"--model: numbers of outputs differ ({listed}); expected the same classes"
+        )
+    return next(iter(known.values()), None)
 
 
 def _published(foreign: ForeignConfig, published_as: PublishedId | None) -> PublishedWeights | None:
@@ -157,54 +121,6 @@ def _published(foreign: ForeignConfig, published_as: PublishedId | None) -> Publ
             f" {foreign.arch}"
         )
     return PublishedWeights(id=published_as)
-
-
-def _arch_and_code(arch: str, weights: Path | None) -> tuple[str, Path | None]:
-    """Return an architecture as configs name it, and the user's file that defines it,
-    if there is one.
-    """
-    code, _, function = arch.rpartition(":")
-    if arch.startswith("python:"):
-        raise InputError(f"--arch {arch}: a network of your own is FILE.py:FUNCTION")
-    if not code.endswith(".py"):
-        if weights is None:
-            raise InputError(
-                f"--arch {arch}: needs --weights FILE; only a network of your own (--arch"
-                " FILE.py:FUNCTION) may go without"
-            )
-        return arch, None
-    if not function.isidentifier():
-        raise InputError(
-            f"--arch {arch}: {function!r} is no name of a function; expected FILE.py:FUNCTION"
-        )
-    # refuse a wrong file before the data is prepared
-    python_function(Path(code), function, f"{function}(num_classes)")
-    return f"python:{function}", Path(code)
-
-
-def _usual(
-    arch: str,
-    weights: Path | None,
-    sha256: str | None,
-    mean: Triple | None,
-    std: Triple | None,
-    input_size: int | None,
-) -> "Usual":
-    """Return what the weights of the architecture usually need.
-
-    Where this is unknown, the user must give mean, std and input size.
-    """
-    from pipeline.models.usual import Usual, usual
-    from pipeline.paper.preprocessing import Preprocessing
-
-    if (theirs := usual(arch, weights, sha256)) is not None:
-        return theirs
-    if mean is None or std is None or input_size is None:
-        raise InputError(
-            f"--arch {arch}: timm says nothing of its preprocessing; give --mean, --std and"
-            " --input-size"
-        )
-    return Usual("the user", Preprocessing(mean, std), input_size)
 
 
 def study_name(text: str) -> str:

@@ -22,6 +22,7 @@ OTHER_NETWORKS: dict[str, list[Any]] = {
     "width": [4.0, 0.5, 1.25],
     "conv1": ["separable"],
     "aux_heads": [()],
+    "fives": ["two_3x3"],
     "dropout": [0.5],
     "aux_dropout": [0.5],
     "input_size": [112],
