@@ -24,6 +24,8 @@ PICTURE = "RESULTS.png"
 FILES = (  # of the configs, as data flows
     "pipeline.configs.prepare",
     "pipeline.configs.network",
+    "pipeline.configs.other_network",
+    "pipeline.configs.optimizer",
     "pipeline.configs.train",
     "pipeline.configs.evaluate",
     "pipeline.configs.compare",

@@ -36,6 +36,7 @@ from pipeline.stages.train import train
 from pipeline.training.cadence import Step
 from pipeline.training.learner import Learner
 from pipeline.training.loader import Batch
+from tests.commands import in_process
 from tests.forks import fork
 from tests.stages import trained
 
@@ -207,6 +208,35 @@ def test_what_cannot_be_trained_is_one_line(
 ) -> None:
     with pytest.raises(InputError, match=message):
         Learner(other(run_config, network), 3, process_group.join())
+
+
+@pytest.mark.slow  # a whole study
+def test_other_weights_are_fine_tuned(image_folder: Path, tmp_path: Path) -> None:
+    """In one command, with parts that stay; the network goes on by its own note."""
+    torch.save(timm.create_model("test_resnet", num_classes=7).state_dict(), tmp_path / "w.pth")
+    run = in_process(
+        *("finetune", image_folder, "--arch", "timm:test_resnet", "--weights", tmp_path / "w.pth"),
+        *("--input-size", 48, "--epochs", 2, "--freeze", "conv1", "--freeze", "layer1"),
+        *("--root", tmp_path / "root", "--processes", 1),
+    )
+    assert run.returncode == 0, run.stderr
+    assert "3 classes, 24 images for training, 15 for validation" in run.stdout
+    assert "48 px, timm:test_resnet, fp32" in run.stdout
+    (file,) = tmp_path.glob("root/runs/*/final/raw.safetensors")
+    before, after = torch.load(tmp_path / "w.pth"), load_file(file)
+    moved = {
+        name
+        for name, tensor in before.items()
+        if tensor.shape != after[name].shape or not torch.equal(tensor, after[name])
+    }
+    assert {"fc.weight", "layer4.0.conv1.weight"} <= moved
+    assert not [name for name in moved if name.startswith(("conv1.", "layer1."))]
+    again = in_process(
+        *("evaluate", "--weights", file, "--data", image_folder, "--policies", "crops_1"),
+        *("--root", tmp_path / "root", "--processes", 1),
+    )
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.startswith("timm:test_resnet (raw.safetensors) on ")
 
 
 def test_a_users_file_is_part_of_the_name(run_config: TrainConfig, tmp_path: Path) -> None:
