@@ -8,14 +8,11 @@ Differs: as experiments/caltech101.py, of which the first arm's trainings are th
     artefacts
 """
 
+from pipeline.configs.arms import augmentations
 from pipeline.configs.miniature import miniature_ablation
 
 experiment = miniature_ablation(
     "augmentation",
     "What is it worth?",
-    lambda base: {
-        "patches": base,
-        "patches and distortions": base.but(photometric=True),
-        "window of Caffe": base.but(sampling="caffe"),
-    },
+    augmentations,
 )

@@ -8,7 +8,7 @@ Differs: as experiments/caltech101.py, of which the first arm's trainings are th
     artefacts
 """
 
+from pipeline.configs.arms import aux_heads
 from pipeline.configs.miniature import miniature_ablation
-from pipeline.configs.recipes import aux_heads
 
 experiment = miniature_ablation("aux_heads", "Do the auxiliary heads help?", aux_heads)

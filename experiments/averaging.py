@@ -8,15 +8,12 @@ Differs: as experiments/caltech101.py, of which the first arm's trainings are th
     artefacts
 """
 
+from pipeline.configs.arms import averages
 from pipeline.configs.miniature import miniature_ablation
 
 experiment = miniature_ablation(
     "averaging",
     "Does averaging help?",
-    lambda base: {
-        "exponential": base,
-        "raw": base,
-        "equal": base.but(averaging="equal", averaging_start_epoch=base.num_epochs / 2),
-    },
+    averages,
     raw=["raw"],
 )

@@ -31,6 +31,7 @@ from pipeline.configs import (
     comparison,
     table3,
 )
+from pipeline.configs.arms import aux_heads
 from pipeline.configs.miniature import (
     Independent,
     miniature_arms,
@@ -38,7 +39,7 @@ from pipeline.configs.miniature import (
     of_miniature,
     same_or_independent,
 )
-from pipeline.configs.recipes import aux_heads, crop_counts
+from pipeline.configs.recipes import crop_counts
 
 Asked = Annotated[Count, "Trainings of each arm of the questions below; 0 asks none."]
 

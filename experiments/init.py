@@ -9,15 +9,12 @@ Differs: as experiments/caltech101.py, but each seed draws initial weights of it
     deviation; experiments/pixels.py gives Caffe's weights the pixels they are made for
 """
 
+from pipeline.configs.arms import initialisations
 from pipeline.configs.miniature import miniature_ablation
 
 experiment = miniature_ablation(
     "init",
     "Which is best?",
-    lambda base: {
-        "kaiming": base,
-        "caffe": base.but(init="caffe"),
-        "gaussian": base.but(init="gaussian"),
-    },
+    initialisations,
     independent=True,
 )

@@ -8,14 +8,11 @@ Differs: as experiments/caltech101.py, of which the first arm's trainings are th
     artefacts
 """
 
+from pipeline.configs.arms import normalisations
 from pipeline.configs.miniature import miniature_ablation
 
 experiment = miniature_ablation(
     "normalisation",
     "Which is best?",
-    lambda base: {
-        "local response": base,
-        "none": base.but(network=base.network.but(norm="none")),
-        "batch": base.but(network=base.network.but(norm="batch")),
-    },
+    normalisations,
 )

@@ -8,13 +8,11 @@ Differs: as experiments/caltech101.py, of which the first arm's trainings are th
     artefacts
 """
 
+from pipeline.configs.arms import pooling_heads
 from pipeline.configs.miniature import miniature_ablation
 
 experiment = miniature_ablation(
     "pooling_head",
     "Is pooling better?",
-    lambda base: {
-        "average pooling": base,
-        "fully connected": base.but(network=base.network.but(head="fully_connected")),
-    },
+    pooling_heads,
 )

@@ -180,21 +180,6 @@ def finetuning(
     )
 
 
-def aux_heads(run: TrainConfig) -> dict[str, TrainConfig]:
-    """A training with both auxiliary heads, as in the paper, without any, and with
-    either.
-    """
-    heads: dict[str, tuple[str, ...]] = {
-        "both": ("4a", "4d"),
-        "none": (),
-        "4a": ("4a",),
-        "4d": ("4d",),
-    }
-    return {
-        name: run.but(network=run.network.but(aux_heads=chosen)) for name, chosen in heads.items()
-    }
-
-
 def crop_counts(members: Sequence[EvaluateConfig]) -> tuple[CompareConfig, CompareConfig]:
     """Compare every number of crops with a single one, and the largest probability over
     crops with the mean, for the same members (paper, section 7).
