@@ -11,6 +11,7 @@ from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.train import TrainConfig
 from pipeline.reporting.ablations import Ablation
 from pipeline.reporting.findings import Findings
+from pipeline.reporting.gallery import Rescue
 from pipeline.reporting.rows import Cell
 from pipeline.reporting.tables import Row
 
@@ -55,6 +56,7 @@ class Page:
     captions: dict[str, str]
     shown: Cell
     mistakes: list[Mistake]
+    rescues: list[Rescue]
     runs: list[tuple[TrainConfig, SealedRun]]
     evaluations: list[tuple[EvaluateConfig, SealedPredictions]]
     tracked: dict[str, Tracked]

@@ -26,6 +26,7 @@ from pipeline.reporting import charts, figures, table_files, tables
 from pipeline.reporting.ablations import comparisons
 from pipeline.reporting.cautions import cautions, denominator, single_model
 from pipeline.reporting.findings import Sample, findings, largest
+from pipeline.reporting.gallery import rescues
 from pipeline.reporting.networks import input_sizes, of_members, of_subsets
 from pipeline.reporting.page import Benchmark, Page, Tracked
 from pipeline.reporting.wording import AUDIT_TITLES, templates
@@ -183,6 +184,7 @@ def _page(config: Study, root: Path) -> Page:
         captions=figures.captions(top),
         shown=shown,
         mistakes=most.mistakes,
+        rescues=rescues(results, root),
         runs=runs,
         evaluations=evaluations,
         tracked=_tracked([config for config, _ in (*runs, *evaluations)], root),
