@@ -186,14 +186,12 @@ def of_claims(config: CheckConfig, root: Path) -> list[ClaimRow]:
     A row has the claim's results, the commits and commands that made them and the
     trainings and evaluations behind them, and their cost.
     """
-    with_verdict = {
-        verdict.claim for verdict in read_verdicts(config, root)[0] if verdict.decision != "not_run"
-    }
+    verdicts = {verdict.claim: verdict.decision for verdict in read_verdicts(config, root)[0]}
     cells, rows = config.cells, list[ClaimRow]()
-    for claim in CLAIMS:
+    for claim in (claim for claim in CLAIMS if claim.id in verdicts):
         places = (
             [cell for cell in (claim.cell, claim.base) if cell in cells]
-            if claim.id in with_verdict
+            if verdicts[claim.id] != "not_run"
             else []
         )
         results = {cells[cell].hash: cells[cell] for cell in places}

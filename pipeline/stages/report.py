@@ -21,6 +21,7 @@ from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import Study
 from pipeline.configs.train import TrainConfig
+from pipeline.paper.family import NUMBERS
 from pipeline.paper.published import NEIGHBOURS, SOURCE
 from pipeline.reporting import charts, figures, table_files, tables
 from pipeline.reporting.ablations import comparisons
@@ -53,6 +54,7 @@ def report(config: Study, root: Path) -> Path:
         "audit": _audit(),
         "audit_titles": AUDIT_TITLES,
         "neighbours": NEIGHBOURS,
+        "family": NUMBERS,
     }
     environment = templates()
     files = {
@@ -136,6 +138,7 @@ def _page(config: Study, root: Path) -> Page:
         *(evaluation.provenance.command for _, evaluation in evaluations),
         *(command for claim in claims for command in claim.commands),
     ]
+    networks = sealed_check.networks or []
     ablations = comparisons(config.comparisons, root)
     table3, sizes, curves = (
         tables.cells(results, top),
@@ -157,6 +160,7 @@ def _page(config: Study, root: Path) -> Page:
             table3, top, verdicts, ablations, Sample(len(most.config.members), first.num_images)
         ),
         verdicts=verdicts,
+        networks=networks,
         cells=table3,
         single=single_model(results),
         tables={
@@ -175,6 +179,7 @@ def _page(config: Study, root: Path) -> Page:
             "training_curves": curves,
             "classes": classes,
             "confusions": pairs,
+            **({"networks": networks} if networks else {}),
         },
         charts=figures.of_errors(table3, sizes, top, _place(config))
         | figures.of_trainings(curves, _trainings(members), root)
