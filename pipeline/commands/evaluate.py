@@ -73,6 +73,14 @@ from pipeline.tools.external import foreign_study
     ),
 )
 @click.option(
+    "--blacklist",
+    type=PATH,
+    help=(
+        "ILSVRC2014_clsloc_validation_blacklist.txt: measure also without its 1,762 images, as"
+        " Inception-v3 and v4 were."
+    ),
+)
+@click.option(
     "--input-size",
     type=click.IntRange(32, MOST_PIXELS),
     help="Side of the input in pixels.  [default: the architecture's]",

@@ -143,10 +143,16 @@ def _refusals_by_makers(member: EvaluateConfig, form: PublishedForm) -> Iterator
         yield "measured a file of our own, by its note"
     if classifier.transform_input is False:
         yield "went without transform_input"
-    if others := " ".join(differences(classifier.pixels, form.pixels)):
+    if others := " ".join(differences(_rounded(classifier.pixels), _rounded(form.pixels))):
         yield f"entered pixels with {others}"
     if member.crops.aspect != form.aspect:
         yield f"cut its crops with aspect={member.crops.aspect}"
+
+
+def _rounded(pixels: PixelConfig) -> PixelConfig:
+    """Return how pixels enter, but for roundings: owners have figures of 0 to 1."""
+    mean, std = (tuple(round(value, 6) for value in each) for each in (pixels.mean, pixels.std))
+    return pixels.but(mean=mean, std=std)
 
 
 def _remarks_on_evaluation(
