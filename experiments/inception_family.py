@@ -1,15 +1,15 @@
 """Published weights of GoogLeNet, its successors and its neighbours, each at its own
 size on up to 144 crops, beside what their authors published.
 
-Run:     going-deeper run inception_family --weights-folder FOLDER --data FOLDER
+Run:     going-deeper run inception_family --weights-folder inception --data FOLDER
 Expect:  the errors in pipeline/paper/family.toml, R7, R8 and from R20 on; a network
          whose file is not in the folder is not run
 Cost:    with 144 crops a GPU; --crops 1 suits a CPU
 Differs: how crops are cut at 299 px is ours, and most weights are of other trainings
          than the papers'; pipeline/paper/family.toml says whose
 
-FOLDER has files by the names that timm, torchvision and Caffe give them, such as
-inception_v3.tf_in1k.safetensors (the file model.safetensors of
+The folder `inception` has files by the names that timm, torchvision and Caffe give
+them, such as inception_v3.tf_in1k.safetensors (the file model.safetensors of
 huggingface.co/timm/inception_v3.tf_in1k), googlenet-1378be20.pth and
 bvlc_googlenet.caffemodel. The data are ILSVRC-2012's validation archive and devkit, or
 folders of images in the order of the outputs.

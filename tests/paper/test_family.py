@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.configs.crops import CropsConfig
 from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
-from pipeline.configs.fidelity import PUBLISHED, family_fidelity
+from pipeline.configs.fidelity import PUBLISHED, family_fidelity, weights_fidelity
 from pipeline.configs.network import PixelConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.models.usual import usual
@@ -69,6 +69,8 @@ def test_pixels_enter_as_their_owners_say(own: Weights) -> None:
     data = PrepareConfig(source="digits", name="digits")
     member = EvaluateConfig(data=data, classifier=foreign, crops=crops)
     assert family_fidelity(member, own) == ((), ())
+    if own.arch == "torchvision:googlenet":
+        assert weights_fidelity([member], "R7") == ((), ())
     assert (theirs.input_size, theirs.resize, theirs.aspect) == (
         own.input_size,
         own.resize,
