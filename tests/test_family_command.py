@@ -54,7 +54,7 @@ def test_both_figures_are_said(tmp_path: Path) -> None:
             " (on all 4: 50.00 %, 0.00 %)"
         ) in ended.stdout
     report = next(tmp_path.glob("root/reports/*/report.html")).read_text()
-    assert "Each network by itself" in report
+    assert "Each network by itself, by policy" in report
 
 
 def test_other_images_are_refused_before_any_work(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import ConfigDict, TypeAdapter
 
 from pipeline.artefacts import sealing
-from pipeline.artefacts.contents import CheckFacts, NetworkErrors, SealedCheck
+from pipeline.artefacts.check_facts import CheckFacts, NetworkErrors, SealedCheck
 from pipeline.configs.study import CheckConfig
 from pipeline.runtime import disk
 

@@ -4,12 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.artefacts.contents import (
-    Mistake,
-    NetworkErrors,
-    SealedPredictions,
-    SealedRun,
-)
+from pipeline.artefacts.contents import Mistake, SealedPredictions, SealedRun
 from pipeline.artefacts.facts import Provenance
 from pipeline.artefacts.verdict import Verdict
 from pipeline.configs.evaluate import EvaluateConfig
@@ -52,7 +47,6 @@ class Page:
     top: int
     findings: Findings
     verdicts: list[Verdict]
-    networks: list[NetworkErrors]
     cells: list[Cell]
     single: str
     tables: dict[str, Sequence[Row]]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.artefacts.contents import NetworkErrors
+from pipeline.artefacts.check_facts import NetworkErrors
 from pipeline.artefacts.result import Result
 from pipeline.artefacts.verdict import Verdict
 from pipeline.configs.blacklist import Blacklist

@@ -138,7 +138,6 @@ def _page(config: Study, root: Path) -> Page:
         *(evaluation.provenance.command for _, evaluation in evaluations),
         *(command for claim in claims for command in claim.commands),
     ]
-    networks = sealed_check.networks or []
     ablations = comparisons(config.comparisons, root)
     table3, sizes, curves = (
         tables.cells(results, top),
@@ -160,7 +159,6 @@ def _page(config: Study, root: Path) -> Page:
             table3, top, verdicts, ablations, Sample(len(most.config.members), first.num_images)
         ),
         verdicts=verdicts,
-        networks=networks,
         cells=table3,
         single=single_model(results),
         tables={
@@ -179,7 +177,7 @@ def _page(config: Study, root: Path) -> Page:
             "training_curves": curves,
             "classes": classes,
             "confusions": pairs,
-            **({"networks": networks} if networks else {}),
+            **({"networks": sealed_check.networks} if sealed_check.networks else {}),
         },
         charts=figures.of_errors(table3, sizes, top, _place(config))
         | figures.of_trainings(curves, _trainings(members), root)

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torchvision import models
 
 from pipeline.artefacts import sealing
-from pipeline.artefacts.contents import NetworkErrors
+from pipeline.artefacts.check_facts import NetworkErrors
 from pipeline.artefacts.result import Hits, write_result
 from pipeline.artefacts.verdict import Verdict
 from pipeline.configs.blacklist import Blacklist
