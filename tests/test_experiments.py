@@ -23,6 +23,9 @@ def load(name: str, data: Path, *options: str) -> Study:
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_a_study_says_how_it_is_run(path: Path, tmp_path: Path) -> None:
     arguments = [] if path.stem in ("demo", "family") else ["--data", str(tmp_path)]
+    if path.stem == "inception_family":
+        (tmp_path / "inception_v3.tf_in1k.safetensors").touch()
+        arguments += ["--weights-folder", str(tmp_path)]
     study = load_study(path, arguments)
     assert study.stages[-1].stage == "report"
     text = path.read_text()

@@ -63,7 +63,9 @@ def test_a_command_is_one(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "my_ablation.py").write_text(python_file("my_ablation.py"))
     in_process("init", tmp_path / "mine")
     (tmp_path / "101_ObjectCategories.tar.gz").touch()
-    own = ("my_ablation.py", "mine/site.toml", "101_ObjectCategories.tar.gz")
+    (tmp_path / "inception").mkdir()
+    (tmp_path / "inception/inception_v3.tf_in1k.safetensors").touch()
+    own = ("my_ablation.py", "mine/site.toml", "101_ObjectCategories.tar.gz", "inception")
     words = [str(tmp_path / word) if word in own else word for word in shlex.split(line)[1:]]
     if words[0] in FREE or (words[-1] in ("--help", "--version") and "EXPERIMENT" not in words):
         root = ["--root", str(tmp_path / "root")] if words[0] == "plan" else []

@@ -216,14 +216,6 @@ class Mistake(Facts):
     picture: str
 
 
-class CheckFacts(Facts):
-    """A check has no facts here: its verdicts lie in a file of their own."""
-
-
-class SealedCheck(Sealed, CheckFacts):
-    """The file check.json."""
-
-
 class ReportFacts(Facts):
     """The summary of a report, as the screen shows it."""
 

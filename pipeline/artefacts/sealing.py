@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.artefacts import contents, measurements, provenance
+from pipeline.artefacts import check_facts, contents, measurements, provenance
 from pipeline.artefacts.comparison_facts import ComparisonFacts, SealedComparison
 from pipeline.artefacts.digests import SHOWN, compare, digest_of, once, remedy_of, seal_of
 from pipeline.artefacts.facts import Facts, Sealed
@@ -142,7 +142,7 @@ RUN = Artefact(TrainConfig, contents.RunFacts, contents.SealedRun)
 PREDICTIONS = Artefact(EvaluateConfig, contents.PredictionsFacts, contents.SealedPredictions)
 RESULT = Artefact(EnsembleConfig, contents.ResultFacts, contents.SealedResult)
 COMPARISON = Artefact(CompareConfig, ComparisonFacts, SealedComparison)
-CHECK = Artefact(CheckConfig, contents.CheckFacts, contents.SealedCheck)
+CHECK = Artefact(CheckConfig, check_facts.CheckFacts, check_facts.SealedCheck)
 REPORT = Artefact(Study, contents.ReportFacts, contents.SealedReport)
 EVALUATE_BENCHMARK = Artefact(
     BenchmarkConfig, measurements.EvaluateFacts, measurements.SealedEvaluate

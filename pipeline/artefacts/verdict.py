@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import ConfigDict, TypeAdapter
 
 from pipeline.artefacts import sealing
-from pipeline.artefacts.contents import CheckFacts, SealedCheck
+from pipeline.artefacts.check_facts import CheckFacts, NetworkErrors, SealedCheck
 from pipeline.configs.study import CheckConfig
 from pipeline.runtime import disk
 
@@ -48,13 +48,20 @@ class Verdict:
 ROWS = TypeAdapter(list[Verdict])
 
 
-def write_verdicts(config: CheckConfig, root: Path, verdicts: list[Verdict]) -> None:
-    """Write the verdicts of a study, one on each line, and seal them."""
+def write_verdicts(
+    config: CheckConfig,
+    root: Path,
+    verdicts: list[Verdict],
+    networks: list[NetworkErrors] | None = None,
+) -> None:
+    """Write the verdicts of a study, one on each line, and seal them with the errors of
+    its networks.
+    """
     path = root / config.folder / VERDICTS
     disk.write_atomic(
         path, "".join(json.dumps(asdict(verdict)) + "\n" for verdict in verdicts).encode()
     )
-    sealing.CHECK.seal(config, root, [path], CheckFacts())
+    sealing.CHECK.seal(config, root, [path], CheckFacts(networks=networks))
 
 
 def read_verdicts(config: CheckConfig, root: Path) -> tuple[list[Verdict], SealedCheck]:

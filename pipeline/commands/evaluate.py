@@ -73,6 +73,14 @@ from pipeline.tools.external import foreign_study
     ),
 )
 @click.option(
+    "--blacklist",
+    type=PATH,
+    help=(
+        "ILSVRC2014_clsloc_validation_blacklist.txt: measure also without its 1,762 images, as"
+        " Inception-v3 and v4 were."
+    ),
+)
+@click.option(
     "--input-size",
     type=click.IntRange(32, MOST_PIXELS),
     help="Side of the input in pixels.  [default: the architecture's]",
@@ -120,7 +128,7 @@ from pipeline.tools.external import foreign_study
     type=Names(),
     default=",".join(CURVE),
     show_default=True,
-    help="Also vgg_150, dense, crops_144_max ...",
+    help="Also vgg_150, v3_12, dense, resnet_dense, crops_144_max ...",
 )
 @choices(CropsConfig, usual={"resize": "the architecture's, or pil_bilinear"})
 @ROOT
@@ -130,8 +138,9 @@ def evaluate(**options: Any) -> None:
     count from one pass.
 
     A policy is a set of crops and how they are averaged: crops_1 to crops_144 (the
-    paper's), vgg_150, each also with _max or _geometric behind it; dense for GoogLeNet
-    on whole images. The last options settle what the paper leaves open.
+    paper's), vgg_150, v3_12, each also with _max or _geometric behind it; dense for
+    GoogLeNet and resnet_dense for any network on whole images. The last options settle
+    what the paper leaves open.
     """
     root, processes = options.pop("root"), options.pop("processes")
     real_labels = options.pop("real_labels")

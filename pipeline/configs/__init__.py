@@ -5,6 +5,7 @@ it needs from here.
 """
 
 from pipeline.configs.base import Count
+from pipeline.configs.blacklist import Blacklist
 from pipeline.configs.compare import Arm, CompareConfig, EnsembleConfig, comparison, table3
 from pipeline.configs.crops import CropsConfig
 from pipeline.configs.evaluate import POLICIES, EvaluateConfig, ForeignConfig, Policies, Policy
@@ -22,6 +23,7 @@ from pipeline.errors import InputError
 __all__ = [
     "POLICIES",
     "Arm",
+    "Blacklist",
     "CheckConfig",
     "CompareConfig",
     "Count",

@@ -17,7 +17,7 @@ from pipeline.configs.network import (
 from pipeline.configs.other_network import MOST_PIXELS, SHA256, Arguments
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.train import TrainConfig
-from pipeline.paper.policies import CROPS, DENSE, split_policy
+from pipeline.paper.policies import DENSE, KINDS, split_policy
 
 SHA1 = r"^[0-9a-f]{40}$"
 
@@ -31,9 +31,8 @@ def _in_order(names: tuple[str, ...]) -> tuple[str, ...]:
     """Sort policies in the order of paper/policies.py, each once, so that a set of
     policies has one name.
     """
-    kinds = (*CROPS, DENSE)
     return tuple(
-        sorted(dict.fromkeys(names), key=lambda name: (kinds.index(split_policy(name)[0]), name))
+        sorted(dict.fromkeys(names), key=lambda name: (KINDS.index(split_policy(name)[0]), name))
     )
 
 

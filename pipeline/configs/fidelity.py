@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline.configs.base import differences
-from pipeline.configs.crops import CropsConfig
+from pipeline.configs.crops import CropsConfig, Resize
 from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
 from pipeline.configs.network import PixelConfig
 from pipeline.configs.prepare import PhotographsConfig
 from pipeline.configs.recipes import CAFFE_PIXELS, SEEDS, TABLE_1, WIDER, caffe_quick, paper
 from pipeline.configs.train import TrainConfig
 from pipeline.paper.crops import Aspect
+from pipeline.paper.family import Weights
 from pipeline.paper.published import PublishedId
 
 INPUT_SIZE = 224  # paper, section 5
@@ -94,6 +95,8 @@ class PublishedForm(NamedTuple):
     arch: str
     pixels: PixelConfig
     aspect: Aspect
+    input_size: int = INPUT_SIZE
+    resize: Resize = "pil_bilinear"
 
 
 # by the id of a neighbour in paper/published.toml
@@ -107,9 +110,23 @@ def weights_fidelity(members: Sequence[EvaluateConfig], published: PublishedId) 
     """Compare the evaluation of published weights with that of their makers; each
     difference comes once.
     """
-    form = PUBLISHED[published]
+    return _as_by_makers(members, PUBLISHED[published])
+
+
+def family_fidelity(member: EvaluateConfig, weights: Weights) -> Fidelity:
+    """Compare the evaluation of published weights of paper/family.toml with that of
+    their owners.
+    """
+    pixels = PixelConfig(mean=weights.mean, std=weights.std, channel_order=weights.channel_order)
+    form = PublishedForm(
+        weights.arch, pixels, weights.aspect, weights.input_size, resize=weights.resize
+    )
+    return _as_by_makers([member], form)
+
+
+def _as_by_makers(members: Sequence[EvaluateConfig], form: PublishedForm) -> Fidelity:
     refusals = [text for member in members for text in _refusals_by_makers(member, form)]
-    remarks = [text for member in members for text in _remarks_on_evaluation(member)]
+    remarks = [text for member in members for text in _remarks_on_evaluation(member, form.resize)]
     return Fidelity(tuple(dict.fromkeys(refusals)), tuple(dict.fromkeys(remarks)))
 
 
@@ -120,20 +137,28 @@ def _refusals_by_makers(member: EvaluateConfig, form: PublishedForm) -> Iterator
         return
     if classifier.arch != form.arch:
         yield f"measured {classifier.arch}"
-    if classifier.input_size != INPUT_SIZE:
+    if classifier.input_size != form.input_size:
         yield f"ran at {classifier.input_size} px"
     if classifier.network is not None:
         yield "measured a file of our own, by its note"
     if classifier.transform_input is False:
         yield "went without transform_input"
-    if others := " ".join(differences(classifier.pixels, form.pixels)):
+    if others := " ".join(differences(_rounded(classifier.pixels), _rounded(form.pixels))):
         yield f"entered pixels with {others}"
     if member.crops.aspect != form.aspect:
         yield f"cut its crops with aspect={member.crops.aspect}"
 
 
-def _remarks_on_evaluation(member: EvaluateConfig) -> Iterator[str]:
-    yield from differences(member.crops, CropsConfig(), ("aspect",))
+def _rounded(pixels: PixelConfig) -> PixelConfig:
+    """Return how pixels enter, but for roundings: owners have figures of 0 to 1."""
+    mean, std = (tuple(round(value, 6) for value in each) for each in (pixels.mean, pixels.std))
+    return pixels.but(mean=mean, std=std)
+
+
+def _remarks_on_evaluation(
+    member: EvaluateConfig, resize: Resize = "pil_bilinear"
+) -> Iterator[str]:
+    yield from differences(member.crops, CropsConfig(resize=resize), ("aspect",))
     yield from _of_precision(member)
 
 

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from pipeline.configs.base import Frozen, StageConfig
+from pipeline.configs.blacklist import Blacklist
 from pipeline.configs.compare import CompareConfig, EnsembleConfig, comparison, table3
 from pipeline.configs.evaluate import EvaluateConfig, Policy
 from pipeline.configs.prepare import NAME, PrepareConfig
@@ -46,7 +47,8 @@ class CheckConfig(StageConfig):
     """The claims of the paper, judged on these results.
 
     Where the weights or the recipe of a `neighbour` were measured, its published errors
-    are judged too.
+    are judged too. With `family` the published errors of GoogLeNet's successors are
+    judged, on each member by itself.
     """
 
     stage: ClassVar[str] = "check"
@@ -62,6 +64,10 @@ class CheckConfig(StageConfig):
     """The cells of Table 3 that claims are judged on."""
     neighbour: PublishedWeights | PublishedRecipe | None = None
     """Whose published errors are judged too."""
+    family: bool = False
+    """Judge what paper/family.toml has, in place of the paper's claims."""
+    blacklist: Blacklist | None = None
+    """The validation images without which all errors are measured too."""
 
     @property
     def cells(self) -> dict[Cell, EnsembleConfig]:

@@ -18,8 +18,7 @@ from pipeline.images import on_device
 from pipeline.images.planes import Plane, Raster, plane_of, planes_of
 from pipeline.models.cutting import Crops, Gathered, OpenImage, Packed, Views, pack
 from pipeline.models.engine import Engine, classify_crops
-from pipeline.paper.crops import scales
-from pipeline.paper.policies import CROPS, DENSE, NUM_CROPS, split_policy
+from pipeline.paper.policies import CROPS, NUM_CROPS, WHOLE, split_policy
 from pipeline.paper.pooling import pool
 from pipeline.statistics.label_ranks import rank_of_label
 
@@ -86,12 +85,13 @@ def scores_of(
         for policy, (kind, pooling) in kind_and_pooling.items():
             if image.problem:
                 continue
-            if kind == DENSE:
+            if kind in WHOLE:
                 planes = [
                     engine.pixels.normalised(image.planes[Plane(scale)])
-                    for scale in scales(engine.input_size)
+                    for scale in WHOLE[kind](engine.input_size)
                 ]
-                scores[policy] = engine.dense([*planes, *(plane.flip(1) for plane in planes)])
+                both = [*planes, *(plane.flip(1) for plane in planes)]
+                scores[policy] = engine.on_whole_images(kind, both)
             else:
                 scores[policy] = pool(probabilities_EKC[0, image.members[kind]], pooling)
         yield index, scores, image.problem
@@ -130,7 +130,7 @@ def open_image(
     """Decode an image and scale it for kinds of crops, on the host or, where the config
     says so, on a device.
 
-    A kind is a name of `paper.policies.CROPS`, or `dense`.
+    A kind is one of `paper.policies.KINDS`.
     """
     encoded = split.encoded(index)
     pixels: Raster
@@ -145,7 +145,7 @@ def open_image(
     crops_of_kind = {
         kind: CROPS[kind](width, height, input_size, config.rules)
         for kind in kinds
-        if kind != DENSE
+        if kind in CROPS
     }
     distinct = {
         crop: k
@@ -154,7 +154,7 @@ def open_image(
         )
     }
     planes = [plane_of(crop, input_size) for crop in distinct]
-    planes += [Plane(scale) for scale in scales(input_size) if DENSE in kinds]
+    planes += [Plane(scale) for kind in kinds if kind in WHOLE for scale in WHOLE[kind](input_size)]
     return OpenImage(
         crops=tuple(distinct),
         members={kind: [distinct[crop] for crop in crops] for kind, crops in crops_of_kind.items()},
@@ -205,8 +205,8 @@ def _opened(
     num_loaders: int,
 ) -> Iterator[Opened]:
     """Open images ahead: one by one for a CPU, some at a time for another device."""
-    is_packed = engine.device.type != "cpu" and set(kinds) != {DENSE}
-    crops = max((NUM_CROPS[kind] for kind in kinds if kind != DENSE), default=PACKED_CROPS)
+    is_packed = engine.device.type != "cpu" and not WHOLE.keys() >= set(kinds)
+    crops = max((NUM_CROPS[kind] for kind in kinds if kind in CROPS), default=PACKED_CROPS)
     size = max(1, PACKED_CROPS // crops) if is_packed else 1
 
     def open_some(first: int) -> Opened:
@@ -217,7 +217,7 @@ def _opened(
         if not is_packed:
             return Opened(some, None)
         packed = pack(some, engine.input_size, engine.device.type == "cuda")
-        if DENSE not in kinds:  # the packed bytes are enough
+        if WHOLE.keys().isdisjoint(kinds):  # the packed bytes are enough
             some = [image._replace(planes={}) for image in some]
         return Opened(some, packed)
 

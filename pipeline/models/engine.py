@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.errors import InputError, first_line
 from pipeline.models import operators, packing
@@ -29,6 +29,7 @@ from pipeline.models.cutting import Crops, Pixels
 from pipeline.models.fast_network import autocast, fast_copy, fastest_batch
 from pipeline.models.loading import Classifier
 from pipeline.paper.googlenet import GoogLeNet
+from pipeline.paper.policies import DENSE, RESNET_DENSE
 
 # ours: batches that are started before the oldest is read back
 AHEAD = 3
@@ -140,29 +141,57 @@ class Engine:
         return read
 
     @torch.no_grad()
-    def dense(self, planes_HWC: Iterable[Tensor]) -> np.ndarray:
-        """Return the probabilities (classes, float32) of VGG's dense evaluation.
-
-        They are the mean over planes of the mean over all places of a plane.
+    def refuse_fixed_size(self, name: str) -> None:
+        """Try one image of another shape, for policy `resnet_dense`.
 
         Raises:
-            InputError: the network is not GoogLeNet with average pooling.
+            InputError: the network called `name` takes one size alone, or pools its map
+                to several places and not to one.
+        """
+        zeros = self.pixels.batch(1).repeat(1, 1, 2, 1).permute(0, 3, 1, 2)
+        pools = [m for m in self.network.modules() if isinstance(m, nn.AdaptiveAvgPool2d)]
+        try:
+            with autocast(self.device, self.precision):
+                is_fixed = self.network(zeros).ndim != 2
+        except Exception:
+            is_fixed = True
+        if is_fixed or any(pool.output_size not in (1, (1, 1)) for pool in pools):
+            raise InputError(
+                f"{name}: policy {RESNET_DENSE} needs a network that takes images of any size and"
+                " pools all places of its last map into one; choose among the policies with crops"
+            )
+
+    @torch.no_grad()
+    def on_whole_images(self, kind: str, planes_HWC: Iterable[Tensor]) -> np.ndarray:
+        """Return probabilities (classes, float32) of whole images, the mean of planes.
+
+        `dense` is the mean over the places of a plane too (VGG's dense evaluation). In
+        `resnet_dense` the network itself pools the places. The paper averages "the
+        scores" over scales, which are probabilities here (ours).
+
+        Raises:
+            InputError: `dense` is asked of another network than GoogLeNet with average
+                pooling.
         """
         network = self.network
-        if (
-            not isinstance(network, GoogLeNet)
-            or not network.is_dense
-            or network.input_size != self.input_size
-        ):
-            raise InputError(
-                "policy dense: needs a GoogLeNet with average pooling, made for"
-                f" {self.input_size} px"
-            )
+        function: Callable[[Tensor], Tensor] = network
+        if kind == DENSE:
+            if (
+                not isinstance(network, GoogLeNet)
+                or not network.is_dense
+                or network.input_size != self.input_size
+            ):
+                raise InputError(
+                    f"policy {DENSE}: needs a GoogLeNet with average pooling, made for"
+                    f" {self.input_size} px"
+                )
+            function = network.dense
         total = []
         for plane in planes_HWC:
             with autocast(self.device, self.precision):
-                logits = network.dense(plane[None].permute(0, 3, 1, 2))
-            total.append(logits.float().softmax(dim=1).double().mean(dim=(0, 2, 3)))
+                logits: Tensor = function(plane[None].permute(0, 3, 1, 2))
+            places = logits if kind == DENSE else logits[:, :, None, None]
+            total.append(places.float().softmax(dim=1).double().mean(dim=(0, 2, 3)))
         return torch.stack(total).mean(dim=0).float().cpu().numpy()
 
     def _softmax(self, batch_NHWC: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ def notes(config: EvaluateConfig, remark: str = "") -> list[str]:
             ("aspect", config.crops.aspect, theirs.aspect),
             ("resize", config.crops.resize, RESIZE.get(theirs.kernel) or theirs.kernel),
         )
-        if other is not None and value != other
+        if other is not None and _text(value) != _text(other)  # owners round otherwise
     ]
     shorter = scales(foreign.input_size)
     if theirs.crop is not None and abs(theirs.crop - foreign.input_size / shorter[0]) > 0.005:

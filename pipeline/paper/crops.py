@@ -12,6 +12,8 @@ SCALES = (256, 288, 320, 352)  # paper, section 7: shorter side, for an input of
 # jitter
 VGG_SCALES = (256, 384, 512)
 VGG_GRID = 5  # VGG: a 5x5 grid of crops at each scale
+# ResNet (1512.03385), section 3.4: shorter sides of whole images
+RESNET_SCALES = (224, 256, 384, 480, 640)
 PAPER_INPUT_SIZE = 224
 
 LongSide = Literal["floor", "round", "ceil"]
@@ -72,6 +74,17 @@ def scales(input_size: int) -> tuple[int, ...]:
     ((256, 288, 320, 352), (128, 144, 160, 176), (341, 384, 427, 469))
     """
     return tuple(s * input_size // PAPER_INPUT_SIZE for s in SCALES)
+
+
+def resnet_scales(input_size: int) -> tuple[int, ...]:
+    """Return the five shorter sides of ResNet's evaluation on whole images.
+
+    The paper has them for an input of 224; for others they grow with it (ours).
+
+    >>> resnet_scales(224), resnet_scales(299)
+    ((224, 256, 384, 480, 640), (299, 341, 512, 640, 854))
+    """
+    return tuple(s * input_size // PAPER_INPUT_SIZE for s in RESNET_SCALES)
 
 
 def scaled_size(width: int, height: int, scale: int, rules: Rules = RULES) -> tuple[int, int]:
@@ -183,6 +196,20 @@ def crops_10(
     return tuple(
         Crop(scale, x, y, input_size, mirrored) for x, y in places for mirrored in (False, True)
     )
+
+
+def v3_12(
+    width: int, height: int, input_size: int = PAPER_INPUT_SIZE, rules: Rules = RULES
+) -> tuple[Crop, ...]:
+    """Return 12 crops, as many as Inception-v3's papers have (1512.00567, 1602.07261).
+
+    These papers do not say which. Ours are all views of the central square at the
+    smallest scale, each with its mirror image: one of the 12 squares of `crops_144`.
+
+    >>> set(crops_10(500, 375)) < set(v3_12(500, 375)) < set(crops_144(500, 375))
+    True
+    """
+    return crops_144(width, height, input_size, rules)[12:24]
 
 
 def vgg_150(

@@ -7,7 +7,17 @@ crops are those of one scale.
 from collections.abc import Callable
 from typing import Literal, get_args
 
-from pipeline.paper.crops import PAPER_INPUT_SIZE, RULES, Crop, crops_10, crops_144, vgg_150
+from pipeline.paper.crops import (
+    PAPER_INPUT_SIZE,
+    RULES,
+    Crop,
+    crops_10,
+    crops_144,
+    resnet_scales,
+    scales,
+    v3_12,
+    vgg_150,
+)
 
 
 def _first(count: int, crops: Callable[..., tuple[Crop, ...]]) -> Callable[..., tuple[Crop, ...]]:
@@ -24,6 +34,7 @@ CROPS: dict[str, Callable[..., tuple[Crop, ...]]] = {
     **{f"crops_{count}": _first(count, crops_144) for count in (36, 72, 108)},
     "crops_144": crops_144,
     "vgg_150": vgg_150,
+    "v3_12": v3_12,
 }
 NUM_CROPS = {name: len(crops(2, 1)) for name, crops in CROPS.items()}
 # the policies of the crop-count curve: each contains the one before
@@ -33,20 +44,26 @@ CURVE = tuple(name for name in CROPS if name.startswith("crops_"))
 # authors tried `max` over the crops, then the mean over models: it was inferior. The
 # mean of logits, after softmax, is the normalised geometric mean of probabilities.
 Pooling = Literal["mean", "max", "geometric"]
-# no crops: the network runs on the whole scaled image, as in VGG's dense evaluation
-DENSE = "dense"
+# No crops: the network runs on whole scaled images and their mirror images, of these
+# shorter sides by input size. `dense` slides GoogLeNet's head, as in VGG's evaluation;
+# `resnet_dense` is for any network that pools all places of a map, as in ResNet's.
+DENSE, RESNET_DENSE = "dense", "resnet_dense"
+WHOLE: dict[str, Callable[[int], tuple[int, ...]]] = {DENSE: scales, RESNET_DENSE: resnet_scales}
+KINDS = (*CROPS, *WHOLE)  # in this order
+FAMILIES = {"vgg_150": " (VGG)", "v3_12": " (v3)"}
 
 
 def label_of(policy: str) -> str:
     """Return a policy's name for people.
 
-    >>> policies = ("crops_144", "crops_144_max", "vgg_150", "dense")
+    >>> policies = ("crops_144_max", "vgg_150", "v3_12", "dense", "resnet_dense")
     >>> [label_of(policy) for policy in policies]
-    ['144', '144 (max)', '150 (VGG)', 'dense']
+    ['144 (max)', '150 (VGG)', '12 (v3)', 'dense', 'dense (ResNet)']
     """
     kind, pooling = split_policy(policy)
-    family = {"vgg_150": " (VGG)"}.get(kind, "")
-    count = kind if kind == DENSE else f"{NUM_CROPS[kind]}{family}"
+    if kind in WHOLE:
+        return DENSE if kind == DENSE else "dense (ResNet)"
+    count = f"{NUM_CROPS[kind]}{FAMILIES.get(kind, '')}"
     return count if pooling == "mean" else f"{count} ({pooling})"
 
 
@@ -83,10 +100,9 @@ def split_policy(policy: str) -> tuple[str, Pooling]:
     for pooling in get_args(Pooling)[1:]:
         if policy.endswith(f"_{pooling}") and policy.removesuffix(f"_{pooling}") in CROPS:
             return policy.removesuffix(f"_{pooling}"), pooling
-    if policy not in CROPS and policy != DENSE:
-        valid = ", ".join((*CROPS, DENSE))
+    if policy not in KINDS:
         raise ValueError(
-            f"no policy {policy!r}: expected one of {valid}; all but {DENSE} also with _max or"
-            " _geometric"
+            f"no policy {policy!r}: expected one of {', '.join(KINDS)}; all but"
+            f" {' and '.join(WHOLE)} also with _max or _geometric"
         )
     return policy, "mean"

@@ -44,19 +44,21 @@ WEIGHTS: tuple[Literal["averaged", "raw"], ...] = ("averaged", "raw")
 def cells(results: Sequence[Result], top: int) -> list[Cell]:
     """Return Table 3: a row for each result, its errors with their intervals.
 
-    As in the paper, each row has its difference to the first row. `p_value` is of
-    McNemar's exact test on the same images, two-sided.
+    As in the paper, each row has its difference to the first row. The paper's errors
+    stand beside GoogLeNets alone. `p_value` is of McNemar's exact test on the same
+    images, two-sided.
     """
     base = results[0].errors(top)
     rows = []
     for result in results:
         errors, policy, models = result.errors(top), result.config.policy, result.config.num_models
+        are_googlenets = all(member.classifier.shape for member in result.config.members)
         rows.append(
             Cell(
                 models=models,
                 policy=policy,
                 crops=label_of(policy),
-                published=published_error(models, policy),
+                published=published_error(models, policy) if are_googlenets else None,
                 top1_error=result.facts.top1_error,
                 top5_error=result.facts.top5_error,
                 top1_interval=result.facts.top1_interval,
@@ -186,14 +188,12 @@ def of_claims(config: CheckConfig, root: Path) -> list[ClaimRow]:
     A row has the claim's results, the commits and commands that made them and the
     trainings and evaluations behind them, and their cost.
     """
-    with_verdict = {
-        verdict.claim for verdict in read_verdicts(config, root)[0] if verdict.decision != "not_run"
-    }
+    verdicts = {verdict.claim: verdict.decision for verdict in read_verdicts(config, root)[0]}
     cells, rows = config.cells, list[ClaimRow]()
-    for claim in CLAIMS:
+    for claim in (claim for claim in CLAIMS if claim.id in verdicts):
         places = (
             [cell for cell in (claim.cell, claim.base) if cell in cells]
-            if claim.id in with_verdict
+            if verdicts[claim.id] != "not_run"
             else []
         )
         results = {cells[cell].hash: cells[cell] for cell in places}

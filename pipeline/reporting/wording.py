@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from pipeline.artefacts.comparison_facts import ArmRow
 from pipeline.artefacts.verdict import Verdict
-from pipeline.paper.policies import in_crops
+from pipeline.paper.policies import in_crops, label_of
 from pipeline.statistics.levels import MAX_SEEDS, P_FLOOR
 
 AUDIT_TITLES = {
@@ -26,6 +26,7 @@ AUDIT_TITLES = {
 # options whose value is a place on one machine, and what stands for it
 PLACES = {"--data": "FOLDER", "--root": "ROOT", "--into": "FOLDER", "--site": "SITE"}
 PLACES |= {"--to": "FOLDER", "--weights": "WEIGHTS", "--classes": "CLASSES"}
+PLACES |= {"--weights-folder": "FOLDER", "--blacklist": "BLACKLIST"}
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
@@ -42,6 +43,7 @@ def templates() -> jinja2.Environment:
     environment.filters.update(
         amount=amount,
         in_crops=in_crops,
+        label_of=label_of,
         percent=percent,
         interval=interval,
         quantity=_quantity,

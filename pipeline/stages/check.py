@@ -11,6 +11,8 @@ from pipeline.errors import present
 from pipeline.paper.published import CLAIMS, NEIGHBOURS, Cell, Claim, Neighbour
 from pipeline.stages import comparable
 from pipeline.stages.comparable import Comparability
+from pipeline.stages.family import family_verdicts, networks_errors
+from pipeline.stages.tolerances import against
 from pipeline.statistics.inference import Interval, paired_interval
 from pipeline.statistics.levels import deciding_top
 from pipeline.statistics.paired import PairedTest, decide, of_members, over_images
@@ -31,8 +33,9 @@ def check(config: CheckConfig, root: Path) -> list[Verdict]:
     """
     if config.is_complete(root):
         return read_verdicts(config, root)[0]
-    verdicts = judge_all(config, root)
-    write_verdicts(config, root, verdicts)
+    verdicts = (family_verdicts if config.family else judge_all)(config, root)
+    networks = networks_errors(config, root) if config.family or config.blacklist else None
+    write_verdicts(config, root, verdicts, networks)
     with Tracker(config, root) as tracker:
         decisions = [verdict.decision for verdict in verdicts]
         tracker.table(
@@ -68,7 +71,7 @@ def judge_all(config: CheckConfig, root: Path) -> list[Verdict]:
             verdicts[claim.id] = replace(verdict, words=paper.obstacle)
         else:
             measured, interval = _measured(claim, cells)
-            verdicts[claim.id] = _against(verdict, measured, interval, paper.remark)
+            verdicts[claim.id] = against(verdict, measured, interval, paper.remark)
     verdicts |= _of_order(verdicts, tests)
     if (publication := config.neighbour) is None:
         return list(verdicts.values())
@@ -161,29 +164,6 @@ def _measured(claim: Claim, cells: Mapping[Cell, Result]) -> tuple[float, Interv
     return float(gains.mean()), paired_interval(gains)
 
 
-def _against(verdict: Verdict, measured: float, interval: Interval, remark: str) -> Verdict:
-    """Return the verdict on a measured number, against the published one.
-
-    The number is inside the tolerance, outside, or undecided.
-    """
-    published = present(verdict.published, "a published number")
-    tolerance = present(verdict.tolerance, "its tolerance")
-    nearest = min(max(published, interval.low), interval.high)
-    decision: Decision = "not_reproduced"
-    words = "outside the tolerance"
-    if abs(measured - published) <= tolerance:
-        decision, words = "reproduced", "within the tolerance"
-    elif abs(nearest - published) <= tolerance:
-        decision, words = "inconclusive", "outside the tolerance, but its interval reaches into it"
-    return replace(
-        verdict,
-        decision=decision,
-        words=f"{words}; {remark}",
-        measured=measured,
-        interval=(interval.low, interval.high),
-    )
-
-
 def _neighbour_verdicts(
     publication: PublishedWeights | PublishedRecipe,
     neighbour: Neighbour,
@@ -233,7 +213,7 @@ def _of_neighbour(
         if top == 1
         else (facts.top5_error, facts.top5_interval)
     )
-    return _against(verdict, measured, Interval(*interval), data.remark)
+    return against(verdict, measured, Interval(*interval), data.remark)
 
 
 def _spell(cell: Cell) -> str:

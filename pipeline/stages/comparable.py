@@ -9,10 +9,17 @@ import numpy as np
 from pipeline.artefacts import sealing
 from pipeline.artefacts.contents import Manifest
 from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
-from pipeline.configs.fidelity import Fidelity, caffe_fidelity, fidelity, weights_fidelity
+from pipeline.configs.fidelity import (
+    Fidelity,
+    caffe_fidelity,
+    family_fidelity,
+    fidelity,
+    weights_fidelity,
+)
 from pipeline.configs.train import TrainConfig
 from pipeline.errors import present
-from pipeline.paper.published import DATASET, Neighbour
+from pipeline.paper.family import Weights
+from pipeline.paper.published import DATASET, NEIGHBOURS, Neighbour
 from pipeline.sources.recognition import recognise, recognise_training
 
 if TYPE_CHECKING:  # it imports scipy, which no rank of a training needs
@@ -119,6 +126,22 @@ def as_published_weights(
     whole = _joined(neighbour.name, "their makers'", differences, data)
     known_by = "their digest" if is_own else "the user's word"
     return whole._replace(remark=f"weights known by {known_by}; {whole.remark}")
+
+
+def as_owners(member: EvaluateConfig, weights: Weights, data: Comparability) -> Comparability:
+    """Return whether a member is published weights, evaluated as their owners do.
+
+    `data` says whether its images can be compared.
+    """
+    whole = _joined(weights.name, "their owners'", family_fidelity(member, weights), data)
+    foreign = member.classifier
+    is_own = isinstance(foreign, ForeignConfig) and any(
+        each.has_weights(foreign.sha256, foreign.sha1) for each in NEIGHBOURS
+    )
+    known_by = "digest" if is_own else "name"
+    return whole._replace(
+        remark=f"weights are {weights.whose}, known by their {known_by}; {whole.remark}"
+    )
 
 
 def _joined(

@@ -28,6 +28,7 @@ from pipeline.models.engine import Engine
 from pipeline.models.loading import Classifier, foreign_classifier, our_classifier
 from pipeline.models.usual import notes
 from pipeline.models.weight_files import digest_of_weights
+from pipeline.paper.policies import RESNET_DENSE
 from pipeline.reporting.cautions import guessing
 from pipeline.runtime import device, environment, process_group, variables
 from pipeline.runtime.progress import Progress
@@ -109,6 +110,8 @@ def _engine(
     device.refuse_decoding_without_gpu(config.crops.decode_on, accelerator.device.type)
     engine = Engine(classifier, accelerator.device, config.precision, config.compiled)
     engine.refuse_wrong_outputs(num_classes, config.classifier.label)
+    if RESNET_DENSE in config.policies:
+        engine.refuse_fixed_size(config.classifier.label)
     if (
         accelerator.is_main_process
         and accelerator.device.type == "cpu"

@@ -21,6 +21,7 @@ from pipeline.configs.evaluate import EvaluateConfig
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import Study
 from pipeline.configs.train import TrainConfig
+from pipeline.paper.family import NUMBERS
 from pipeline.paper.published import NEIGHBOURS, SOURCE
 from pipeline.reporting import charts, figures, table_files, tables
 from pipeline.reporting.ablations import comparisons
@@ -54,6 +55,7 @@ def report(config: Study, root: Path) -> Path:
         "audit": _audit(),
         "audit_titles": AUDIT_TITLES,
         "neighbours": NEIGHBOURS,
+        "family": NUMBERS,
     }
     environment = templates()
     files = {
@@ -176,6 +178,7 @@ def _page(config: Study, root: Path) -> Page:
             "training_curves": curves,
             "classes": classes,
             "confusions": pairs,
+            **({"networks": sealed_check.networks} if sealed_check.networks else {}),
         },
         charts=figures.of_errors(table3, sizes, top, _place(config))
         | figures.of_trainings(curves, _trainings(members), root)

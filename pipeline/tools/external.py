@@ -9,14 +9,17 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from pipeline.configs.blacklist import Blacklist
 from pipeline.configs.compare import table3
 from pipeline.configs.crops import CropsConfig
 from pipeline.configs.evaluate import EvaluateConfig, ForeignConfig
 from pipeline.configs.fidelity import PUBLISHED
 from pipeline.configs.network import Precision
+from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.study import CheckConfig, PublishedWeights, Study
 from pipeline.configs.wrong_fields import one_line
 from pipeline.errors import InputError
+from pipeline.paper.family import weights_of
 from pipeline.paper.policies import CURVE
 from pipeline.paper.published import NEIGHBOURS, PublishedId
 from pipeline.tools.foreign import Foreign, Triple, foreign_config
@@ -39,6 +42,7 @@ def foreign_study(
     channel_order: Literal["rgb", "bgr"] | None = None,
     weights_key: str | None = None,
     transform_input: bool | None = None,
+    blacklist: Path | None = None,
     **crops: str | None,
 ) -> Study:
     """Return a study of one classifier on one folder, or of several `models`: of each
@@ -47,7 +51,7 @@ def foreign_study(
     What is said of a classifier is an argument of `foreign_config`; each of `models`
     has such arguments by name. `crops` are fields of `CropsConfig`. `published_as`
     names the neighbour of the paper whose weights these are; by default the digest of
-    the file tells it.
+    the file tells it. Without the images of a `blacklist` all errors are measured too.
 
     Raises:
         InputError: there is no such file or architecture, the file holds several sets
@@ -85,6 +89,11 @@ def foreign_study(
         check = CheckConfig(
             results=table3(members, members[0].policies),
             neighbour=_published(foreign[0].config, published_as) if len(members) == 1 else None,
+            family=any(
+                arch.startswith("timm:") and weights_of(arch) is not None
+                for arch in (each.config.arch for each in foreign)
+            ),
+            blacklist=None if blacklist is None else _blacklist(blacklist, images),
         )
     except ValidationError as error:
         raise InputError(one_line(error)) from None
@@ -106,6 +115,23 @@ def _outputs_of(foreign: Sequence[Foreign]) -> int | None:
             f"--model: numbers of outputs differ ({listed}); expected the same classes"
         )
     return next(iter(known.values()), None)
+
+
+def _blacklist(path: Path, images: PrepareConfig) -> Blacklist:
+    """Return a list of ILSVRC-2012's validation images, after a look whether the data
+    are some of these.
+    """
+    from pipeline.sources.recognition import VAL_ID
+    from pipeline.sources.registry import open_source
+
+    blacklist = Blacklist.of(path)
+    names = [piece.name for piece in open_source(images).pieces() if piece.split == "val"]
+    if other := next((name for name in names if not VAL_ID.search(name)), None):
+        raise InputError(
+            f"--blacklist {path}: is of ILSVRC-2012's validation images, ILSVRC2012_val_00000001"
+            f" and so on; the data has others, such as {other}"
+        )
+    return blacklist
 
 
 def _published(foreign: ForeignConfig, published_as: PublishedId | None) -> PublishedWeights | None:

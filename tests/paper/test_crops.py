@@ -16,7 +16,7 @@ from pipeline.paper.crops import Rules
 from pipeline.paper.pooling import pool
 
 sides = st.integers(1, 4000)
-input_sizes = st.sampled_from([32, 42, 112, 224, 227, 299])
+input_sizes = st.integers(32, 600)  # few are multiples of 14
 kinds = st.sampled_from(sorted(policies.CROPS))
 any_rules = st.builds(
     Rules,
@@ -45,7 +45,7 @@ def test_crops_lie_inside(
     image of crop 2k.
     """
     boxes = policies.CROPS[kind](width, height, input_size, rules)
-    assert len(boxes) == int(kind.split("_")[1]) == policies.NUM_CROPS[kind]
+    assert len(boxes) == int(kind.rsplit("_", 1)[1]) == policies.NUM_CROPS[kind]
     for crop in boxes:
         scaled_width, scaled_height = crops.scaled_size(width, height, crop.scale, rules)
         assert min(scaled_width, scaled_height) == crop.scale
@@ -165,7 +165,34 @@ def test_names() -> None:
         with pytest.raises(
             ValueError,
             match=(
-                r"expected one of crops_1, crops_2, .*vgg_150, dense; all but dense also with _max"
+                r"of crops_1, crops_2, .*vgg_150, v3_12, dense, resnet_dense; all but dense and"
+                " resnet_dense also with _max"
             ),
         ):
             policies.split_policy(name)
+
+
+def test_the_familys_policies() -> None:
+    """At 299 px, which is no multiple of 14, as at 224."""
+    assert [crops.windows(scale, 299)[0][0] for scale in crops.scales(299)] == [21, 42, 64, 85]
+    places = [(crop.left, crop.top, crop.side) for crop in crops.v3_12(500, 375, 299)[::2]]
+    assert places == [
+        (77, 21, 299),
+        (56, 0, 299),
+        (98, 0, 299),
+        (56, 42, 299),
+        (98, 42, 299),
+        (56, 0, 341),
+    ]
+    assert "v3_12" not in policies.CURVE
+    assert policies.WHOLE["resnet_dense"](224) == (224, 256, 384, 480, 640)
+    for name in ("dense_max", "resnet_dense_max"):
+        with pytest.raises(ValueError, match="no policy"):
+            policies.split_policy(name)
+
+
+@given(sides, sides, input_sizes)
+def test_v3s_crops_are_one_square_of_the_papers(width: int, height: int, input_size: int) -> None:
+    twelve = crops.v3_12(width, height, input_size)
+    assert set(crops.crops_10(width, height, input_size)) < set(twelve)
+    assert {crop.scale for crop in twelve} == {crops.scales(input_size)[0]}
