@@ -16,7 +16,8 @@ ALONE = {  # rooms that know nothing but themselves and these
     "pipeline.errors": set[str](),
     "pipeline.paper": set[str](),
     "pipeline.statistics": set[str](),
-    "pipeline.configs": {"pipeline.paper", "pipeline.errors"},
+    "pipeline.repeated": set[str](),
+    "pipeline.configs": {"pipeline.paper", "pipeline.errors", "pipeline.repeated"},
     "pipeline.runtime": {"pipeline.errors"},
     "experiments": {"pipeline.configs"},
 }

@@ -158,7 +158,7 @@ def _status(_: Study, root: Path, size: Size) -> None:
 
 
 def _progress(study: Study, root: Path, _: Size) -> None:
-    from pipeline.stages.report import report_progress
+    from pipeline.stages.progress import report_progress
 
     report_progress(study, root, [])
 

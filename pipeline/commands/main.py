@@ -15,7 +15,6 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from pipeline.configs.once import refuse_repeated
 from pipeline.errors import (
     Bug,
     ExpectedError,
@@ -26,6 +25,7 @@ from pipeline.errors import (
     is_input,
     of_file,
 )
+from pipeline.repeated import refuse_repeated
 from pipeline.runtime.environment import COMMAND
 
 WRONG_INPUT, INTERRUPTED = 2, 130

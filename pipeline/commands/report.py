@@ -85,7 +85,7 @@ def rebuild(study: Study, root: Path, anew: bool = True) -> Path:
 
     With `anew` the report is made again if it exists.
     """
-    from pipeline.stages.report import report_progress
+    from pipeline.stages.progress import report_progress
 
     if study.check.is_complete(root):
         if anew:

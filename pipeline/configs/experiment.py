@@ -12,13 +12,13 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import click
 
 from pipeline.configs.beside import imports_beside
-from pipeline.configs.once import refuse_repeated
 from pipeline.configs.settings import with_settings
 from pipeline.configs.shipped import experiment_file
 from pipeline.configs.study import Study, study_in
 from pipeline.configs.user_file import errors_of, python_function
 from pipeline.configs.wrong_fields import LONGEST_VALUE, clipped
 from pipeline.errors import InputError, did_you_mean
+from pipeline.repeated import refuse_repeated
 
 # the function of an experiment file, as its name and its signature
 EXPERIMENT = ("experiment", "experiment(**options) -> Study")

@@ -6,7 +6,6 @@ It is RESULTS.md, a report.html that needs no other file, and a summary for the 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 
@@ -89,41 +88,11 @@ def report(config: Study, root: Path) -> Path:
     return page
 
 
-def report_progress(study: Study, root: Path, stages: Sequence[Mapping[str, str]]) -> Path:
-    """Write the page of a study that is not complete, and return its path.
-
-    The page lies in the folder of the report to come. `stages` has a row for each
-    stage. The page loads itself again every half minute; in the end it leads to the
-    report.
-    """
-    results = [Result(cell, root) for cell in study.check.results if cell.is_complete(root)]
-    top = deciding_top(results[0].facts.num_classes) if results else 5
-    table3 = tables.cells(results, top) if results else []
-    trainings = _trainings(_members(study.check.results))
-    facts = {
-        "study": study.name,
-        "title": study.title,
-        "rows": stages,
-        "done": sum(stage.is_complete(root) for stage in study.stages),
-        "num_stages": len(study.stages),
-        "num_results": len(study.check.results),
-        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cells": table3,
-        "top": top,
-        "charts": figures.of_errors(table3, [], top, _place(study))
-        | figures.of_trainings(tables.curves(trainings, root, top), trainings, root),
-        "captions": figures.captions(top),
-    }
-    page = root / study.folder / PROGRESS
-    disk.write_atomic(page, templates().get_template("progress.html").render(facts).encode())
-    return page
-
-
 def _page(config: Study, root: Path) -> Page:
     verdicts, sealed_check = read_verdicts(config.check, root)
     results = [Result(cell, root) for cell in config.check.results]
-    members = _members(config.check.results)
-    everyone = _members(
+    members = members_of(config.check.results)
+    everyone = members_of(
         [
             *config.check.results,
             *(arm for comparison in config.comparisons for arm in comparison.arms),
@@ -132,7 +101,7 @@ def _page(config: Study, root: Path) -> Page:
     first = results[0].facts
     top = deciding_top(first.num_classes)
     claims = tables.of_claims(config.check, root)
-    runs = [(run, sealing.RUN.unseal(run, root)) for run in _trainings(everyone)]
+    runs = [(run, sealing.RUN.unseal(run, root)) for run in trainings_of(everyone)]
     evaluations = [(member, sealing.PREDICTIONS.unseal(member, root)) for member in everyone]
     commands = [
         *(run.provenance.command for _, run in runs),
@@ -143,7 +112,7 @@ def _page(config: Study, root: Path) -> Page:
     table3, sizes, curves = (
         tables.cells(results, top),
         tables.ensemble_sizes(results, top),
-        tables.curves(_trainings(members), root, top),
+        tables.curves(trainings_of(members), root, top),
     )
     shown = largest(table3)
     most = results[table3.index(shown)]
@@ -180,8 +149,8 @@ def _page(config: Study, root: Path) -> Page:
             "confusions": pairs,
             **({"networks": sealed_check.networks} if sealed_check.networks else {}),
         },
-        charts=figures.of_errors(table3, sizes, top, _place(config))
-        | figures.of_trainings(curves, _trainings(members), root)
+        charts=figures.of_errors(table3, sizes, top, place_of(config))
+        | figures.of_trainings(curves, trainings_of(members), root)
         | figures.of_ablations(ablations),
         comparisons=ablations,
         captions=figures.captions(top),
@@ -204,10 +173,10 @@ def _named_data(data: PrepareConfig, root: Path) -> str:
     return f"{data.name} (content {sealing.DATASET.unseal(data, root).digest[:12]})"
 
 
-def _place(study: Study) -> str:
+def place_of(study: Study) -> str:
     """Return in short what a study measured on, for the title of a chart."""
     member = study.check.results[0].members[0]
-    return f"{member.data.name}, {input_sizes(_members(study.check.results))} px"
+    return f"{member.data.name}, {input_sizes(members_of(study.check.results))} px"
 
 
 def _tracked(configs: Sequence[StageConfig], root: Path) -> dict[str, Tracked]:
@@ -229,12 +198,12 @@ def _audit() -> Mapping[str, object]:
     return audit
 
 
-def _members(groups: Iterable[EnsembleConfig | Arm]) -> list[EvaluateConfig]:
+def members_of(groups: Iterable[EnsembleConfig | Arm]) -> list[EvaluateConfig]:
     """Return all members of results or arms, each once."""
     return list({member.hash: member for group in groups for member in group.members}.values())
 
 
-def _trainings(members: Iterable[EvaluateConfig]) -> list[TrainConfig]:
+def trainings_of(members: Iterable[EvaluateConfig]) -> list[TrainConfig]:
     """Return the trainings that members come from, each once."""
     runs = [member.classifier for member in members]
     return list({run.hash: run for run in runs if isinstance(run, TrainConfig)}.values())

@@ -20,7 +20,8 @@ from pipeline.reporting.rows import ClassRow, ForestLine
 from pipeline.reporting.server import served
 from pipeline.reporting.table_files import as_csv
 from pipeline.reporting.wording import templates
-from pipeline.stages.report import report, report_progress
+from pipeline.stages.progress import report_progress
+from pipeline.stages.report import report
 from tests.commands import TOP
 from tests.test_results import OPTIONS
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pipeline.configs.study import Study
-from pipeline.stages.report import report_progress
+from pipeline.stages.progress import report_progress
 
 QUIET = (
     "--disable-background-networking",

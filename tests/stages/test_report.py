@@ -23,7 +23,8 @@ from pipeline.reporting.ablations import Ablation
 from pipeline.reporting.findings import Sample, findings
 from pipeline.reporting.rows import Cell
 from pipeline.reporting.wording import _portable
-from pipeline.stages.report import report, report_progress
+from pipeline.stages.progress import report_progress
+from pipeline.stages.report import report
 from pipeline.tracking.page import begin
 
 MEMBERS = 7
