@@ -21,6 +21,7 @@ class EnsembleConfig(StageConfig):
     last_file: ClassVar[str] = "result.json"
     artifact_type: ClassVar[str] = "result"
     kept: ClassVar[tuple[str, ...]] = ("hits.parquet", "mistakes.json")
+    resources: ClassVar[frozenset[str]] = frozenset({"pictures"})
     # 2: the first guesses, worst mistakes and smaller ensembles are kept; 3: their hits
     # too
     version: Literal[3] = 3
@@ -30,6 +31,8 @@ class EnsembleConfig(StageConfig):
     """Whose crops are averaged."""
     choose: Literal["all", "best_top1"] = "all"
     """All members, or the one of lowest top-1 error."""
+    pictures: bool = True  # ours: a result that is published shows some images
+    """Keep pictures of the worst mistakes, where the terms of the data allow it."""
 
     @model_validator(mode="after")
     def _policy_was_evaluated(self) -> "EnsembleConfig":
@@ -120,17 +123,20 @@ class CompareConfig(StageConfig):
 
 
 def table3(
-    members: tuple[EvaluateConfig, ...], policies: Policies = POLICIES
+    members: tuple[EvaluateConfig, ...], policies: Policies = POLICIES, pictures: bool = True
 ) -> tuple[EnsembleConfig, ...]:
     """Return the cells of the paper's Table 3: the best single model and the ensemble.
 
-    The default `policies` are 1, 10 and 144 crops.
+    The default `policies` are 1, 10 and 144 crops. Without `pictures` no image of the
+    data lies in a result.
     """
     choices: tuple[Literal["best_top1", "all"], ...] = (
         ("best_top1", "all") if len(members) > 1 else ("all",)
     )
     return tuple(
-        EnsembleConfig(members=members, policy=p, choose=c) for c in choices for p in policies
+        EnsembleConfig(members=members, policy=p, choose=c, pictures=pictures)
+        for c in choices
+        for p in policies
     )
 
 

@@ -36,7 +36,7 @@ class WorstMistakes:
             self._worst.append(_Wrong(-lead[k], rows.start + row, int(rank[row]), scores[k].copy()))
         self._worst = sorted(self._worst, key=itemgetter(0))[:NUM_WORST]
 
-    def in_order(self, split: Split, classes: list[str]) -> list[Mistake]:
+    def in_order(self, split: Split, classes: list[str], pictures: bool = True) -> list[Mistake]:
         """Return each with its picture, its label and the five first guesses."""
         mistakes = []
         for _, index, rank, scores in self._worst:
@@ -50,7 +50,7 @@ class WorstMistakes:
                         Guess(label=classes[k], probability=round(float(scores[k]), 4))
                         for k in guesses
                     ],
-                    picture=_picture(split, index),
+                    picture=_picture(split, index) if pictures else "",
                 )
             )
         return mistakes

@@ -46,7 +46,7 @@ def ensemble(config: EnsembleConfig, root: Path) -> Result:
 
     places = chosen_members(config, root)
     hits, worst = _outcomes(config, root, split, places)
-    mistakes = worst.in_order(split, data.classes)
+    mistakes = worst.in_order(split, data.classes, config.pictures)
     write_result(config, root, hits, places, data.classes, mistakes)
     result = Result(config, root)
     with Tracker(config, root) as tracker:

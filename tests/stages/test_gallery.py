@@ -13,6 +13,7 @@ from pipeline.artefacts.result import Result
 from pipeline.configs.crops import CropsConfig
 from pipeline.configs.study import Study
 from pipeline.reporting.gallery import SIDE, rescues, with_crops
+from pipeline.stages.ensemble import ensemble
 
 
 def opened(picture: str) -> Image.Image:
@@ -52,3 +53,19 @@ def test_rescued_images_are_right_with_many_crops_and_wrong_with_one(
     shutil.copytree(seven_root, published)
     shutil.rmtree(Dataset(cells[0].members[0].data, published).shards_folder)
     assert rescues([Result(cell, published) for cell in cells], published) == []
+
+
+def test_a_result_may_hold_no_picture(
+    seven_root: Path, seven_members: Study, tmp_path: Path
+) -> None:
+    """Where the terms of the data forbid it; nothing else differs, nor does the name."""
+    cell = seven_members.check.results[0]
+    root = tmp_path / "root"
+    shutil.copytree(seven_root, root)
+    shutil.rmtree(root / cell.folder)
+    plain = cell.but(pictures=False)
+    assert plain.folder == cell.folder
+    mistakes = ensemble(plain, root).mistakes
+    with_pictures = Result(cell, seven_root).mistakes
+    assert all(mistake.picture for mistake in with_pictures)
+    assert mistakes == [each.model_copy(update={"picture": ""}) for each in with_pictures]
