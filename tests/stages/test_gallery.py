@@ -58,7 +58,7 @@ def test_rescued_images_are_right_with_many_crops_and_wrong_with_one(
 def test_a_result_may_hold_no_picture(
     seven_root: Path, seven_members: Study, tmp_path: Path
 ) -> None:
-    """Where the terms of the data forbid it; nothing else differs, nor does the name."""
+    """Where the terms of the data forbid it; nothing else differs."""
     cell = seven_members.check.results[0]
     root = tmp_path / "root"
     shutil.copytree(seven_root, root)
