@@ -49,14 +49,15 @@ def experiment(epochs: Epochs = 6) -> Study:
         validate_every_epochs=5,
     )
     googlenet = NetworkConfig(input_size=56, width=0.25, norm="batch")
-    others = (
+    large = (
         OtherNetwork.of("timm:inception_v3", 80),
         OtherNetwork.of("torchvision:resnet18", 64),
-        OtherNetwork.of(f"{__file__}:plain", 48),
     )
+    own = OtherNetwork.of(f"{__file__}:plain", 48)
     adam = {"optimizer": "timm:adamw", "learning_rate": 0.001, "init": "own"}
-    runs = [base.but(network=googlenet)]
-    runs += [base.but(network=network, **adam) for network in others]
+    runs = [base.but(network=googlenet, num_epochs=LONGER * epochs)]
+    runs += [base.but(network=network, **adam) for network in large]
+    runs += [base.but(network=own, num_epochs=LONGER * epochs, **adam | {"learning_rate": 0.01})]
     members = tuple(
         EvaluateConfig(data=data, classifier=run, precision="bf16", policies=POLICIES)
         for run in runs
@@ -68,4 +69,5 @@ def experiment(epochs: Epochs = 6) -> Study:
     )
 
 
+LONGER = 4  # small networks cost little, and learn slowly
 POLICIES = ("crops_1", "v3_12", "crops_144")
