@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pipeline.configs.evaluate import TRANSFORMING
 from pipeline.configs.network import AnyNetwork, NetworkConfig
 from pipeline.configs.user_file import errors_of, python_function
 from pipeline.errors import InputError, did_you_mean, first_line, present
@@ -49,6 +50,8 @@ def made(
     if family == "timm":
         return timm_network(name, num_classes, **arguments)
     models = torchvision_with(name)
+    if arch in TRANSFORMING:  # as today; torchvision warns that it will draw otherwise
+        arguments = {"init_weights": True, **arguments}
     try:
         network: nn.Module = models.get_model(
             name, weights=None, num_classes=num_classes, **arguments

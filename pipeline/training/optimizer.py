@@ -55,6 +55,10 @@ def _timms(config: TrainConfig, groups: list[dict[str, Any]]) -> torch.optim.Opt
     if name not in known:
         hint = did_you_mean(name, known) or "; see timm.optim.list_optimizers()"
         raise InputError(f"optimizer {config.optimizer}: timm has no such optimiser{hint}")
+    if factory.get_optimizer_info(name).second_order:
+        raise InputError(
+            f"optimizer {config.optimizer}: needs second derivatives; expected another"
+        )
     try:
         made: torch.optim.Optimizer = factory.create_optimizer_v2(
             groups,

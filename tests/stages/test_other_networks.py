@@ -188,6 +188,7 @@ def test_frozen_parts_stay_and_parts_have_rates(run_config: TrainConfig, code: P
         ({"frozen": ("0", "1", "6")}, "nothing is left that learns"),
         ({"optimizer": "timm:rmsprotf"}, "timm has no such optimiser; did you mean rmsproptf"),
         ({"optimizer": "timm:adamw", "optimizer_arguments": {"x": 1}}, "timm does not make it"),
+        ({"optimizer": "timm:adahessian"}, "needs second derivatives"),
     ):
         with pytest.raises(InputError, match=message):
             Learner(other(run_config, network, **fields), 3, process_group.join())
