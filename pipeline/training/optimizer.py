@@ -57,7 +57,7 @@ def _timms(config: TrainConfig, groups: list[dict[str, Any]]) -> torch.optim.Opt
         raise InputError(f"optimizer {config.optimizer}: timm has no such optimiser{hint}")
     if factory.get_optimizer_info(name).second_order:
         raise InputError(
-            f"optimizer {config.optimizer}: needs second derivatives; expected another"
+            f"optimizer {config.optimizer}: needs second derivatives"
         )
     try:
         made: torch.optim.Optimizer = factory.create_optimizer_v2(
