@@ -56,9 +56,7 @@ def _timms(config: TrainConfig, groups: list[dict[str, Any]]) -> torch.optim.Opt
         hint = did_you_mean(name, known) or "; see timm.optim.list_optimizers()"
         raise InputError(f"optimizer {config.optimizer}: timm has no such optimiser{hint}")
     if factory.get_optimizer_info(name).second_order:
-        raise InputError(
-            f"optimizer {config.optimizer}: needs second derivatives"
-        )
+        raise InputError(f"optimizer {config.optimizer}: needs second derivatives")
     try:
         made: torch.optim.Optimizer = factory.create_optimizer_v2(
             groups,
