@@ -50,7 +50,9 @@ def _lists(config: ListedConfig, path: Path) -> tuple[Lists, tuple[str, ...]]:
     rows = list(rows_of(table))
     if config.val_list is not None:
         val = _table(path, config.val_list)
-        return {"train": (table, rows), "val": (val, list(rows_of(val)))}, ()
+        lists = {"train": (table, rows), "val": (val, list(rows_of(val)))}
+        _refuse_other_splits(lists)
+        return lists, ()
     of_split: dict[str, list[Row]] = {}
     for row in rows:
         if (split := split_in(row.split)) is None:
@@ -65,6 +67,18 @@ def _lists(config: ListedConfig, path: Path) -> tuple[Lists, tuple[str, ...]]:
     unread = len(rows) - len(of_split["train"]) - len(of_split[val_split])
     notes = (f"{unread} images of {table.name} are of split test and not read",) if unread else ()
     return {"train": (table, of_split["train"]), "val": (table, of_split[val_split])}, notes
+
+
+def _refuse_other_splits(lists: Lists) -> None:
+    """Raise InputError if a table of one split has a row that says another."""
+    for split, (table, rows) in lists.items():
+        meant = {split, "test"} if split == "val" else {split}
+        for row in rows:
+            if (of := split_in(row.split)) is not None and of not in meant:
+                raise InputError(
+                    f"{table}: is for {split}, and {row.file} is of split {row.split!r}; one table"
+                    " with a column of splits goes without --val-list (val_list)"
+                )
 
 
 def _table(path: Path, name: str) -> Path:

@@ -24,7 +24,7 @@ from pipeline.sources.folders import IMAGE_SUFFIXES
 from pipeline.sources.ilsvrc import judge
 from pipeline.sources.recognition import synsets
 from pipeline.sources.tar import Member, file_of, members, read_at
-from pipeline.sources.webdataset_shards import INFO, tars_of
+from pipeline.sources.webdataset_shards import tars_of
 
 # a key is all up to the first dot behind the folders
 NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)", re.DOTALL)
@@ -78,7 +78,7 @@ def webdataset(config: WebDatasetConfig) -> Source:
     wnids_of: dict[int, set[str]] = {}
     for split, some in tars.of_split.items():
         for scan in map(of_tar.__getitem__, some):
-            _refuse_other_length(scan, tars.lengths.get(scan.tar.name))
+            tars.refuse_other_length(scan.tar, scan.num_images)
             name = scan.tar.relative_to(path).as_posix()
             content.update(repr((split, name, scan.digest)).encode())
             for label, wnids in scan.wnids_of.items():
@@ -88,6 +88,9 @@ def webdataset(config: WebDatasetConfig) -> Source:
                 )
             pieces.append(Piece(split, name, NO_CLASS, scan.tar.stat().st_size))
     classes, notes = _classes(path, wnids_of, config.classes)
+    trained = {label for tar in tars.of_split.get("train", every) for label in of_tar[tar].wnids_of}
+    if unknown := sorted(wnids_of.keys() - trained):
+        notes += (f"{len(unknown)} labels have no training image (the first: {unknown[0]})",)
     content.update(repr(classes).encode())
     place = {label: label if config.classes else k for k, label in enumerate(sorted(wnids_of))}
     return Source(
@@ -229,16 +232,6 @@ def _classes(
         *numbers_in_words(names, "labels"),
         "their classes have no names; --classes gives them",
     )
-
-
-def _refuse_other_length(scan: Scan, expected: int | None) -> None:
-    if not scan.num_images:
-        raise InputError(f"{scan.tar}: holds no image; expected KEY.jpg with KEY.cls or KEY.json")
-    if expected not in (None, scan.num_images):
-        raise InputError(
-            f"{scan.tar}: holds {scan.num_images} images, and {INFO} says {expected}; fetch it"
-            " again"
-        )
 
 
 def _read(folder: Path, place: dict[int, int], piece: Piece) -> Iterator[SourceFile]:

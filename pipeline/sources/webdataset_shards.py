@@ -24,6 +24,15 @@ class Tars(NamedTuple):
     lengths: dict[str, int]
     notes: tuple[str, ...] = ()
 
+    def refuse_other_length(self, tar: Path, num_images: int) -> None:
+        """Raise InputError if a tar file has no image, or not as many as it must."""
+        if not num_images:
+            raise InputError(f"{tar}: holds no image; expected KEY.jpg with KEY.cls or KEY.json")
+        if (expected := self.lengths.get(tar.name, num_images)) != num_images:
+            raise InputError(
+                f"{tar}: holds {num_images} images, and {INFO} says {expected}; fetch it again"
+            )
+
 
 def tars_in(path: Path) -> list[Path]:
     """Return the tar files of a folder and of the folders in it, by name."""
@@ -54,6 +63,8 @@ def tars_of(path: Path, only_val: bool = False) -> Tars:
     of_split = {own: [tar for tar in tars if splits[tar] == name] for own, name in wanted.items()}
     if lacking := next((own for own, some in of_split.items() if not some), None):
         hint = "; go without train by --only-val" if lacking == "train" else ""
+        if packed := next((each for end in ("gz", "tgz") for each in path.glob(f"*.{end}")), None):
+            hint = f"; {packed.name} and others of its kind are not read: unpack them to .tar first"
         raise InputError(f"{path}: has no tar files of {lacking}, by their names{hint}")
     lengths = {
         name: count

@@ -181,3 +181,11 @@ def test_a_class_without_a_validation_image_is_said(
     assert "1 of 2 classes have no image in val.csv (the first: a): no error is measured" in (
         capsys.readouterr().err
     )
+
+
+def test_a_table_of_all_splits_beside_one_of_validation_is_refused(tmp_path: Path) -> None:
+    """Else its validation images would be trained on."""
+    top = of_all_splits(tmp_path / "images")
+    (top / "val.csv").write_text(f"path,label\npictures/val/val0.png,{NAMES[VAL[0]]}\n")
+    with pytest.raises(InputError, match=r"is for train, and .*val0.png is of split 'valid'; one"):
+        prepared(top, tmp_path / "root", train_list="labels.csv", val_list="val.csv")

@@ -9,7 +9,7 @@ import pytest
 from pipeline.artefacts.dataset import Dataset
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.errors import InputError
-from pipeline.sources import webdataset
+from pipeline.sources import registry, webdataset
 from pipeline.sources.layouts import recognise_layout
 from pipeline.sources.recognition import synsets
 from pipeline.stages.prepare import prepare
@@ -242,3 +242,14 @@ def test_processes_share_many_tars(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (top / VAL_TAR).write_bytes((top / VAL_TAR).read_bytes()[:900])
     with pytest.raises(InputError, match="is damaged or ends early"):
         prepared(top, tmp_path / "other")
+
+
+def test_a_label_of_validation_alone_and_packed_tars_are_said(tmp_path: Path) -> None:
+    write_tar(tmp_path / "x-train-0.tar", train_parts((0, 1)))
+    write_tar(tmp_path / "x-val-0.tar", val_parts())
+    source = registry.open_source(PrepareConfig(source="webdataset", name="x", path=tmp_path))
+    assert source.notes[-1] == "1 labels have no training image (the first: 2)"
+    for tar in tmp_path.glob("*.tar"):
+        tar.rename(tar.with_suffix(".tar.gz"))
+    with pytest.raises(InputError, match=r"tar\.gz and others of its kind are not read: unpack"):
+        registry.open_source(PrepareConfig(source="webdataset", name="x", path=tmp_path))
