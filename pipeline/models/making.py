@@ -53,9 +53,11 @@ def made(
     if arch in TRANSFORMING:  # as today; torchvision warns that it will draw otherwise
         arguments = {"init_weights": True, **arguments}
     try:
-        network: nn.Module = models.get_model(
-            name, weights=None, num_classes=num_classes, **arguments
-        )
+        with warnings.catch_warnings():  # of draws that a later torchvision may make otherwise
+            warnings.filterwarnings("ignore", "The default weight initialization of")
+            network: nn.Module = models.get_model(
+                name, weights=None, num_classes=num_classes, **arguments
+            )
     except (TypeError, ValueError) as error:
         raise InputError(f"{arch}: torchvision does not make it: {first_line(error)}") from None
     return network
@@ -151,6 +153,8 @@ def as_logits(output: Any) -> Logits:
     if isinstance(output, Logits):
         return output
     main, *others = output if isinstance(output, tuple) else (output,)
+    if not isinstance(main, Tensor):
+        raise TypeError(f"returns {type(main).__name__}; expected logits, or a tuple of them")
     return Logits(main, tuple(each for each in others if each is not None))
 
 
@@ -161,13 +165,14 @@ def refuse_wrong_outputs(
 
     Raises:
         InputError: it fails, has no logits of N x num_classes, or another number of
-            outputs than `names`.
+            outputs than `names`, or weights that are to learn and have no part in them.
     """
-    side = config.input_size
+    side, tried = config.input_size, copy.deepcopy(network).train()
     try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            output = as_logits(copy.deepcopy(network).train()(torch.zeros(2, 3, side, side)))
-        shapes = [tuple(each.shape) for each in (output.main, *output.aux)]
+        with torch.random.fork_rng(devices=[]):
+            output = as_logits(tried(torch.zeros(2, 3, side, side)))
+        outputs = (output.main, *output.aux)
+        shapes = [tuple(each.shape) for each in outputs]
     except Exception as error:
         raise InputError(
             f"{config.arch}: fails on two images of {side} px: {first_line(error)}"
@@ -181,4 +186,14 @@ def refuse_wrong_outputs(
     if wrong := next((shape for shape in shapes if shape != (2, num_classes)), None):
         raise InputError(
             f"{config.arch}: gives shape {wrong} for two images; expected (2, {num_classes})"
+        )
+    total = torch.stack([each.sum() for each in outputs]).sum()
+    if total.requires_grad:
+        total.backward()  # type: ignore[no-untyped-call]
+    learners = {name: each for name, each in tried.named_parameters() if each.requires_grad}
+    if idle := [name for name, weight in learners.items() if weight.grad is None]:
+        raise InputError(
+            f"{config.arch}: its outputs in training do not depend on {', '.join(idle[:3])}"
+            f"{' and others' * (len(idle) > 3)}, which could not learn; take them off, or name them"
+            " in `frozen` (--freeze)"
         )

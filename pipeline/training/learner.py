@@ -52,6 +52,7 @@ class Learner:
         self._preprocessing = config.pixels.preprocessing
         self.num_classes = num_classes
         network = network_of(config.network, num_classes, config.init_seed)
+        freeze(network, config.frozen)
         if isinstance(network, GoogLeNet):
             INITIALISATIONS[config.init](network, torch.Generator().manual_seed(config.init_seed))
         else:
@@ -62,7 +63,6 @@ class Learner:
             from pipeline.models.beginning import begin_with
 
             self.beginning = begin_with(network, config, config.begin, num_classes)
-        freeze(network, config.frozen)
         self.network = network.to(accelerator.device).to(memory_format=torch.channels_last)
         self.has_operators = use_operators(self.network, accelerator.device)
         decay = config.averaging_decay**config.settles_every

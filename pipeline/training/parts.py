@@ -26,8 +26,10 @@ def parts_of(config: TrainConfig, network: nn.Module) -> list[Part]:
         InputError: the network has no part of a name, or nothing learns.
     """
     factors = {"": 1.0} | dict(config.rates)
-    for name in dict(config.rates):
+    for name, _ in config.rates:
         _refuse_absent(name, network, "rates")
+        if [each for each, _ in config.rates].count(name) > 1:
+            raise InputError(f"rates {name!r}: is there twice; expected each part once")
     chosen: dict[tuple[str, bool], list[nn.Parameter]] = {
         (name, is_weight): [] for name in factors for is_weight in (True, False)
     }
@@ -35,6 +37,9 @@ def parts_of(config: TrainConfig, network: nn.Module) -> list[Part]:
         if parameter.requires_grad:
             part = max((each for each in factors if _is_of(name, each)), key=len)
             chosen[part, parameter.ndim > 1].append(parameter)
+    for name, _ in config.rates:
+        if not (chosen[name, True] or chosen[name, False]):
+            raise InputError(f"rates {name!r}: nothing in it learns at that rate; see `frozen`")
     parts = [
         Part(weights, factors[name])
         if is_weight
@@ -70,7 +75,7 @@ def _is_of(name: str, part: str) -> bool:
 def _refuse_absent(part: str, network: nn.Module, field: str) -> None:
     names = [name for name, _ in network.named_parameters()]
     if not part or not any(_is_of(name, part) for name in names):
-        known = sorted({name.rpartition(".")[0] for name in names})
         tops = list(dict.fromkeys(name.partition(".")[0] for name in names))
-        hint = did_you_mean(part, known) or f"; its parts: {', '.join(tops)}"
+        inner = sorted({name.rpartition(".")[0] for name in names})
+        hint = did_you_mean(part, inner if "." in part else tops) or f"; its parts: {', '.join(tops)}"
         raise InputError(f"{field} {part!r}: the network has no such part{hint}")

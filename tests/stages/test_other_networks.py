@@ -54,6 +54,15 @@ def with_head(num_classes):
         def forward(self, x):
             return (self.main(x), self.aux(x)) if self.training else self.main(x)
     return Both()
+def idle(num_classes):
+    network = small(num_classes)
+    network[0].register_module("spare", nn.Linear(2, 3))
+    return network
+def dictionary(num_classes):
+    class Dictionary(nn.Sequential):
+        def forward(self, x):
+            return {"logits": super().forward(x)}
+    return Dictionary(*small(num_classes))
 """
 RMSPROP = {"optimizer": "timm:rmsproptf", "optimizer_arguments": {"eps": 1.0, "alpha": 0.9}}
 
@@ -185,6 +194,8 @@ def test_frozen_parts_stay_and_parts_have_rates(run_config: TrainConfig, code: P
     for fields, message in (
         ({"frozen": ("8",)}, "frozen '8': the network has no such part; its parts: 0, 1, 6"),
         ({"rates": (("6.wight", 2.0),)}, "rates '6.wight': the network has no such part"),
+        ({"rates": (("6", 2.0), ("6", 3.0))}, "rates '6': is there twice"),
+        ({"rates": (("0", 2.0),), "frozen": ("0",)}, "rates '0': nothing in it learns at that"),
         ({"frozen": ("0", "1", "6")}, "nothing is left that learns"),
         ({"optimizer": "timm:rmsprotf"}, "timm has no such optimiser; did you mean rmsproptf"),
         ({"optimizer": "timm:adamw", "optimizer_arguments": {"x": 1}}, "timm does not make it"),
@@ -209,6 +220,23 @@ def test_what_cannot_be_trained_is_one_line(
 ) -> None:
     with pytest.raises(InputError, match=message):
         Learner(other(run_config, network), 3, process_group.join())
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("idle", "do not depend on 0.spare.weight, 0.spare.bias, which could not learn; take"),
+        ("dictionary", "fails on .*: returns dict; expected logits, or a tuple of them"),
+    ],
+)
+def test_a_users_network_that_cannot_be_trained_is_one_line(
+    run_config: TrainConfig, code: Path, function: str, message: str
+) -> None:
+    network = OtherNetwork.of(f"{code}:{function}", 32)
+    with pytest.raises(InputError, match=message):
+        Learner(other(run_config, network), 3, process_group.join())
+    if function == "idle":
+        Learner(other(run_config, network, frozen=("0.spare",)), 3, process_group.join())
 
 
 @pytest.mark.slow  # a whole study
