@@ -189,7 +189,7 @@ def refuse_wrong_outputs(
         )
     total = torch.stack([each.sum() for each in outputs]).sum()
     if total.requires_grad:
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
     learners = {name: each for name, each in tried.named_parameters() if each.requires_grad}
     if idle := [name for name, weight in learners.items() if weight.grad is None]:
         raise InputError(
