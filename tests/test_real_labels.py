@@ -130,6 +130,8 @@ def test_another_file_is_one_line(text: str, message: str, tmp_path: Path) -> No
     (tmp_path / "real.json").write_text(text)
     with pytest.raises(InputError, match=message):
         read_real_labels(tmp_path / "real.json")
+    with pytest.raises(InputError, match=r"none\.json: no such file"):
+        read_real_labels(tmp_path / "none.json")
 
 
 def test_the_published_file_is_read(tmp_path: Path) -> None:

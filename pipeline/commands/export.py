@@ -6,9 +6,11 @@ from pathlib import Path
 import click
 
 from pipeline.commands.arguments import PATH, study_command
+from pipeline.commands.values import Place
 from pipeline.configs.study import Study
 from pipeline.runtime.extras import require
 
+FOLDER = Place(file_okay=False, path_type=Path)
 PUSH = click.option(
     "--push",
     metavar="OWNER/NAME",
@@ -21,7 +23,7 @@ LICENCE = "An identifier of the Hub, such as apache-2.0.  [default: {}]"
 @click.option(
     "--member", type=int, default=0, show_default=True, help="Which member of the study, from 0."
 )
-@click.option("--into", type=PATH, required=True, help="Folder to write to.")
+@click.option("--into", type=FOLDER, required=True, help="Folder to write to.")
 @click.option("--license", "licence", help=LICENCE.format("other, the terms of the data set"))
 @PUSH
 def export(
@@ -43,7 +45,7 @@ def export(
     epilog="Example: going-deeper convert bvlc_googlenet.caffemodel --out bvlc_googlenet"
 )
 @click.argument("file", type=PATH)
-@click.option("--out", "into", type=PATH, required=True, help="Folder to write to.")
+@click.option("--out", "into", type=FOLDER, required=True, help="Folder to write to.")
 @click.option(
     "--classes",
     type=PATH,

@@ -159,23 +159,28 @@ def as_logits(output: Any) -> Logits:
 
 
 def refuse_wrong_outputs(
-    network: nn.Module, config: AnyNetwork, num_classes: int, names: tuple[str, ...]
+    network: nn.Module,
+    config: AnyNetwork,
+    num_classes: int,
+    names: tuple[str, ...],
+    num_images: int = 2,
 ) -> None:
-    """Try a copy of a network that is to be trained on two images of zeros.
+    """Try a copy of a network that is to be trained on images of zeros.
 
     Raises:
-        InputError: it fails, has no logits of N x num_classes, or another number of
-            outputs than `names`, or weights that are to learn and have no part in them.
+        InputError: it fails, has no logits of num_images x num_classes, another number
+            of outputs than `names`, or weights that are to learn and have no part in
+            them.
     """
     side, tried = config.input_size, copy.deepcopy(network).train()
     try:
         with torch.random.fork_rng(devices=[]):
-            output = as_logits(tried(torch.zeros(2, 3, side, side)))
+            output = as_logits(tried(torch.zeros(num_images, 3, side, side)))
         outputs = (output.main, *output.aux)
         shapes = [tuple(each.shape) for each in outputs]
     except Exception as error:
         raise InputError(
-            f"{config.arch}: fails on two images of {side} px: {first_line(error)}"
+            f"{config.arch}: fails on a batch of {num_images} of {side} px: {first_line(error)}"
         ) from None
     if len(shapes) != len(names):
         raise InputError(
@@ -183,9 +188,10 @@ def refuse_wrong_outputs(
             f" {', '.join(names)}; `heads` names those behind the first, or an argument such as"
             " aux_logits=False takes them off"
         )
-    if wrong := next((shape for shape in shapes if shape != (2, num_classes)), None):
+    expected = (num_images, num_classes)
+    if wrong := next((shape for shape in shapes if shape != expected), None):
         raise InputError(
-            f"{config.arch}: gives shape {wrong} for two images; expected (2, {num_classes})"
+            f"{config.arch}: gives shape {wrong} for a batch of {num_images}; expected {expected}"
         )
     total = torch.stack([each.sum() for each in outputs]).sum()
     if total.requires_grad:

@@ -18,6 +18,7 @@ from pipeline.paper.crops import Aspect, scales
 from pipeline.paper.preprocessing import CAFFE_PREPROCESSING, PREPROCESSING, Preprocessing
 
 # torchvision and timm resize with Pillow
+OURS = "our export"
 RESIZE: dict[str | None, Resize] = {"bilinear": "pil_bilinear", "bicubic": "pil_cubic"}
 
 
@@ -44,21 +45,21 @@ class Usual(NamedTuple):
 
 
 def usual(arch: str, weights: Path | None, sha256: str | None) -> Usual | None:
-    """Return what an architecture's weights usually need; None where timm does not say.
+    """Return what weights need: by our note in them, or as the architecture's usually.
 
-    The user's config may say otherwise.
+    None where timm does not say. The user's config may say otherwise.
 
     Raises:
         InputError: there is no such architecture.
     """
+    if weights is not None and (note := note_in(weights)) is not None:
+        size = note.network.input_size
+        return Usual(OURS, note.pixels.preprocessing, size, aspect=note.aspect)
     family, _, name = arch.partition(":")
     if family == "timm":
         return _timms(name)
     if family == "torchvision":
         return _torchvisions(name, sha256 or "")
-    if weights is not None and (note := note_in(weights)) is not None:
-        size = note.network.input_size
-        return Usual("our export", note.pixels.preprocessing, size, aspect=note.aspect)
     if weights is not None and weights.suffix == ".caffemodel":
         return Usual("Caffe's bvlc_googlenet", CAFFE_PREPROCESSING, 224, aspect="warped")
     return Usual("ImageNet", PREPROCESSING, 224)
@@ -75,7 +76,7 @@ def notes(config: EvaluateConfig, remark: str = "") -> list[str]:
         return []
     theirs = usual(foreign.arch, foreign.weights, foreign.sha256)
     sentences = [remark] if remark else []
-    if foreign.arch.startswith("python:"):
+    if foreign.arch.startswith("python:") and theirs and theirs.owner != OURS:
         entry = foreign.preprocessing
         sentences.append(
             f"its file does not say how pixels enter; taken: mean {_text(entry.mean)}, std"

@@ -52,9 +52,12 @@ class Measured(NamedTuple):
 UNMEASURED = Measured("", 0, {})
 
 
-def front_matter(name: str, licence: Licence, measured: Measured = UNMEASURED) -> str:
+def front_matter(
+    name: str, licence: Licence, measured: Measured = UNMEASURED, library: str | None = "timm"
+) -> str:
     """Return the head of a model card: YAML between lines of three dashes.
 
+    `library` is the one that makes the network, by its name on the Hub.
     Accuracies (shares) are the card's `model-index`, as huggingface_hub writes it.
     """
     results = [
@@ -74,7 +77,7 @@ def front_matter(name: str, licence: Licence, measured: Measured = UNMEASURED) -
         model_name=name,
         license=licence.identifier,
         license_name=licence.name,
-        library_name="timm",
+        library_name=library,
         pipeline_tag="image-classification",
         tags=TAGS,
         eval_results=results or None,

@@ -40,8 +40,12 @@ def export(study: Study, root: Path, member: int, into: Path, licence: str | Non
         config, evaluation.weights, data, sealed, sealed.provenance, misses, has_onnx=True
     )
     measured = Measured(config.data.name, data.manifest.num_images["val"], misses)
+    by_timm = config.shape is not None or config.arch.startswith("timm:")
     head = front_matter(
-        f"{'GoogLeNet' if config.shape else config.arch} on {config.data.name}", terms, measured
+        f"{'GoogLeNet' if config.shape else config.arch} on {config.data.name}",
+        terms,
+        measured,
+        "timm" if by_timm else None,
     )
     described = Described(
         classifier.network,

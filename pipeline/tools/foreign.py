@@ -60,7 +60,7 @@ def foreign_config(
         weights = _file_of(weights)
     noted = _noted(weights)
     if arch is None and noted:
-        arch = noted["arch"]
+        arch = _noted_arch(noted["arch"], weights)
     if arch is None:
         theirs = described_beside(weights)
         arch, mean, std = theirs.arch, mean or theirs.mean, std or theirs.std
@@ -78,20 +78,21 @@ def foreign_config(
     if transform_input is None and arch in TRANSFORMING:
         transform_input = usual.is_recognised
     sha1 = weights and weights.suffix == ".caffemodel" and disk.digest(weights, "sha1")
+    code_sha256 = None if code is None else disk.sha256(code)
     config = ForeignConfig(
         arch=arch,
         weights=weights,
         sha256=sha256,
         sha1=sha1 or None,
         code=code,
-        code_sha256=None if code is None else disk.sha256(code),
+        code_sha256=code_sha256,
         input_size=input_size or usual.input_size,
         mean=mean or entry.mean,
         std=std or entry.std,
         channel_order=order,
         weights_key=weights_key,
         transform_input=transform_input,
-        **_of_note(arch, noted, weights),
+        **_of_note(arch, noted, weights, code_sha256),
     )
     return Foreign(config, usual.resize, outputs)
 
@@ -114,7 +115,18 @@ def _noted(weights: Path | None) -> dict[str, Any]:
     return {"arch": note.network.arch, "note": note} if note else {}
 
 
-def _of_note(arch: str, noted: dict[str, Any], weights: Path | None) -> dict[str, Any]:
+def _noted_arch(arch: str, weights: Path | None) -> str:
+    if arch.startswith("python:"):
+        function = arch.removeprefix("python:")
+        raise InputError(
+            f"{weights}: is of the function {function} of a file; give --arch FILE.py:{function}"
+        )
+    return arch
+
+
+def _of_note(
+    arch: str, noted: dict[str, Any], weights: Path | None, code_sha256: str | None
+) -> dict[str, Any]:
     """Return the fields of a `ForeignConfig` that a file of our weights notes."""
     if not noted:
         return {}
@@ -123,6 +135,8 @@ def _of_note(arch: str, noted: dict[str, Any], weights: Path | None) -> dict[str
         raise InputError(f"{weights}: is of {noted['arch']} by its note, and --arch is {arch}")
     if isinstance(note.network, NetworkConfig):
         return {"network": note.network, "are_best": note.are_best}
+    if note.network.code_sha256 != code_sha256:
+        say(f"{weights}: was trained with another version of the file of --arch (SHA-256)")
     return {"arguments": note.network.arguments}
 
 

@@ -51,7 +51,9 @@ def write_layout(into: Path, described: Described, weights: bytes, card: str) ->
     }
     into.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
-        if content is not None:
+        if content is None:
+            (into / name).unlink(missing_ok=True)  # of another network, from before
+        else:
             disk.write_atomic(into / name, content)
     return into
 

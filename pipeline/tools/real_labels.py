@@ -44,6 +44,8 @@ def read_real_labels(path: Path) -> Labels:
     Raises:
         InputError: the file is not in the form of ImageNet-ReaL's.
     """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected {EXPECTED}")
     try:
         content: Any = json.loads(path.read_text())
     except (OSError, ValueError):

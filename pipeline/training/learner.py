@@ -56,7 +56,11 @@ class Learner:
         if isinstance(network, GoogLeNet):
             INITIALISATIONS[config.init](network, torch.Generator().manual_seed(config.init_seed))
         else:
-            refuse_wrong_outputs(network, config.network, num_classes, config.outputs)
+            share = config.global_batch_size // accelerator.num_processes
+            # batch norm of 1 x 1 maps fails on one image
+            parts = math.ceil(share / (config.max_device_batch_size or share))
+            num_images = min(share // parts, 2)
+            refuse_wrong_outputs(network, config.network, num_classes, config.outputs, num_images)
         self.beginning = ""  # in words, where a file has the weights
         if config.begin is not None:
             # late: few trainings need it

@@ -77,5 +77,7 @@ def _refuse_absent(part: str, network: nn.Module, field: str) -> None:
     if not part or not any(_is_of(name, part) for name in names):
         tops = list(dict.fromkeys(name.partition(".")[0] for name in names))
         inner = sorted({name.rpartition(".")[0] for name in names})
-        hint = did_you_mean(part, inner if "." in part else tops) or f"; its parts: {', '.join(tops)}"
+        hint = (
+            did_you_mean(part, inner if "." in part else tops) or f"; its parts: {', '.join(tops)}"
+        )
         raise InputError(f"{field} {part!r}: the network has no such part{hint}")

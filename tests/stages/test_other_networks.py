@@ -15,7 +15,7 @@ import timm
 import torch
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torchvision.transforms import v2
 
 from pipeline.artefacts.dataset import Dataset
@@ -24,7 +24,7 @@ from pipeline.artefacts.run import Run
 from pipeline.configs import family
 from pipeline.configs.crops import CropsConfig
 from pipeline.configs.evaluate import EvaluateConfig
-from pipeline.configs.network import InitialWeights, NetworkConfig, WeightsNote
+from pipeline.configs.network import InitialWeights, NetworkConfig, PixelConfig, WeightsNote
 from pipeline.configs.other_network import OtherNetwork
 from pipeline.configs.prepare import PrepareConfig
 from pipeline.configs.train import TrainConfig
@@ -33,6 +33,7 @@ from pipeline.models.making import network_of
 from pipeline.runtime import process_group
 from pipeline.stages.evaluate import evaluate
 from pipeline.stages.train import train
+from pipeline.tools.foreign import foreign_config
 from pipeline.training.cadence import Step
 from pipeline.training.learner import Learner
 from pipeline.training.loader import Batch
@@ -208,8 +209,9 @@ def test_frozen_parts_stay_and_parts_have_rates(run_config: TrainConfig, code: P
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (OtherNetwork.of("timm:inception_v3", 64), "fails on two images of 64 px"),
+        (OtherNetwork.of("timm:inception_v3", 64), "fails on a batch of 2 of 64 px"),
         (OtherNetwork.of("timm:test_resnet", 64, ("aux",)), "returns 1 outputs in training, and"),
+        (OtherNetwork.of("torchvision:mobilenet_v3_small", 32), "fails on a batch of 1 of 32 px"),
         (OtherNetwork.of("timm:test_resnt", 64), "no such model; did you mean test_resnet"),
         (OtherNetwork.of("timm:test_resnet", 64, depth=3), "timm does not make it"),
         (OtherNetwork.of("torchvision:alexnet", 64, depth=3), "torchvision does not make it"),
@@ -218,8 +220,9 @@ def test_frozen_parts_stay_and_parts_have_rates(run_config: TrainConfig, code: P
 def test_what_cannot_be_trained_is_one_line(
     run_config: TrainConfig, network: OtherNetwork, message: str
 ) -> None:
+    size = {"max_device_batch_size": 1} if "batch of 1" in message else {}
     with pytest.raises(InputError, match=message):
-        Learner(other(run_config, network), 3, process_group.join())
+        Learner(other(run_config, network, **size), 3, process_group.join())
 
 
 @pytest.mark.parametrize(
@@ -237,6 +240,27 @@ def test_a_users_network_that_cannot_be_trained_is_one_line(
         Learner(other(run_config, network), 3, process_group.join())
     if function == "idle":
         Learner(other(run_config, network, frozen=("0.spare",)), 3, process_group.join())
+
+
+@pytest.mark.parametrize("arch", ["timm:test_resnet", "torchvision:resnet18", "{code}:small"])
+def test_a_file_of_weights_tells_its_size_and_pixels(
+    tmp_path: Path, code: Path, arch: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are those of the training, not those that the library has for its own."""
+    arch, pixels = arch.format(code=code), PixelConfig(mean=(100, 90, 80), std=(50, 51, 52))
+    network = OtherNetwork.of(arch, 48)
+    file = tmp_path / "w.safetensors"
+    note = WeightsNote(network=network, pixels=pixels)
+    save_file(network_of(network, 3).state_dict(), file, note.metadata)
+    foreign = foreign_config(arch, file).config
+    assert (foreign.input_size, foreign.preprocessing) == (48, pixels.preprocessing)
+    assert foreign_config(arch, file, input_size=64).config.input_size == 64
+    if arch.endswith("small"):
+        (tmp_path / "mine.py").write_text(f"{USERS}# another")
+        foreign_config(f"{tmp_path}/mine.py:small", file)
+        assert "was trained with another version of the file" in capsys.readouterr().err
+        with pytest.raises(InputError, match="is of the function small of a file; give --arch"):
+            foreign_config(None, file)
 
 
 @pytest.mark.slow  # a whole study

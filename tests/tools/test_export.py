@@ -31,6 +31,7 @@ from pipeline.images import decode as images
 from pipeline.models.making import network_of
 from pipeline.paper.googlenet import GoogLeNet, normalise
 from pipeline.paper.initialisation import INITIALISATIONS
+from pipeline.reporting.front_matter import Licence, front_matter
 from pipeline.stages.evaluate import evaluate
 from pipeline.stages.prepare import prepare
 from pipeline.stages.train import train
@@ -168,7 +169,7 @@ def test_a_network_of_timms_needs_nothing_of_ours(tmp_path: Path) -> None:
     torch.testing.assert_close(with_timm(into, images), expected, atol=1e-6, rtol=0)
     assert onnxruntime.InferenceSession(str(into / "model.onnx")).get_inputs()[0].name == "images"
     foreign = described._replace(config=OtherNetwork.of("torchvision:resnet18", 64))
-    into = write_layout(tmp_path / "torchvision", foreign, weights, "")
+    into = write_layout(into, foreign, weights, "")
     assert sorted(path.name for path in into.iterdir()) == [
         "README.md",
         "model.onnx",
@@ -256,3 +257,15 @@ def test_wrong_members_are_named(tmp_path: Path, study: Study) -> None:
     with pytest.raises(InputError, match=r"run\.json: does not exist; run the train stage first"):
         export(study, tmp_path, 1, tmp_path / "into")
     assert not (tmp_path / "into").exists()
+
+
+def test_the_card_of_a_users_network_names_no_library() -> None:
+    terms = Licence.of_weights(None, "birds")
+    assert "library_name: timm" in front_matter("x", terms)
+    assert "library_name" not in front_matter("x", terms, library=None)
+
+
+def test_a_file_is_no_folder_to_write_to(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ended = in_process("convert", "x.caffemodel", "--out", tmp_path / "file")
+    assert (ended.returncode, "file' is a file" in ended.stderr) == (2, True)
