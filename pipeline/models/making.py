@@ -53,11 +53,9 @@ def made(
     if arch in TRANSFORMING:  # as today; torchvision warns that it will draw otherwise
         arguments = {"init_weights": True, **arguments}
     try:
-        with warnings.catch_warnings():  # of draws that a later torchvision may make otherwise
-            warnings.filterwarnings("ignore", "The default weight initialization of")
-            network: nn.Module = models.get_model(
-                name, weights=None, num_classes=num_classes, **arguments
-            )
+        network: nn.Module = models.get_model(
+            name, weights=None, num_classes=num_classes, **arguments
+        )
     except (TypeError, ValueError) as error:
         raise InputError(f"{arch}: torchvision does not make it: {first_line(error)}") from None
     return network
