@@ -64,7 +64,7 @@ def tars_of(path: Path, only_val: bool = False) -> Tars:
     if lacking := next((own for own, some in of_split.items() if not some), None):
         hint = "; go without train by --only-val" if lacking == "train" else ""
         if packed := next((each for end in ("gz", "tgz") for each in path.glob(f"*.{end}")), None):
-            hint = f"; {packed.name} and others of its kind are not read: unpack them to .tar first"
+            hint = f"; {packed.name} and others of its kind are not read; unpack them to .tar first"
         raise InputError(f"{path}: has no tar files of {lacking}, by their names{hint}")
     lengths = {
         name: count

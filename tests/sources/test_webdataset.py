@@ -251,5 +251,5 @@ def test_a_label_of_validation_alone_and_packed_tars_are_said(tmp_path: Path) ->
     assert source.notes[-1] == "1 labels have no training image (the first: 2)"
     for tar in tmp_path.glob("*.tar"):
         tar.rename(tar.with_suffix(".tar.gz"))
-    with pytest.raises(InputError, match=r"tar\.gz and others of its kind are not read: unpack"):
+    with pytest.raises(InputError, match=r"tar\.gz and others of its kind are not read; unpack"):
         registry.open_source(PrepareConfig(source="webdataset", name="x", path=tmp_path))
