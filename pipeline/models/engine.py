@@ -149,6 +149,7 @@ class Engine:
                 to several places and not to one.
         """
         zeros = self.pixels.batch(1).repeat(1, 1, 2, 1).permute(0, 3, 1, 2)
+        zeros = nn.functional.pad(zeros, (0, 1))  # a transformer may take whole patches alone
         pools = [m for m in self.network.modules() if isinstance(m, nn.AdaptiveAvgPool2d)]
         try:
             with autocast(self.device, self.precision):

@@ -87,6 +87,14 @@ def test_a_fixed_head_is_refused_in_one_line(network: nn.Module) -> None:
         engine_of(network).refuse_fixed_size("it")
 
 
+def test_a_transformer_of_whole_patches_is_refused() -> None:
+    """It takes two sides of 96 px side by side, and not the whole images of 341 px."""
+    network = timm.create_model("test_vit", num_classes=CLASSES)
+    engine = Engine(Classifier(network, UNIT, 96), CPU, "fp32")
+    with pytest.raises(InputError, match="it: policy resnet_dense needs a network that takes"):
+        engine.refuse_fixed_size("it")
+
+
 def test_bf16_has_its_fourth_channel() -> None:
     network = GoogLeNet(CLASSES, SIDE, 0.25, aux_heads=())
     engine_of(network, "bf16").refuse_fixed_size("it")
