@@ -21,7 +21,7 @@ HOUR = 3600
 # where the time of day may be asked, and what for
 ASKED = {
     "pipeline/artefacts/provenance.py": "a label of an artefact",
-    "pipeline/stages/report.py": "a label of the page of a study in progress",
+    "pipeline/stages/progress.py": "a label of the page of a study in progress",
     "pipeline/tools/index.py": "a label of the page of all studies",
     "slurm/ledger.py": "a label of a submitted job",
     "slurm/nodes.py": "a name, and whether a node failed within a week",
