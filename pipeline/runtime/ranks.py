@@ -6,7 +6,6 @@ There is a rank per GPU, or a single-threaded rank per CPU core.
 import multiprocessing
 import os
 import signal
-import socket
 import sys
 import time
 import traceback
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple
 from pipeline.errors import Bug, ExpectedError, StageEnded, StageFailed, is_of_file, of_file
 from pipeline.runtime import fork_server
 from pipeline.runtime.environment import PROCESS_ENVIRONMENT, num_cores
+from pipeline.runtime.ports import on_a_free_port
 from pipeline.runtime.signals import ENDING, end_forwarded
 
 GRACE_SECONDS = 15.0  # ours: the other ranks may end by themselves after one has failed
@@ -89,9 +89,12 @@ def launch_at(
     place: Place, function: Callable[..., object], num_ranks: int, *arguments: Any
 ) -> None:
     """Do what `launch` does, beside the ranks of other launches."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    on_a_free_port(lambda port: _launch(port, place, function, num_ranks, *arguments))
+
+
+def _launch(
+    port: int, place: Place, function: Callable[..., object], num_ranks: int, *arguments: Any
+) -> None:
     world = {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),

@@ -4,6 +4,7 @@ launched them.
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,9 +12,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import torch
 
 from pipeline.errors import Bug, InputError, StageEnded, StageFailed, TrainingDiverged
-from pipeline.runtime import environment, fork_server, ranks
+from pipeline.runtime import environment, fork_server, ports, ranks
 from tests.commands import TOP
 from tests.forks import members
 
@@ -63,6 +65,25 @@ def die(rank: int) -> None:
     if int(os.environ["RANK"]) == rank:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(60)
+
+
+def join() -> None:
+    torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=30))
+    torch.distributed.destroy_process_group()
+
+
+def test_a_port_that_was_taken_meanwhile_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = ports.free_port
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        offered = [other.getsockname()[1], free()]
+        monkeypatch.setattr(ports, "free_port", lambda: offered.pop(0))
+        ranks.launch(join, 2)
+        assert offered == []
+        monkeypatch.setattr(ports, "free_port", lambda: other.getsockname()[1])
+        with pytest.raises(Bug, match="EADDRINUSE"):
+            ranks.launch(join, 2)
 
 
 def test_a_killed_rank_is_named_and_the_others_end(monkeypatch: pytest.MonkeyPatch) -> None:
