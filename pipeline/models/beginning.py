@@ -62,7 +62,7 @@ def begin_with(
     if disk.sha256(path) != begin.sha256:
         raise InputError(f"{path}: is another file than when the training was defined (SHA-256)")
     if isinstance(config.network, NetworkConfig):
-        merged, anew = _googlenets(network, config, config.network, path, begin.key)
+        merged, anew = _googlenets(network, config, config.network, begin)
     else:
         merged, anew = _others(network, config, config.network, begin, num_classes)
     load_strictly(network, merged, path)
@@ -71,9 +71,10 @@ def begin_with(
 
 
 def _googlenets(
-    network: nn.Module, config: TrainConfig, shape: NetworkConfig, path: Path, key: str | None
+    network: nn.Module, config: TrainConfig, shape: NetworkConfig, begin: InitialWeights
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Return the weights to load into a GoogLeNet, and in words what is drawn anew."""
+    path = begin.path
     note = note_of(path)
     if not isinstance(note.network, NetworkConfig):
         raise InputError(f"{path}: is of {note.network.arch}, and the training's is a GoogLeNet")
@@ -82,7 +83,7 @@ def _googlenets(
             f"{path}: is of a network with {others}, which the training's network has not"
         )
     _refuse_other_pixels(note, config, path)
-    weights, own, anew = read_weights(path, key), network.state_dict(), []
+    weights, own, anew = read_weights(path, begin.key), network.state_dict(), []
     merged = without_heads(weights)
     same_size = note.network.input_size == shape.input_size
     for head in shape.aux_heads:

@@ -17,8 +17,8 @@ from pipeline.models.weights import note_in
 from pipeline.paper.crops import Aspect, scales
 from pipeline.paper.preprocessing import CAFFE_PREPROCESSING, PREPROCESSING, Preprocessing
 
-# torchvision and timm resize with Pillow
 OURS = "our export"
+# torchvision and timm resize with Pillow
 RESIZE: dict[str | None, Resize] = {"bilinear": "pil_bilinear", "bicubic": "pil_cubic"}
 
 
