@@ -9,7 +9,7 @@ from torch import Tensor
 from pipeline.configs.evaluate import TRANSFORMING
 from pipeline.errors import InputError
 from pipeline.models.loading import HEADS
-from pipeline.models.making import timm_network, torchvision_with
+from pipeline.models.making import made
 from pipeline.models.weights import under_names
 
 TRIED = (7, 11)  # ours: two numbers of classes, whose networks differ in their outputs only
@@ -19,11 +19,11 @@ def num_outputs(arch: str, weights: dict[str, Tensor], path: Path) -> int | None
     """Return the number of outputs of a network of torchvision or timm with these
     weights, or of a GoogLeNet of ours; None where that is not known.
     """
-    family, _, name = arch.partition(":")
+    family = arch.partition(":")[0]
     if family == "googlenet":
         names = ["classifier.bias"]
     elif family in ("timm", "torchvision"):
-        one, other = (_shapes(family, name, count) for count in TRIED)
+        one, other = (_shapes(arch, count) for count in TRIED)
         names = [each for each, shape in one.items() if shape != other.get(each)]
         try:
             weights, _ = under_names(one.keys(), weights, path)
@@ -39,16 +39,8 @@ def num_outputs(arch: str, weights: dict[str, Tensor], path: Path) -> int | None
     return sizes.pop() if len(sizes) == 1 else None
 
 
-def _shapes(family: str, name: str, num_classes: int) -> Mapping[str, torch.Size]:
+def _shapes(arch: str, num_classes: int) -> Mapping[str, torch.Size]:
+    arguments = {"init_weights": False} if arch in TRANSFORMING else {}
     with torch.device("meta"):
-        network = (
-            timm_network(name, num_classes)
-            if family == "timm"
-            else torchvision_with(name).get_model(
-                name,
-                weights=None,
-                num_classes=num_classes,
-                **({"init_weights": False} if f"torchvision:{name}" in TRANSFORMING else {}),
-            )
-        )
+        network = made(arch, num_classes, arguments)
     return {each: tensor.shape for each, tensor in network.state_dict().items()}
